@@ -1,0 +1,1 @@
+"""edgetl: from a folder of labelled photos to a verified int8 ONNX classifier."""

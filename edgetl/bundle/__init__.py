@@ -1,0 +1,1 @@
+"""What the app embeds: manifest, golden vectors, sample code."""

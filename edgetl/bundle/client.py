@@ -1,0 +1,90 @@
+"""README.md of a bundle: for someone who has the bundle and nothing else."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from edgetl.bundle.manifest import Manifest
+
+PIXEL_LEVELS = 2.0  # JPEG decoders may round differently
+NAMED_CLASSES = 6
+
+
+def readme(manifest: Manifest, golden_images: int) -> str:
+    """The text of README.md: what this is, how to feed it, sample code that runs, what the golden vectors prove."""
+    return (
+        _environment()
+        .from_string(_template("README.md.jinja"))
+        .render(
+            m=manifest,
+            p=manifest.preprocess,
+            input=manifest.inputs[0],
+            output=manifest.outputs[0],
+            golden_images=golden_images,
+            pixel_levels=PIXEL_LEVELS,
+            sample=sample_code(),
+            some_classes=_some(manifest.classes),
+            target_words=_target_words(manifest.target),
+            versions_words=", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()) if name != "edgetl"),
+        )
+    )
+
+
+def sample_code() -> str:
+    """Python that classifies a picture with numpy, Pillow and onnxruntime only; the README's one block of Python."""
+    return _template("classify.py.txt")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
+    environment.filters |= {"kilobytes": _kilobytes, "shape": _shape, "plain": _plain}
+    return environment
+
+
+def _template(name: str) -> str:
+    return (files("edgetl.bundle") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _some(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(_quiet(name) for name in classes[:NAMED_CLASSES])
+    return shown if len(classes) <= NAMED_CLASSES else f"{shown}, and {len(classes) - NAMED_CLASSES} more"
+
+
+def _quiet(text: str) -> str:
+    """Text from outside as code, so that Markdown finds nothing in it to obey."""
+    return f"`{text.replace('`', chr(39))}`"
+
+
+def _plain(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return _quiet(" ".join(text.split()))
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _target_words(target: str) -> str:
+    match target:
+        case "x86":
+            return (
+                "x86 processors with VNNI instructions (without them sums can saturate and answers change: "
+                "there, use a bundle made for `x86-avx2` or `portable`)"
+            )
+        case "x86-avx2":
+            return "x86 processors with AVX2"
+        case "arm64":
+            return "64-bit ARM processors"
+        case "web":
+            return "browsers (WebAssembly)"
+        case _:
+            return "any processor"

@@ -1,0 +1,198 @@
+"""Golden vectors: images, the inputs they become and the outputs of both graphs. An app that reproduces them embeds the model right.
+
+    golden/golden.json      files, answers and tolerances
+    golden/00.jpg           the bytes of an image, as they were
+    golden/00.input.npy     float32 [1, 3, size, size]
+    golden/00.output.npy    what model.onnx gives for that input, float32 [1, k]
+    golden/00.float.npy     what model.float.onnx gives for it
+
+An output agrees if |found - golden| <= abs + rel * |golden|. For an int8 graph that ends in a DequantizeLinear, abs is a
+number of its output steps: fused and unfused int8 kernels differ by one step at most, and builds for other processors are given one more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from edgetl.bundle.client import PIXEL_LEVELS
+from edgetl.bundle.graph import is_quantized, output_step
+from edgetl.bundle.read import Bundle
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_whole
+from edgetl.core.preprocess import Preprocess
+from edgetl.runtime.session import Session, open_session
+
+FOLDER, INDEX = "golden", "golden.json"
+MODEL, FLOAT_MODEL = "model.onnx", "model.float.onnx"
+STEPS = 2
+FLOAT_SHARE = 1e-4  # of the largest golden output: sums in another order
+FLOAT_REL = 1e-3
+UNEVEN_SHARE = 0.02  # of the largest golden output, where an int8 graph ends in float operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """|found - golden| <= abs + rel * |golden|; where `steps` is given, abs is that many output steps of size `step`."""
+
+    abs: float
+    rel: float
+    steps: int | None = None
+    step: float | None = None
+
+    def holds(self, found: NDArray[np.float32], golden: NDArray[np.float32]) -> bool:
+        """Whether every output agrees, float32 [n, k] both."""
+        return bool(np.all(np.abs(found - golden) <= self.abs + self.rel * np.abs(golden)))
+
+    def decides(self, golden: NDArray[np.float32]) -> bool:
+        """Whether the first of the outputs [1, k] leads by more than the tolerance allows it to lose."""
+        top = np.sort(golden.reshape(-1))[-2:]
+        return bool(len(top) < 2 or top[1] - top[0] > 2 * (self.abs + self.rel * float(np.abs(golden).max())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenImage:
+    """One image: file names inside golden/, and what each graph answers."""
+
+    image: str
+    input: str
+    outputs: Mapping[str, str]  # graph -> file
+    answers: Mapping[str, str]  # graph -> class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """The whole of golden.json; `pixel_levels` is how far a pixel of the input may be off, in units of 1/255 before `mean` and `std`."""
+
+    images: tuple[GoldenImage, ...]
+    tolerances: Mapping[str, Tolerance]
+    pixel_levels: float = PIXEL_LEVELS
+
+
+def write_golden(
+    folder: Path, images: Sequence[tuple[bytes, str]], preprocess: Preprocess, models: Mapping[str, Path], classes: Sequence[str]
+) -> Golden:
+    """Write `folder/golden/`.
+
+    Args:
+        folder: of the bundle.
+        images: the bytes of image files, each with the suffix of its name (".jpg").
+        preprocess: from those bytes to inputs.
+        models: file name in the bundle ("model.onnx", "model.float.onnx") -> that graph.
+        classes: in the order of the outputs.
+
+    Raises:
+        InputError: no images, one that cannot be decoded, or a graph that cannot be run.
+    """
+    if not images:
+        raise InputError("expected at least one image for the golden vectors, found none")
+    (folder / FOLDER).mkdir()
+    inputs = np.stack([preprocess(data) for data, _ in images])
+    outputs = {name: _one_by_one(path, inputs) for name, path in models.items()}
+    names = [_Names.of(index, suffix) for index, (_, suffix) in enumerate(images)]
+    for index, (data, _) in enumerate(images):
+        names[index].write(folder / FOLDER, data, inputs[index], {name: rows[index] for name, rows in outputs.items()})
+    golden = Golden(
+        images=tuple(names[i].entry({name: classes[int(rows[i].argmax())] for name, rows in outputs.items()}) for i in range(len(images))),
+        tolerances={name: _tolerance(path, outputs[name]) for name, path in models.items()},
+    )
+    write_whole(folder / FOLDER / INDEX, json.dumps(asdict(golden), indent=2, ensure_ascii=False) + "\n")
+    return golden
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the files of one golden image are called."""
+
+    stem: str
+    suffix: str
+
+    @staticmethod
+    def of(index: int, suffix: str) -> _Names:
+        plain = suffix.lower()
+        return _Names(f"{index:02d}", plain if re.fullmatch(r"\.[a-z0-9]{1,8}", plain) else ".img")
+
+    def output(self, model: str) -> str:
+        return f"{self.stem}.{'float' if model == FLOAT_MODEL else 'output'}.npy"
+
+    def entry(self, answers: Mapping[str, str]) -> GoldenImage:
+        outputs = {model: self.output(model) for model in answers}
+        return GoldenImage(image=self.stem + self.suffix, input=f"{self.stem}.input.npy", outputs=outputs, answers=answers)
+
+    def write(self, folder: Path, data: bytes, tensor: NDArray[np.float32], outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        (folder / (self.stem + self.suffix)).write_bytes(data)
+        np.save(folder / f"{self.stem}.input.npy", tensor[None])
+        for model, row in outputs.items():
+            np.save(folder / self.output(model), row[None])
+
+
+def _one_by_one(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs float32 [n, k], one image at a time as an app asks: kernels for larger batches may add in another order."""
+    session = open_session(path)
+    return np.concatenate([session.run(inputs[i : i + 1]) for i in range(len(inputs))])
+
+
+def _tolerance(path: Path, outputs: NDArray[np.float32]) -> Tolerance:
+    largest = max(1.0, float(np.abs(outputs).max()))
+    if not is_quantized(path):
+        return Tolerance(abs=FLOAT_SHARE * largest, rel=FLOAT_REL)
+    step = output_step(path)
+    if step is None:
+        return Tolerance(abs=UNEVEN_SHARE * largest, rel=0.0)
+    return Tolerance(abs=STEPS * step, rel=1e-5, steps=STEPS, step=step)
+
+
+@cache
+def _adapter() -> TypeAdapter[Golden]:
+    return TypeAdapter(Golden)
+
+
+def read_golden(folder: Path) -> Golden:
+    """The index of the golden vectors in a bundle's folder.
+
+    Raises:
+        InputError: there is none, or it is not one that edgetl wrote.
+    """
+    path = folder / FOLDER / INDEX
+    try:
+        return _adapter().validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"expected the index of golden vectors at {path}, found something else: {error}") from error
+
+
+def check_golden(bundle: Bundle) -> list[str]:
+    """Run the golden images through the bundle's Preprocess and graphs; what does not agree, a line each.
+
+    Raises:
+        InputError: files that cannot be read, or graphs that cannot be run.
+    """
+    golden = read_golden(bundle.path)
+    sessions = {name: open_session(bundle.path / name) for name in golden.tolerances}
+    return [problem for image in golden.images for problem in _disagreements(bundle, golden, image, sessions)]
+
+
+def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions: Mapping[str, Session]) -> list[str]:
+    folder, preprocess, problems = bundle.path / FOLDER, bundle.manifest.preprocess, []
+    expected = np.load(folder / image.input)
+    made = preprocess((folder / image.image).read_bytes())[None]
+    levels = np.abs(made - expected) * np.array(preprocess.std, dtype=np.float32).reshape(1, 3, 1, 1) * 255
+    if levels.max() > golden.pixel_levels:
+        problems.append(f"{image.image}: its input is off by {levels.max():.1f} levels, expected at most {golden.pixel_levels:g}")
+    for name, session in sessions.items():
+        output, tolerance = np.load(folder / image.outputs[name]), golden.tolerances[name]
+        found = session.run(expected)
+        answer = bundle.manifest.classes[int(found.argmax())]
+        if not tolerance.holds(found, output):
+            off = np.abs(found - output).max()
+            problems.append(f"{image.image}: {name} is off by {off:.4g}, expected at most {tolerance.abs:.4g} + {tolerance.rel:g} of it")
+        if answer != image.answers[name] and tolerance.decides(output):
+            problems.append(f"{image.image}: {name} answers {answer}, expected {image.answers[name]}")
+    return problems

@@ -1,0 +1,103 @@
+"""manifest.json: what a bundle is, for machines. No time, no place, no timing: same inputs, same bytes.
+
+| key          | value                                                                              |
+|--------------|------------------------------------------------------------------------------------|
+| `schema`     | 1                                                                                  |
+| `task`       | `classification`                                                                   |
+| `classes`    | class names in the order of the outputs (labels.txt says the same, a line each)    |
+| `preprocess` | from the bytes of an image to the input (`core.preprocess.Preprocess`)             |
+| `inputs`     | name, shape ("batch" where any number will do), dtype and meaning of each input    |
+| `outputs`    | the same of each output                                                            |
+| `opset`      | of model.onnx                                                                      |
+| `shipped`    | whether model.onnx is the `int8` or the `float` graph                              |
+| `target`     | the CPUs an int8 graph was made for                                                |
+| `size_bytes` | of the graphs                                                                      |
+| `files`      | sha256 of every other file: relative path with `/` -> 64 hex digits                |
+| `versions`   | of what made the bundle                                                            |
+| `provenance` | where data and weights come from, as far as the maker said                         |
+| `split`      | digest of the split the model was trained on; `seen.json` says which images it saw |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edgetl.core.errors import InputError, SettingsError, listing
+from edgetl.core.preprocess import Preprocess
+
+SCHEMA = 1
+LIBRARIES = ("edgetl", "numpy", "onnx", "onnxruntime", "pillow", "torch")
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a graph."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of manifest.json; the table above says what each field holds."""
+
+    schema: Literal[1] = 1
+    task: str
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int
+    shipped: Literal["int8", "float"]
+    target: str
+    size_bytes: Mapping[str, int]
+    files: Mapping[str, Sha256]
+    versions: Mapping[str, str]
+    provenance: Mapping[str, object]
+    split: str | None
+
+    def to_json(self) -> str:
+        """The text of manifest.json; `from_json` reads it back."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """What `to_json` wrote.
+
+        Raises:
+            InputError: not JSON, fields missing, or values of another type; all named.
+        """
+        try:
+            return _adapter().validate_json(text, strict=True)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}" for problem in error.errors()]
+        except SettingsError as error:
+            problems = [str(error)]
+        raise InputError(f"expected a manifest.json of schema {SCHEMA}, found:\n{listing(problems)}")
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change a bundle's bytes or answers; those that are not installed are left out."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,44 @@
+"""No file of a bundle may tell where on whose machine it was made."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from edgetl.core.errors import InputError, listing
+from edgetl.runtime.session import load_proto, tensors_of
+
+HOMES = rb"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[\w.\-]+[/\\]"
+SCRIPTS = rb"(?:[A-Za-z]:)?(?:[/\\][\w.\-]+){2,}\.pyc?\b"
+
+
+def refuse_local_paths(folder: Path, names: list[str]) -> None:
+    """Pass if none of the files names a home folder, the temporary folder, this Python or a script by its full path.
+
+    Raises:
+        InputError: names each file and what was found in it.
+    """
+    pattern = re.compile(b"|".join([HOMES, SCRIPTS, *_own_places()]))
+    found = [(name, match[0]) for name in names if (match := pattern.search(_text_of(folder / name)))]
+    if found:
+        rows = [f"{name}: {place.decode(errors='replace')}" for name, place in found]
+        raise InputError(
+            f"expected a bundle without local paths, found some:\n{listing(rows)}\nTake them out of the metadata or the provenance"
+        )
+
+
+def _own_places() -> list[bytes]:
+    places = {str(place).rstrip("/\\") for place in (Path.home(), tempfile.gettempdir(), sys.prefix)}
+    return [rb"(?<![\w.\-/:])" + re.escape(place.encode()) + rb"[/\\]" for place in sorted(places) if len(place) > 2]
+
+
+def _text_of(path: Path) -> bytes:
+    """The bytes of a file; of a graph, those that are not weights, which may look like anything."""
+    if path.suffix != ".onnx":
+        return path.read_bytes()
+    model = load_proto(path)
+    for tensor in tensors_of(model.graph):
+        tensor.ClearField("raw_data")
+    return bytes(model.SerializeToString())

@@ -1,0 +1,82 @@
+"""Open a bundle, after proving that every file is as it was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from edgetl.bundle.manifest import Manifest
+from edgetl.core.artifacts import BundleFolder
+from edgetl.core.canonical import file_sha256
+from edgetl.core.errors import InputError, listing
+from edgetl.core.seen import SeenImages
+
+MANIFEST, SEEN, LABELS, README = "manifest.json", "seen.json", "labels.txt", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle: its folder, what its manifest says, and the sha256 of that manifest, which covers every other file."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def model(self) -> Path:
+        """The graph to ship."""
+        return self.path / "model.onnx"
+
+    @property
+    def float_model(self) -> Path:
+        """The float graph it came from."""
+        return self.path / "model.float.onnx"
+
+    @property
+    def artifact(self) -> BundleFolder:
+        """The bundle as stages hand it on."""
+        return BundleFolder(path=self.path, sha256=self.sha256)
+
+    @cached_property
+    def seen(self) -> SeenImages:
+        """The images the model was trained, selected or calibrated on."""
+        return SeenImages.from_json((self.path / SEEN).read_text(encoding="utf-8"))
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether `path` is a folder with a manifest."""
+    return (path / MANIFEST).is_file()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """The bundle in the folder `path`, every file of it compared with the manifest.
+
+    Raises:
+        InputError: no bundle, or files that changed, are missing or were added; each is named.
+    """
+    if not is_bundle(path):
+        raise InputError(
+            f"expected a bundle (a folder with {MANIFEST}) at {path}, found {'a folder without it' if path.is_dir() else 'none'}"
+        )
+    manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+    found, expected = file_hashes(path), dict(manifest.files)
+    problems = [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"{name}: changed" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
+    problems += [f"{name}: not in the manifest" for name in sorted(found.keys() - expected.keys())]
+    if problems:
+        raise InputError(
+            f"expected the bundle {path} as it was written, found:\n{listing(problems)}\nExport it again, or restore these files"
+        )
+    return Bundle(path=path, manifest=manifest, sha256=bundle_sha256(path))
+
+
+def bundle_sha256(path: Path) -> str:
+    """The bundle's name: the sha256 of its manifest.json, which holds that of every other file."""
+    return file_sha256(path / MANIFEST)
+
+
+def file_hashes(path: Path) -> dict[str, str]:
+    """sha256 of every file below `path` but the manifest, by relative path with `/`, sorted."""
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return {name: file_sha256(path / name) for name in names if name != MANIFEST}

@@ -1,0 +1,97 @@
+"""Write a bundle: everything an app needs to embed the model, and the means to prove that it did so right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from edgetl.bundle.client import readme
+from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
+from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.manifest import Manifest, library_versions
+from edgetl.bundle.places import refuse_local_paths
+from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_whole
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
+from edgetl.runtime.onnx_metadata import ModelInfo
+
+
+def write_bundle(
+    out: Path,
+    *,
+    shipped: Path,
+    float_model: Path,
+    form: Literal["int8", "float"],
+    info: ModelInfo,
+    golden: Sequence[tuple[bytes, str]],
+    target: str,
+    provenance: Mapping[str, object],
+) -> Bundle:
+    """Fill the folder `out`; the same inputs give the same bytes.
+
+    Args:
+        out: a folder that is new or empty.
+        shipped: the graph to ship, which becomes model.onnx.
+        float_model: the float graph it came from (or is), which becomes model.float.onnx.
+        form: whether `shipped` is the int8 or the float graph.
+        info: classes, Preprocess, task and seen images; both graphs will carry them.
+        golden: bytes of image files, each with its suffix, for the golden vectors.
+        target: the CPUs an int8 graph was made for.
+        provenance: where data and weights come from; plain JSON values.
+
+    Raises:
+        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
+    """
+    classes, preprocess = _complete(info)
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise InputError(f"expected an empty folder to write a bundle in, found files in {out}. Choose another, or remove them")
+    models = {MODEL: shipped, FLOAT_MODEL: float_model}
+    for name, source in models.items():
+        place(source, out / name, info)
+    write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
+    write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
+    write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
+    inputs, outputs = specs(out / MODEL)
+    manifest = Manifest(
+        task=info.task,
+        classes=classes,
+        preprocess=preprocess,
+        inputs=inputs,
+        outputs=outputs,
+        opset=opset_of(out / MODEL),
+        shipped=form,
+        target=target,
+        size_bytes={name: (out / name).stat().st_size for name in models},
+        files={},
+        versions=library_versions(),
+        provenance=dict(provenance),
+        split=info.seen.split if info.seen else None,
+    )
+    write_whole(out / README, readme(manifest, len(golden)))
+    return _seal(out, manifest)
+
+
+def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:
+    if info.classes is None or info.preprocess is None:
+        missing = [name for name, value in (("class names", info.classes), ("a Preprocess", info.preprocess)) if value is None]
+        raise InputError(f"expected a model that says its {' and '.join(missing)}, found none. Give them: an app could not use the bundle")
+    broken = [repr(name) for name in info.classes if len(name.splitlines()) != 1]
+    if broken:
+        raise InputError(
+            f"expected class names of one line each (labels.txt holds a line for each), found {', '.join(broken)}. Rename them"
+        )
+    return info.classes, info.preprocess
+
+
+def _seal(out: Path, manifest: Manifest) -> Bundle:
+    """Write the manifest, with the sha256 of everything else, and prove that the bundle opens."""
+    sealed = replace(manifest, files=file_hashes(out))
+    write_whole(out / MANIFEST, sealed.to_json())
+    own = [name for name in (MANIFEST, *sealed.files) if not name.startswith(f"{FOLDER}/") or name.endswith(INDEX)]
+    refuse_local_paths(out, own)  # golden images are the user's bytes, as they were
+    return open_bundle(out)

@@ -1,0 +1,288 @@
+"""The command line: one command is one call; errors become one message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetl.core.errors import InputError
+from edgetl.options import merged, parse_set, read_toml, with_settings
+from edgetl.settings import (
+    DataSettings,
+    DistillSettings,
+    ExportSettings,
+    FinetuneSettings,
+    PipelineOptions,
+    PipelineSettings,
+    QuantizeSettings,
+    Runtime,
+    VerifySettings,
+)
+from edgetl.shell import guarded
+
+EPILOG = "Exit codes: 0 within budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted."
+
+app = typer.Typer(
+    name="edgetl",
+    help="From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
+    ),
+]
+NeedData = Annotated[
+    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
+]
+RUNNING = "How it runs"
+Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
+Threads = Annotated[
+    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
+]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
+Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
+PreprocessOption = Annotated[
+    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
+]
+KnownData = Annotated[
+    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
+]
+Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
+Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
+Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
+
+
+@app.callback()
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one."""
+
+
+@app.command()
+@with_settings(options=PipelineOptions)
+def pipeline(
+    options: PipelineOptions,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [dim]\\[default: runs/<data name>][/]", show_default=False)] = None,
+    config: Config = None,
+    assign: Assign = None,
+    device: Device = "auto",
+    threads: Threads = Runtime().threads,
+    root: Root = Path("data"),
+    allow_known_data: KnownData = False,
+    rehash: Rehash = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run all five stages: photos in, verified int8 model out."""
+    settings = PipelineSettings.from_tables(merged(read_toml(config), parse_set(assign or []), options.tables()))
+    from edgetl.running import Request, data_name, run_pipeline
+    from edgetl.terminal import conclude, shown
+
+    folder = out or Path("runs") / data_name(data)
+
+    request = Request(
+        data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=Runtime(device=device, threads=threads)
+    )
+    with shown():
+        report = run_pipeline(request, folder, settings)
+    conclude(report, folder, as_json)
+
+
+@app.command()
+@with_settings(settings=FinetuneSettings, split=DataSettings)
+def finetune(
+    data: NeedData,
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    settings: FinetuneSettings,
+    split: DataSettings,
+    device: Device = "auto",
+    threads: Threads = Runtime().threads,
+    root: Root = Path("data"),
+    allow_known_data: KnownData = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a pretrained network on DATA: the teacher."""
+    from edgetl import single
+    from edgetl.running import opened, write_results
+    from edgetl.terminal import tell
+
+    with opened(data, out, split, root) as (images, do):
+        checkpoint = single.finetune(images, settings, do, Runtime(device=device, threads=threads), allow_known_data=allow_known_data)
+        write_results(out, {"finetune": checkpoint.path})
+    tell(
+        as_json,
+        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
+        f"edgetl distill {data} --teacher {out} --out {out}-student",
+    )
+
+
+@app.command()
+@with_settings(settings=DistillSettings, split=DataSettings)
+def distill(
+    data: NeedData,
+    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, a stage's folder or a run folder.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    settings: DistillSettings,
+    split: DataSettings,
+    device: Device = "auto",
+    threads: Threads = Runtime().threads,
+    root: Root = Path("data"),
+    as_json: AsJson = False,
+) -> None:
+    """Distill the teacher into a smaller network: the student."""
+    from edgetl import single
+    from edgetl.running import opened, write_results
+    from edgetl.terminal import tell
+
+    with opened(data, out, split, root) as (images, do):
+        checkpoint = single.distill(images, teacher, settings, do, Runtime(device=device, threads=threads))
+        write_results(out, {"distill": checkpoint.path})
+    tell(
+        as_json,
+        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
+        f"edgetl quantize {out} --calibration IMAGES --out model.onnx",
+    )
+
+
+@app.command()
+@with_settings(settings=QuantizeSettings)
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A float ONNX classifier, a checkpoint, or a stage's folder.")],
+    calibration: Annotated[Path, typer.Option(help="Folder of images, or an .npz with `x` (float32 NCHW, already prepared).")],
+    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="The model to write; beside it FILE.onnx.work/.")],
+    settings: QuantizeSettings,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
+    ] = None,
+    preprocess: PreprocessOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a float classifier int8."""
+    from edgetl import single
+    from edgetl.terminal import shown, tell
+
+    with shown() as console:
+        result = single.quantize(model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess)
+        decision = result.decision
+        before, after = result.float_model.path.stat().st_size, out.stat().st_size
+        if decision.shipped == "float":
+            console.print(
+                f"warning: int8 loses {decision.drop:.4f} on {decision.images} images, more than {decision.max_drop}: "
+                f"{out} is the float model",
+                style="yellow",
+            )
+    facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
+    tell(as_json, facts, f"edgetl verify {out} --reference {model} --data LABELLED_IMAGES")
+
+
+@app.command()
+@with_settings(settings=ExportSettings)
+def export(
+    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, a stage's folder, or an ONNX file.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    settings: ExportSettings,
+    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    preprocess: PreprocessOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the bundle that an app embeds."""
+    from edgetl import single
+    from edgetl.data.sources import open_images
+    from edgetl.terminal import shown, tell
+
+    with shown():
+        bundle = single.export(model, out, settings, open_images(golden, DataSettings()).only("val"), preprocess=preprocess)
+    tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
+
+
+@app.command()
+@with_settings(settings=VerifySettings)
+def verify(
+    subject: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_MODEL", help="A bundle, or an ONNX file.")],
+    data: Annotated[str, typer.Option(help="Labelled test images that no model has seen: class folders, an .npz, ...")],
+    settings: VerifySettings,
+    reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
+    preprocess: PreprocessOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
+    from edgetl import single
+    from edgetl.core.files import read_json
+    from edgetl.core.workspace import Workspace
+    from edgetl.terminal import conclude, shown
+
+    with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
+        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess)
+        report = read_json(verdict.report.path)
+        if out:
+            single.publish_report(verdict, out)
+    conclude(report, out, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images with a bundle or an ONNX file."""
+    from edgetl.bundle.predict import predict as answers
+    from edgetl.bundle.predict import write_csv
+    from edgetl.terminal import shown
+
+    with shown():
+        found = list(answers(model, images))
+        if csv:
+            write_csv(csv, found)
+    if as_json:
+        print(
+            json.dumps(
+                [{"path": p.path.as_posix(), "answer": p.answer, "confidence": p.confidence, "error": p.error} for p in found],
+                ensure_ascii=False,
+            )
+        )
+    else:
+        for p in found:
+            print(f"{p.path}\t{p.answer}\t{p.confidence:.4f}" if p.error is None else f"{p.path}\terror\t{p.error}")
+    if found and all(p.error for p in found):
+        raise InputError(f"expected images, found none that can be read among {len(found)} files")
+
+
+@app.command()
+@with_settings(options=PipelineOptions)
+def status(
+    options: PipelineOptions,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder of `edgetl pipeline`.")],
+    config: Config = None,
+    assign: Assign = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the run's own command, with these options added, would run again, and why."""
+    from edgetl.running import explain
+    from edgetl.terminal import shown
+
+    with shown():
+        findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
+    if as_json:
+        print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons)} for f in findings]))
+    else:
+        print("\n".join(finding.line() for finding in findings))
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, canonical form, stage contract, workspace, Preprocess. No torch."""

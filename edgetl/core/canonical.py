@@ -1,0 +1,94 @@
+"""The canonical form of values, and the sha256 of it: what a stage's key is made of.
+
+Canonical JSON follows RFC 8785 in spirit: sorted keys, no white space, UTF-8. What the form does not know
+is a `TypeError`, never a guess, because a guess would be a wrong cache hit later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+CHUNK_BYTES = 1 << 20
+
+
+@runtime_checkable
+class Artifact(Protocol):
+    """A value that enters keys by its content, never by where it lies."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 (64 hex digits) of the content."""
+        ...
+
+
+def canonical(value: object) -> object:
+    """`value` as plain JSON types; artifacts by digest, dataclasses and settings by their fields.
+
+    A dataclass field with `metadata={"key": False}` is left out: it changes how work is done, not its result.
+
+    Raises:
+        TypeError: a type the canonical form does not know, or a float that is not finite.
+    """
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise TypeError(f"no canonical form for the float {value}")
+            return value
+        case enum.Enum():
+            return canonical(value.value)
+        case Path():
+            raise TypeError(f"no canonical form for a path ({value}): wrap it in an artifact, which has a digest")
+        case Artifact():
+            return {"sha256": value.digest}
+        case BaseModel():
+            return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
+        case Mapping():
+            return {_text_key(key): canonical(item) for key, item in value.items()}
+        case list() | tuple():
+            return [canonical(item) for item in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: canonical(getattr(value, f.name)) for f in key_fields(value)}
+        case _:
+            raise TypeError(f"no canonical form for {type(value).__qualname__}")
+
+
+def key_fields(value: object) -> list[dataclasses.Field[object]]:
+    """The fields of a dataclass that count for its key."""
+    assert dataclasses.is_dataclass(value)
+    return [f for f in dataclasses.fields(value) if f.metadata.get("key", True)]
+
+
+def _text_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"no canonical form for a mapping key of type {type(key).__qualname__}")
+    return key
+
+
+def canonical_json(value: object) -> str:
+    """The canonical form of `value` as one line of JSON."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: object) -> str:
+    """sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, read in pieces."""
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            sha.update(chunk)
+    return sha.hexdigest()

@@ -1,0 +1,106 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgetl.core.errors import InputError, WorkspaceError
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` at `path`, all of it or nothing; what stood there before stays until then."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """`value` as indented JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value at `path`.
+
+    Raises:
+        InputError: there is no such file, or it holds no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"expected a file {path}, found none") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected JSON in {path}, found something else: {error}") from error
+
+
+def sync_tree(folder: Path) -> None:
+    """Ask the disk to hold every file below `folder` before what follows."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Ask the disk to hold the names in `folder` (where the system can: Windows cannot)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def publish_folder(source: Path, target: Path) -> None:
+    """Put a copy of `source` at `target`: the old one is renamed aside, the new one renamed in, then the old removed."""
+    fresh, old = target.with_name(f"{target.name}.new"), target.with_name(f"{target.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    sync_tree(fresh)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(fresh, target)
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Say what the user can do about a full disk or a folder that cannot be written.
+
+    Raises:
+        WorkspaceError: in place of the OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkspaceError(
+                f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+            raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error
+        raise
+    except RuntimeError as error:
+        # torch and onnx report a failed write without an errno
+        if shutil.disk_usage(folder).free < 1 << 16:
+            raise WorkspaceError(
+                f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
+            ) from error
+        raise

@@ -1,0 +1,168 @@
+"""Images or arrays for one stage alone: calibration inputs, and labelled images that decide or judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from edgetl.core.errors import InputError, nearest
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
+from edgetl.data.files import Collection, FileSource, Labelled, block, find_images, refuse
+from edgetl.data.folders import part_folders
+from edgetl.data.images import Images
+from edgetl.data.npz import NpzTensors, open_npz
+from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
+from edgetl.data.splits import assign, refs_of, without_copies
+from edgetl.data.tensors import ImageTensors
+from edgetl.settings import DataSettings
+
+UNLABELLED = "unlabelled"
+
+
+def open_calibration(
+    path: Path, preprocess: Preprocess | None, *, index: Path | None = None, rehash: bool = False
+) -> ImageTensors | NpzTensors:
+    """Calibration inputs: an .npz (already preprocessed), or a folder of images, flat or nested, in the order of their content.
+
+    Of a folder with `train/` and `val/` or `test/`, only `train/` is taken.
+
+    Raises:
+        InputError: nothing there, no images, images that do not decode (all named), or images without a Preprocess.
+    """
+    if not path.exists():
+        beside = [other.name for other in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
+        raise InputError(
+            f"expected calibration inputs at {path}, found nothing{nearest(path.name, beside)}. Give a folder of images or an .npz"
+        )
+    if path.suffix.lower() == PREPARED and path.is_file():
+        return open_npz(path)
+    if not path.is_dir():
+        raise InputError(f"expected a folder of images or an .npz for calibration, found the file {path}")
+    prepared = needs_preprocess(preprocess, str(path))
+    return ImageTensors(images=unlabelled_images(path, index=index, rehash=rehash), preprocess=prepared, labelled=False)
+
+
+def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool = False) -> Images:
+    """Every image in `folder` and below, as one class in the train part, copies once.
+
+    Raises:
+        InputError: no images, or images that do not decode (all named).
+    """
+    parts = part_folders(folder)
+    start = parts.get("train", folder) if len(parts) > 1 else folder
+    if start != folder:
+        say(f"{folder}: only {start.name}/ is taken for calibration")
+    found = find_images(start)
+    name = folder.resolve().name
+    items = tuple(Labelled(where=path.relative_to(folder).as_posix(), label=UNLABELLED) for path in found.images)
+    collection = Collection(name=name, root=folder, items=items, groups=frozenset({(None, UNLABELLED)}))
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    unreadable = block("folders that cannot be read. Mend their permissions", found.unreadable)
+    refuse(str(folder), [*unreadable, *problems, *([] if items else ["no images. Give a folder that holds some"])])
+    unique, _ = without_copies(hashed, name)
+    refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,))
+    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder))
+
+
+def open_evaluation(
+    data: str,
+    preprocess: Preprocess | None,
+    *,
+    classes: Sequence[str] | None = None,
+    part: Literal["val", "test"] = "val",
+    root: Path = ROOT,
+    index: Path | None = None,
+    rehash: bool = False,
+) -> ImageTensors | NpzTensors:
+    """`open_labelled` as network inputs: what `quantize --eval` decides on.
+
+    Raises:
+        InputError: as `open_labelled`, or images without a Preprocess.
+    """
+    found = open_labelled(data, classes=classes, part=part, root=root, index=index, rehash=rehash)
+    return found if isinstance(found, NpzTensors) else ImageTensors(images=found, preprocess=needs_preprocess(preprocess, data))
+
+
+def open_labelled(
+    data: str,
+    *,
+    classes: Sequence[str] | None = None,
+    part: Literal["val", "test"] = "test",
+    root: Path = ROOT,
+    index: Path | None = None,
+    rehash: bool = False,
+) -> Images | NpzTensors:
+    """Labelled images, or an .npz with `y`, that one stage decides on (`part` "val") or is judged on ("test").
+
+    Class folders and CSVs without parts are taken whole. Of data in parts, only `part` is taken, with the rule of
+    `open_images`: `val/` without `test/` is the test part, and then a fold of train is val.
+
+    Args:
+        data: as for `open_images`, or an .npz.
+        classes: the model's classes, in order: labels index into them, whatever classes `data` has. None: those of `data`.
+        part: which part of data that comes in parts.
+        root: where data sets by name lie.
+        index: file that remembers the hashes of files.
+        rehash: read every file although the index knows it.
+
+    Raises:
+        InputError: as `open_images`; an .npz without `y`; classes that the model does not know (all named).
+    """
+    path = existing(data)
+    if path is None:
+        return _relabelled(open_images(data, DataSettings(), root=root).only(part), classes, data)
+    if path.suffix.lower() == PREPARED and path.is_file():
+        return _with_labels(open_npz(path))
+    collection = read_collection(path)
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    unique, conflicts = without_copies(hashed, collection.name)
+    known = tuple(classes) if classes is not None else collection.classes()
+    few: list[str] = []
+    if collection.parts:
+        refs, few = assign(unique, collection.classes(), DataSettings())
+        chosen = {ref.sha256 for ref in refs if ref.part == part}
+        unique = [image for image in unique if image.sha256 in chosen]
+        say(f"{collection.name}: {len(unique)} images, its {part} part")
+    strange = _strange(collection.classes(), known)
+    nothing = [] if unique or problems else [f"no images in its {part} part"]
+    refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
+    refs = refs_of([replace(image, part=part) for image in unique], known)
+    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root))
+
+
+def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:
+    """`preprocess`, which images cannot do without.
+
+    Raises:
+        InputError: it is None.
+    """
+    if preprocess is None:
+        raise InputError(
+            f"expected a Preprocess for the images in {data}, found none in the model. "
+            "Give one with --preprocess FILE (JSON: size, resize, filter, mean, std) or --preprocess imagenet, "
+            "or an .npz that is already preprocessed"
+        )
+    return preprocess
+
+
+def _with_labels(tensors: NpzTensors) -> NpzTensors:
+    if tensors.labels is None:
+        raise InputError(f"expected labels in {tensors.path}, found only {tensors.array!r}. Add an array `y` (int, one label per row)")
+    return tensors
+
+
+def _strange(found: Sequence[str], known: Sequence[str]) -> list[str]:
+    names = [f"{name}{nearest(name, known)}" for name in found if name not in known]
+    return block(f"classes that the model does not know (it knows {', '.join(known[:20])}{', ...' if len(known) > 20 else ''})", names)
+
+
+def _relabelled(images: Images, classes: Sequence[str] | None, data: str) -> Images:
+    """The same images with labels that index into `classes`."""
+    if classes is None or tuple(classes) == images.classes:
+        return images
+    refuse(data, _strange(images.classes, classes))
+    refs = tuple(replace(ref, label=list(classes).index(images.classes[ref.label])) for ref in images.refs)
+    return replace(images, classes=tuple(classes), refs=refs)

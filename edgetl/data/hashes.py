@@ -1,0 +1,142 @@
+"""What each file holds: its sha256, and whether it decodes; an index spares reading what has not changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import UnidentifiedImageError
+
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_whole
+from edgetl.core.preprocess import decode
+from edgetl.core.progress import track
+from edgetl.data.files import HEIF_SUFFIXES, register_heif
+
+SCHEMA = 1
+SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
+WORKERS = min(os.cpu_count() or 1, 16)
+Stamp = tuple[str, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A file's sha256, or the reason why it is no image that can be used."""
+
+    sha256: str = ""
+    problem: str | None = None
+
+
+@dataclass(kw_only=True)
+class HashIndex:
+    """Files known by (absolute path, size, mtime_ns, inode). An entry says: hashed, and decoded without error.
+
+    On disk: a line with the sha256 of the rest, then one JSON line per file. An index that is damaged is ignored.
+    """
+
+    path: Path | None
+    entries: dict[Stamp, str] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def load(cls, path: Path | None, *, rehash: bool = False) -> HashIndex:
+        """The index at `path`; empty where there is none, where it is damaged, or where it is not to be trusted."""
+        if path is None or rehash or not path.is_file():
+            return cls(path=path, changed=rehash)
+        try:
+            header, body = path.read_bytes().split(b"\n", 1)
+            if json.loads(header) != {"schema": SCHEMA, "sha256": hashlib.sha256(body).hexdigest()}:
+                return cls(path=path)
+            rows = [json.loads(line) for line in body.splitlines()]
+            return cls(path=path, entries={(row[0], row[1], row[2], row[3]): row[4] for row in rows})
+        except (OSError, ValueError, TypeError, LookupError):
+            return cls(path=path)
+
+    def get(self, stamp: Stamp) -> str | None:
+        """The sha256 of the file with that stamp, if it is known."""
+        return self.entries.get(stamp)
+
+    def put(self, stamp: Stamp, sha256: str) -> None:
+        """Remember a file that was read and decoded; what was known of its path before is forgotten on `save`."""
+        self.entries.pop(stamp, None)
+        self.entries[stamp] = sha256
+        self.changed = True
+
+    def save(self) -> None:
+        """Write the index, whole or not at all; the latest entry of each path."""
+        if self.path is None or not self.changed:
+            return
+        latest = {stamp[0]: [*stamp, sha256] for stamp, sha256 in self.entries.items()}
+        body = "".join(json.dumps(latest[path], ensure_ascii=True) + "\n" for path in sorted(latest)).encode()
+        header = json.dumps({"schema": SCHEMA, "sha256": hashlib.sha256(body).hexdigest()})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, header.encode() + b"\n" + body)
+        self.changed = False
+
+
+def check_files(root: Path, wheres: Iterable[str], *, index: Path | None = None, rehash: bool = False) -> Mapping[str, Checked]:
+    """Hash every file and decode it once, in threads; files that `index` knows unchanged are not read."""
+    known = HashIndex.load(index, rehash=rehash)
+    base = Path(os.path.abspath(root))
+    todo: dict[str, Stamp | None] = {}
+    done: dict[str, Checked] = {}
+    for where in dict.fromkeys(wheres):
+        stamp = stamp_of(base / where)
+        sha256 = known.get(stamp) if stamp else None
+        if sha256 is None:
+            todo[where] = stamp
+        else:
+            done[where] = Checked(sha256=sha256)
+    try:
+        with track("read images", total=len(todo), unit="image") as bar, ThreadPoolExecutor(WORKERS) as pool:
+            results = pool.map(check_file, [base / where for where in todo])
+            for count, ((where, stamp), checked) in enumerate(zip(todo.items(), results, strict=True), start=1):
+                done[where] = checked
+                if stamp and checked.problem is None:
+                    known.put(stamp, checked.sha256)
+                if count % SAVE_EVERY == 0:
+                    known.save()
+                bar.advance()
+    finally:
+        known.save()
+    return done
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """What tells a file from its changed self without reading it; None for a file that is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def check_file(path: Path) -> Checked:
+    """Read, hash and decode one file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Checked(problem=f"cannot be read ({error.strerror or type(error).__name__})")
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        register_heif()
+    problem = why_undecodable(data)
+    if problem and path.suffix.lower() in HEIF_SUFFIXES:
+        problem += " (HEIC needs pillow-heif: pip install pillow-heif)"
+    return Checked(sha256=hashlib.sha256(data).hexdigest(), problem=problem)
+
+
+def why_undecodable(data: bytes) -> str | None:
+    """Why the bytes are no image that can be decoded, in a few words, or None if they are one."""
+    if not data:
+        return "empty file"
+    try:
+        decode(data)
+    except InputError as error:
+        cause = error.__cause__
+        return "no image, or of a kind that cannot be read" if isinstance(cause, UnidentifiedImageError) else str(cause or error)
+    return None

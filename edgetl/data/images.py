@@ -1,0 +1,99 @@
+"""Images: labelled images, the part each belongs to, and where their bytes lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.core.canonical import digest_of
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """Where the bytes of images lie."""
+
+    def read(self, where: str) -> bytes:
+        """The bytes of one image file.
+
+        Raises:
+            InputError: the file is gone or cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRef:
+    """One image: its content, its class, its part, and its place in the source."""
+
+    sha256: str
+    label: int
+    part: Part
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """An artifact: labelled images in parts. `refs` are sorted by (part, sha256), so that order is content, not names.
+
+    Attributes:
+        name: of the data set, for people.
+        classes: class names; a label is an index into them.
+        flip: whether a mirrored image keeps its label.
+        origin: what the images are a copy of, if they are a known data set ("cifar10", "digits").
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    refs: tuple[ImageRef, ...]
+    source: Source
+    flip: bool = True
+    origin: str | None = None
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.refs)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the class names and the sorted (class, sha256, part) of every image."""
+        rows = sorted((self.classes[ref.label], ref.sha256, ref.part) for ref in self.refs)
+        return digest_of([self.classes, rows, self.flip])
+
+    def only(self, *parts: Part) -> Images:
+        """The images of some parts; a stage that takes these does not rerun when the others change."""
+        return replace(self, refs=tuple(ref for ref in self.refs if ref.part in parts))
+
+    def take(self, count: int, seed: int) -> Images:
+        """At most `count` images, balanced over classes, chosen by content and seed."""
+        ranked = sorted(self.refs, key=lambda ref: digest_of([seed, ref.sha256]))
+        turns: dict[int, int] = {}
+        order: list[tuple[int, int, ImageRef]] = []
+        for position, ref in enumerate(ranked):
+            turns[ref.label] = turns.get(ref.label, -1) + 1
+            order.append((turns[ref.label], position, ref))
+        chosen = sorted((ref for _, _, ref in sorted(order, key=lambda row: row[:2])[:count]), key=lambda ref: (ref.part, ref.sha256))
+        return replace(self, refs=tuple(chosen))
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [n]."""
+        return np.array([ref.label for ref in self.refs], dtype=np.int64)
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """sha256 of every image."""
+        return tuple(ref.sha256 for ref in self.refs)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of one image file."""
+        return self.source.read(self.refs[index].where)
+
+    def counts(self) -> dict[str, int]:
+        """The number of images in each part."""
+        return {part: sum(ref.part == part for ref in self.refs) for part in PARTS}

@@ -1,0 +1,211 @@
+"""The arrays of an .npz as network inputs, read as a stream: never more than one batch in memory, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from edgetl.core.canonical import file_sha256
+from edgetl.core.errors import InputError, listing
+from edgetl.core.progress import track
+from edgetl.data.tensors import Batch
+
+PIECE_BYTES = 1 << 18  # zipfile joins what one read returns byte by byte: small reads keep that linear
+SCAN_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzTensors:
+    """`x` float32 [n, c, h, w], already preprocessed, and `y` int [n] where there are labels. Made by `open_npz`.
+
+    Attributes:
+        path: the .npz.
+        array: the name of the array that holds the inputs.
+        shape: [n, c, h, w].
+        labels: int64 [n], or None.
+    """
+
+    path: Path
+    array: str
+    shape: tuple[int, ...]
+    labels: NDArray[np.int64] | None
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return file_sha256(self.path)
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """sha256 of the bytes (little-endian float32) of every row of `x`.
+
+        Raises:
+            InputError: rows that hold NaN or infinity (all named), or a damaged file.
+        """
+        found: list[str] = []
+        bad: list[int] = []
+        rows = max(1, SCAN_BYTES // self._row_bytes)
+        with track(f"read {self.path.name}", total=len(self), unit="row") as bar:
+            for x in self._blocks(rows):
+                bad += [len(found) + int(i) for i in _not_finite(x)]
+                found += [hashlib.sha256(row).hexdigest() for row in x]
+                bar.advance(len(x))
+        if bad:
+            raise self._unusable(bad)
+        return tuple(found)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return self.shape[0]
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The rows, in order, `size` at a time.
+
+        Raises:
+            InputError: rows that hold NaN or infinity (named), or a damaged file.
+        """
+        start = 0
+        for x in self._blocks(size):
+            if len(bad := _not_finite(x)):
+                raise self._unusable([start + int(i) for i in bad])
+            yield Batch(x, None if self.labels is None else self.labels[start : start + len(x)])
+            start += len(x)
+
+    def _blocks(self, rows: int) -> Iterator[NDArray[np.float32]]:
+        """Float32 [at most rows, c, h, w]; each block is a new array."""
+        with _reading(self.path), zipfile.ZipFile(self.path) as archive, archive.open(f"{self.array}.npy") as stream:
+            _header(stream)
+            for start in range(0, len(self), rows):
+                x = np.empty((min(rows, len(self) - start), *self.shape[1:]), dtype="<f4")
+                _fill(stream, x.reshape(-1).view(np.uint8).data)
+                yield x
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * int(np.prod(self.shape[1:]))
+
+    def _unusable(self, rows: Sequence[int]) -> InputError:
+        shown = listing([f"row {row}" for row in rows])
+        return InputError(
+            f"expected finite numbers in {self.array!r} of {self.path}, found NaN or infinity in:\n{shown}\nTake these rows out"
+        )
+
+
+def open_npz(path: Path) -> NpzTensors:
+    """The arrays of the .npz at `path`, gone through once.
+
+    The inputs are the array `x`, or the only array there is beside `y`.
+
+    Raises:
+        InputError: no .npz; no array that can be the inputs; not float32 NCHW in C order; labels that are not int [n];
+            NaN or infinity.
+    """
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+        array = _inputs(path, names)
+        with archive.open(f"{array}.npy") as stream:
+            shape, fortran, dtype = _header(stream)
+        problems = _input_problems(shape, fortran, dtype)
+        if problems:
+            found = "\n".join(f"  {problem}" for problem in problems)
+            raise InputError(f"expected {array!r} of {path} to be float32 [n, channels, height, width], preprocessed; found:\n{found}")
+        labels = _labels(path, archive, shape[0]) if "y" in names and array != "y" else None
+    tensors = NpzTensors(path=path, array=array, shape=shape, labels=labels)
+    _ = tensors.hashes  # finds all rows that cannot be used, before any work starts
+    return tensors
+
+
+def _inputs(path: Path, names: Sequence[str]) -> str:
+    if "x" in names:
+        return "x"
+    candidates = [name for name in names if name != "y"]
+    if len(candidates) != 1:
+        raise InputError(
+            f"expected an array `x` (float32 NCHW) in {path}, found {', '.join(names) or 'no arrays'}. "
+            "Save the inputs as x: np.savez(path, x=inputs, y=labels)"
+        )
+    return candidates[0]
+
+
+def _input_problems(shape: tuple[int, ...], fortran: bool, dtype: np.dtype[np.generic]) -> list[str]:
+    problems = []
+    if dtype != np.dtype("<f4"):
+        problems.append(
+            f"dtype {dtype.newbyteorder('=').name if dtype.kind != 'O' else 'object'}{_byte_order(dtype)}: save it with astype('float32')"
+        )
+    if len(shape) != 4:
+        problems.append(f"{len(shape)} dimensions {list(shape)}: reshape it to four")
+    elif min(shape) < 1:
+        problems.append(f"no samples in shape {list(shape)}")
+    elif shape[3] in (1, 3) and shape[1] == shape[2] > 4:
+        problems.append(f"shape {list(shape)}, which looks like NHWC: save x.transpose(0, 3, 1, 2)")
+    if fortran and len(shape) > 1:
+        problems.append("Fortran order, which cannot be read row by row: save np.ascontiguousarray(x)")
+    return problems
+
+
+def _byte_order(dtype: np.dtype[np.generic]) -> str:
+    return " (big-endian)" if dtype.str.startswith(">") else ""
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, count: int) -> NDArray[np.int64]:
+    """`y` as int64 [count]."""
+    with archive.open("y.npy") as stream:
+        shape, _, dtype = _header(stream)
+        if dtype.kind not in "iu" or shape != (count,):
+            raise InputError(f"expected `y` of {path} to be int [{count}], a label for each row of the inputs; found {dtype} {list(shape)}")
+        y = np.empty(shape, dtype=dtype)
+        _fill(stream, y.view(np.uint8).data)
+    labels = y.astype(np.int64)
+    if labels.min() < 0:
+        rows = listing([f"row {row}: {labels[row]}" for row in np.flatnonzero(labels < 0)])
+        raise InputError(f"expected labels from 0 on in `y` of {path}, found:\n{rows}")
+    return labels
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, whether in Fortran order, and dtype; the stream then stands at the first number."""
+    match npy.read_magic(stream):
+        case (1, 0):
+            return npy.read_array_header_1_0(stream)
+        case (2, 0):
+            return npy.read_array_header_2_0(stream)
+        case version:
+            raise ValueError(f"version {version} of the .npy format")
+
+
+def _fill(stream: IO[bytes], target: memoryview) -> None:
+    """Read exactly as many bytes as `target` has."""
+    at = 0
+    while at < len(target):
+        piece = stream.read(min(PIECE_BYTES, len(target) - at))
+        if not piece:
+            raise EOFError(f"{len(target) - at} bytes missing at the end of an array")
+        target[at : at + len(piece)] = piece
+        at += len(piece)
+
+
+def _not_finite(x: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The rows that hold NaN or infinity."""
+    rows: NDArray[np.int64] = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
+    return rows
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged or foreign file raises into an InputError."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"expected an .npz (numpy.savez) at {path}, found a file that cannot be read: {error}. Write it again") from error

@@ -1,0 +1,144 @@
+"""DATA: the one way in, from what a user names to images in parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgetl.core.errors import InputError, nearest
+from edgetl.core.progress import say
+from edgetl.data.csvlist import read_csv
+from edgetl.data.digits import digit_images
+from edgetl.data.files import Collection, FileSource, block, refuse
+from edgetl.data.folders import read_folder
+from edgetl.data.hashes import check_files
+from edgetl.data.images import Images, Part
+from edgetl.data.named import cifar10_images
+from edgetl.data.splits import Hashed, assign, without_copies
+from edgetl.settings import DataSettings
+
+NAMED = ("cifar10", "digits")
+PREPARED = ".npz"
+ROOT = Path("data")
+
+
+def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, index: Path | None = None, rehash: bool = False) -> Images:
+    """The images that `data` names, in parts.
+
+    Args:
+        data: None (the embedded digits), a folder of class folders, a folder with `train/` and `val/` and/or `test/`
+            of class folders, a CSV `path,label[,part]`, or `cifar10`, `digits`. What lies on disk goes before a name.
+        settings: shares and seed of the split.
+        root: where data sets by name lie, or are downloaded to.
+        index: file that remembers the hashes of files; None reads every file.
+        rehash: read every file although the index knows it.
+
+    Raises:
+        InputError: one message for everything that is wrong: nothing there, no images, fewer than two classes, empty
+            class folders, classes missing from a part, files that do not decode, one image in two classes or parts.
+    """
+    if data is None:
+        return digit_images(settings)
+    if (path := existing(data)) is None:
+        return _by_name(data, settings, root)
+    if data.lower() in NAMED:
+        say(f"{data}: taken for the folder of that name, not for the data set")
+    collection = read_collection(path)
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    classes = collection.classes("train" if collection.parts else None)
+    unique, conflicts = without_copies(hashed, collection.name)
+    refs, few = assign(unique, collection.classes(), settings)
+    refuse(data, [*collection.problems, *class_problems(collection), *problems, *conflicts, *few])
+    _tell_parts(collection)
+    return Images(name=collection.name, classes=classes, refs=refs, source=FileSource(root=collection.root))
+
+
+def existing(data: str) -> Path | None:
+    """The path that `data` is, if there is something."""
+    path = Path(data).expanduser()
+    return path if data.strip() and path.exists() else None
+
+
+def _by_name(data: str, settings: DataSettings, root: Path) -> Images:
+    match data.lower():
+        case "digits":
+            return digit_images(settings)
+        case "cifar10":
+            return cifar10_images(settings, root)
+    raise no_such(data)
+
+
+def no_such(data: str) -> InputError:
+    """The error for `data` that is neither a path nor a name, with the nearest name of both."""
+    parent = Path(data).expanduser().parent
+    beside = [path.name for path in sorted(parent.iterdir()) if not path.name.startswith(".")] if parent.is_dir() else []
+    hint = nearest(Path(data).name, [*NAMED, *beside])
+    return InputError(
+        f"expected images at {data!r}, found nothing there{hint}. "
+        f"Give a folder of class folders, a CSV (path,label[,part]) or the name of a data set ({', '.join(NAMED)})"
+    )
+
+
+def read_collection(path: Path) -> Collection:
+    """What the folder or CSV at `path` names.
+
+    Raises:
+        InputError: neither a folder nor a CSV, or nothing in it.
+    """
+    if path.is_dir():
+        collection = read_folder(path)
+    elif path.suffix.lower() == ".csv":
+        collection = read_csv(path)
+    else:
+        also = " (an .npz holds no images; quantize and verify take one)" if path.suffix.lower() == PREPARED else ""
+        raise InputError(f"expected a folder of class folders or a CSV (path,label[,part]), found the file {path}{also}")
+    if not collection.items:
+        refuse(str(path), [*collection.problems, "no images. Give a folder that holds a folder of images for each class"])
+    return collection
+
+
+def read_hashes(collection: Collection, *, index: Path | None, rehash: bool) -> tuple[list[Hashed], list[str]]:
+    """The images with their hashes, and the problem: files that cannot be decoded."""
+    checked = check_files(collection.root, [item.where for item in collection.items], index=index, rehash=rehash)
+    broken = [f"{where}: {found.problem}" for where, found in sorted(checked.items()) if found.problem]
+    hashed = [
+        Hashed(where=item.where, label=item.label, part=item.part, sha256=checked[item.where].sha256)
+        for item in collection.items
+        if checked[item.where].problem is None
+    ]
+    return hashed, block("image files that cannot be decoded. Replace or delete them", broken)
+
+
+def class_problems(collection: Collection) -> list[str]:
+    """Fewer than two classes; classes that train has and another part has not, or the other way round."""
+    if not collection.parts:
+        return few_classes(collection)
+    if "train" not in collection.parts:
+        return [f"no train/ beside {' and '.join(f'{part}/' for part in sorted(collection.parts))}. Add it"]
+    train = set(collection.classes("train"))
+    others: list[Part] = [part for part in ("val", "test") if part in collection.parts]
+    missing = [f"{label}: not in {part}" for part in others for label in sorted(train - set(collection.classes(part)))]
+    unknown = [f"{label}: in {part}, not in train" for part in others for label in sorted(set(collection.classes(part)) - train)]
+    return [
+        *few_classes(collection),
+        *block("classes missing from a part. Add images of them", missing),
+        *block("classes that train does not have. Add them to train or take them out", unknown),
+    ]
+
+
+def few_classes(collection: Collection) -> list[str]:
+    """Fewer than two classes, with a hint where the only folder holds the class folders."""
+    classes = collection.classes("train" if collection.parts else None)
+    if len(classes) >= 2:
+        return []
+    inside = collection.root / classes[0] if classes and not collection.parts else None
+    folders = [path.name for path in sorted(inside.iterdir()) if path.is_dir()] if inside and inside.is_dir() else []
+    hint = f" Did you mean {inside}, which holds the folders {', '.join(folders[:5])}?" if len(folders) > 1 else ""
+    return [f"fewer than two classes: {', '.join(classes) or 'none'}. A classifier needs at least two.{hint}"]
+
+
+def _tell_parts(collection: Collection) -> None:
+    match sorted(collection.parts):
+        case ["train", "val"]:
+            say(f"{collection.name}: val judges (it is the test part); a fold of train selects (it is the val part)")
+        case ["test", "train"]:
+            say(f"{collection.name}: a fold of train selects (it is the val part)")

@@ -1,0 +1,122 @@
+"""Which image goes to which part: by content and seed, so that names, order and later additions do not matter."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edgetl.core.canonical import digest_of
+from edgetl.core.progress import say
+from edgetl.data.files import Labelled, block
+from edgetl.data.images import ImageRef, Part
+from edgetl.settings import DataSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hashed(Labelled):
+    """A labelled image whose content is known."""
+
+    sha256: str
+
+
+def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], list[str]]:
+    """One image of each content, sorted by sha256; and the problems: one content in two classes, or in two parts.
+
+    Copies in the same class and part are harmless: the first by name stays, the rest is told.
+    """
+    groups: dict[str, list[Hashed]] = defaultdict(list)
+    for image in sorted(images, key=lambda image: (image.sha256, image.where)):
+        groups[image.sha256].append(image)
+    classes, parts, copies = [], [], 0
+    for group in groups.values():
+        line = " = ".join(dict.fromkeys(f"{image.where} ({image.label})" for image in group))
+        if len({image.label for image in group}) > 1:
+            classes.append(line)
+        elif len({image.part for image in group}) > 1:
+            parts.append(" = ".join(dict.fromkeys(f"{image.where} ({image.part})" for image in group)))
+        else:
+            copies += len(group) - 1
+    if copies:
+        say(f"{name}: {copies} exact copies within a class left out")
+    problems = [
+        *block("the same image in two classes. Delete it from the wrong one", classes),
+        *block("the same image in two parts. Delete it from one of them, or scores would be too good", parts),
+    ]
+    return [group[0] for group in groups.values()], problems
+
+
+def assign(images: Sequence[Hashed], classes: Sequence[str], settings: DataSettings) -> tuple[tuple[ImageRef, ...], list[str]]:
+    """The part of each image, and the problems: classes with too few images.
+
+    Brought parts stay, with two rules: `val` without `test` is the test part (it judges), and where `val` does not
+    exist, or has become the test part, a fold of train is val.
+    """
+    brought = {image.part for image in images}
+    if "val" in brought and "test" in brought:
+        return refs_of(images, classes), []
+    images = [replace(image, part="test") if image.part == "val" else image for image in images]
+    judged = [image for image in images if image.part == "test"]
+    test_share = 0.0 if judged else settings.test_share
+    fresh = [image for image in images if image.part != "test"]
+    placed: list[Hashed] = []
+    few: list[str] = []
+    for label in sorted({image.label for image in fresh}):
+        mine = {image.sha256: image for image in fresh if image.label == label}
+        parts = split_class({sha: position(settings.seed, sha) for sha in mine}, settings.val_share, test_share)
+        if parts is None:
+            few.append(f"{label}: {len(mine)}")
+        else:
+            placed += [replace(mine[sha], part=part) for sha, part in parts.items()]
+    return refs_of([*judged, *placed], classes), block(_too_few(settings.val_share, test_share), few)
+
+
+def position(seed: int, sha256: str) -> float:
+    """Where an image stands in [0, 1): a function of its content and the seed alone."""
+    return int(digest_of(["split", seed, sha256])[:13], 16) / 16**13
+
+
+def split_class(positions: Mapping[str, float], val_share: float, test_share: float) -> dict[str, Part] | None:
+    """Test below `test_share`, val from `1 - val_share` on, train between; None where a class is too small for that.
+
+    A part that stays empty borrows the image of train that stands next to it, and gives it back once the class has
+    grown: adding images never moves one out of train, and moves none at all where no part borrows.
+    """
+    parts: dict[str, Part] = {
+        sha: "test" if at < test_share else "val" if at >= 1 - val_share else "train" for sha, at in positions.items()
+    }
+    empty = [part for part in (("test", "val") if test_share else ("val",)) if part not in parts.values()]
+    lenders = sorted((sha for sha, part in parts.items() if part == "train"), key=lambda sha: (positions[sha], sha))
+    if len(lenders) < 1 + len(empty):
+        return None
+    if "test" in empty:
+        parts[lenders[0]] = "test"
+    if "val" in empty:
+        parts[lenders[-1]] = "val"
+    return parts
+
+
+def enough(val_share: float, test_share: float) -> int:
+    """The number of images of a class at which the odds of an empty train part are one in a thousand."""
+    return max(3 if test_share else 2, math.ceil(math.log(1e-3) / math.log(val_share + test_share)))
+
+
+def refs_of(images: Iterable[Hashed], classes: Sequence[str]) -> tuple[ImageRef, ...]:
+    """The images whose part is known, as references sorted by (part, sha256)."""
+    labels = {label: index for index, label in enumerate(classes)}
+    refs = [
+        ImageRef(sha256=image.sha256, label=labels[image.label], part=image.part, where=image.where)
+        for image in images
+        if image.part is not None
+    ]
+    return tuple(sorted(refs, key=lambda ref: (ref.part, ref.sha256)))
+
+
+def _too_few(val_share: float, test_share: float) -> str:
+    shares = f"val_share {val_share}" + (f", test_share {test_share}" if test_share else "")
+    parts = "train, val and test" if test_share else "train and val"
+    return (
+        f"classes with too few images to have one each in {parts} (at {shares}, {enough(val_share, test_share)} are nearly always enough). "
+        "Add images, or bring your own train/, val/ and test/ folders. Images found"
+    )

@@ -1,0 +1,87 @@
+"""Network inputs as a stream: images through a Preprocess, or the arrays of an .npz. Nothing is held but one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.core.canonical import digest_of
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import Preprocess
+from edgetl.data.images import Images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs float32 [n, 3, h, w] and labels int64 [n] (None where there are none)."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64] | None
+
+
+class TensorSource(Protocol):
+    """An artifact: inputs that can be gone through again and again."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content."""
+        ...
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """A sha256 for every sample, of the image file or, in an .npz, of its row of `x`."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        ...
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The samples, in order, `size` at a time."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTensors:
+    """Images through a Preprocess; labelled unless said otherwise."""
+
+    images: Images
+    preprocess: Preprocess
+    labelled: bool = True
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the images and the Preprocess."""
+        return digest_of([self.images.digest, self.preprocess, self.labelled])
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """sha256 of every image file."""
+        return self.images.hashes
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The images, in order, `size` at a time.
+
+        Raises:
+            InputError: a file that cannot be decoded (named).
+        """
+        for start in range(0, len(self.images), size):
+            refs = self.images.refs[start : start + size]
+            x = np.stack([self._tensor(ref.where) for ref in refs])
+            yield Batch(x, self.images.labels[start : start + size] if self.labelled else None)
+
+    def _tensor(self, where: str) -> NDArray[np.float32]:
+        data = self.images.source.read(where)
+        try:
+            return self.preprocess(data)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error

@@ -1,0 +1,89 @@
+"""How long a pipeline will take and how much disk: counted from the networks, with one short probe of this machine."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgetl.core.errors import WorkspaceError
+from edgetl.models.build import build
+from edgetl.training.device import pinned, placed
+from edgetl.workflow import Job
+
+TRAINING_PASSES = 3  # forward, and twice as much backward
+OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
+COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Seconds, bytes, and what they are for."""
+
+    plan: str
+    seconds: float
+    disk_bytes: int
+
+    def line(self) -> str:
+        """One line for people."""
+        minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds > 90 else f"{self.seconds:.0f} seconds"
+        return f"{self.plan}: at most about {minutes} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
+
+
+def estimate(job: Job, out: Path) -> Estimate:
+    """Time and disk for all stages from the start.
+
+    Raises:
+        WorkspaceError: the disk has less room than that.
+    """
+    counts = job.data.counts()
+    teacher, size = job.teacher.settings, job.teacher.image_size
+    student = job.student.settings
+    classes = len(job.data.classes)
+    big_flops, big_bytes = cost(teacher.arch, classes, size)
+    small_flops, small_bytes = (0, big_bytes) if student.arch == "same" else cost(student.arch, classes, student.image_size or size)
+    images = counts["train"]
+    work = images * teacher.epochs * big_flops * TRAINING_PASSES
+    if student.arch != "same":
+        work += images * student.epochs * (small_flops * TRAINING_PASSES + big_flops)
+    disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
+    plan = f"{images} training images of {classes} classes; {teacher.arch}, {teacher.epochs} epochs; "
+    plan += "no student" if student.arch == "same" else f"{student.arch}, {student.epochs} epochs"
+    room = shutil.disk_usage(out).free
+    if room < disk:
+        raise WorkspaceError(
+            f"expected {disk // MEBIBYTE + 1} MiB of free disk for {out}, found {room // MEBIBYTE}. "
+            "Free some space, or choose another --out"
+        )
+    with pinned(job.runtime) as device:
+        return Estimate(plan=plan, seconds=work / probe(device) + OVERHEAD_S, disk_bytes=disk)
+
+
+def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
+    """FLOPs of one forward pass of one image, and bytes of the float32 weights."""
+    with torch.device("meta"):
+        model = build(arch, classes, size).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            model(torch.empty(1, 3, size, size))
+    return counter.get_total_flops(), 4 * sum(p.numel() for p in model.parameters())
+
+
+def probe(device: torch.device) -> float:
+    """FLOPs per second that training a small convolution reaches here; takes about half a second."""
+    net: nn.Module = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+    net = placed(net, device)
+    x = torch.randn(32, 32, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    flops = 2 * 32 * 32 * 9 * x.shape[0] * 32 * 32 * TRAINING_PASSES
+    best = 0.0
+    for _ in range(8):
+        started = time.perf_counter()
+        net(x).sum().backward()
+        best = max(best, flops / (time.perf_counter() - started))
+    return best

@@ -1,0 +1,116 @@
+"""A checkpoint becomes a float ONNX graph, and is compared with torch before anyone relies on it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from edgetl.core.errors import InputError
+from edgetl.core.progress import track
+from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint
+from edgetl.runtime.onnx_metadata import ModelInfo, check, clean, describe, save
+from edgetl.runtime.session import open_session
+
+OPSET, IR_VERSION = 20, 10  # what onnxruntime releases of the last two years read
+INPUT, OUTPUT, BATCH = "input", "logits", "batch"
+TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
+PRODUCER = "edgetl"
+
+
+def lower(checkpoint: Path, out: Path) -> None:
+    """Write the float ONNX graph of `checkpoint` to `out`: `input` float32 [batch, 3, s, s] -> `logits` float32 [batch, k].
+
+    The graph carries labels, Preprocess, task and split digest, and no local paths; the same checkpoint gives the same bytes.
+
+    Raises:
+        InputError: no checkpoint, a network that the exporter does not take, or a graph that does not answer as torch does.
+    """
+    info = read_checkpoint(checkpoint)
+    with track(f"lower {info.arch}", total=3, unit="step") as bar:
+        model = load_model(checkpoint)
+        bar.advance()
+        graph = exported(model, info)
+        bar.advance()
+        save(described(graph, info), out)
+        check(out)
+        compare(model, out, info)
+        bar.advance()
+
+
+def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
+    """What torch's exporter makes of a network in evaluation mode, with any number of images per batch.
+
+    Raises:
+        InputError: the exporter does not take the network.
+    """
+    side = info.preprocess.size
+    example = torch.zeros(2, 3, side, side)  # two: the exporter takes a batch of one for a constant
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: BATCH},),
+                opset_version=OPSET,
+                external_data=False,
+            )
+    except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"expected a network that torch exports to ONNX, found that {info.arch} at {side} px is none: {reason}") from error
+    assert program is not None
+    return program.model_proto
+
+
+def described(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:
+    """The graph with what its checkpoint says about it, and without what the exporter noted (stack traces, local paths)."""
+    model = describe(clean(graph), ModelInfo(classes=info.classes, preprocess=info.preprocess, task=info.task, seen=info.seen))
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = PRODUCER, ""
+    model.graph.name = info.arch
+    return model
+
+
+def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
+    """Prove on random images, one and three at a time, that the graph answers as the network does.
+
+    Raises:
+        InputError: some logit is off by more than `TOLERANCE` (relative to the largest), or is no number.
+    """
+    session = open_session(path)
+    for count in (1, 3):
+        x = np.random.default_rng(count).standard_normal((count, 3, info.preprocess.size, info.preprocess.size), dtype=np.float32)
+        with torch.no_grad():
+            expected = model(torch.from_numpy(x)).numpy()
+        difference = float(np.abs(session.run(x) - expected).max())
+        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        if not difference <= allowed:
+            raise InputError(
+                f"expected the ONNX graph of {info.arch} to answer as torch does within {allowed:.2g}, "
+                f"found a difference of {difference:.2g} on {count} random images. "
+                "Train longer or at a lower rate if logits are huge; else choose another architecture"
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes, warnings and log lines to itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,1 @@
+"""Scores, per-class tables, and the statistics of parity. numpy only."""

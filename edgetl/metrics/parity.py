@@ -1,0 +1,166 @@
+"""Does a model still answer like the one it came from? The statistics of that question. numpy only.
+
+Two models judged on the same images are paired: only the images on which exactly one of them is right carry
+information about the drop. Intervals that ignore the pairing are far too wide for models that agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["certified", "passed", "failed"]
+BISECTIONS = 60  # halvings of an interval at most 2 wide: far below the resolution of a float64
+MOST_IMAGES = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDrop:
+    """The drop (reference score minus candidate score, a fraction) and its interval.
+
+    Attributes:
+        drop: (lost - gained) / images.
+        low, high: bounds of the interval at `confidence`.
+        images: how many were judged.
+        lost: images that the reference alone answers right.
+        gained: images that the candidate alone answers right.
+        confidence: of the interval, two-sided.
+    """
+
+    drop: float
+    low: float
+    high: float
+    images: int
+    lost: int
+    gained: int
+    confidence: float
+
+
+def agreement(reference: NDArray[np.int64], candidate: NDArray[np.int64]) -> float:
+    """The share of images, in [0, 1], to which two models give the same answer: int64 [n], int64 [n].
+
+    Raises:
+        ValueError: no images, or not as many answers from one as from the other.
+    """
+    _same_length(reference, candidate)
+    return float(np.mean(reference == candidate))
+
+
+def sqnr_db(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
+    """Signal to quantization noise, 10 log10(sum(reference^2) / sum((reference - candidate)^2)), in dB.
+
+    Outputs of any one shape. Infinite where they are equal; minus infinite where the reference is all zeros and they are not.
+    """
+    signal = float(np.sum(np.square(reference, dtype=np.float64)))
+    noise = float(np.sum(np.square(reference.astype(np.float64) - candidate)))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson 1927, JASA 22:209-212).
+
+    Raises:
+        ValueError: no images, or more successes than images.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"expected 0 to n successes among n >= 1, found {successes} among {n}")
+    z, share = _critical(confidence), successes / n
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (0.0 if successes == 0 else center - half, 1.0 if successes == n else center + half)
+
+
+def paired_drop(reference_correct: NDArray[np.bool_], candidate_correct: NDArray[np.bool_], confidence: float = 0.95) -> PairedDrop:
+    """The drop between two models judged on the same images, with Tango's score interval.
+
+    Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+    design", Statistics in Medicine 17:891-908. bool [n], bool [n].
+
+    Raises:
+        ValueError: no images, or not as many from one as from the other.
+    """
+    _same_length(reference_correct, candidate_correct)
+    lost = int(np.sum(reference_correct & ~candidate_correct))
+    gained = int(np.sum(candidate_correct & ~reference_correct))
+    images = len(reference_correct)
+    low, high = tango(lost, gained, images, confidence)
+    return PairedDrop(drop=(lost - gained) / images, low=low, high=high, images=images, lost=lost, gained=gained, confidence=confidence)
+
+
+def tango(lost: float, gained: float, images: float, confidence: float) -> tuple[float, float]:
+    """Tango's score interval of (lost - gained) / images; counts may be fractions (for planning).
+
+    Solves |score(delta)| = z for delta on either side of the estimate; the score falls monotonically in delta.
+    """
+    z, estimate = _critical(confidence), (lost - gained) / images
+    low = -1.0 if estimate <= -1 else _falls_through(lambda delta: score(delta, lost, gained, images) - z, -1.0, estimate)
+    high = 1.0 if estimate >= 1 else _falls_through(lambda delta: score(delta, lost, gained, images) + z, estimate, 1.0)
+    return low, high
+
+
+def score(delta: float, lost: float, gained: float, images: float) -> float:
+    """Tango's score statistic for the hypothesis "the drop is delta", delta in [-1, 1] (Tango 1998).
+
+    The nuisance parameter, the probability of `gained`, takes its maximum-likelihood value under the hypothesis: the
+    larger root of a q^2 + b q + c = 0.
+    """
+    a = 2 * images
+    b = -lost - gained + (2 * images - lost + gained) * delta
+    c = -gained * delta * (1 - delta)
+    square_root = math.sqrt(max(b * b - 4 * a * c, 0.0))
+    root = -2 * c / (b + square_root) if b > 0 else (square_root - b) / (2 * a)  # the same number, without cancellation
+    variance = images * (2 * root + delta * (1 - delta))
+    distance = lost - gained - images * delta
+    if variance <= 0:
+        return math.copysign(math.inf, distance) if distance else 0.0
+    return distance / math.sqrt(variance)
+
+
+def verdict(drop: PairedDrop, max_drop: float) -> Verdict:
+    """`certified`: the whole interval is within budget; `passed`: the measured drop is; `failed`: it is not."""
+    if drop.drop > max_drop:
+        return "failed"
+    return "certified" if drop.high <= max_drop else "passed"
+
+
+def images_needed(drop: PairedDrop, max_drop: float, confidence: float | None = None) -> int | None:
+    """How many test images would certify `max_drop` if images went on being lost and gained at the observed rates.
+
+    None where no number would: the measured drop uses up the budget. `confidence` is that of `drop` unless given.
+    """
+    lost, gained, level = drop.lost / drop.images, drop.gained / drop.images, confidence or drop.confidence
+
+    def proves(images: int) -> bool:
+        return tango(lost * images, gained * images, images, level)[1] <= max_drop
+
+    if drop.drop >= max_drop or not proves(MOST_IMAGES):
+        return None
+    few, many = 0, MOST_IMAGES
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if proves(middle) else (middle, many)
+    return many
+
+
+def _falls_through(function: Callable[[float], float], low: float, high: float) -> float:
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def _critical(confidence: float) -> float:
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _same_length(first: NDArray[np.bool_] | NDArray[np.int64], second: NDArray[np.bool_] | NDArray[np.int64]) -> None:
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError(f"expected two answers to each of at least one image, found shapes {first.shape} and {second.shape}")

@@ -1,0 +1,56 @@
+"""The documented defaults: which teacher and which student `auto` means.
+
+| images (median shorter side)  | teacher                                      | input  | student                                 |
+|-------------------------------|----------------------------------------------|--------|-----------------------------------------|
+| up to 64 px                   | cifar_resnet16, embedded                     | 32 px  | edge_small; edge_medium from 20,000 on  |
+| 65 to 159 px                  | mobilenet_v3_large, published                | 128 px | edge_medium; edge_large from 20,000 on  |
+| 160 px and more               | mobilenet_v3_large, published                | 224 px | edge_medium; edge_large from 20,000 on  |
+| photos, nothing to download   | cifar_resnet16, embedded                     | 64 px  | edge_medium; edge_large from 20,000 on  |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SMALL_SIDE = 64  # px: up to here, a network for small images sees all there is
+LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
+MANY_IMAGES = 20_000
+SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An architecture by name, its input size in pixels, and why, in one line."""
+
+    arch: str
+    image_size: int
+    reason: str
+
+
+def choose_teacher(side: int, images: int, *, published: bool = True) -> Choice:
+    """The teacher for `images` images whose median shorter side is `side` pixels.
+
+    `published` says whether published weights can be had; without, photos go to the embedded network.
+    """
+    if side <= SMALL_SIDE:
+        return Choice(arch="cifar_resnet16", image_size=SMALL_INPUT, reason=f"images of {side} px: the embedded network for small images")
+    if not published:
+        reason = f"{images} photos, no published weights in reach: the embedded network, at twice the size it was trained at"
+        return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
+    size = MIDDLE_INPUT if side < LARGE_SIDE else LARGE_INPUT
+    reason = f"{images} photos of {side} px: the most accurate of torchvision's networks that train quickly on a CPU"
+    return Choice(arch="mobilenet_v3_large", image_size=size, reason=reason)
+
+
+def choose_student(teacher_arch: str, image_size: int, images: int) -> Choice:
+    """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size."""
+    small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
+    match small, many:
+        case True, False:
+            arch, what = "edge_small", "65 thousand weights are enough"
+        case False, True:
+            arch, what = "edge_large", "1 million weights find enough to learn from"
+        case _:
+            arch, what = "edge_medium", "250 thousand weights"
+    reason = f"{images} images at {image_size} px: {what}; built for int8, where {teacher_arch} is not"
+    return Choice(arch=arch, image_size=image_size, reason=reason)

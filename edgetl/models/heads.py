@@ -1,0 +1,170 @@
+"""Heads: the last layer of a classifier, whichever network it sits in, and what comes before it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+from torch import nn
+from torchvision.models import SqueezeNet
+
+from edgetl.core.errors import InputError
+
+MOST_BLOCKS = 6  # the head included
+FEWEST_UNITS = 4
+HEAD_PATHS = ("fc", "classifier", "head", "heads", "head.fc")
+
+
+def head_name(model: nn.Module) -> str:
+    """The dotted name of the layer that gives the logits: a Linear, or SqueezeNet's 1x1 convolution.
+
+    Raises:
+        InputError: no such layer where torchvision's and timm's networks have theirs.
+    """
+    if isinstance(model, SqueezeNet):
+        return "classifier.1"
+    found: str | None
+    if callable(last := getattr(model, "get_classifier", None)):  # timm's own way to say it
+        found = next((name for name, module in model.named_modules() if module is last()), None)
+    else:
+        found = next((name for path in HEAD_PATHS if (name := _last_linear(model, path))), None)
+    if found is None or not isinstance(model.get_submodule(found), nn.Linear):
+        raise InputError(
+            f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}"
+        )
+    return found
+
+
+def _last_linear(model: nn.Module, path: str) -> str | None:
+    """The last Linear in `path`, which is one itself or holds one at its end."""
+    name, _, rest = path.partition(".")
+    child = getattr(model, name, None)
+    if rest and isinstance(child, nn.Module):
+        inner = _last_linear(child, rest)
+        return f"{name}.{inner}" if inner else None
+    if isinstance(child, nn.Linear):
+        return name
+    children = list(child.named_children()) if isinstance(child, nn.Sequential) else []
+    return f"{name}.{children[-1][0]}" if children and isinstance(children[-1][1], nn.Linear) else None
+
+
+def head_layer(model: nn.Module) -> nn.Linear | nn.Conv2d:
+    """The layer that gives the logits."""
+    layer = model.get_submodule(head_name(model))
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    return layer
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Weight and bias (where there is one) of the layer that gives the logits."""
+    return list(head_layer(model).parameters())
+
+
+def head_keys(model: nn.Module) -> frozenset[str]:
+    """The names of those parameters in the state dict."""
+    name = head_name(model)
+    return frozenset(f"{name}.{key}" for key, _ in model.get_submodule(name).named_parameters())
+
+
+def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
+    """A copy of `model` whose last layer is new: `num_classes` wide, small random weights, no bias to start with."""
+    network, name = copy.deepcopy(model), head_name(model)
+    old, device = head_layer(network), head_layer(network).weight.device
+    new: nn.Linear | nn.Conv2d
+    if isinstance(old, nn.Conv2d):
+        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size[0], bias=old.bias is not None, device=device)
+    else:
+        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, device=device)
+    nn.init.normal_(new.weight, std=0.01)
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    network.set_submodule(name, new, strict=True)
+    if isinstance(network, SqueezeNet):
+        network.num_classes = num_classes
+    return network
+
+
+def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """`(body, head)` with `head(body(x)) == model(x)` in evaluation mode; both share their weights with `model`.
+
+    The body gives what enters the last layer, features [n, d]; SqueezeNet's a map [n, 512, h, w], since its last layer is
+    a convolution, followed by ReLU and pooling.
+    """
+    if isinstance(model, SqueezeNet):
+        return model.features, nn.Sequential(model.classifier, nn.Flatten(1))
+    name = head_name(model)
+    return _replaced(model, name.split("."), nn.Identity()), model.get_submodule(name)
+
+
+def _replaced(module: nn.Module, path: list[str], layer: nn.Module) -> nn.Module:
+    """A twin of `module` that shares all children but the one at `path`."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    child = module._modules[path[0]]
+    assert child is not None
+    twin._modules[path[0]] = _replaced(child, path[1:], layer) if len(path) > 1 else layer
+    return twin
+
+
+def parameter_blocks(model: nn.Module) -> list[list[nn.Parameter]]:
+    """Every parameter once, in at most `MOST_BLOCKS` blocks from input to head; the head (last layer) is the last block.
+
+    The blocks are the network's stages, or runs of neighboring layers where it has no stages, for learning rates that fall
+    from the head to the input (Howard & Ruder 2018, section 3.2).
+    """
+    head = head_parameters(model)
+    taken = {id(parameter) for parameter in head}
+    units = []
+    for unit in _units(model):
+        fresh = [p for p in unit if id(p) not in taken]
+        taken.update(id(p) for p in fresh)
+        if fresh:
+            units.append(fresh)
+    blocks = _merged(units, MOST_BLOCKS - 1)
+    return [*blocks, head]
+
+
+def _units(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of stages, in order: the heaviest part is opened until there are a few; norms join the layer before them."""
+    parts = _opened(model)
+    while len(_with_norms(parts)) < FEWEST_UNITS:
+        closed = [i for i, part in enumerate(parts) if isinstance(part, nn.Module) and any(True for _ in part.children())]
+        if not closed:
+            break
+        heaviest = max(closed, key=lambda i: _weight(parts[i]))
+        parts[heaviest : heaviest + 1] = _opened(parts[heaviest])
+    return _with_norms(parts)
+
+
+def _opened(module: nn.Module | nn.Parameter) -> list[nn.Module | nn.Parameter]:
+    """A module's own parameters, then its children."""
+    assert isinstance(module, nn.Module)
+    return [*module.parameters(recurse=False), *(child for child in module.children() if any(True for _ in child.parameters()))]
+
+
+def _weight(part: nn.Module | nn.Parameter) -> int:
+    return part.numel() if isinstance(part, nn.Parameter) else sum(p.numel() for p in part.parameters())
+
+
+def _with_norms(parts: list[nn.Module | nn.Parameter]) -> list[list[nn.Parameter]]:
+    """One unit for each part, but norms join the layer before them and bare parameters (embeddings) the layer after them."""
+    units: list[list[nn.Parameter]] = []
+    bare: list[nn.Parameter] = []
+    for part in parts:
+        if isinstance(part, nn.Parameter):
+            bare.append(part)
+            continue
+        parameters = [*bare, *part.parameters()]
+        bare = []
+        if units and all(p.ndim <= 1 for p in parameters):
+            units[-1].extend(parameters)
+        else:
+            units.append(parameters)
+    return [*units, bare] if bare else units
+
+
+def _merged(units: list[list[nn.Parameter]], most: int) -> list[list[nn.Parameter]]:
+    """At most `most` runs of neighboring units, as even in number as can be."""
+    count = min(most, len(units))
+    bounds = [round(i * len(units) / count) for i in range(count + 1)]
+    return [[p for unit in units[begin:end] for p in unit] for begin, end in itertools.pairwise(bounds)]

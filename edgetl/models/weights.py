@@ -1,0 +1,211 @@
+"""Pretrained weights: where they come from, what is known about them, how they get into a network.
+
+Files are read without running code: safetensors, or `torch.load(weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+from edgetl.core.canonical import file_sha256
+from edgetl.core.errors import InputError, listing
+from edgetl.core.preprocess import Preprocess
+from edgetl.models.build import OWN_NAMES
+from edgetl.models.download import Unreachable, fetch_published
+from edgetl.models.embedded import ASSETS, embedded_weights
+from edgetl.models.heads import head_keys
+from edgetl.models.published import published_preprocess, published_weights
+from edgetl.models.state import classes_in, read_description, read_state
+
+LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56
+IMAGENET = "imagenet1k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """An artifact: a file of weights and what is known about it.
+
+    Attributes:
+        source: "embedded:NAME", "published:NAME" or "file:NAME".
+        path: the file.
+        sha256: of the file.
+        preprocess: what the weights were trained with; None if unknown.
+        trained_on: name of the data set ("cifar10", "imagenet1k"); None if unknown.
+        classes: class names of the head's outputs; None if unknown.
+    """
+
+    source: str
+    path: Path
+    sha256: str
+    preprocess: Preprocess | None
+    trained_on: str | None
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return self.sha256
+
+
+def resolve_weights(arch: str, choice: str, cache: Path, *, assets: Path = ASSETS) -> tuple[Weights | None, str]:
+    """The weights to start `arch` from, and one line that says what and why. `choice` is "auto", "none" or a file.
+
+    "auto" takes what edgetl embeds, else what torchvision publishes, downloaded into the folder `cache` (checked by the
+    hash in its name; a copy in torch's own cache is used where there is one). None where there are none, or none in reach.
+    `assets` is where the embedded ones lie.
+
+    Raises:
+        InputError: the file is not there or holds no weights.
+    """
+    match choice:
+        case "none":
+            return None, f"{arch} starts from random weights, as asked"
+        case "auto":
+            return _automatic(arch, cache, assets)
+        case _:
+            found = _from_file(arch, Path(choice))
+            return found, f"{arch} starts from {found.path.name}, sha256 {found.sha256[:12]}"
+
+
+def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, str]:
+    embedded = embedded_weights(arch, assets)
+    if embedded:
+        found = _described(embedded, arch, f"embedded:{embedded.stem.removesuffix('_fp16')}")
+        return found, f"{arch} starts from weights that edgetl embeds, trained on {found.trained_on or 'data they do not name'}"
+    known = published_weights(arch)
+    if known is None:
+        who = "edgetl embeds" if arch in OWN_NAMES else "edgetl downloads"
+        return None, f"{arch} starts from random weights, since {who} none for it"
+    try:
+        path = fetch_published(known.url, cache)
+    except Unreachable as reason:
+        return None, f"{arch}'s published weights cannot be had ({reason})"
+    found = Weights(
+        source=f"published:{known.name}",
+        path=path,
+        sha256=file_sha256(path),
+        preprocess=published_preprocess(arch),
+        trained_on=IMAGENET,
+        classes=tuple(known.meta["categories"]),
+    )
+    return found, f"{arch} starts from the weights torchvision publishes as {known.name}"
+
+
+def _from_file(arch: str, path: Path) -> Weights:
+    if not path.is_file():
+        raise InputError(
+            f"expected auto, none or a file of weights (.safetensors, .pth), found {'a folder' if path.is_dir() else 'nothing'} at {path}"
+        )
+    return _described(path, arch, f"file:{path.name}")
+
+
+def _described(path: Path, arch: str, source: str) -> Weights:
+    """A file of weights, described by its metadata and, where that is silent, by what is published for the architecture."""
+    said = read_description(path)
+    preprocess = Preprocess.from_json(said["preprocess"]) if "preprocess" in said else published_preprocess(arch)
+    return Weights(
+        source=source,
+        path=path,
+        sha256=file_sha256(path),
+        preprocess=preprocess,
+        trained_on=said.get("trained_on") or None,
+        classes=classes_in(said, path.name),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchReport:
+    """What of a file went into a network, by the names of tensors.
+
+    Attributes:
+        matched: loaded.
+        head: tensors of the last layer that were left as they are, since the file's answers mean other classes.
+        missing: in the network, not in the file.
+        mismatched: in both, with other shapes.
+        unused: in the file, not in the network.
+    """
+
+    source: str
+    matched: tuple[str, ...]
+    head: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def line(self) -> str:
+        """One line for people."""
+        parts = [f"{len(self.matched)} tensors of {self.source} loaded"]
+        if self.head:
+            parts.append("new head for the new classes")
+        for names, what in ((self.missing, "missing"), (self.mismatched, "of another shape"), (self.unused, "unused")):
+            if names:
+                parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        return "; ".join(parts)
+
+
+def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | None = None) -> MatchReport:
+    """Put weights into `model`, in place, and say what fitted.
+
+    The head is taken only if it is as wide as the model's and its classes are `classes`, or are not known to differ.
+    A vision transformer's position embedding is interpolated to another image size.
+
+    Raises:
+        InputError: no weights in the file, or weights of another network (with how much of them fitted).
+    """
+    given = _fitted(model, read_state(weights.path))
+    own = {name: value for name, value in model.state_dict().items() if not _counts_batches(name)}
+    head = head_keys(model)
+    same_classes = weights.classes is None or weights.classes == classes
+    keep = {name for name in head if name in given and (not same_classes or given[name].shape != own[name].shape)}
+    fits = {name: value for name, value in given.items() if name in own and name not in keep and value.shape == own[name].shape}
+    report = MatchReport(
+        source=weights.source,
+        matched=tuple(sorted(fits)),
+        head=tuple(sorted(keep)),
+        missing=tuple(sorted(own.keys() - given.keys())),
+        mismatched=tuple(sorted(own.keys() & given.keys() - fits.keys() - keep)),
+        unused=tuple(sorted(name for name in given.keys() - own.keys() if not _counts_batches(name))),
+    )
+    _refuse_strangers(report, own.keys() - head, weights)
+    model.load_state_dict(fits, strict=False)
+    return report
+
+
+def _fitted(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with a position embedding of the model's image size."""
+    state = dict(given)
+    embedding = state.get("encoder.pos_embedding")
+    if isinstance(model, VisionTransformer) and embedding is not None and embedding.ndim == 3:
+        state = dict(interpolate_embeddings(model.image_size, model.patch_size, state))
+    return state
+
+
+def _counts_batches(name: str) -> bool:
+    """BatchNorm's count of batches: no weight, and left out of many files."""
+    return name.endswith("num_batches_tracked")
+
+
+def _refuse_strangers(report: MatchReport, body: set[str], weights: Weights) -> None:
+    """Raise InputError unless most of the network, its head aside, and most of the file belong together."""
+    fitting = len(body & set(report.matched))
+    in_file = len(report.matched) + len(report.head) + len(report.mismatched) + len(report.unused)
+    if fitting >= LEAST_MATCH * len(body) and len(report.unused) <= (1 - LEAST_MATCH) * in_file:
+        return
+    problems = [
+        *(f"{name}: another shape" for name in report.mismatched),
+        *(f"{name}: not in the file" for name in report.missing),
+        *(f"{name}: not in the network" for name in report.unused),
+    ]
+    said = read_description(weights.path).get("arch")
+    whose = f"those of {said}: " if said else ""
+    raise InputError(
+        f"expected weights of the same architecture in {weights.path.name}, found {whose}"
+        f"{fitting} of the network's {len(body)} tensors fit (head aside), "
+        f"and {len(report.unused)} of the file's {in_file} have no place in it. "
+        f"Choose the architecture that the file was made for:\n{listing(problems, 6)}"
+    )

@@ -1,0 +1,149 @@
+"""From any float classifier to the graph that is quantized: one form for what exporters write in many.
+
+Constants folded and BatchNorm merged into Conv (onnxruntime's basic level, whatever the CPU), spatial means as
+GlobalAveragePool, HardSwish as one operator, every node named, every type known.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto
+
+from edgetl.core.errors import InputError
+from edgetl.quantization.rewrite import hard_swish, spatial_means
+from edgetl.runtime.onnx_metadata import clean
+from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_data
+
+OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
+OLDEST_IR, NEWEST_IR = 8, 10  # below 4, weights were inputs; above 10, older runtimes do not read the file
+QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+def prepare(path: Path) -> onnx.ModelProto:
+    """The graph of the float model at `path`, ready to be observed and quantized; same inputs, same outputs.
+
+    Raises:
+        InputError: no ONNX, quantized already, nothing in it that int8 would help, or an opset or operator that
+            cannot be converted.
+    """
+    model = load_proto(path)
+    refuse_external_data(model, path)
+    _refuse_hopeless(model, path)
+    model = named(optimized(upgraded(clean(model), path), path))
+    for rewrite in (hard_swish, spatial_means):
+        model = rewrite(typed(model))
+    return named(typed(model))
+
+
+def upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model at an opset that quantizes per channel, if it is older.
+
+    Raises:
+        InputError: an operator has no newer form.
+    """
+    version = opset(model)
+    if version >= OLDEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OLDEST_OPSET)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"expected {path.name} to have opset {OLDEST_OPSET} or later, found {version}, and it cannot be converted: {brief(error)}; "
+            "export the model again"
+        ) from error
+
+
+def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """What onnxruntime's basic, hardware-independent optimizations make of it.
+
+    Raises:
+        InputError: onnxruntime does not take the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = QUIET
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        target = Path(folder) / "optimized.onnx"
+        options.optimized_model_filepath = str(target)
+        try:
+            ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
+            raise InputError(f"expected a model that onnxruntime {ort.__version__} runs, it refused {path.name}: {brief(error)}") from error
+        result = onnx.load(target)
+    del result.metadata_props[:]
+    result.metadata_props.extend(model.metadata_props)
+    return with_opsets_used(_without_weights_as_inputs(result))
+
+
+def with_opsets_used(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that imports only the operator sets it uses, at an IR version that its readers know."""
+    used = {node.domain for node in model.graph.node} | {""}
+    trimmed = onnx.ModelProto()
+    trimmed.CopyFrom(model)
+    del trimmed.opset_import[:]
+    trimmed.opset_import.extend(sorted((item for item in model.opset_import if item.domain in used), key=lambda item: item.domain))
+    trimmed.ir_version = min(max(model.ir_version, OLDEST_IR), NEWEST_IR)
+    return trimmed
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which every node has a name of its own: the QDQ writer tells nodes apart by name."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    taken: set[str] = set()
+    for index, node in enumerate(result.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+            while node.name in taken:
+                node.name += "_"
+        taken.add(node.name)
+    return result
+
+
+def typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the types and shapes of all values are written down, as far as they can be inferred."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    return onnx.shape_inference.infer_shapes(bare)
+
+
+def float_values(model: onnx.ModelProto) -> dict[str, int | None]:
+    """Float32 inputs, outputs and intermediate values of a typed graph, by name: their rank, None where unknown."""
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: len(value.type.tensor_type.shape.dim) if value.type.tensor_type.HasField("shape") else None
+        for value in values
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in stored
+    }
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=1)
+
+
+def _without_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.input[:]
+    result.graph.input.extend(inputs)
+    return result
+
+
+def _refuse_hopeless(model: onnx.ModelProto, path: Path) -> None:
+    kinds = {node.op_type for node in model.graph.node} | {node.op_type for function in model.functions for node in function.node}
+    if found := sorted(kinds & QUANTIZED):
+        what = f"{path.name} quantized already ({', '.join(found)})"
+        raise InputError(f"expected a float model, found {what}: give the model it was made from")
+    if not kinds & WEIGHTED:
+        only = ", ".join(sorted(kinds))
+        raise InputError(f"expected {path.name} to contain Conv, Gemm or MatMul, found only {only}: nothing to quantize")

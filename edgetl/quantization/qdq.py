@@ -1,0 +1,98 @@
+"""Writing int8 graphs: QuantizeLinear / DequantizeLinear pairs around what has int8 kernels.
+
+Static, uint8 activations and int8 weights, per channel (U8S8): the form that onnxruntime fuses into int8 kernels on
+x86 and ARM. onnxruntime's writer does the work, with edgetl's ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from edgetl.quantization.ranges import Range
+
+# Operators with int8 kernels on onnxruntime's CPU provider, and those that hand codes on as they are. Softmax stays in
+# float: its largest outputs, which decide, would share the top codes.
+INT8_OPS = (
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul", "MaxPool", "Mul",
+    "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
+
+
+def write_qdq(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], *, reduce_range: bool, op_types: Collection[str] = INT8_OPS
+) -> onnx.ModelProto:
+    """A prepared float graph -> its QDQ form; `ranges` has every float tensor beside an operator of `op_types`.
+
+    Args:
+        model: the graph, as `prepare` gives it.
+        ranges: bounds of activations.
+        reduce_range: keep weights to [-64, 64] instead of [-127, 127].
+        op_types: the operators to quantize.
+    """
+    bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in ranges.items()}
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    writer = QDQQuantizer(
+        copied,
+        True,  # per channel
+        reduce_range,
+        QuantType.QInt8,  # weights
+        QuantType.QUInt8,  # activations
+        TensorsData(CalibrationMethod.MinMax, bounds),
+        [],
+        [],
+        list(op_types),
+        {},
+    )
+    writer.quantize_model()
+    writer.model.topological_sort()
+    written: onnx.ModelProto = writer.model.model
+    return written
+
+
+def with_float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph whose outputs are not rounded to 256 codes: near the top, logits would tie.
+
+    Going back from each output, pairs are taken out behind operators that only forward, and behind the operator that
+    computes the output, unless that is a Conv, which would lose its int8 kernel.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for output in result.graph.output:
+        name = output.name
+        while (producer := _float_output(result.graph, name)) is not None and producer.op_type in FORWARDING:
+            name = producer.input[0]
+    return result
+
+
+def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
+    """Take out the pair that gives `name`, if it may go; the operator that gives `name` then."""
+    makers: dict[str, onnx.NodeProto] = {output: node for node in graph.node for output in node.output}
+    dequantize = makers.get(name)
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        return dequantize
+    quantize = makers.get(dequantize.input[0])
+    producer = makers.get(quantize.input[0]) if quantize is not None else None
+    if quantize is None or producer is None or producer.op_type in NEEDS_CODES:
+        return None
+    if any(_uses(graph, value) > 1 for value in (name, dequantize.input[0], quantize.input[0])):
+        return None
+    renamed = [name if output == quantize.input[0] else output for output in producer.output]
+    del producer.output[:]
+    producer.output.extend(renamed)
+    graph.node.remove(quantize)
+    graph.node.remove(dequantize)
+    return producer
+
+
+def _uses(graph: onnx.GraphProto, name: str) -> int:
+    read = [value for node in graph.node for value in node.input] + [output.name for output in graph.output]
+    return read.count(name)

@@ -1,0 +1,275 @@
+"""`report.json`: the certificate, as frozen values. Fields may be added, never renamed.
+
+A field without a default is always written; one whose default is None is left out where it is None, so that a
+standalone `verify` shows what it was given and no more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from edgetl.core.errors import InputError, listing
+
+SCHEMA = 1
+MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
+
+Verdict = Literal["certified", "passed", "failed"]
+Shipped = Literal["int8", "mixed", "float"]
+RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Exact:
+    """What is not in the schema is a mistake in the writer."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency(_Exact):
+    """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds."""
+
+    p50: Milliseconds
+    p90: Milliseconds
+    threads: Count
+    runs: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores(_Exact):
+    """One class, against all others; `support` is the number of its test images."""
+
+    name: str
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReport(_Exact):
+    """One model on the test images.
+
+    Attributes:
+        params: number of trained numbers, where known.
+        size_bytes: of the ONNX file (for teacher and student: of their float ONNX).
+        score: the task's primary metric, a fraction; `score_ci95` its interval.
+        confusion: [true class][answer] -> images, in the order of `data.classes`.
+    """
+
+    arch: str | None
+    params: Count | None
+    size_bytes: Count
+    score: Share
+    score_ci95: tuple[Share, Share]
+    metrics: Mapping[str, Finite]
+    latency_ms: Latency | None
+    per_class: tuple[ClassScores, ...] | None = None
+    confusion: tuple[tuple[Count, ...], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportParity(_Exact):
+    """The checkpoint against its float ONNX: `max_abs_diff` in units of the outputs."""
+
+    images: Count
+    agreement: Share
+    max_abs_diff: Finite
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropParity(_Exact):
+    """A candidate against a reference on the same images.
+
+    Attributes:
+        drop: reference score minus candidate score, a fraction; `drop_ci95` its paired 95% interval.
+        method: how the interval was made, with its source.
+        images_needed: test images with which the same drop would be certain to be within budget, where it is not yet.
+    """
+
+    images: Count
+    agreement: Share
+    drop: Difference
+    drop_ci95: tuple[Difference, Difference]
+    max_drop: Share
+    verdict: Verdict
+    method: str | None = None
+    images_needed: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Parity(DropParity):
+    """The int8 graph against the float graph; `sqnr_db` is None where their outputs are equal to the last bit."""
+
+    sqnr_db: Finite | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity(_Exact):
+    """The three comparisons, or those whose models were given."""
+
+    export: ExportParity | None = None
+    int8: Int8Parity | None = None
+    end_to_end: DropParity | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCounts(_Exact):
+    """Images in each part; `calibration` is a subset of `train`."""
+
+    train: Count | None = None
+    val: Count | None = None
+    test: Count
+    calibration: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport(_Exact):
+    """The images that were judged on."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: ImageCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models(_Exact):
+    """The models that were compared, or those that were given."""
+
+    teacher: ModelReport | None = None
+    student: ModelReport | None = None
+    onnx_float: ModelReport | None = None
+    onnx_int8: ModelReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(_Exact):
+    """The whole of `report.json`."""
+
+    schema: Literal[1] = 1
+    task: str
+    metric: str
+    bundle_sha256: str | None
+    data: DataReport
+    models: Models
+    parity: Parity
+    verdict: Verdict
+    shipped: Shipped
+    notes: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As plain JSON types, in the order of the schema."""
+        plain = _plain(self)
+        assert isinstance(plain, dict)
+        return plain
+
+    def to_text(self) -> str:
+        """The text of `report.json`."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: _plain(item) for f, item in pairs if not (f.default is None and item is None)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+@cache
+def _adapter() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
+
+
+def read_report(report: Mapping[str, object]) -> Report:
+    """The plain JSON types of `report.json` as a `Report`.
+
+    Raises:
+        InputError: keys that are missing or unknown, values out of range, parts that contradict each other; all named.
+    """
+    try:
+        read = _adapter().validate_json(json.dumps(report, allow_nan=False), strict=True)
+    except ValidationError as error:
+        raise _refusal([f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]) from None
+    except (TypeError, ValueError) as error:
+        raise _refusal([str(error)]) from error
+    if wrong := _contradictions(read):
+        raise _refusal(wrong)
+    return read
+
+
+def check_report(report: Mapping[str, object]) -> None:
+    """Pass if `report` is a valid `report.json`.
+
+    Raises:
+        InputError: as `read_report`.
+    """
+    read_report(report)
+
+
+def _refusal(problems: list[str]) -> InputError:
+    return InputError(f"expected a report.json of schema {SCHEMA}, found:\n{listing(problems)}")
+
+
+def _contradictions(report: Report) -> list[str]:
+    wrong = []
+    for name in MODEL_NAMES:
+        if model := getattr(report.models, name):
+            wrong += [f"models.{name}.{problem}" for problem in _model_problems(model, report)]
+    for name in ("int8", "end_to_end"):
+        if parity := getattr(report.parity, name):
+            wrong += [f"parity.{name}.{problem}" for problem in _parity_problems(parity)]
+    final = report.parity.end_to_end
+    if final and RANK[report.verdict] > RANK[final.verdict]:
+        wrong.append(f"verdict: {report.verdict}, better than parity.end_to_end.verdict, {final.verdict}")
+    return wrong
+
+
+def _model_problems(model: ModelReport, report: Report) -> list[str]:
+    wrong, classes = [], report.data.classes
+    if not _ordered(model.score_ci95, model.score):
+        wrong.append(f"score_ci95: {list(model.score_ci95)} does not hold the score, {model.score}")
+    if model.latency_ms and model.latency_ms.p50 > model.latency_ms.p90:
+        wrong.append("latency_ms: p50 is above p90")
+    if model.per_class is not None and tuple(row.name for row in model.per_class) != classes:
+        wrong.append("per_class: not one row for each of data.classes, in order")
+    if model.confusion is not None:
+        if any(len(row) != len(classes) for row in (model.confusion, *model.confusion)):
+            wrong.append(f"confusion: expected {len(classes)} rows of {len(classes)} numbers")
+        elif (count := sum(map(sum, model.confusion))) != report.data.images.test:
+            wrong.append(f"confusion: holds {count} images, data.images.test says {report.data.images.test}")
+    return wrong
+
+
+def _parity_problems(parity: DropParity) -> list[str]:
+    wrong = []
+    if not _ordered(parity.drop_ci95, parity.drop):
+        wrong.append(f"drop_ci95: {list(parity.drop_ci95)} does not hold the drop, {parity.drop}")
+    if (expected := verdict_of(parity.drop, parity.drop_ci95[1], parity.max_drop)) != parity.verdict:
+        wrong.append(f"verdict: {parity.verdict}, but the numbers say {expected}")
+    return wrong
+
+
+def verdict_of(drop: float, drop_high: float, max_drop: float) -> Verdict:
+    """`certified` if the whole interval is within budget, `passed` if the measured drop is, else `failed`; fractions."""
+    if drop > max_drop:
+        return "failed"
+    return "certified" if drop_high <= max_drop else "passed"
+
+
+def _ordered(interval: tuple[float, float], value: float) -> bool:
+    return interval[0] - 1e-9 <= value <= interval[1] + 1e-9

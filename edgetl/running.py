@@ -1,0 +1,160 @@
+"""A pipeline as a person runs it: read the images, say what will happen, run, publish, write down what ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetl.core.errors import InputError
+from edgetl.core.files import disk_errors, read_json, write_json
+from edgetl.core.plan import Finding, Plan, UnknownInputs
+from edgetl.core.progress import say
+from edgetl.core.workspace import Workspace, library_versions
+from edgetl.data.images import Images
+from edgetl.data.sources import NAMED, existing, no_such, open_images
+from edgetl.settings import DataSettings, PipelineSettings, Runtime
+
+STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
+INDEX, RECORD = "images.index", "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for, beside the settings."""
+
+    data: str | None
+    root: Path
+    allow_known_data: bool = False
+    rehash: bool = False
+    runtime: Runtime = Runtime()
+
+
+def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dict[str, Any]:
+    """Run what is not done yet, publish `bundle/` and the reports in `out`; the content of report.json.
+
+    Raises:
+        EdgetlError: input or settings that cannot be used, the folder in use, the disk full.
+    """
+    with Workspace(out) as do:
+        data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash)
+        write_split(data, out)
+        from edgetl.estimate import estimate
+        from edgetl.workflow import pipeline, prepare, publish
+
+        job = prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data)
+        write_record(out, settings, request)
+        say(estimate(job, out).line())
+        outcome = pipeline(job, do)
+        publish(outcome, out)
+        write_record(out, settings, request, {stage: log.parent.name for stage, log in outcome.logs.items()})
+        report: dict[str, Any] = read_json(out / "report.json")
+        return report
+
+
+def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """What the command recorded in `out`, with some settings changed, would run again.
+
+    Raises:
+        InputError: `out` is no run folder of `edgetl pipeline`.
+    """
+    from edgetl.options import merged
+    from edgetl.workflow import pipeline, prepare
+
+    if not (out / RECORD).is_file():
+        raise InputError(
+            f"expected a run folder of `edgetl pipeline` at {out}, found no {RECORD} there. "
+            f"Start one with `edgetl pipeline DATA --out {out}`"
+        )
+    record = read_json(out / RECORD)
+    settings = PipelineSettings.from_tables(merged(record["settings"], changes))
+    asked = record["request"]
+    request = Request(
+        data=asked["data"], root=Path(asked["root"]), allow_known_data=asked["allow_known_data"], runtime=Runtime(**asked["runtime"])
+    )
+    data = open_images(request.data, settings.data, root=request.root, index=out / INDEX)
+    plan = Plan(out)
+    with suppress(UnknownInputs):
+        pipeline(prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data), plan)
+    told = {finding.stage for finding in plan.findings}
+    return plan.findings + [Finding(stage=name, done=False, reasons=("not run yet",)) for name in STAGE_ORDER if name not in told]
+
+
+@contextmanager
+def opened(data: str, out: Path, split: DataSettings, root: Path) -> Iterator[tuple[Images, Workspace]]:
+    """The images of `data` and the workspace at `out`, with progress shown; for one stage alone."""
+    from edgetl.terminal import shown
+
+    with shown(), Workspace(out) as do:
+        images = open_images(data, split, root=root, index=out / INDEX)
+        write_split(images, out)
+        yield images, do
+
+
+def write_results(out: Path, results: Mapping[str, Path]) -> None:
+    """`run.json` of one stage alone: versions, command line, and the folder that holds the stage's result."""
+    folders = {stage: checkpoint.parent.name for stage, checkpoint in results.items()}
+    with disk_errors(out):
+        write_json(out / RECORD, {"versions": library_versions(), "command": sys.argv[1:], "results": folders})
+
+
+def write_split(data: Images, out: Path) -> None:
+    """`split.json`: sha256 of each image -> its class and part."""
+    rows = {ref.sha256: [data.classes[ref.label], ref.part] for ref in data.refs}
+    with disk_errors(out):
+        write_json(out / "split.json", {"digest": data.digest, "name": data.name, "classes": list(data.classes), "images": rows})
+
+
+def write_record(out: Path, settings: PipelineSettings, request: Request, results: Mapping[str, str] | None = None) -> None:
+    """`run.json`: versions, git commit, command line, settings, machine; at the end also which folders hold the results."""
+    asked = {**asdict(request), "root": str(request.root), "data": None if request.data is None else stable(request.data)}
+    with disk_errors(out):
+        write_json(
+            out / RECORD,
+            {
+                "versions": {"python": platform.python_version(), **library_versions()},
+                "git_commit": git_commit(),
+                "command": sys.argv[1:],
+                "request": asked,
+                "results": dict(results or {}),
+                "settings": settings.model_dump(mode="json"),
+                "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+            },
+        )
+
+
+def stable(data: str) -> str:
+    """DATA so that it means the same from another folder."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout edgetl runs from, if it runs from one."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip() or None
+
+
+def data_name(data: str | None) -> str:
+    """The name of the run folder for DATA.
+
+    Raises:
+        InputError: there is no such data.
+    """
+    if data is None:
+        return "digits"
+    if (path := existing(data)) is not None:
+        return path.resolve().stem if path.is_file() else path.resolve().name
+    if data.lower() not in NAMED:
+        raise no_such(data)
+    return data.lower()

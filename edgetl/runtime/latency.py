@@ -1,0 +1,62 @@
+"""How long one image takes. Models that are compared are run in turns, so that a busy machine slows all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.core.progress import track
+from edgetl.runtime.session import Session, open_session
+
+WARM_UP = 3  # calls that are not counted: the first ones allocate and choose kernels
+DEFAULT_SIDE = 224  # pixels, where the file leaves height and width open
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds for one image: median and 90th percentile over `runs` calls with `threads` threads."""
+
+    p50: float
+    p90: float
+    threads: int
+    runs: int
+
+
+def measure(path: Path, runs: int, threads: int = 1) -> Latency:
+    """The latency of one model, in milliseconds."""
+    return measure_all([path], runs, threads)[0]
+
+
+def measure_all(paths: Sequence[Path], runs: int, threads: int = 1) -> list[Latency]:
+    """The latency of each model, in milliseconds; every round runs each of them once, on the same random image.
+
+    Raises:
+        InputError: a model that cannot be used.
+    """
+    sessions = [open_session(path, threads=threads) for path in paths]
+    images = [sample(session) for session in sessions]
+    times = np.zeros((runs, len(sessions)))
+    with track("latency", total=runs, unit="round") as bar:
+        for turn in range(-WARM_UP, runs):
+            for index, (session, image) in enumerate(zip(sessions, images, strict=True)):
+                begin = time.perf_counter_ns()
+                session.run(image)
+                if turn >= 0:
+                    times[turn, index] = (time.perf_counter_ns() - begin) / NS_PER_MS
+            if turn >= 0:
+                bar.advance()
+    p50, p90 = np.percentile(times, [50, 90], axis=0)
+    return [Latency(p50=float(p50[i]), p90=float(p90[i]), threads=threads, runs=runs) for i in range(len(paths))]
+
+
+def sample(session: Session) -> NDArray[np.float32]:
+    """One input of normal noise, always the same: float32 [1, c, h, w]."""
+    channels, height, width = session.input_shape[1:]
+    shape = (1, channels or 3, height or DEFAULT_SIDE, width or DEFAULT_SIDE)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

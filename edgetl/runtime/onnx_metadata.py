@@ -1,0 +1,189 @@
+"""What an ONNX file says about itself: labels, Preprocess, task, split. Read with distrust, written in sorted order.
+
+| key                 | value                                                    |
+|---------------------|----------------------------------------------------------|
+| `edgetl.labels`     | JSON list of class names, in the order of the outputs    |
+| `edgetl.preprocess` | `Preprocess.to_json()`                                   |
+| `edgetl.split`      | digest of the split the model was trained on             |
+| `edgetl.task`       | `classification`                                         |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
+from edgetl.runtime.session import brief, load_proto, refuse_external_data
+
+LABELS, PREPROCESS, SPLIT, TASK = "edgetl.labels", "edgetl.preprocess", "edgetl.split", "edgetl.task"
+CLASSIFICATION = "classification"
+TOOL_MARKS = ("onnx.infer", "onnx.quant.pre_process")  # onnxruntime's own notes; they mean nothing to a reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What is known about a model beside its graph.
+
+    Attributes:
+        classes: class names in the order of the outputs; None if unknown.
+        preprocess: from image to input; None if unknown.
+        task: its name.
+        seen: the split it was trained on. Files name the split only: `parts` is empty after reading.
+        extra: other metadata, as it stands.
+    """
+
+    classes: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
+    task: str = CLASSIFICATION
+    seen: SeenImages | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_info(path: Path) -> ModelInfo:
+    """The metadata of the ONNX file at `path`.
+
+    Raises:
+        InputError: no ONNX, metadata that does not hold what its key says, or labels that do not fit the outputs.
+    """
+    return info_of(load_proto(path), path.name)
+
+
+def info_of(model: onnx.ModelProto, name: str) -> ModelInfo:
+    """The metadata of a model; `name` is used in messages.
+
+    Raises:
+        InputError: as `read_info`.
+    """
+    props = {prop.key: prop.value for prop in model.metadata_props if prop.key not in TOOL_MARKS}
+    try:
+        classes = _labels(props.pop(LABELS), _output_width(model)) if LABELS in props else None
+        preprocess = Preprocess.from_json(props.pop(PREPROCESS)) if PREPROCESS in props else None
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    split = props.pop(SPLIT, None)
+    seen = SeenImages(split=split, parts={}) if split else None
+    task = props.pop(TASK, CLASSIFICATION)
+    return ModelInfo(classes=classes, preprocess=preprocess, task=task, seen=seen, extra=dict(sorted(props.items())))
+
+
+def describe(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
+    """A copy whose metadata is `info` and nothing else, sorted by key."""
+    props = dict(info.extra) | {TASK: info.task}
+    if info.classes is not None:
+        props[LABELS] = json.dumps(list(info.classes), ensure_ascii=False, separators=(",", ":"))
+    if info.preprocess is not None:
+        props[PREPROCESS] = info.preprocess.to_json()
+    if info.seen is not None:
+        props[SPLIT] = info.seen.split
+    described = _copy(model)
+    del described.metadata_props[:]
+    onnx.helper.set_model_props(described, dict(sorted(props.items())))
+    return described
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without doc strings and without the metadata of nodes, graphs, weights and values.
+
+    Exporters leave stack traces there: local paths, and in a MobileNet 200 kB of them. The model's own metadata stays.
+    """
+    cleaned = _copy(model)
+    cleaned.ClearField("doc_string")
+    _clean_graph(cleaned.graph)
+    for function in cleaned.functions:
+        function.ClearField("doc_string")
+        del function.metadata_props[:]
+        for node in function.node:
+            _clean_node(node)
+    return cleaned
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write the file whole or not at all; the same model gives the same bytes."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(model.SerializeToString(deterministic=True))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check(path: Path) -> None:
+    """Prove a file sound: onnx's checker with full check, and strict shape inference.
+
+    Raises:
+        InputError: what the checker found.
+    """
+    model = load_proto(path)
+    refuse_external_data(model, path)
+    check_model(model, path.name)
+
+
+def check_model(model: onnx.ModelProto, name: str) -> None:
+    """As `check`, for a model in memory; `name` is used in messages.
+
+    Raises:
+        InputError: what the checker found.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, TypeError) as error:
+        raise InputError(f"expected a sound ONNX graph in {name}, onnx's checker found: {brief(error)}") from error
+
+
+def _labels(text: str, width: int | None) -> tuple[str, ...]:
+    try:
+        labels = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}") from error
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}")
+    if width is not None and width != len(labels):
+        raise InputError(f"expected {LABELS} to name each of the {width} outputs, found {len(labels)} names")
+    return tuple(labels)
+
+
+def _output_width(model: onnx.ModelProto) -> int | None:
+    outputs = model.graph.output
+    dims = outputs[0].type.tensor_type.shape.dim if len(outputs) == 1 else []
+    return (dims[1].dim_value or None) if len(dims) >= 2 else None
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
+
+
+def _clean_graph(graph: onnx.GraphProto) -> None:
+    for item in (graph, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        item.ClearField("doc_string")
+        del item.metadata_props[:]
+    for node in graph.node:
+        _clean_node(node)
+
+
+def _clean_node(node: onnx.NodeProto) -> None:
+    node.ClearField("doc_string")
+    del node.metadata_props[:]
+    for attribute in node.attribute:
+        attribute.ClearField("doc_string")
+        for graph in _subgraphs(attribute):
+            _clean_graph(graph)
+
+
+def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
+    if attribute.HasField("g"):
+        yield attribute.g
+    yield from attribute.graphs

@@ -1,0 +1,275 @@
+"""onnxruntime on the CPU: an image classifier's file as a function from inputs to logits.
+
+Files may come from strangers. What cannot be run as `float32 [n, c, h, w] -> float32 [n, k]` is refused before
+onnxruntime sees it: external data above all, since it names paths outside the file (CVE-2026-27489).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx.external_data_helper import uses_external_data
+
+from edgetl.core.errors import InputError
+from edgetl.core.progress import track
+
+Shape = tuple[int | None, ...]  # None: any size
+QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
+MOST_CHANNELS = 4  # of an image; an input with more in front and no more behind is NHWC
+
+
+class InputBatch(Protocol):
+    """Inputs and, where there are any, labels."""
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """float32 [n, c, h, w]."""
+        ...
+
+    @property
+    def y(self) -> NDArray[np.int64] | None:
+        """int64 [n], or None."""
+        ...
+
+
+class InputSource(Protocol):
+    """Inputs that come as a stream of batches (every `data.tensors.TensorSource` is one)."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        ...
+
+    def batches(self, size: int) -> Iterator[InputBatch]:
+        """The samples, in order, `size` at a time."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInput:
+    """The only input of a model.
+
+    Attributes:
+        model: the model's name, for messages.
+        name: of the input.
+        shape: batch, channels, height, width; None where any size will do.
+    """
+
+    model: str
+    name: str
+    shape: Shape
+
+    def feeds(self, x: NDArray[np.float32]) -> Iterator[tuple[dict[str, NDArray[np.float32]], int]]:
+        """`x` float32 [n, c, h, w] as the model takes it, and how many rows of each answer count.
+
+        A fixed batch is filled up with copies of the last image.
+
+        Raises:
+            InputError: `x` does not fit, with the shape expected and the shape found.
+        """
+        fits = x.ndim == 4 and len(x) > 0 and all(want in (None, have) for want, have in zip(self.shape[1:], x.shape[1:], strict=True))
+        if not fits or x.dtype != np.float32:
+            expected = f"expected float32 inputs of shape {show(('n', *self.shape[1:]))} for {self.model}"
+            raise InputError(f"{expected}, found {x.dtype} of shape {show(x.shape)}: prepare the images as this model was trained")
+        size = self.shape[0] or len(x)
+        for begin in range(0, len(x), size):
+            part = x[begin : begin + size]
+            filling = np.repeat(part[-1:], size - len(part), axis=0)
+            yield {self.name: np.ascontiguousarray(np.concatenate([part, filling]) if len(filling) else part)}, len(part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A model that has been opened; `open_session` makes one.
+
+    Attributes:
+        path: the file.
+        threads: onnxruntime's threads inside an operator.
+        input: name and shape of the model's only input.
+        output_name: the output that `run` gives.
+        outputs: k, the width of the output; None where the file does not say.
+        engine: the onnxruntime session.
+    """
+
+    path: Path
+    threads: int
+    input: ModelInput
+    output_name: str
+    outputs: int | None
+    engine: Any
+
+    @property
+    def input_name(self) -> str:
+        """The name of the input."""
+        return self.input.name
+
+    @property
+    def input_shape(self) -> Shape:
+        """Batch, channels, height, width; None where any size will do."""
+        return self.input.shape
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float32 [n, c, h, w] -> float32 [n, k]; a model with a fixed batch size is run as often as it takes.
+
+        Raises:
+            InputError: `x` does not fit the model's input, or the model gives no [n, k] for it.
+        """
+        return np.concatenate([self._rows(feed)[:count] for feed, count in self.input.feeds(x)])
+
+    def _rows(self, feed: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        (given,) = feed.values()
+        try:
+            (output,) = self.engine.run([self.output_name], feed)
+        except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
+            raise InputError(f"{self.path.name} cannot be run on inputs of shape {show(given.shape)}: {brief(error)}") from error
+        if output.ndim < 2 or len(output) != len(given) or any(size != 1 for size in output.shape[2:]):
+            found = f"found an output of shape {show(output.shape)}"
+            raise InputError(f"expected {self.path.name} to give one row per image, [{len(given)}, k], {found}")
+        rows: NDArray[np.float32] = output.reshape(len(given), output.shape[1])
+        return rows
+
+
+def open_session(path: Path, *, threads: int = 1, optimize: bool = True) -> Session:
+    """Open an ONNX file under onnxruntime's CPU provider.
+
+    Args:
+        path: the file.
+        threads: threads inside an operator.
+        optimize: whether onnxruntime may fuse operators (what apps get); without, it runs the graph as written.
+
+    Raises:
+        InputError: no ONNX, external data, not exactly one float NCHW input, no float [n, k] output, or an
+            operator that onnxruntime's CPU provider does not have.
+    """
+    refuse_external_data(load_proto(path), path)
+    engine = start(path, threads=threads, optimize=optimize)
+    taken, outputs = input_of(engine, path.name), engine.get_outputs()
+    output = next((node for node in outputs if _is_logits(node)), None)
+    if output is None:
+        found = ", ".join(f"{node.name}: {node.type} {show(node.shape)}" for node in outputs)
+        raise InputError(f"expected {path.name} to have a float output of shape [n, k], found {found}: edgetl takes classifiers")
+    width = output.shape[1] if len(output.shape) > 1 and isinstance(output.shape[1], int) else None
+    return Session(path=path, threads=threads, input=taken, output_name=output.name, outputs=width, engine=engine)
+
+
+def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True) -> Any:
+    """A bare onnxruntime session on the CPU provider, quiet.
+
+    Raises:
+        InputError: onnxruntime does not take the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = QUIET
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
+        name = "the model" if isinstance(model, bytes) else model.name
+        raise InputError(f"expected a model that onnxruntime {ort.__version__} runs on a CPU, it refused {name}: {brief(error)}") from error
+
+
+def input_of(engine: Any, model: str) -> ModelInput:
+    """The input of an onnxruntime session; `model` is its name in messages.
+
+    Raises:
+        InputError: not exactly one input, or one that does not take float images [n, c, h, w].
+    """
+    inputs = engine.get_inputs()
+    if len(inputs) != 1:
+        found = ", ".join(node.name for node in inputs) or "none"
+        raise InputError(f"expected {model} to have one input, found {len(inputs)}: {found}")
+    node = inputs[0]
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
+    if node.type != "tensor(float)" or len(shape) != 4:
+        raise InputError(f"expected {model} to take float images [n, c, h, w], found {node.name}: {node.type} {show(node.shape)}")
+    if (shape[1] or 0) > MOST_CHANNELS and 0 < (shape[3] or 0) <= MOST_CHANNELS:
+        raise InputError(f"expected {model} to take images as [n, c, h, w], found channels last, {show(node.shape)}: export it as NCHW")
+    return ModelInput(model=model, name=node.name, shape=shape)
+
+
+def load_proto(path: Path) -> onnx.ModelProto:
+    """The file as a protobuf; external data is not followed.
+
+    Raises:
+        InputError: no such file, or no ONNX in it.
+    """
+    if not path.is_file():
+        raise InputError(f"expected an ONNX file at {path}, found {'a folder' if path.is_dir() else 'nothing'} there")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError is an Exception and no more
+        raise InputError(f"expected an ONNX file at {path}, found something else: {brief(error)}") from error
+    if not model.graph.node:
+        raise InputError(f"expected an ONNX file at {path}, found one without any operators")
+    return model
+
+
+def refuse_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Raise InputError if weights lie outside the file (subgraphs and constants included)."""
+    outside = [tensor.name or "a constant" for tensor in tensors_of(model.graph) if uses_external_data(tensor)]
+    if outside:
+        names = ", ".join(outside[:5])
+        raise InputError(
+            f"expected {path.name} to hold its weights itself, found {len(outside)} in external data ({names}): save it as one file "
+            "(onnx.save_model(model, path, save_as_external_data=False))"
+        )
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor stored in a graph: initializers, sparse ones, constants, and those of subgraphs."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from tensors_of(inner)
+
+
+def outputs_of(
+    path: Path, source: InputSource, *, batch_size: int, threads: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """What a model answers to every sample: logits float32 [n, k], and the labels int64 [n] if the source has them.
+
+    Raises:
+        InputError: the model cannot be used, the samples do not fit it, or there are none.
+    """
+    session = open_session(path, threads=threads)
+    logits: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.int64]] = []
+    with track(f"run {path.name}", total=len(source), unit="image") as bar:
+        for batch in source.batches(batch_size):
+            logits.append(session.run(batch.x))
+            if batch.y is not None:
+                labels.append(batch.y)
+            bar.advance(len(batch.x))
+    if not logits:
+        raise InputError(f"expected images to run {path.name} on, found none")
+    return np.concatenate(logits), np.concatenate(labels) if len(labels) == len(logits) else None
+
+
+def show(shape: Any) -> str:
+    """A shape for people: sizes, names of sizes, `?` where unknown."""
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _is_logits(node: Any) -> bool:
+    tail_is_one = all(size == 1 or not isinstance(size, int) for size in node.shape[2:])
+    return node.type == "tensor(float)" and (len(node.shape) == 2 or (len(node.shape) == 4 and tail_is_one) or len(node.shape) == 0)

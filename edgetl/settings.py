@@ -1,0 +1,207 @@
+"""Every stage's settings, side by side: frozen, keyword-only, validated once, defaults written once. No torch.
+
+The command line's options and its help, the tables of a TOML file and the keys of stages all come from here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgetl.core.errors import SettingsError, nearest
+
+Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
+Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How work is done, not what comes out: no part of any key.
+
+    The thread count is recorded, since sums in another order round differently.
+    """
+
+    device: str = "auto"
+    threads: int = min(os.cpu_count() or 1, 8)
+
+
+class Settings(BaseModel):
+    """A base that reports all problems of a construction in one SettingsError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Validate `values`.
+
+        Raises:
+            SettingsError: names every key that is unknown or out of range.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(type(self), error)) from None
+
+    def but(self, **changes: Any) -> Self:
+        """The same settings with some changed, validated again."""
+        return type(self)(**{**dict(self), **changes})
+
+
+def _explain(kind: type[BaseModel], error: ValidationError) -> str:
+    lines = [f"{_table(kind)} settings that cannot be used:"]
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = list(kind.model_fields)
+            lines.append(f"  {where}: unknown{nearest(where, known)}; known: {', '.join(known)}")
+        else:
+            lines.append(f"  {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {problem.get('input')!r}")
+    return "\n".join(lines)
+
+
+def _table(kind: type[BaseModel]) -> str:
+    return kind.__name__.removesuffix("Settings").lower()
+
+
+class DataSettings(Settings):
+    """How images become train, val and test parts."""
+
+    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class that selects and decides (val).")
+    test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class that judges, once (test), where DATA brings none.")
+    seed: Seed = Field(0, description="Seed of the split.")
+
+
+class FinetuneSettings(Settings):
+    """The teacher: a pretrained network, its head replaced, then all of it trained at lower rates for earlier layers."""
+
+    arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
+    weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
+    image_size: int | None = Field(
+        None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
+    )
+    head_epochs: int = Field(100, ge=0, le=10_000, description="Epochs of the new head on frozen features (computed once).")
+    head_lr: float = Field(1e-2, gt=0, le=1, description="Peak learning rate of the head on frozen features.")
+    epochs: int = Field(12, ge=0, le=10_000, description="Epochs of the whole network after that.")
+    lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
+    layer_decay: float = Field(0.6, gt=0, le=1, description="Factor on the learning rate from one block to the one before it.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
+    batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
+    patience: int = Field(8, ge=1, description="Epochs without a better val score after which training stops.")
+    seed: Seed = Field(0, description="Seed of weights, order and views.")
+
+
+class DistillSettings(Settings):
+    """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
+
+    arch: str = Field("auto", description="Student: edge_tiny, edge_small, ..., a torchvision name, same (the teacher itself), or auto.")
+    weights: str = Field("none", description="Weights the student starts from: none, auto, or a .safetensors or .pth file.")
+    image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
+    epochs: int = Field(40, ge=1, le=10_000, description="Epochs.")
+    lr: float = Field(4e-3, gt=0, le=1, description="Peak learning rate.")
+    weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
+    batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
+    hard_weight: float = Field(0.1, ge=0, le=1, description="Weight of the labels beside the teacher's answers.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
+    patience: int = Field(15, ge=1, description="Epochs without a better val score after which training stops.")
+    seed: Seed = Field(0, description="Seed of weights, order and views.")
+
+
+class QuantizeSettings(Settings):
+    """The int8 graph, and whether it or the float graph ships."""
+
+    target: Target = Field("portable", description="CPU the int8 graph is for; all but x86 use a reduced weight range.")
+    calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
+    max_drop: Fraction = Field(0.01, description="Largest drop of int8 against float, on val, with which int8 ships.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call; memory grows with it, not with the images.")
+    seed: Seed = Field(0, description="Seed of the choice of calibration images.")
+
+
+class ExportSettings(Settings):
+    """The bundle: what the app embeds."""
+
+    golden_images: int = Field(8, ge=1, le=64, description="Images whose inputs and outputs go into golden/.")
+
+
+class VerifySettings(Settings):
+    """The verdict, on test images, under onnxruntime on the CPU."""
+
+    max_drop: Fraction = Field(0.05, description="Largest drop of what ships against the teacher.")
+    max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float (reported).")
+    seen_images: Literal["refuse", "drop"] = Field("refuse", description="What to do with test images that a model has seen.")
+    latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
+
+
+class PipelineSettings(Settings):
+    """All stages; one table of a TOML file each."""
+
+    data: DataSettings = DataSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    distill: DistillSettings = DistillSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
+    export: ExportSettings = ExportSettings()
+    verify: VerifySettings = VerifySettings()
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Mapping[str, object]]) -> PipelineSettings:
+        """Settings from nested tables, all problems of all tables in one SettingsError."""
+        problems: list[str] = []
+        built: dict[str, Settings] = {}
+        for name, table in tables.items():
+            field = cls.model_fields.get(name)
+            if field is None:
+                problems.append(f"[{name}]: unknown table{nearest(name, cls.model_fields)}; known: {', '.join(cls.model_fields)}")
+                continue
+            if not isinstance(table, Mapping):
+                problems.append(f"{name}: expected a table [{name}], found {table!r}{nearest(name, cls.model_fields)}")
+                continue
+            try:
+                built[name] = type(field.default)(**table)
+            except SettingsError as error:
+                problems.append(str(error))
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**built)
+
+
+class PipelineOptions(Settings):
+    """The pipeline's own options; each stands for settings of one or more stages. What is None was not given."""
+
+    teacher: str | None = Field(None, description="The network to fine-tune: ARCH or auto. [default: auto]")
+    teacher_weights: str | None = Field(None, description="Its pretrained weights: auto, none or FILE. [default: auto]")
+    student: str | None = Field(None, description="The network that ships: NAME, auto, or same (the teacher itself). [default: auto]")
+    image_size: int | None = Field(None, ge=16, le=512, description="Height and width of the input, pixels. [default: the weights' own]")
+    max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
+    max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
+    target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
+    seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
+
+    def tables(self) -> dict[str, dict[str, object]]:
+        """The settings these options stand for, as tables."""
+        places = {
+            "teacher": [("finetune", "arch")],
+            "teacher_weights": [("finetune", "weights")],
+            "student": [("distill", "arch")],
+            "image_size": [("finetune", "image_size")],
+            "max_drop": [("verify", "max_drop")],
+            "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
+            "target": [("quantize", "target")],
+            "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
+        }
+        tables: dict[str, dict[str, object]] = {}
+        for option, keys in places.items():
+            for table, key in keys:
+                if (value := getattr(self, option)) is not None:
+                    tables.setdefault(table, {})[key] = value
+        return tables

@@ -1,0 +1,63 @@
+"""From what went wrong to an exit code and one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import typer
+
+from edgetl.core.errors import EdgetlError
+
+DONE, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 2, 3, 130
+
+
+def guarded(app: Callable[[], object]) -> int:
+    """Run `app`; its exit code.
+
+    Everything a user can mend is one message on stderr and code 2; anything else is ours, and code 3. `--debug`
+    anywhere on the command line shows the traceback instead.
+    """
+    debug = "--debug" in sys.argv[1:]
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        code = app()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return complain("interrupted. What is finished is kept: the same line goes on from there", INTERRUPTED)
+    except BrokenPipeError:  # the reader of stdout has gone; say nothing, and let nothing be said at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    except typer.Exit as stop:
+        return stop.exit_code
+    except EdgetlError as error:
+        if debug:
+            raise
+        return complain(f"error: {error}", BAD_INPUT)
+    except Exception as error:
+        if debug:
+            raise
+        return foreign(error)
+    return code if isinstance(code, int) else DONE
+
+
+def foreign(error: Exception) -> int:
+    """Exit code and message for what edgetl did not raise itself."""
+    if callable(message := getattr(error, "format_message", None)):  # the option parser's usage errors
+        return complain(f"error: {message()}\nTry `edgetl --help`, or `edgetl COMMAND --help`.", BAD_INPUT)
+    if isinstance(error, typer.Abort):
+        return complain("interrupted", INTERRUPTED)
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    return complain(
+        f"internal error: {name}: {error}\n"
+        "This is a mistake in edgetl, not in what you gave it. Please report it where you got edgetl from, "
+        "with what the same line shows with --debug.",
+        INTERNAL,
+    )
+
+
+def complain(message: str, code: int) -> int:
+    """One message on stderr."""
+    print(message, file=sys.stderr)
+    return code

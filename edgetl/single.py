@@ -1,0 +1,257 @@
+"""One stage at a time: what `edgetl finetune`, `distill`, `quantize`, `export` and `verify` do around their stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
+from edgetl.core.errors import InputError
+from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.preprocess import Preprocess, imagenet
+from edgetl.core.seen import SeenImages
+from edgetl.core.workspace import Workspace
+from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
+from edgetl.data.images import Images
+from edgetl.data.tensors import TensorSource
+from edgetl.report.html import render
+from edgetl.runtime.onnx_metadata import ModelInfo, read_info
+from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.stages.quantize import Quantize, Quantized
+from edgetl.stages.verify import Subject, Verdict, Verify
+
+
+def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: Runtime, *, allow_known_data: bool = False) -> Checkpoint:
+    """The teacher for the train and val parts of `data`."""
+    from edgetl.choices import for_teacher
+    from edgetl.stages.finetune import Finetune
+
+    seen = data.only("train", "val")
+    chosen = for_teacher(seen, settings, do.root / "weights", allow_known_data=allow_known_data)
+    return do(Finetune(data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
+
+
+def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime) -> Checkpoint:
+    """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder)."""
+    from edgetl.choices import for_student
+    from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
+    from edgetl.stages.distill import Distill
+
+    seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
+    info = read_checkpoint(checkpoint.path)
+    chosen = for_student(seen, settings, info.arch, info.preprocess.size, do.root / "weights")
+    return do(Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
+
+
+def float_model(model: Path, do: Workspace) -> FloatModel:
+    """An ONNX file as it is; a checkpoint, lowered."""
+    if model.suffix.lower() == ".onnx":
+        return FloatModel.of(model)
+    from edgetl.models.checkpoint import find_checkpoint
+    from edgetl.stages.lower import Lower
+
+    return do(Lower(checkpoint=find_checkpoint(model, "distill"))).model
+
+
+def quantize(
+    model: Path,
+    calibration: Path,
+    out: Path,
+    settings: QuantizeSettings,
+    *,
+    evaluation: str | None = None,
+    preprocess: str | None = None,
+) -> Quantized:
+    """The int8 graph at `out`, or the float graph where int8 costs more than the budget; all else in `out`.work/.
+
+    Raises:
+        InputError: a model, calibration or evaluation set that cannot be used.
+    """
+    if not model.exists():
+        raise InputError(f"expected a model at {model}, found nothing. Give an ONNX file, a checkpoint or a stage's folder")
+    with Workspace(out.with_name(out.name + ".work")) as do:
+        graph = float_model(model, do)
+        info = read_info(graph.path)
+        prepared = given_preprocess(preprocess) or info.preprocess
+        quantized = do(
+            Quantize(
+                model=graph,
+                calibration=limited(open_calibration(calibration, prepared), settings),
+                evaluation=open_evaluation(evaluation, prepared, classes=info.classes) if evaluation else None,
+                settings=settings,
+            )
+        )
+        shipped = quantized.int8 if quantized.decision.shipped == "int8" else quantized.float_model
+        with disk_errors(out.parent):
+            write_whole(out, shipped.path.read_bytes())
+    return quantized
+
+
+def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
+    """At most `calibration_images` of the calibration inputs, where they are images; an .npz is used whole."""
+    from dataclasses import replace
+
+    from edgetl.data.tensors import ImageTensors
+
+    if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
+        return replace(source, images=source.images.take(settings.calibration_images, settings.seed))
+    return source
+
+
+def given_preprocess(text: str | None) -> Preprocess | None:
+    """`imagenet`, or a JSON file with a Preprocess (a bundle's manifest.json will do).
+
+    Raises:
+        InputError: neither.
+    """
+    if text is None or text == "imagenet":
+        return imagenet() if text else None
+    import json
+
+    data = read_json(Path(text))
+    return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What lies behind a model that is to be exported: both graphs, which one ships, and what it has seen."""
+
+    float_model: FloatModel
+    int8: Int8Model | None
+    shipped: str
+    seen: SeenImages
+    target: str
+
+
+def export(model: Path, out: Path, settings: ExportSettings, golden: Images, *, preprocess: str | None = None) -> BundleFolder:
+    """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`."""
+    from edgetl.stages.export import Export
+
+    with Workspace(out.with_name(out.name + ".work")) as do:
+        origin = origin_of(model, do)
+        exported = do(
+            Export(
+                int8=origin.int8,
+                float_model=origin.float_model,
+                shipped="int8" if origin.shipped == "int8" else "float",
+                target=origin.target,
+                golden=golden.take(settings.golden_images, 0),
+                seen=origin.seen,
+                preprocess=given_preprocess(preprocess),
+                provenance={
+                    "data": f"split sha256:{origin.seen.split}",
+                    "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
+                },
+                settings=settings,
+            )
+        )
+        with disk_errors(out.parent):
+            publish_folder(exported.bundle.path, out)
+    return BundleFolder(path=out, sha256=exported.bundle.sha256)
+
+
+def origin_of(model: Path, do: Workspace) -> Origin:
+    """Find the float graph, the int8 graph and the record of seen images that belong to `model`."""
+    if model.suffix.lower() != ".onnx":
+        from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
+
+        seen = read_checkpoint(find_checkpoint(model, "distill").path).seen
+        return Origin(float_model=float_model(model, do), int8=None, shipped="float", seen=seen, target="portable")
+    given = FileArtifact.of(model)
+    info = read_info(model)
+    for record in sorted((model.with_name(model.name + ".work") / "stages").glob("quantize-*/decisions.json")):
+        folder = record.parent
+        int8, float_graph = Int8Model.of(folder / "model.int8.onnx"), FloatModel.of(folder / "model.float.onnx")
+        if given.sha256 in (int8.sha256, float_graph.sha256):
+            return Origin(
+                float_model=float_graph,
+                int8=int8,
+                shipped="int8" if given.sha256 == int8.sha256 else "float",
+                seen=SeenImages.from_json((folder / "seen.json").read_text(encoding="utf-8")),
+                target=read_info(int8.path).extra.get("edgetl.target", "portable"),
+            )
+    if is_quantized(info):
+        raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
+    seen = SeenImages.of(info.seen.split if info.seen else "unknown")
+    return Origin(float_model=FloatModel(path=given.path, sha256=given.sha256), int8=None, shipped="float", seen=seen, target="portable")
+
+
+def is_quantized(info: ModelInfo) -> bool:
+    """Whether edgetl made the graph int8."""
+    return "edgetl.target" in info.extra
+
+
+def verify(
+    subject: Path, data: str, do: Workspace, settings: VerifySettings, *, reference: Path | None = None, preprocess: str | None = None
+) -> Verdict:
+    """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
+    stage = bundle_stage(subject, data, settings, preprocess) if subject.is_dir() else model_stage(subject, data, settings, preprocess)
+    if reference is not None:
+        stage = stage.against(judged(float_model(reference, do).path))
+    return do(stage)
+
+
+def judged(path: Path) -> Subject:
+    """The ONNX file at `path` as one to judge."""
+    given = FileArtifact.of(path)
+    return Subject(path=given.path, sha256=given.sha256)
+
+
+def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: str | None) -> Verify:
+    """A bundle's shipped graph against its float graph."""
+    from edgetl.bundle.read import open_bundle
+
+    bundle = open_bundle(folder)
+    prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
+    int8 = judged(bundle.model) if bundle.manifest.shipped == "int8" else None
+    return Verify(
+        data=open_labelled(data, classes=bundle.manifest.classes),
+        data_name=Path(data).name,
+        classes=bundle.manifest.classes,
+        shipped="int8" if int8 else "float",
+        int8=int8,
+        onnx_float=judged(bundle.float_model),
+        teacher=None,
+        bundle=BundleFolder(path=folder, sha256=bundle.sha256),
+        seen=bundle.seen,
+        preprocess=prepared,
+        settings=settings,
+    )
+
+
+def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str | None) -> Verify:
+    """A bare ONNX file, to be compared with a reference."""
+    model, info = judged(path), read_info(path)
+    quantized = is_quantized(info)
+    images = open_labelled(data, classes=info.classes)
+    return Verify(
+        data=images,
+        data_name=Path(data).name,
+        classes=info.classes or (images.classes if isinstance(images, Images) else numbered(images)),
+        shipped="int8" if quantized else "float",
+        int8=model if quantized else None,
+        onnx_float=None if quantized else model,
+        teacher=None,
+        seen=seen_beside(path),
+        preprocess=given_preprocess(preprocess),
+        settings=settings,
+    )
+
+
+def numbered(data: TensorSource) -> tuple[str, ...]:
+    """Names for classes that have none: as many as the labels need."""
+    labels = getattr(data, "labels", None)
+    return tuple(str(i) for i in range(int(labels.max()) + 1)) if labels is not None and len(labels) else ()
+
+
+def seen_beside(path: Path) -> SeenImages | None:
+    """The record that `edgetl quantize` left beside its output."""
+    records = sorted((path.with_name(path.name + ".work") / "stages").glob("quantize-*/seen.json"))
+    return SeenImages.from_json(records[-1].read_text(encoding="utf-8")) if records else None
+
+
+def publish_report(verdict: Verdict, out: Path) -> None:
+    """`report.html`, then `report.json`, in `out`."""
+    with disk_errors(out):
+        write_whole(out / "report.html", render(read_json(verdict.report.path), {}))
+        write_whole(out / "report.json", verdict.report.path.read_bytes())

@@ -1,0 +1,33 @@
+"""lower: a checkpoint gives its float ONNX graph. Not a stage of its own for users: quantize, export and verify share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edgetl.core.artifacts import Checkpoint, FloatModel
+from edgetl.core.stage import Stage
+from edgetl.lowering.lower import lower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """The float graph of a checkpoint."""
+
+    model: FloatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lower(Stage[Lowered]):
+    """Export a checkpoint to a float ONNX graph and check that it answers alike."""
+
+    name: ClassVar[str] = "lower"
+    version: ClassVar[int] = 1
+    checkpoint: Checkpoint
+
+    def run(self, out: Path) -> Lowered:
+        """Write `model.float.onnx`."""
+        path = out / "model.float.onnx"
+        lower(self.checkpoint.path, path)
+        return Lowered(model=FloatModel.of(path))

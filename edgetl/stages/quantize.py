@@ -1,0 +1,111 @@
+"""quantize: a float ONNX graph and calibration images give the int8 graph, and the decision which of the two ships."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from edgetl.core.artifacts import FloatModel, Int8Model
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_json
+from edgetl.core.seen import SeenImages
+from edgetl.core.stage import Stage
+from edgetl.data.tensors import TensorSource
+from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.quantization.engine import quantize
+from edgetl.runtime.session import outputs_of
+from edgetl.settings import QuantizeSettings
+from edgetl.tasks.classification import Classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Which graph ships, and what on. Scores and drop are None without labelled images.
+
+    Attributes:
+        shipped: "int8" if its drop is within budget, else "float"; int8 where there is nothing to judge by.
+        judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
+    """
+
+    images: int
+    agreement: float
+    sqnr_db: float | None
+    max_drop: float
+    shipped: Literal["int8", "float"] = "int8"
+    judged_on: Literal["val", "calibration"] = "calibration"
+    float_score: float | None = None
+    int8_score: float | None = None
+    drop: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """The int8 graph, the float graph it came from, and the decision."""
+
+    int8: Int8Model
+    float_model: FloatModel
+    decision: Decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Stage[Quantized]):
+    """Static int8: activation ranges from calibration inputs, weights per channel."""
+
+    name: ClassVar[str] = "quantize"
+    version: ClassVar[int] = 1
+    model: FloatModel
+    calibration: TensorSource
+    evaluation: TensorSource | None  # labelled, disjoint from calibration
+    settings: QuantizeSettings
+
+    def run(self, out: Path) -> Quantized:
+        """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json` and `seen.json`.
+
+        Raises:
+            InputError: an evaluation image is also a calibration image.
+        """
+        self._check_disjoint()
+        int8, float_model = out / "model.int8.onnx", out / "model.float.onnx"
+        shutil.copyfile(self.model.path, float_model)
+        s = self.settings
+        record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
+        decision = self._decide(float_model, int8)
+        write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
+        seen = SeenImages.of(
+            self.calibration.digest, calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ()
+        )
+        (out / "seen.json").write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
+        return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+
+    def _check_disjoint(self) -> None:
+        both = set(self.calibration.hashes) & set(self.evaluation.hashes if self.evaluation else ())
+        if both:
+            raise InputError(
+                f"expected evaluation images that were not calibrated on, found {len(both)} that were "
+                f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
+            )
+
+    def _decide(self, float_model: Path, int8: Path) -> Decision:
+        source = self.calibration if self.evaluation is None else self.evaluation
+        reference, labels = outputs_of(float_model, source, batch_size=self.settings.batch_size)
+        candidate, _ = outputs_of(int8, source, batch_size=self.settings.batch_size)
+        task = Classification(classes=())
+        sqnr = sqnr_db(reference, candidate)
+        alike = Decision(
+            images=len(reference),
+            agreement=agreement(task.answers(reference), task.answers(candidate)),
+            sqnr_db=sqnr if math.isfinite(sqnr) else None,
+            max_drop=self.settings.max_drop,
+        )
+        if self.evaluation is None:
+            return alike
+        if labels is None:
+            raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
+        before, after = task.score(reference, labels), task.score(candidate, labels)
+        within = before - after <= self.settings.max_drop
+        return replace(
+            alike, shipped="int8" if within else "float", judged_on="val", float_score=before, int8_score=after, drop=before - after
+        )

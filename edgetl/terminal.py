@@ -1,0 +1,140 @@
+"""What a run looks like in a terminal: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edgetl.core.progress import Bar, listening
+from edgetl.report.text import comparison, verdict_words
+
+VERDICT_FAILED = 1  # exit code
+NARROW = (0, 1, 2, 3, 4, 5, 7)  # columns of the comparison that fit into 80 characters: all but p90
+QUIET_BELOW_S = 1.0  # work that was shorter leaves no line behind
+
+
+@dataclass
+class _Line:
+    """One bar: while it runs a live line, afterwards one line in the log if it took a while."""
+
+    title: str
+    unit: str
+    total: float
+    progress: Progress
+    task: TaskID
+    started: float = field(default_factory=time.perf_counter)
+    note: str = ""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.note = note or self.note
+        self.progress.update(self.task, advance=steps, note=self.note)
+
+
+class Terminal:
+    """A progress listener that draws on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[unit]}[/]"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        """A new live line."""
+        return _Line(title, unit, total, self.progress, self.progress.add_task(title, total=total, unit=unit, note=""))
+
+    def close(self, bar: Bar) -> None:
+        """Replace the live line by one line of the log."""
+        assert isinstance(bar, _Line)
+        self.progress.remove_task(bar.task)
+        seconds = time.perf_counter() - bar.started
+        if seconds >= QUIET_BELOW_S:
+            amount = f"{bar.total:g} {bar.unit}{'' if bar.total == 1 else 's'}"
+            self.say(f"{bar.title}: {amount} in {seconds:.1f} s{', ' + bar.note if bar.note else ''}")
+
+    def say(self, message: str) -> None:
+        """One line of the log."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
+
+
+@contextmanager
+def shown() -> Iterator[Console]:
+    """Draw the progress of the block on stderr."""
+    console = Console(file=sys.stderr)
+    terminal = Terminal(console)
+    with terminal.progress, listening(terminal):
+        yield console
+
+
+def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
+    """The final table on stdout, the verdict in words, and what to try next."""
+    console = Console()
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = [[row[column] for column in NARROW] for row in comparison(report)]
+    for index, name in enumerate(shown[0]):
+        table.add_column(name.removeprefix("latency "), justify="left" if index == 0 else "right", no_wrap=True)
+    for row in shown[1:]:
+        table.add_row(*row)
+    console.print(table)
+    console.print(verdict_words(report), markup=False, highlight=False)
+    for note in report.get("notes") or ():
+        console.print(note, markup=False, highlight=False)
+    if report["shipped"] == "float":
+        console.print("warning: the float model ships, int8 was over its budget", style="yellow")
+    if folder:
+        for line in next_steps(folder):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def next_steps(folder: Path) -> list[str]:
+    """The exact commands to try after a pipeline, or where a standalone report lies."""
+    if not (folder / "bundle").is_dir():
+        return [f"report   {folder / 'report.html'}"]
+    return [
+        f"bundle   {folder / 'bundle'}",
+        f"report   {folder / 'report.html'}",
+        f"next     edgetl predict {folder / 'bundle'} IMAGE_OR_FOLDER",
+        f"         edgetl status {folder} --set distill.epochs=80",
+    ]
+
+
+def conclude(report: dict[str, Any], folder: Path | None, as_json: bool) -> None:
+    """Show the verdict; a failed one is exit code 1."""
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        show_report(report, folder)
+    if report["verdict"] == "failed":
+        raise typer.Exit(VERDICT_FAILED)
+
+
+def tell(as_json: bool, facts: dict[str, Any], following: str) -> None:
+    """Results on stdout, and the next command to try."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value is not None:
+            print(f"{name:<12} {value}")
+    print(f"next         {following}")

@@ -1,0 +1,1 @@
+"""One fit loop for teachers and students; losses, schedules, frozen features."""

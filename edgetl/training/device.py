@@ -1,0 +1,58 @@
+"""Where and in which number format training runs: decided from what the hardware says, never by timing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from edgetl.core.errors import InputError
+from edgetl.settings import Runtime
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    if not there.get(wanted, False):
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise InputError(f"expected the device {wanted!r}, found only: {found}. Choose one of these, or --device auto")
+    return torch.device(wanted)
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies matrices in it (AMX, AVX512-BF16, recent GPUs), else float32."""
+    match device.type:
+        case "cuda":
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
+        case "cpu":
+            capabilities = torch.cpu.get_capabilities()
+            native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+        case _:
+            native = False
+    return torch.bfloat16 if native else torch.float32
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """`model` itself, on `device`, its kernels laid out channels last."""
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def pinned(runtime: Runtime) -> Iterator[torch.device]:
+    """The device of `runtime`, with the thread count pinned and deterministic algorithms while the block runs."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(runtime.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield pick_device(runtime.device)
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)

@@ -1,0 +1,103 @@
+"""DATA as a CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl.core.errors import InputError
+from edgetl.data.images import Images
+from edgetl.data.sources import open_images
+from edgetl.settings import DataSettings
+
+Photos = Callable[..., Path]
+
+
+def write(root: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = root / "list.csv"
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def opened(path: Path) -> Images:
+    return open_images(str(path), DataSettings())
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as error:
+        opened(path)
+    return str(error.value)
+
+
+def rows(folders: dict[str, int], part: str = "") -> str:
+    return "".join(f"{folder}/{n:03d}.png,{folder.split('/')[-1]}{part}\n" for folder, count in folders.items() for n in range(count))
+
+
+def test_a_csv_gives_the_same_images_as_class_folders(photos: Photos) -> None:
+    root = photos({"ants": 20, "bees": 20})
+    listed = opened(write(root, "path,label\n" + rows({"ants": 20, "bees": 20}), encoding="utf-8-sig"))
+    assert listed.digest == open_images(str(root), DataSettings()).digest
+    assert listed.name == "list" and listed.read(0)
+
+
+def test_parts_columns_in_any_order_and_absolute_paths(photos: Photos, told: Any) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    lines = [
+        f"{label},{'valid' if n < 3 else 'TRAIN'},{(root / label / f'{n:03d}.png').as_posix()},x\n"
+        for label in ("ants", "bees")
+        for n in range(12)
+    ]
+    images = opened(write(root, "Label,Part,Path,note\n" + "".join(lines)))
+    assert images.counts()["test"] == 6 and len(images) == 24
+    assert "list.csv: columns not used: note" in told.lines
+    assert "list: val judges (it is the test part); a fold of train selects (it is the val part)" in told.lines
+
+
+def test_everything_that_is_wrong_is_in_one_message(photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    (root / "bees/000.png").write_bytes(b"broken")
+    text = (
+        "path,label,part\n"
+        + rows({"ants": 12, "bees": 12}, ",train")
+        + "nowhere.png,ants,val\nants/000.png,,val\nants/001.png,bees,\nants/002.png,ants,dev\na,b,c,d\n"
+    )
+    message = refused(write(root, text))
+    for line in (
+        "- lines without a path or a label, or with more cells than columns (put text with commas into double quotes):\n"
+        "  line 27\n  line 30",
+        "- parts other than train, val and test:\n  line 29: 'dev'",
+        "- lines without a part, where other lines have one:\n  line 28",
+        "- files that are not there (paths are relative to the CSV):\n  line 26: nowhere.png",
+        "  bees/000.png: no image, or of a kind that cannot be read",
+        "  ants/001.png (ants) = ants/001.png (bees)",
+    ):
+        assert line in message
+
+
+def test_columns_that_are_missing(photos: Photos) -> None:
+    root = photos({"ants": 1})
+    message = refused(write(root, "file,labels\na.png,ants\n"))
+    assert "expected the columns path,label[,part] in the first line of" in message
+    assert message.endswith("found file,labels: path and label missing")
+    assert 'found path,labels: label missing (did you mean "labels"?)' in refused(write(root, "path,labels\na.png,ants\n"))
+    assert "found nothing: path and label missing" in refused(write(root, ""))
+
+
+def test_no_rows_and_no_text(photos: Photos) -> None:
+    root = photos({"ants": 1})
+    assert "- no images." in refused(write(root, "path,label\n"))
+    (root / "list.csv").write_bytes(b"\xff\xfe\x00path")
+    assert "expected a CSV in UTF-8 (path,label[,part]) at" in refused(root / "list.csv")
+
+
+def test_fewer_than_two_classes(photos: Photos) -> None:
+    assert "fewer than two classes: ants." in refused(write(photos({"ants": 9}), "path,label\n" + rows({"ants": 9})))
+
+
+def test_a_class_missing_from_a_part(photos: Photos) -> None:
+    root = photos({"ants": 9, "bees": 9})
+    text = "path,label,part\n" + rows({"ants": 6, "bees": 9}, ",train") + "ants/007.png,ants,test\n"
+    assert "classes missing from a part. Add images of them:\n  bees: not in test" in refused(write(root, text))

@@ -1,0 +1,170 @@
+"""Laws of the command line: exit codes, one clear message, nothing half-written, no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgetl import cli
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def photos(root: Path, **counts: int) -> Path:
+    """Class folders of small noise images."""
+    rng = np.random.default_rng(0)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+BAD_LINES = {
+    "no such folder": (["pipeline", "{tmp}/nowhere"], ["nothing there"]),
+    "no images": (["pipeline", "{tmp}/empty"], ["no images"]),
+    "one class": (["pipeline", "{tmp}/lonely"], ["fewer than two classes", "cats"]),
+    "corrupt files, all of them": (["pipeline", "{tmp}/corrupt"], ["a/torn.jpg", "b/torn.jpg"]),
+    "class missing from val": (["pipeline", "{tmp}/parts"], ["dogs", "missing"]),
+    "unknown architecture": (["pipeline", "{tmp}/good", "--teacher", "resnet81"], ["resnet81", "did you mean"]),
+    "unknown student": (["pipeline", "{tmp}/good", "--student", "edge_smal"], ["edge_smal", 'did you mean "edge_small"']),
+    "weights that are not there": (["pipeline", "{tmp}/good", "--teacher", "resnet18", "--teacher-weights", "{tmp}/w.pth"], ["w.pth"]),
+    "weights that are no weights": (
+        ["pipeline", "{tmp}/good", "--teacher", "resnet18", "--teacher-weights", "{tmp}/no.safetensors"],
+        ["no.safetensors"],
+    ),
+    "budget out of range": (["pipeline", "{tmp}/good", "--max-drop", "0.5"], ["max_drop", "0.2"]),
+    "unknown key": (["pipeline", "{tmp}/good", "--set", "distill.epoch=3"], ["epoch", 'did you mean "epochs"']),
+    "unknown table": (["pipeline", "{tmp}/good", "--set", "destill.epochs=3"], ["destill", 'did you mean "distill"']),
+    "two problems at once": (
+        ["pipeline", "{tmp}/good", "--set", "distill.epochs=0", "--set", "finetune.lr=9"],
+        ["distill", "epochs", "finetune", "lr"],
+    ),
+    "not TOML": (["pipeline", "{tmp}/good", "--config", "{tmp}/no.safetensors"], ["TOML"]),
+    "unknown option": (["pipeline", "{tmp}/good", "--techer", "x"], ["--techer", "--help"]),
+    "unknown command": (["pipelin"], ["pipelin", "--help"]),
+    "no ONNX": (["quantize", "{tmp}/no.onnx", "--calibration", "{tmp}/good", "--out", "{tmp}/q.onnx"], ["no.onnx"]),
+    "no model": (["quantize", "{tmp}/missing.onnx", "--calibration", "{tmp}/good", "--out", "{tmp}/q.onnx"], ["missing.onnx", "nothing"]),
+    "no bundle": (["verify", "{tmp}/good", "--data", "digits"], ["bundle"]),
+    "no run folder": (["status", "{tmp}/good"], ["run.json"]),
+    "no checkpoint": (["distill", "{tmp}/good", "--teacher", "{tmp}/empty", "--out", "{tmp}/run"], ["empty"]),
+    "device that is not there": (["pipeline", "{tmp}/good", "--device", "tpu"], ["tpu", "cpu"]),
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp = tmp_path_factory.mktemp("inputs")
+    photos(tmp / "good", a=20, b=20)
+    photos(tmp / "lonely", cats=8)
+    photos(tmp / "parts" / "train", cats=8, dogs=8)
+    photos(tmp / "parts" / "val", cats=3)
+    photos(tmp / "corrupt", a=8, b=8)
+    for name in ("a", "b"):
+        (tmp / "corrupt" / name / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    (tmp / "empty").mkdir()
+    (tmp / "no.safetensors").write_bytes(b"\x00 not a tensor \xff")
+    (tmp / "no.onnx").write_bytes(b"\x00 not a graph")
+    return tmp
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_bad_input_is_one_message_and_exit_code_2(
+    case: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, expected = BAD_LINES[case]
+    monkeypatch.chdir(tmp_path)
+    before = sorted(inputs.rglob("*"))
+    assert run(monkeypatch, *(word.format(tmp=inputs) for word in words)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "Traceback" not in shown.err
+    flat = " ".join(shown.err.split())
+    assert all(piece in flat for piece in expected), shown.err
+    leftovers = [
+        path
+        for path in (*tmp_path.rglob("*"), *(set(inputs.rglob("*")) - set(before)))
+        if path.suffix in (".onnx", ".safetensors", ".partial")
+    ]
+    assert leftovers == []
+
+
+def test_a_run_that_never_began_leaves_no_folder(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "pipeline", inputs / "empty", "--out", tmp_path / "new" / "run") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_internal_error_is_exit_code_3_and_says_where_to_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(cli, "app", broken)
+    assert run(monkeypatch, "pipeline") == 3
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError" in shown and "report" in shown and "Traceback" not in shown
+
+
+def test_interrupted_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert run(monkeypatch, "pipeline") == 130
+
+
+HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], *([name, "--help"] for name in ("pipeline", "finetune", "distill", "quantize", "export", "verify", "predict", "status"))],
+)
+def test_help_imports_nothing_heavy(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        f"import sys; sys.argv = ['edgetl', *{words!r}]\n"
+        "from edgetl.cli import main\n"
+        f"try:\n main()\nfinally:\n print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_quantize_and_verify_of_onnx_files_need_no_torch(tmp_path: Path, shared: Path) -> None:
+    model = shared / "models" / "resnet20_cifar10.onnx"
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "c.npz", x=rng.normal(size=(16, 3, 32, 32)).astype(np.float32))
+    np.savez(tmp_path / "t.npz", x=rng.normal(size=(20, 3, 32, 32)).astype(np.float32), y=np.arange(20) % 10)
+    script = "import sys; from edgetl.cli import main\ntry:\n main()\nfinally:\n print('torch' in sys.modules, file=sys.stderr)"
+    for words in (
+        ["quantize", model, "--calibration", tmp_path / "c.npz", "--out", tmp_path / "q.onnx", "--json"],
+        [
+            "verify",
+            tmp_path / "q.onnx",
+            "--reference",
+            model,
+            "--data",
+            tmp_path / "t.npz",
+            "--max-drop",
+            "0.2",
+            "--latency-runs",
+            "5",
+            "--json",
+        ],
+    ):
+        done = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode in (0, 1) and done.stderr.strip().splitlines()[-1] == "False", done.stderr
+        json.loads(done.stdout)

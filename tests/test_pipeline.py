@@ -1,0 +1,183 @@
+"""Laws of a whole run, on real digits, through the real command line in real processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl.bundle.read import open_bundle
+from edgetl.report.schema import check_report
+
+STAGES = ("finetune", "distill", "quantize", "export", "verify")
+QUICK = [
+    *("--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--max-drop", "0.2", "--max-int8-drop", "0.1"),
+    *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=4", "--set", "verify.latency_runs=5"),
+]
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "edgetl", *map(str, words)]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A home folder of its own, so that what is written there is seen."""
+    home.mkdir(exist_ok=True)
+    return {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
+
+
+def edgetl(home: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), env=environment(home), cwd=cwd, capture_output=True, text=True, timeout=400, check=False)
+
+
+def bundle_hashes(folder: Path) -> Mapping[str, str]:
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def results(run: Path) -> dict[str, int]:
+    """When each finished stage was finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in sorted(run.glob("stages/*/result.json"))}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = edgetl(folder / "home", "pipeline", "--out", folder / "run", "--json", *QUICK, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_folder_holds_what_the_design_says(undisturbed: tuple[Path, Any]) -> None:
+    run = undisturbed[0] / "run"
+    assert {"run.json", "split.json", "stages", "bundle", "report.json", "report.html"} <= {path.name for path in run.iterdir()}
+    names = {path.name.rsplit("-", 1)[0] for path in (run / "stages").iterdir()}
+    assert set(STAGES) <= names and not list(run.glob("stages/*.partial")) and not list(run.glob("stages/*/scratch"))
+
+
+def test_json_on_stdout_is_the_report_and_nothing_else(undisturbed: tuple[Path, Any]) -> None:
+    folder, done = undisturbed
+    report = json.loads(done.stdout)
+    check_report(report)
+    assert report == json.loads((folder / "run" / "report.json").read_text(encoding="utf-8"))
+    assert report["bundle_sha256"] == open_bundle(folder / "run" / "bundle").sha256
+    assert report["data"]["images"]["test"] >= 450
+
+
+def test_parts_are_disjoint_and_calibration_comes_from_train(undisturbed: tuple[Path, Any]) -> None:
+    run = undisturbed[0] / "run"
+    split = json.loads((run / "split.json").read_text(encoding="utf-8"))["images"]
+    seen = open_bundle(run / "bundle").seen
+    train = {sha[:16] for sha, (_, part) in split.items() if part == "train"}
+    test = {sha[:16] for sha, (_, part) in split.items() if part == "test"}
+    assert seen.parts["train"] == train and seen.parts["calibration"] < train
+    assert not test & frozenset().union(*seen.parts.values())
+
+
+def test_nothing_is_written_outside_the_run_folder(undisturbed: tuple[Path, Any]) -> None:
+    folder = undisturbed[0]
+    assert sorted(path.name for path in folder.iterdir()) == ["home", "run"]
+    assert [path for path in (folder / "home").rglob("*") if path.is_file()] == []
+
+
+def test_an_identical_run_does_no_stage_again(undisturbed: tuple[Path, Any]) -> None:
+    folder = undisturbed[0]
+    before, report = results(folder / "run"), (folder / "run" / "report.json").read_bytes()
+    again = edgetl(folder / "home", "pipeline", "--out", folder / "run", *QUICK, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert results(folder / "run") == before
+    assert (folder / "run" / "report.json").read_bytes() == report
+
+
+def test_status_says_what_would_rerun_and_why(undisturbed: tuple[Path, Any]) -> None:
+    folder = undisturbed[0]
+    same = edgetl(folder / "home", "status", folder / "run")
+    assert same.returncode == 0 and "would run" not in same.stdout, same.stdout + same.stderr
+    changed = edgetl(folder / "home", "status", folder / "run", "--set", "distill.temperature=2.0").stdout
+    assert "finetune: done" in changed
+    assert "distill: would run: settings.temperature 4.0 -> 2.0" in changed
+    assert "quantize: would run: its model changed" in changed
+
+
+def test_a_changed_file_of_a_stage_is_named(undisturbed: tuple[Path, Any]) -> None:
+    folder = undisturbed[0]
+    checkpoint = next((folder / "run" / "stages").glob("distill-*")) / "checkpoint.safetensors"
+    original = checkpoint.read_bytes()
+    checkpoint.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    try:
+        refused = edgetl(folder / "home", "pipeline", "--out", folder / "run", *QUICK, cwd=folder)
+    finally:
+        checkpoint.write_bytes(original)
+    assert refused.returncode == 2 and "checkpoint.safetensors" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(undisturbed: tuple[Path, Any]) -> None:
+    folder = undisturbed[0]
+    home = folder / "home"
+    bundle, other = folder / "run" / "bundle", folder / "run" / "stages"
+    reference = next(other.glob("lower-*")) / "model.float.onnx"
+    teacher = max((path / "model.float.onnx" for path in other.glob("lower-*")), key=lambda path: path.stat().st_size)
+    done = edgetl(home, "verify", reference, "--reference", teacher, "--data", "digits", "--max-drop", "0", "--json")
+    report = json.loads(done.stdout)
+    check_report(report)
+    assert done.returncode == (1 if report["verdict"] == "failed" else 0)
+    assert report["parity"]["end_to_end"]["max_drop"] == 0
+    assert bundle.is_dir()
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM])
+def test_killed_inside_each_stage_a_rerun_gives_the_same_bundle(
+    undisturbed: tuple[Path, Any], tmp_path: Path, signalled: signal.Signals
+) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    finished: dict[str, int] = {}
+    for stage in STAGES:
+        assert kill_inside(stage, run, home, signalled), f"{stage} ended before it could be killed"
+        now = results(run)
+        assert finished.items() <= now.items(), f"a finished stage ran again before {stage}"
+        assert not any(name.startswith(f"{stage}-") and not name.endswith(".partial") for name in now)
+        finished = {name: at for name, at in now.items() if not name.endswith(".partial")}
+    last = edgetl(home, "pipeline", "--out", run, "--json", *QUICK)
+    assert last.returncode == 0, last.stderr
+    assert finished.items() <= results(run).items()
+    assert bundle_hashes(run / "bundle") == bundle_hashes(undisturbed[0] / "run" / "bundle")
+
+
+def kill_inside(stage: str, run: Path, home: Path, signalled: signal.Signals) -> bool:
+    """Start the pipeline; kill it while `stage` works (in training: after its first epoch)."""
+    process = subprocess.Popen(
+        command("pipeline", "--out", run, *QUICK), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wanted = f"stages/{stage}-*.partial" + ("/scratch/resume.pt" if stage in ("finetune", "distill") else "")
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if list(run.glob(wanted)):
+            process.send_signal(signalled)
+            break
+        time.sleep(0.002)
+    process.wait()
+    return process.returncode not in (0, 1, 2, 3)
+
+
+def test_a_second_run_on_a_busy_folder_is_refused(tmp_path: Path) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    first = subprocess.Popen(
+        command("pipeline", "--out", run, *QUICK), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not list(run.glob("stages/finetune-*.partial")):
+            assert first.poll() is None
+            time.sleep(0.02)
+        second = edgetl(home, "pipeline", "--out", run, *QUICK)
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2 and "another edgetl" in second.stderr and second.stdout == ""

@@ -1,0 +1,157 @@
+"""Laws of the training loop: interrupted or not, it gives the same bytes; the best epoch is the one that is kept."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import Bar, listening
+from edgetl.data.augment import Augment
+from edgetl.data.pixels import PixelSet
+from edgetl.models.resnet import CifarResNet
+from edgetl.settings import Runtime
+from edgetl.training.device import pick_device, pinned
+from edgetl.training.fit import Group, Job, Recipe, fit
+
+PREPROCESS = Preprocess(size=16, resize=16)
+
+
+def stripes(count: int, seed: int) -> PixelSet:
+    """Noise with horizontal (0) or vertical (1) stripes."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = rng.integers(0, 120, (count, 3, 16, 16))
+    pixels[labels == 0, :, ::4] += 100
+    pixels[labels == 1, :, :, ::4] += 100
+    return PixelSet(torch.from_numpy(pixels.astype(np.uint8)), torch.from_numpy(labels))
+
+
+class WithDropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = CifarResNet((1, 1, 1), (8, 8, 8), 2)
+        self.drop = nn.Dropout2d(0.2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(self.drop(x))
+        return logits
+
+
+def job(epochs: int = 4, *, lr: float = 0.01, patience: int | None = None, start_counts: bool = False) -> Job:
+    torch.manual_seed(0)
+    model = WithDropout()
+    return Job(
+        title="test",
+        model=model,
+        groups=[Group(parameters=list(model.parameters()))],
+        train=stripes(50, 0),
+        val=stripes(20, 1),
+        augment=Augment(size=16, shift=2),
+        preprocess=PREPROCESS,
+        loss=lambda net, x, y: nn.functional.cross_entropy(net(x), y),
+        score=lambda outputs, labels: (outputs.argmax(1) == labels).float().mean().item(),
+        recipe=Recipe(epochs=epochs, batch_size=16, lr=lr, weight_decay=0.01, warmup=0.1, seed=3, patience=patience),
+        start_counts=start_counts,
+    )
+
+
+class Stop(Exception):
+    """Raised in the middle of a run, as a kill would come."""
+
+
+class StopAfter:
+    """A listener that interrupts the run when `epochs` are done."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        return self
+
+    def close(self, bar: Bar) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.left -= bool(note)
+        if note and self.left == 0:
+            raise Stop
+
+
+@contextmanager
+def device() -> Iterator[torch.device]:
+    with pinned(Runtime(device="cpu", threads=1)) as found:
+        yield found
+
+
+def weights(model: nn.Module) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+
+
+def test_interrupted_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    (whole := tmp_path / "whole").mkdir()
+    (parts := tmp_path / "parts").mkdir()
+    undisturbed = job()
+    with device() as cpu:
+        fit(undisturbed, whole, cpu)
+        for _ in range(3):
+            with pytest.raises(Stop), listening(StopAfter(1)):
+                fit(job(), parts, cpu)
+        resumed = job()
+        fit(resumed, parts, cpu)
+    assert weights(resumed.model) == weights(undisturbed.model)
+    assert weights(resumed.model) != weights(job().model)
+
+
+def test_the_guard_can_fail_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    one, other = job(1), job(1)
+    other = Job(**{**vars(other), "recipe": Recipe(**{**vars(other.recipe), "seed": 4})})
+    with device() as cpu:
+        for name, each in (("one", one), ("other", other)):
+            (tmp_path / name).mkdir()
+            fit(each, tmp_path / name, cpu)
+    assert weights(one.model) != weights(other.model)
+
+
+def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    trained = job(6)
+    with device() as cpu:
+        result = fit(trained, tmp_path, cpu)
+    with (tmp_path / "log.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == result.epochs == 6
+    best = max(rows, key=lambda row: (float(row["val_score"]), -float(row["val_loss"])))
+    assert int(best["epoch"]) == result.best_epoch and float(best["val_score"]) == pytest.approx(result.best_score)
+    assert result.best_score >= 0.9
+
+
+def test_patience_ends_a_training_that_goes_nowhere(tmp_path: Path) -> None:
+    with device() as cpu:
+        result = fit(job(50, lr=1e-12, patience=2), tmp_path, cpu)
+    assert result.epochs < 50
+
+
+def test_the_weights_from_before_may_be_the_best(tmp_path: Path) -> None:
+    trained = job(2, lr=1.0, start_counts=True)
+    trained = Job(**{**vars(trained), "score": lambda outputs, labels: -float(outputs.abs().max())})
+    before = weights(trained.model)
+    with device() as cpu:
+        result = fit(trained, tmp_path, cpu)
+    assert result.best_epoch == -1 and weights(trained.model) == before
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(Exception, match=r"expected the device 'cuda', found only: cpu"):
+        pick_device("cuda")
