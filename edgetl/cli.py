@@ -194,6 +194,9 @@ def export(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     settings: ExportSettings,
     golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Class names, one a line, for an ONNX file that does not say them.")
+    ] = None,
     preprocess: PreprocessOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -203,7 +206,8 @@ def export(
     from edgetl.terminal import shown, tell
 
     with shown():
-        bundle = single.export(model, out, settings, open_images(golden, DataSettings()).only("val"), preprocess=preprocess)
+        images = open_images(golden, DataSettings()).only("val")
+        bundle = single.export(model, out, settings, images, labels=labels, preprocess=preprocess)
     tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
 
 
@@ -237,15 +241,17 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...")],
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV.")] = None,
+    preprocess: PreprocessOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify images with a bundle or an ONNX file."""
     from edgetl.bundle.predict import predict as answers
     from edgetl.bundle.predict import write_csv
+    from edgetl.single import given_preprocess
     from edgetl.terminal import shown
 
     with shown():
-        found = list(answers(model, images))
+        found = list(answers(model, images, preprocess=given_preprocess(preprocess)))
         if csv:
             write_csv(csv, found)
     if as_json:

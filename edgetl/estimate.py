@@ -55,7 +55,7 @@ def estimate(job: Job, out: Path) -> Estimate:
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images of {classes} classes; {teacher.arch}, {teacher.epochs} epochs; "
     plan += "no student" if student.arch == "same" else f"{student.arch}, {student.epochs} epochs"
-    room = shutil.disk_usage(out).free
+    room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
             f"expected {disk // MEBIBYTE + 1} MiB of free disk for {out}, found {room // MEBIBYTE}. "

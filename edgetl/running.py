@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetl.bundle.read import MANIFEST
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, read_json, write_json
+from edgetl.core.files import check_place, disk_errors, read_json, write_json
 from edgetl.core.plan import Finding, Plan, UnknownInputs
 from edgetl.core.progress import say
 from edgetl.core.workspace import Workspace, library_versions
@@ -46,8 +47,9 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
         data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash)
         write_split(data, out)
         from edgetl.estimate import estimate
-        from edgetl.workflow import pipeline, prepare, publish
+        from edgetl.workflow import BUNDLE, pipeline, prepare, publish
 
+        check_place(out / BUNDLE, MANIFEST)
         job = prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data)
         write_record(out, settings, request)
         say(estimate(job, out).line())

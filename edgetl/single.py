@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.files import check_place, disk_errors, publish_folder, read_json, write_whole
 from edgetl.core.preprocess import Preprocess, imagenet
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Workspace
@@ -79,6 +80,7 @@ def quantize(
                 calibration=limited(open_calibration(calibration, prepared), settings),
                 evaluation=open_evaluation(evaluation, prepared, classes=info.classes) if evaluation else None,
                 settings=settings,
+                seen=seen_by(model),
             )
         )
         shipped = quantized.int8 if quantized.decision.shipped == "int8" else quantized.float_model
@@ -112,6 +114,20 @@ def given_preprocess(text: str | None) -> Preprocess | None:
     return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
 
 
+def given_labels(path: Path | None) -> tuple[str, ...] | None:
+    """Class names from a text file, one a line.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if path is None:
+        return None
+    try:
+        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """What lies behind a model that is to be exported: both graphs, which one ships, and what it has seen."""
@@ -123,10 +139,18 @@ class Origin:
     target: str
 
 
-def export(model: Path, out: Path, settings: ExportSettings, golden: Images, *, preprocess: str | None = None) -> BundleFolder:
-    """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`."""
+def export(
+    model: Path, out: Path, settings: ExportSettings, golden: Images, *, labels: Path | None = None, preprocess: str | None = None
+) -> BundleFolder:
+    """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`.
+
+    Raises:
+        InputError: no model, a graph whose class names or Preprocess nobody gave.
+        WorkspaceError: `out` holds something else than a bundle.
+    """
     from edgetl.stages.export import Export
 
+    check_place(out, MANIFEST)
     with Workspace(out.with_name(out.name + ".work")) as do:
         origin = origin_of(model, do)
         exported = do(
@@ -137,6 +161,7 @@ def export(model: Path, out: Path, settings: ExportSettings, golden: Images, *, 
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
+                classes=given_labels(labels),
                 preprocess=given_preprocess(preprocess),
                 provenance={
                     "data": f"split sha256:{origin.seen.split}",
@@ -146,16 +171,14 @@ def export(model: Path, out: Path, settings: ExportSettings, golden: Images, *, 
             )
         )
         with disk_errors(out.parent):
-            publish_folder(exported.bundle.path, out)
+            publish_folder(exported.bundle.path, out, MANIFEST)
     return BundleFolder(path=out, sha256=exported.bundle.sha256)
 
 
 def origin_of(model: Path, do: Workspace) -> Origin:
     """Find the float graph, the int8 graph and the record of seen images that belong to `model`."""
     if model.suffix.lower() != ".onnx":
-        from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
-
-        seen = read_checkpoint(find_checkpoint(model, "distill").path).seen
+        seen = seen_by(model) or SeenImages.of("unknown")
         return Origin(float_model=float_model(model, do), int8=None, shipped="float", seen=seen, target="portable")
     given = FileArtifact.of(model)
     info = read_info(model)
@@ -242,6 +265,15 @@ def numbered(data: TensorSource) -> tuple[str, ...]:
     """Names for classes that have none: as many as the labels need."""
     labels = getattr(data, "labels", None)
     return tuple(str(i) for i in range(int(labels.max()) + 1)) if labels is not None and len(labels) else ()
+
+
+def seen_by(model: Path) -> SeenImages | None:
+    """What the model at `path` saw: its checkpoint says, or the record that `edgetl quantize` left beside it."""
+    if model.suffix.lower() == ".onnx":
+        return seen_beside(model)
+    from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
+
+    return read_checkpoint(find_checkpoint(model, "distill").path).seen
 
 
 def seen_beside(path: Path) -> SeenImages | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetl.bundle.read import MANIFEST
 from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher
 from edgetl.core.artifacts import BundleFolder
 from edgetl.core.canonical import file_sha256
@@ -26,6 +27,8 @@ from edgetl.stages.finetune import Finetune
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Subject, Verdict, Verify
+
+BUNDLE = "bundle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,7 @@ def weights_line(job: Job) -> str:
 def publish(outcome: Outcome, root: Path) -> None:
     """Put `bundle/`, `report.html` and, last, `report.json` into the run folder."""
     with disk_errors(root):
-        publish_folder(outcome.bundle.path, root / "bundle")
+        publish_folder(outcome.bundle.path, root / BUNDLE, MANIFEST)
         report = outcome.verdict.report.path
         write_whole(root / "report.html", render(read_json(report), read_curves(outcome.logs)))
         write_whole(root / "report.json", report.read_bytes())

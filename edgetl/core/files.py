@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgetl.core.errors import InputError, WorkspaceError
+from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
+
+ROOM_BYTES = 1 << 16  # a disk with less is called full
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -66,8 +68,25 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def publish_folder(source: Path, target: Path) -> None:
-    """Put a copy of `source` at `target`: the old one is renamed aside, the new one renamed in, then the old removed."""
+def check_place(target: Path, marker: str) -> None:
+    """Pass if `target` is free, or holds what was published there before (it has the file `marker`).
+
+    Raises:
+        WorkspaceError: something of the user's lies there.
+    """
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
+        raise WorkspaceError(
+            f"expected a free place or an earlier result (with {marker}) at {target}, found something else there. Choose another --out"
+        )
+
+
+def publish_folder(source: Path, target: Path, marker: str) -> None:
+    """Put a copy of `source` at `target`: the old one is renamed aside, the new one renamed in, then the old removed.
+
+    Raises:
+        WorkspaceError: what lies at `target` has no file `marker`, so it was not published here.
+    """
+    check_place(target, marker)
     fresh, old = target.with_name(f"{target.name}.new"), target.with_name(f"{target.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -89,18 +108,20 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except EdgetlError:
+        raise
+    except Exception as error:
+        if _is_full(error, folder):
             raise WorkspaceError(
                 f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
             raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error
         raise
-    except RuntimeError as error:
-        # torch and onnx report a failed write without an errno
-        if shutil.disk_usage(folder).free < 1 << 16:
-            raise WorkspaceError(
-                f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
-            ) from error
-        raise
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether a write failed for want of room; numpy, torch and safetensors report it in ways of their own, without an errno."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return folder.exists() and shutil.disk_usage(folder).free < ROOM_BYTES

@@ -30,6 +30,12 @@ class SeenImages:
         """From whole sha256s, a part each."""
         return SeenImages(split=split, parts={name: frozenset(sha[: 2 * PREFIX_BYTES] for sha in shas) for name, shas in parts.items()})
 
+    def also(self, **parts: Iterable[str]) -> SeenImages:
+        """The same with more images, whole sha256s, a part each."""
+        more = SeenImages.of(self.split, **parts).parts
+        names = [*self.parts, *(name for name in more if name not in self.parts)]
+        return SeenImages(split=self.split, parts={name: self.parts.get(name, frozenset()) | more.get(name, frozenset()) for name in names})
+
     @property
     def digest(self) -> str:
         """sha256 of the record."""

@@ -60,6 +60,7 @@ class Quantize(Stage[Quantized]):
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
     settings: QuantizeSettings
+    seen: SeenImages | None = None  # by the model before
 
     def run(self, out: Path) -> Quantized:
         """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json` and `seen.json`.
@@ -74,9 +75,8 @@ class Quantize(Stage[Quantized]):
         record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
         decision = self._decide(float_model, int8)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
-        seen = SeenImages.of(
-            self.calibration.digest, calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ()
-        )
+        before = self.seen or SeenImages(split=self.calibration.digest, parts={})
+        seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
         (out / "seen.json").write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
 

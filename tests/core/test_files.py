@@ -46,12 +46,23 @@ def test_publishing_replaces_the_old_folder_and_leaves_no_other(tmp_path: Path) 
     (source / "golden" / "0.bin").write_bytes(b"new")
     target.mkdir()
     (target / "stale.txt").write_bytes(b"old")
+    (target / "manifest.json").write_bytes(b"old")
     (tmp_path / "bundle.new").mkdir()  # what a killed attempt left
     (tmp_path / "bundle.new" / "half").write_bytes(b"half")
-    publish_folder(source, target)
+    publish_folder(source, target, "manifest.json")
     assert [path.relative_to(target).as_posix() for path in sorted(target.rglob("*"))] == ["golden", "golden/0.bin"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "source"]
     assert (source / "golden" / "0.bin").read_bytes() == b"new"
+
+
+def test_what_was_not_published_here_is_never_replaced(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "bundle"
+    source.mkdir()
+    target.mkdir()
+    (target / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(WorkspaceError, match=r"expected a free place or an earlier result \(with manifest\.json\) at .*bundle"):
+        publish_folder(source, target, "manifest.json")
+    assert (target / "holiday.jpg").read_bytes() == b"mine"
 
 
 def test_syncing_a_tree_changes_nothing(tmp_path: Path) -> None:

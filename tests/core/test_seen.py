@@ -44,3 +44,11 @@ def test_one_line_of_json_brings_it_back_and_order_leaves_no_trace() -> None:
 def test_other_text_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(InputError, match="expected a record of seen images, found something else"):
         SeenImages.from_json(text)
+
+
+def test_more_images_can_be_added_and_the_old_record_stays() -> None:
+    train, val, late = ("a" * 64, "b" * 64, "c" * 64)
+    before = SeenImages.of("split", train=[train], val=[val])
+    after = before.also(val=[late], calibration=[train])
+    assert after.parts == {"train": {train[:16]}, "val": {val[:16], late[:16]}, "calibration": {train[:16]}}
+    assert before.parts["val"] == {val[:16]} and after.digest != before.digest

@@ -1,0 +1,276 @@
+"""Laws of the stages, each run for real on a few digits: what they hand on, what they refuse, what they decide."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetl.core.artifacts import Checkpoint, FloatModel
+from edgetl.core.canonical import file_sha256
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
+from edgetl.core.workspace import Workspace
+from edgetl.data.images import Images
+from edgetl.data.npz import open_npz
+from edgetl.data.sources import open_images
+from edgetl.data.tensors import ImageTensors
+from edgetl.models.checkpoint import read_checkpoint
+from edgetl.report.schema import check_report
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.settings import DataSettings, DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.stages.distill import Distill
+from edgetl.stages.export import Export
+from edgetl.stages.finetune import Finetune
+from edgetl.stages.lower import Lower
+from edgetl.stages.quantize import Quantize, Quantized
+from edgetl.stages.verify import Subject, Verify
+
+ONE_THREAD = Runtime(device="cpu", threads=1)
+TEACHER = FinetuneSettings(arch="cifar_resnet8", weights="none", image_size=32, epochs=1, lr=0.005)
+STUDENT = DistillSettings(arch="edge_tiny", epochs=1)
+
+
+def few(images: Images, per_class: int) -> Images:
+    """At most `per_class` images of each class and part."""
+    taken: Counter[tuple[int, str]] = Counter()
+    kept = []
+    for ref in images.refs:
+        taken[ref.label, ref.part] += 1
+        if taken[ref.label, ref.part] <= per_class:
+            kept.append(ref)
+    return replace(images, refs=tuple(kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    do: Workspace
+    data: Images
+    teacher: Checkpoint
+    student: Checkpoint
+    graph: FloatModel
+    preprocess: Preprocess
+
+    def tensors(self, part: str, labelled: bool = True) -> ImageTensors:
+        return ImageTensors(images=self.data.only(part), preprocess=self.preprocess, labelled=labelled)  # type: ignore[arg-type]
+
+    def quantized(self) -> Quantized:
+        return self.do(
+            Quantize(
+                model=self.graph,
+                calibration=self.tensors("train", labelled=False),
+                evaluation=self.tensors("val"),
+                settings=QuantizeSettings(max_drop=0.2),
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    data = few(open_images(None, DataSettings()), 6)
+    with Workspace(tmp_path_factory.mktemp("run")) as do:
+        teacher = do(Finetune(data=data.only("train", "val"), settings=TEACHER, runtime=ONE_THREAD)).checkpoint
+        student = do(Distill(teacher=teacher, data=data.only("train", "val"), settings=STUDENT, runtime=ONE_THREAD)).checkpoint
+        graph = do(Lower(checkpoint=student)).model
+        preprocess = read_info(graph.path).preprocess
+        assert preprocess is not None
+        return Chain(do=do, data=data, teacher=teacher, student=student, graph=graph, preprocess=preprocess)
+
+
+# finetune
+
+
+def test_a_checkpoint_says_what_it_is_and_which_images_it_saw(chain: Chain) -> None:
+    info = read_checkpoint(chain.teacher.path)
+    assert (info.arch, info.classes) == ("cifar_resnet8", chain.data.classes)
+    assert info.seen.split == chain.data.only("train", "val").digest
+    assert {info.seen.part_of(sha) for sha in chain.data.only("train").hashes} == {"train"}
+    assert {info.seen.part_of(sha) for sha in chain.data.only("val").hashes} == {"val"}
+    assert {info.seen.part_of(sha) for sha in chain.data.only("test").hashes} == {None}
+
+
+def test_device_and_threads_are_not_part_of_the_key_but_settings_and_images_are(chain: Chain) -> None:
+    seen = chain.data.only("train", "val")
+    stage = Finetune(data=seen, settings=TEACHER, runtime=ONE_THREAD)
+    assert replace(stage, runtime=Runtime(device="cuda", threads=7)).key == stage.key
+    assert replace(stage, settings=TEACHER.but(lr=0.006)).key != stage.key
+    assert replace(stage, data=few(seen, 5)).key != stage.key
+
+
+def test_other_test_images_do_not_make_training_run_again(chain: Chain) -> None:
+    fewer = replace(chain.data, refs=chain.data.only("train", "val").refs + chain.data.only("test").refs[:5])
+    before = Finetune(data=chain.data.only("train", "val"), settings=TEACHER)
+    assert Finetune(data=fewer.only("train", "val"), settings=TEACHER).key == before.key
+
+
+# distill
+
+
+def test_a_teacher_of_other_classes_is_refused(chain: Chain) -> None:
+    renamed = replace(chain.data, classes=tuple(f"digit {name}" for name in chain.data.classes))
+    with pytest.raises(InputError, match="expected a teacher of the data's classes"):
+        chain.do(Distill(teacher=chain.teacher, data=renamed.only("train", "val"), settings=STUDENT))
+
+
+def test_the_student_same_is_the_teacher_to_the_byte(chain: Chain) -> None:
+    same = chain.do(Distill(teacher=chain.teacher, data=chain.data.only("train", "val"), settings=STUDENT.but(arch="same")))
+    assert same.checkpoint.sha256 == chain.teacher.sha256 and same.val_score is None
+
+
+def test_a_student_of_another_input_size_has_its_own_preprocess(chain: Chain) -> None:
+    small = chain.do(
+        Distill(teacher=chain.teacher, data=chain.data.only("train", "val"), settings=STUDENT.but(image_size=16), runtime=ONE_THREAD)
+    )
+    assert read_checkpoint(small.checkpoint.path).preprocess.size == 16
+    assert read_checkpoint(chain.teacher.path).preprocess.size == 32
+
+
+# quantize
+
+
+def test_an_image_that_calibrates_may_not_decide(chain: Chain) -> None:
+    with pytest.raises(InputError, match="expected evaluation images that were not calibrated on, found 60"):
+        chain.do(
+            Quantize(
+                model=chain.graph,
+                calibration=chain.tensors("train", labelled=False),
+                evaluation=chain.tensors("train"),
+                settings=QuantizeSettings(),
+            )
+        )
+
+
+def test_within_the_budget_int8_ships_and_the_decision_is_on_val(chain: Chain) -> None:
+    decision = chain.quantized().decision
+    assert decision.shipped == "int8" and decision.judged_on == "val" and decision.images == len(chain.data.only("val"))
+    assert decision.float_score is not None and decision.int8_score is not None
+    assert decision.drop == pytest.approx(decision.float_score - decision.int8_score)
+
+
+def test_over_the_budget_the_float_graph_ships(chain: Chain, tmp_path: Path) -> None:
+    """Ranges calibrated on black images leave nothing of the network."""
+    np.savez(tmp_path / "black.npz", x=np.full((4, 3, 32, 32), 1e-3, dtype=np.float32))
+    broken = chain.do(
+        Quantize(
+            model=chain.graph,
+            calibration=open_npz(tmp_path / "black.npz"),
+            evaluation=chain.tensors("train"),
+            settings=QuantizeSettings(max_drop=0.0),
+        )
+    )
+    assert broken.decision.drop is not None and broken.decision.drop > 0
+    assert broken.decision.shipped == "float"
+
+
+def test_without_labels_agreement_is_what_can_be_said(chain: Chain) -> None:
+    alone = chain.do(
+        Quantize(model=chain.graph, calibration=chain.tensors("train", labelled=False), evaluation=None, settings=QuantizeSettings())
+    ).decision
+    assert (alone.shipped, alone.judged_on, alone.drop) == ("int8", "calibration", None)
+    assert 0 <= alone.agreement <= 1
+
+
+# export
+
+
+def test_a_killed_export_leaves_nothing_in_the_next_bundle(chain: Chain, tmp_path: Path) -> None:
+    quantized = chain.quantized()
+    stage = Export(
+        int8=quantized.int8,
+        float_model=quantized.float_model,
+        shipped="int8",
+        target="portable",
+        golden=chain.data.only("val").take(2, 0),
+        seen=SeenImages.of("0" * 64, train=chain.data.only("train").hashes),
+        provenance={"data": "digits"},
+        settings=ExportSettings(golden_images=2),
+    )
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "half-written").write_text("x", encoding="utf-8")
+    again = tmp_path / "again"
+    again.mkdir()
+    assert stage.run(tmp_path).bundle.sha256 == stage.run(again).bundle.sha256
+    assert not (tmp_path / "bundle" / "half-written").exists()
+
+
+# verify
+
+
+def verification(chain: Chain, **changes: object) -> Verify:
+    quantized = chain.quantized()
+    stage = Verify(
+        data=chain.data.only("test"),
+        data_name="digits",
+        classes=chain.data.classes,
+        shipped="int8",
+        int8=Subject(path=quantized.int8.path, sha256=quantized.int8.sha256, arch="edge_tiny"),
+        onnx_float=Subject(path=chain.graph.path, sha256=chain.graph.sha256, arch="edge_tiny"),
+        teacher=Subject(path=chain.graph.path, sha256=chain.graph.sha256, arch="edge_tiny"),
+        student=chain.student,
+        seen=SeenImages.of("0" * 64, train=chain.data.only("train").hashes),
+        settings=VerifySettings(latency_runs=5, max_drop=0.2),
+    )
+    return replace(stage, **changes)  # type: ignore[arg-type]
+
+
+def report_of(stage: Verify, out: Path) -> dict[str, dict[str, dict[str, float]]]:
+    report = json.loads(stage.run(out).report.path.read_text(encoding="utf-8"))
+    check_report(report)
+    return report  # type: ignore[no-any-return]
+
+
+def test_the_numbers_are_those_of_a_plain_count(chain: Chain, tmp_path: Path) -> None:
+    stage = verification(chain)
+    report = report_of(stage, tmp_path)
+    data = ImageTensors(images=chain.data.only("test"), preprocess=chain.preprocess)
+    import onnxruntime
+
+    x, y = next((batch.x, batch.y) for batch in data.batches(len(data)))
+    right = {}
+    for name, subject in (("onnx_float", stage.onnx_float), ("onnx_int8", stage.int8)):
+        assert subject and y is not None
+        session = onnxruntime.InferenceSession(str(subject.path), providers=["CPUExecutionProvider"])
+        right[name] = session.run(None, {session.get_inputs()[0].name: x})[0].argmax(1) == y
+        assert report["models"][name]["score"] == pytest.approx(right[name].mean())
+        assert report["models"][name]["size_bytes"] == subject.path.stat().st_size
+    assert report["parity"]["int8"]["drop"] == pytest.approx(right["onnx_float"].mean() - right["onnx_int8"].mean())
+    assert report["parity"]["export"]["agreement"] == 1.0 and report["parity"]["export"]["passed"]
+
+
+def test_images_that_the_model_has_seen_are_refused_and_named(chain: Chain, tmp_path: Path) -> None:
+    seen = SeenImages.of("0" * 64, val=chain.data.only("test").hashes[:2])
+    with pytest.raises(InputError, match=r"found 2 of \d+ that it was .*\n  .* \(val\)") as refused:
+        verification(chain, seen=seen).run(tmp_path)
+    assert "--seen-images drop" in str(refused.value)
+
+
+def test_seen_images_are_dropped_if_asked_and_all_of_them_cannot_be(chain: Chain, tmp_path: Path) -> None:
+    test = chain.data.only("test")
+    settings = VerifySettings(latency_runs=5, max_drop=0.2, seen_images="drop")
+    report = report_of(verification(chain, seen=SeenImages.of("0" * 64, val=test.hashes[:7]), settings=settings), tmp_path)
+    assert report["data"]["images"]["test"] == len(test) - 7
+    with pytest.raises(InputError, match="it has seen all of them"):
+        verification(chain, seen=SeenImages.of("0" * 64, val=test.hashes), settings=settings).run(tmp_path)
+
+
+def test_a_graph_that_is_not_the_students_fails_whatever_its_score(chain: Chain, tmp_path: Path) -> None:
+    report = report_of(verification(chain, student=chain.teacher), tmp_path)
+    assert not report["parity"]["export"]["passed"] and report["verdict"] == "failed"
+
+
+def test_one_model_alone_cannot_be_judged(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected two models to compare, found one"):
+        verification(chain, teacher=None, int8=None, shipped="float", student=None).run(tmp_path)
+
+
+def test_verify_changes_nothing_it_was_given(chain: Chain, tmp_path: Path) -> None:
+    stage = verification(chain)
+    files = [subject.path for subject in (stage.int8, stage.onnx_float, stage.student) if subject]
+    before = [file_sha256(path) for path in files]
+    stage.run(tmp_path)
+    assert [file_sha256(path) for path in files] == before
