@@ -10,13 +10,14 @@ from typing import Literal
 from edgetl.bundle.client import readme
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
-from edgetl.bundle.manifest import Manifest, library_versions
+from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
+from edgetl.core.workspace import library_versions
 from edgetl.runtime.onnx_metadata import ModelInfo
 
 
@@ -68,7 +69,7 @@ def write_bundle(
         target=target,
         size_bytes={name: (out / name).stat().st_size for name in models},
         files={},
-        versions=library_versions(),
+        versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -149,10 +150,10 @@ def load(stage: Stage[R], folder: Path) -> R:
     return result
 
 
-def library_versions() -> dict[str, str]:
-    """The installed versions of the libraries that can change a result."""
+def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
+    """The versions of the libraries that can change a result; those that are not installed are left out."""
     found = {}
-    for name in LIBRARIES:
+    for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

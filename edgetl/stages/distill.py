@@ -107,15 +107,7 @@ class Distill(Stage[Student]):
             preprocess=student_sees,
             loss=loss,
             score=score_with(task),
-            recipe=Recipe(
-                epochs=s.epochs,
-                batch_size=s.batch_size,
-                lr=s.lr,
-                weight_decay=s.weight_decay,
-                warmup=s.warmup,
-                seed=s.seed,
-                patience=s.patience,
-            ),
+            recipe=Recipe.of(s),
         )
 
 

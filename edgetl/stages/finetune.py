@@ -118,14 +118,6 @@ class Finetune(Stage[Teacher]):
             preprocess=preprocess,
             loss=lambda net, x, y: task.loss(net(x), y, s.label_smoothing),
             score=score_with(task),
-            recipe=Recipe(
-                epochs=s.epochs,
-                batch_size=s.batch_size,
-                lr=s.lr,
-                weight_decay=s.weight_decay,
-                warmup=s.warmup,
-                seed=s.seed,
-                patience=s.patience,
-            ),
+            recipe=Recipe.of(s),
             start_counts=bool(s.head_epochs and self.weights),
         )

@@ -24,6 +24,7 @@ from edgetl.core.progress import track
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet, to_input
+from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_dtype, placed
 from edgetl.training.schedule import cosine
 
@@ -50,6 +51,19 @@ class Recipe:
     seed: int
     patience: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
+
+    @staticmethod
+    def of(s: FinetuneSettings | DistillSettings) -> Recipe:
+        """The recipe that a stage's settings ask for."""
+        return Recipe(
+            epochs=s.epochs,
+            batch_size=s.batch_size,
+            lr=s.lr,
+            weight_decay=s.weight_decay,
+            warmup=s.warmup,
+            seed=s.seed,
+            patience=s.patience,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

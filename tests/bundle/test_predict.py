@@ -55,7 +55,7 @@ def test_folders_are_walked_in_sorted_order_and_hidden_files_left_out(photos: Pa
 def test_an_unreadable_picture_is_reported_and_passed_over(model: Path, photos: Path) -> None:
     found = list(predict(model, [photos]))
     assert [p.error is None for p in found] == [True, True, True, False]
-    assert "cannot be decoded" in str(found[3].error) and found[3].answer is None and found[3].top == ()
+    assert "expected an image" in str(found[3].error) and found[3].answer is None and found[3].top == ()
 
 
 def test_paths_that_do_not_exist_are_all_named(model: Path, tmp_path: Path) -> None:
