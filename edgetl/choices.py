@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from edgetl.core.errors import InputError
-from edgetl.core.preprocess import decode
+from edgetl.core.preprocess import Preprocess, decode
 from edgetl.core.progress import say
 from edgetl.data.images import Images
 from edgetl.models.build import check_architecture
-from edgetl.models.choose import choose_student, choose_teacher
+from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
 
@@ -21,16 +21,11 @@ SIDE_SAMPLES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherChoice:
-    """Settings with an architecture by name, and the weights to start from."""
+    """Settings with an architecture by name, the weights to start from, and how images are prepared for them."""
 
     settings: FinetuneSettings
     weights: Weights | None
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of the teacher's input, pixels."""
-        known = self.weights.preprocess if self.weights else None
-        return self.settings.image_size or (known.size if known else 224)
+    preprocess: Preprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +55,11 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, *, allow_
         weights, why = resolve_weights(arch, "auto", cache)
     say(f"teacher {arch}{f' ({line})' if line else ''}; {why}")
     refuse_known_data(images, weights, allow_known_data)
-    settings = wanted.but(arch=arch, image_size=size, weights=_kind(weights), flip=images.flip if wanted.flip is None else wanted.flip)
-    return TeacherChoice(settings=settings, weights=weights)
+    known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, median_side(images))
+    preprocess = known.at(size or known.size)
+    flip = images.flip if wanted.flip is None else wanted.flip
+    settings = wanted.but(arch=arch, image_size=preprocess.size, weights=_kind(weights), flip=flip)
+    return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
 
 
 def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teacher_size: int, cache: Path) -> StudentChoice:

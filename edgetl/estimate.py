@@ -43,7 +43,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         WorkspaceError: the disk has less room than that.
     """
     counts = job.data.counts()
-    teacher, size = job.teacher.settings, job.teacher.image_size
+    teacher, size = job.teacher.settings, job.teacher.preprocess.size
     student = job.student.settings
     classes = len(job.data.classes)
     big_flops, big_bytes = cost(teacher.arch, classes, size)

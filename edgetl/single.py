@@ -29,7 +29,9 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
 
     seen = data.only("train", "val")
     chosen = for_teacher(seen, settings, do.root / "weights", allow_known_data=allow_known_data)
-    return do(Finetune(data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
+    return do(
+        Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=runtime)
+    ).checkpoint
 
 
 def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime) -> Checkpoint:

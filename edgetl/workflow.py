@@ -62,7 +62,7 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
     seen = data.only("train", "val")
     teacher = for_teacher(seen, settings.finetune, cache, allow_known_data=allow_known_data)
-    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.image_size, cache)
+    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
 
 
@@ -71,7 +71,15 @@ def pipeline(job: Job, do: Do) -> Outcome:
     s, seen = job.settings, job.data.only("train", "val")
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
 
-    teacher = do(Finetune(data=seen, weights=job.teacher.weights, settings=job.teacher.settings, runtime=job.runtime))
+    teacher = do(
+        Finetune(
+            data=seen,
+            preprocess=job.teacher.preprocess,
+            weights=job.teacher.weights,
+            settings=job.teacher.settings,
+            runtime=job.runtime,
+        )
+    )
     student = do(
         Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
     )

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgetl.core.preprocess import Preprocess, imagenet
+from edgetl.models.build import OWN_NAMES
+from edgetl.models.published import published_preprocess
+
 SMALL_SIDE = 64  # px: up to here, a network for small images sees all there is
 LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
 MANY_IMAGES = 20_000
@@ -54,3 +58,15 @@ def choose_student(teacher_arch: str, image_size: int, images: int) -> Choice:
             arch, what = "edge_medium", "250 thousand weights"
     reason = f"{images} images at {image_size} px: {what}; built for int8, where {teacher_arch} is not"
     return Choice(arch=arch, image_size=image_size, reason=reason)
+
+
+def usual_preprocess(arch: str, side: int) -> Preprocess:
+    """How images are prepared for a network whose weights do not say it: published for torchvision's, else fit to the images.
+
+    Args:
+        arch: a known architecture.
+        side: median shorter side of the images, pixels.
+    """
+    if arch.startswith("cifar_") or (arch in OWN_NAMES and side <= SMALL_SIDE):
+        return Preprocess(size=SMALL_INPUT, resize=SMALL_INPUT)
+    return published_preprocess(arch) or imagenet(LARGE_INPUT)

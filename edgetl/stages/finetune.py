@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgetl.core.artifacts import Checkpoint
-from edgetl.core.preprocess import Preprocess, imagenet
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -47,6 +47,7 @@ class Finetune(Stage[Teacher]):
     name: ClassVar[str] = "finetune"
     version: ClassVar[int] = 1
     data: Images  # the parts train and val
+    preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
     weights: Weights | None = None
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -55,9 +56,8 @@ class Finetune(Stage[Teacher]):
         """Write `checkpoint.safetensors` and `log.csv`."""
         with pinned(self.runtime) as device:
             torch.manual_seed(self.settings.seed)
-            preprocess = self._preprocess()
-            model = self._network(preprocess.size)
-            result = fit(self._job(model, preprocess, device), out, device)
+            model = self._network()
+            result = fit(self._job(model, device), out, device)
         path = out / "checkpoint.safetensors"
         seen = SeenImages.of(self.data.digest, train=self.data.only("train").hashes, val=self.data.only("val").hashes)
         save_checkpoint(
@@ -65,19 +65,14 @@ class Finetune(Stage[Teacher]):
             model=model,
             arch=self.settings.arch,
             classes=self.data.classes,
-            preprocess=preprocess,
+            preprocess=self.preprocess,
             seen=seen,
             provenance=self._provenance(),
         )
         return Teacher(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
 
-    def _preprocess(self) -> Preprocess:
-        """The one the weights were trained with, at the wanted size."""
-        known = self.weights.preprocess if self.weights and self.weights.preprocess else imagenet(self.settings.image_size or 224)
-        return known.at(self.settings.image_size) if self.settings.image_size else known
-
-    def _network(self, image_size: int) -> nn.Module:
-        model = build(self.settings.arch, len(self.data.classes), image_size)
+    def _network(self) -> nn.Module:
+        model = build(self.settings.arch, len(self.data.classes), self.preprocess.size)
         if self.weights:
             say(f"finetune: {load_into(model, self.weights, self.data.classes).line()}")
         return model
@@ -90,9 +85,9 @@ class Finetune(Stage[Teacher]):
             "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none (random)",
         }
 
-    def _job(self, model: nn.Module, preprocess: Preprocess, device: torch.device) -> Job:
+    def _job(self, model: nn.Module, device: torch.device) -> Job:
         """The training of the whole network; the head is fitted on the way, unless a checkpoint will replace it anyway."""
-        s, task = self.settings, Classification(classes=self.data.classes)
+        s, preprocess, task = self.settings, self.preprocess, Classification(classes=self.data.classes)
         train_part, val = self.data.only("train"), pixel_set(self.data.only("val"), preprocess, margin=False)
         if s.head_epochs and self.weights:
             body, head = split_head(model)

@@ -31,6 +31,7 @@ from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.stages.verify import Subject, Verify
 
+SMALL = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
 TEACHER = FinetuneSettings(arch="cifar_resnet8", weights="none", image_size=32, epochs=1, lr=0.005)
 STUDENT = DistillSettings(arch="edge_tiny", epochs=1)
@@ -74,7 +75,7 @@ class Chain:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     data = few(open_images(None, DataSettings()), 6)
     with Workspace(tmp_path_factory.mktemp("run")) as do:
-        teacher = do(Finetune(data=data.only("train", "val"), settings=TEACHER, runtime=ONE_THREAD)).checkpoint
+        teacher = do(Finetune(data=data.only("train", "val"), preprocess=SMALL, settings=TEACHER, runtime=ONE_THREAD)).checkpoint
         student = do(Distill(teacher=teacher, data=data.only("train", "val"), settings=STUDENT, runtime=ONE_THREAD)).checkpoint
         graph = do(Lower(checkpoint=student)).model
         preprocess = read_info(graph.path).preprocess
@@ -96,7 +97,7 @@ def test_a_checkpoint_says_what_it_is_and_which_images_it_saw(chain: Chain) -> N
 
 def test_device_and_threads_are_not_part_of_the_key_but_settings_and_images_are(chain: Chain) -> None:
     seen = chain.data.only("train", "val")
-    stage = Finetune(data=seen, settings=TEACHER, runtime=ONE_THREAD)
+    stage = Finetune(data=seen, preprocess=SMALL, settings=TEACHER, runtime=ONE_THREAD)
     assert replace(stage, runtime=Runtime(device="cuda", threads=7)).key == stage.key
     assert replace(stage, settings=TEACHER.but(lr=0.006)).key != stage.key
     assert replace(stage, data=few(seen, 5)).key != stage.key
@@ -104,8 +105,8 @@ def test_device_and_threads_are_not_part_of_the_key_but_settings_and_images_are(
 
 def test_other_test_images_do_not_make_training_run_again(chain: Chain) -> None:
     fewer = replace(chain.data, refs=chain.data.only("train", "val").refs + chain.data.only("test").refs[:5])
-    before = Finetune(data=chain.data.only("train", "val"), settings=TEACHER)
-    assert Finetune(data=fewer.only("train", "val"), settings=TEACHER).key == before.key
+    before = Finetune(data=chain.data.only("train", "val"), preprocess=SMALL, settings=TEACHER)
+    assert Finetune(data=fewer.only("train", "val"), preprocess=SMALL, settings=TEACHER).key == before.key
 
 
 # distill
