@@ -49,12 +49,13 @@ def estimate(job: Job, out: Path) -> Estimate:
     big_flops, big_bytes = cost(teacher.arch, classes, size)
     small_flops, small_bytes = (0, big_bytes) if student.arch == "same" else cost(student.arch, classes, student.image_size or size)
     images = counts["train"]
-    work = images * teacher.epochs * big_flops * TRAINING_PASSES
+    big_epochs, small_epochs = teacher.epochs_for(images), student.epochs_for(images)
+    work = images * big_epochs * big_flops * TRAINING_PASSES
     if student.arch != "same":
-        work += images * student.epochs * (small_flops * TRAINING_PASSES + big_flops)
+        work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
-    plan = f"{images} training images of {classes} classes; {teacher.arch}, {teacher.epochs} epochs; "
-    plan += "no student" if student.arch == "same" else f"{student.arch}, {student.epochs} epochs"
+    plan = f"{images} training images of {classes} classes; {teacher.arch}, {big_epochs} epochs; "
+    plan += "no student" if student.arch == "same" else f"{student.arch}, {small_epochs} epochs"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.core.errors import InputError
@@ -21,6 +21,9 @@ from edgetl.core.workspace import Workspace, library_versions
 from edgetl.data.images import Images
 from edgetl.data.sources import NAMED, existing, no_such, open_images
 from edgetl.settings import DataSettings, PipelineSettings, Runtime
+
+if TYPE_CHECKING:
+    from edgetl.workflow import Job
 
 STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
 INDEX, RECORD = "images.index", "run.json"
@@ -46,18 +49,32 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
     with Workspace(out) as do:
         data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash)
         write_split(data, out)
-        from edgetl.estimate import estimate
         from edgetl.workflow import BUNDLE, pipeline, prepare, publish
 
         check_place(out / BUNDLE, MANIFEST)
         job = prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data)
         write_record(out, settings, request)
-        say(estimate(job, out).line())
+        if unfinished(job, out):
+            from edgetl.estimate import estimate
+
+            say(estimate(job, out).line())
         outcome = pipeline(job, do)
         publish(outcome, out)
         write_record(out, settings, request, {stage: log.parent.name for stage, log in outcome.logs.items()})
         report: dict[str, Any] = read_json(out / "report.json")
         return report
+
+
+def unfinished(job: Job, out: Path) -> bool:
+    """Whether a stage has anything left to do."""
+    from edgetl.workflow import pipeline
+
+    plan = Plan(out)
+    try:
+        pipeline(job, plan)
+    except UnknownInputs:
+        return True
+    return not all(finding.done for finding in plan.findings)
 
 
 def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

@@ -67,6 +67,11 @@ def _table(kind: type[BaseModel]) -> str:
     return kind.__name__.removesuffix("Settings").lower()
 
 
+def _epochs(wanted: int | None, images: int, *, views: int, least: int, most: int) -> int:
+    """`wanted`, or so many epochs that `views` images are seen in all, within bounds."""
+    return max(least, min(most, round(views / max(1, images)))) if wanted is None else wanted
+
+
 class DataSettings(Settings):
     """How images become train, val and test parts."""
 
@@ -85,7 +90,9 @@ class FinetuneSettings(Settings):
     )
     head_epochs: int = Field(100, ge=0, le=10_000, description="Epochs of the new head on frozen features (computed once).")
     head_lr: float = Field(1e-2, gt=0, le=1, description="Peak learning rate of the head on frozen features.")
-    epochs: int = Field(12, ge=0, le=10_000, description="Epochs of the whole network after that.")
+    epochs: int | None = Field(
+        None, ge=0, le=10_000, description="Epochs of the whole network after that. Default: 4 to 12, fewer for more images."
+    )
     lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
     layer_decay: float = Field(0.6, gt=0, le=1, description="Factor on the learning rate from one block to the one before it.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
@@ -97,6 +104,10 @@ class FinetuneSettings(Settings):
     patience: int = Field(8, ge=1, description="Epochs without a better val score after which training stops.")
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for `images` training images: about 6,600 views in all."""
+        return _epochs(self.epochs, images, views=6_600, least=4, most=12)
+
 
 class DistillSettings(Settings):
     """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
@@ -104,7 +115,7 @@ class DistillSettings(Settings):
     arch: str = Field("auto", description="Student: edge_tiny, edge_small, ..., a torchvision name, same (the teacher itself), or auto.")
     weights: str = Field("none", description="Weights the student starts from: none, auto, or a .safetensors or .pth file.")
     image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
-    epochs: int = Field(40, ge=1, le=10_000, description="Epochs.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs. Default: 15 to 100, fewer for more images.")
     lr: float = Field(4e-3, gt=0, le=1, description="Peak learning rate.")
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
@@ -115,6 +126,10 @@ class DistillSettings(Settings):
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
     patience: int = Field(15, ge=1, description="Epochs without a better val score after which training stops.")
     seed: Seed = Field(0, description="Seed of weights, order and views.")
+
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for `images` training images: about 24,000 views in all."""
+        return _epochs(self.epochs, images, views=24_000, least=15, most=100)
 
 
 class QuantizeSettings(Settings):

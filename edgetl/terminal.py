@@ -101,7 +101,7 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
     for note in report.get("notes") or ():
         console.print(note, markup=False, highlight=False)
     if report["shipped"] == "float":
-        console.print("warning: the float model ships, int8 was over its budget", style="yellow")
+        Console(stderr=True).print("warning: the float model ships, int8 was over its budget on val", style="yellow")
     if folder:
         for line in next_steps(folder):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetl.bundle.read import MANIFEST
+from edgetl.bundle.read import MANIFEST, open_bundle
 from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher
-from edgetl.core.artifacts import BundleFolder
+from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
@@ -86,8 +87,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
 
-    preprocess = read_info(student_graph.path).preprocess
-    assert preprocess is not None  # Lower writes it
+    preprocess = preprocess_of(student_graph)
     calibration = train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(
         Quantize(
@@ -106,12 +106,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             target=s.quantize.target,
             golden=val.take(s.export.golden_images, 0),
             seen=record,
-            provenance={
-                "data": data_line(job.data),
-                "weights": weights_line(job),
-                "teacher": f"{job.teacher.settings.arch} sha256:{teacher.checkpoint.sha256}",
-                "student": f"{student_name(job)} sha256:{student.checkpoint.sha256}",
-            },
+            provenance=provenance(job, teacher.checkpoint, student.checkpoint),
             settings=s.export,
         )
     )
@@ -132,8 +127,15 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.verify,
         )
     )
-    logs = {"finetune": teacher.checkpoint.path.with_name("log.csv"), "distill": student.checkpoint.path.with_name("log.csv")}
-    return Outcome(bundle=exported.bundle, verdict=verdict, logs=logs)
+    logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
+    return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
+
+
+def preprocess_of(model: FloatModel) -> Preprocess:
+    """How images are prepared for a graph that `Lower` wrote, which always says it."""
+    preprocess = read_info(model.path).preprocess
+    assert preprocess is not None
+    return preprocess
 
 
 def subject(path: Path, arch: str) -> Subject:
@@ -146,24 +148,37 @@ def student_name(job: Job) -> str:
     return job.teacher.settings.arch if job.student.settings.arch == "same" else job.student.settings.arch
 
 
-def data_line(data: Images) -> str:
-    """The data set for a manifest: name, size and digest."""
-    return f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}"
-
-
-def weights_line(job: Job) -> str:
-    """The pretrained weights for a manifest: where they are from, and their sha256."""
-    weights = job.teacher.weights
-    return f"{weights.source} sha256:{weights.sha256}" if weights else "none"
+def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
+    """Where data and weights come from, for the manifest."""
+    data, weights = job.data, job.teacher.weights
+    return {
+        "data": f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}",
+        "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none",
+        "teacher": f"{job.teacher.settings.arch} sha256:{teacher.sha256}",
+        "student": f"{student_name(job)} sha256:{student.sha256}",
+    }
 
 
 def publish(outcome: Outcome, root: Path) -> None:
-    """Put `bundle/`, `report.html` and, last, `report.json` into the run folder."""
+    """Put `bundle/`, `report.html` and, last, `report.json` into the run folder, unless they are there already."""
+    report = outcome.verdict.report
+    if is_published(outcome, root):
+        return
     with disk_errors(root):
         publish_folder(outcome.bundle.path, root / BUNDLE, MANIFEST)
-        report = outcome.verdict.report.path
-        write_whole(root / "report.html", render(read_json(report), read_curves(outcome.logs)))
-        write_whole(root / "report.json", report.read_bytes())
+        write_whole(root / "report.html", render(read_json(report.path), read_curves(outcome.logs)))
+        write_whole(root / "report.json", report.path.read_bytes())
+
+
+def is_published(outcome: Outcome, root: Path) -> bool:
+    """Whether the run folder holds just this outcome; report.json was the last to be written."""
+    reports = [root / "report.json", root / "report.html"]
+    if not all(path.is_file() for path in reports) or file_sha256(reports[0]) != outcome.verdict.report.sha256:
+        return False
+    try:
+        return open_bundle(root / BUNDLE).sha256 == outcome.bundle.sha256
+    except InputError:  # somebody changed a file of it: publish it again
+        return False
 
 
 def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:

@@ -21,7 +21,7 @@ from edgetl.report.schema import check_report
 STAGES = ("finetune", "distill", "quantize", "export", "verify")
 QUICK = [
     *("--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--max-drop", "0.2", "--max-int8-drop", "0.1"),
-    *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=4", "--set", "verify.latency_runs=5"),
+    *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=10", "--set", "verify.latency_runs=5"),
 ]
 
 

@@ -107,7 +107,7 @@ class Distill(Stage[Student]):
             preprocess=student_sees,
             loss=loss,
             score=score_with(task),
-            recipe=Recipe.of(s),
+            recipe=Recipe.of(s, len(train)),
         )
 
 

@@ -113,6 +113,6 @@ class Finetune(Stage[Teacher]):
             preprocess=preprocess,
             loss=lambda net, x, y: task.loss(net(x), y, s.label_smoothing),
             score=score_with(task),
-            recipe=Recipe.of(s),
+            recipe=Recipe.of(s, len(train_part)),
             start_counts=bool(s.head_epochs and self.weights),
         )

@@ -53,10 +53,10 @@ class Recipe:
     optimizer: Literal["adamw", "sgd"] = "adamw"
 
     @staticmethod
-    def of(s: FinetuneSettings | DistillSettings) -> Recipe:
-        """The recipe that a stage's settings ask for."""
+    def of(s: FinetuneSettings | DistillSettings, images: int) -> Recipe:
+        """The recipe that a stage's settings ask for, with `images` training images."""
         return Recipe(
-            epochs=s.epochs,
+            epochs=s.epochs_for(images),
             batch_size=s.batch_size,
             lr=s.lr,
             weight_decay=s.weight_decay,
@@ -97,7 +97,9 @@ class _Progress:
     epoch: int = 0
     stale: int = 0
     best_epoch: int = -1
-    best: tuple[float, float] = (-math.inf, -math.inf)  # val score, then minus val loss
+    best_score: float = -math.inf  # of the weights that are kept
+    best_loss: float = math.inf
+    top: float = -math.inf  # the highest score of any epoch
     best_state: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
 
@@ -118,20 +120,25 @@ def fit(job: Job, out: Path, device: torch.device) -> Fit:
     state = _load(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:
         val_loss, score = evaluate(job, device)
-        _keep(state, model, (score, -val_loss), epoch=-1)
+        _keep(state, model, score, val_loss, epoch=-1)
     with track(job.title, recipe.epochs, "epoch") as bar:
         bar.advance(state.epoch)
         while state.epoch < recipe.epochs and (recipe.patience is None or state.stale < recipe.patience):
             started = time.perf_counter()
             loss = _train_epoch(job, optimizer, state.epoch, device)
             val_loss, score = evaluate(job, device)
-            _note(state, model, {"loss": loss, "val_loss": val_loss, "val_score": score, "seconds": time.perf_counter() - started})
+            _note(
+                state,
+                model,
+                {"loss": loss, "val_loss": val_loss, "val_score": score, "seconds": time.perf_counter() - started},
+                len(job.val),
+            )
             _save(out, model, optimizer, state)
             bar.advance(note=f"val {score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
     model.eval()
-    return Fit(best_epoch=state.best_epoch, best_score=state.best[0], epochs=state.epoch)
+    return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch)
 
 
 def _optimizer(job: Job) -> torch.optim.Optimizer:
@@ -187,19 +194,32 @@ def evaluate(job: Job, device: torch.device) -> tuple[float, float]:
     return nn.functional.cross_entropy(outputs, job.val.labels).item(), job.score(outputs, job.val.labels)
 
 
-def _note(state: _Progress, model: nn.Module, row: dict[str, float]) -> None:
-    """Count the epoch; keep the weights if they are the best so far."""
+def _note(state: _Progress, model: nn.Module, row: dict[str, float], images: int) -> None:
+    """Count the epoch; keep its weights if they are better than those that are kept."""
     state.rows.append({"epoch": state.epoch, **row})
-    rank = (row["val_score"], -row["val_loss"])
-    if rank > state.best:
-        _keep(state, model, rank, state.epoch)
+    score, loss = row["val_score"], row["val_loss"]
+    state.top = max(state.top, score)
+    enough = state.top - standard_error(state.top, images)
+    if score >= enough and (state.best_score < enough or loss < state.best_loss):
+        _keep(state, model, score, loss, state.epoch)
     else:
         state.stale += 1
     state.epoch += 1
 
 
-def _keep(state: _Progress, model: nn.Module, rank: tuple[float, float], epoch: int) -> None:
-    state.best, state.best_epoch, state.stale = rank, epoch, 0
+def standard_error(score: float, images: int) -> float:
+    """Of a share among `images` images; not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
+
+    Among epochs whose val score is within one of the highest, chance decides the order: the one with the lowest val loss
+    is the best (the one-standard-error rule; Breiman et al. 1984, section 3.4.3).
+    """
+    share = (min(max(score, 0.0), 1.0) * images + 2) / (images + 4)
+    return math.sqrt(share * (1 - share) / (images + 4))
+
+
+def _keep(state: _Progress, model: nn.Module, score: float, loss: float, epoch: int) -> None:
+    state.best_score, state.best_loss, state.best_epoch, state.stale = score, loss, epoch, 0
+    state.top = max(state.top, score)
     state.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 

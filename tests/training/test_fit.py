@@ -19,7 +19,7 @@ from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pick_device, pinned
-from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.fit import Group, Job, Recipe, fit, standard_error
 
 PREPROCESS = Preprocess(size=16, resize=16)
 
@@ -130,9 +130,17 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     with (tmp_path / "log.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == result.epochs == 6
-    best = max(rows, key=lambda row: (float(row["val_score"]), -float(row["val_loss"])))
-    assert int(best["epoch"]) == result.best_epoch and float(best["val_score"]) == pytest.approx(result.best_score)
+    scores, losses = ([float(row[name]) for row in rows] for name in ("val_score", "val_loss"))
+    enough = max(scores) - standard_error(max(scores), 20)
+    best = min((loss, epoch) for epoch, (loss, score) in enumerate(zip(losses, scores, strict=True)) if score >= enough)[1]
+    assert best == result.best_epoch and scores[best] == pytest.approx(result.best_score)
     assert result.best_score >= 0.9
+
+
+def test_the_standard_error_is_the_binomial_one_and_never_zero() -> None:
+    assert standard_error(0.5, 10_000) == pytest.approx(0.005, rel=1e-3)
+    assert 0 < standard_error(1.0, 186) < 0.01
+    assert standard_error(1.0, 186) == pytest.approx(standard_error(0.0, 186))
 
 
 def test_patience_ends_a_training_that_goes_nowhere(tmp_path: Path) -> None:
