@@ -71,7 +71,6 @@ def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s, seen = job.settings, job.data.only("train", "val")
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
-
     teacher = do(
         Finetune(
             data=seen,
@@ -86,7 +85,6 @@ def pipeline(job: Job, do: Do) -> Outcome:
     )
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
-
     preprocess = preprocess_of(student_graph)
     calibration = train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(
