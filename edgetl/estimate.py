@@ -33,7 +33,7 @@ class Estimate:
     def line(self) -> str:
         """One line for people."""
         minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds > 90 else f"{self.seconds:.0f} seconds"
-        return f"{self.plan}: at most about {minutes} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
+        return f"{self.plan}: about {minutes} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
 
 
 def estimate(job: Job, out: Path) -> Estimate:
