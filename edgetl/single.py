@@ -46,14 +46,14 @@ def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspac
     return do(Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
 
 
-def float_model(model: Path, do: Workspace) -> FloatModel:
-    """An ONNX file as it is; a checkpoint, lowered."""
+def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
+    """An ONNX file as it is; a checkpoint, lowered; of a run folder, the checkpoint that `stage` gave."""
     if model.suffix.lower() == ".onnx":
         return FloatModel.of(model)
     from edgetl.models.checkpoint import find_checkpoint
     from edgetl.stages.lower import Lower
 
-    return do(Lower(checkpoint=find_checkpoint(model, "distill"))).model
+    return do(Lower(checkpoint=find_checkpoint(model, stage))).model
 
 
 def quantize(
@@ -212,7 +212,7 @@ def verify(
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
     stage = bundle_stage(subject, data, settings, preprocess) if subject.is_dir() else model_stage(subject, data, settings, preprocess)
     if reference is not None:
-        stage = stage.against(judged(float_model(reference, do).path))
+        stage = stage.against(judged(float_model(reference, do, "finetune").path))
     return do(stage)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from edgetl.bundle.read import open_bundle
+from edgetl.data.sources import open_images
 from edgetl.report.schema import check_report
+from edgetl.settings import DataSettings
 
 STAGES = ("finetune", "distill", "quantize", "export", "verify")
 QUICK = [
@@ -131,6 +133,32 @@ def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(undisturbed: tup
     assert done.returncode == (1 if report["verdict"] == "failed" else 0)
     assert report["parity"]["end_to_end"]["max_drop"] == 0
     assert bundle.is_dir()
+
+
+def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(tmp_path: Path) -> None:
+    """The chain of docs/guide/stages.md, on a few digits in class folders."""
+    home, photos, holdout = tmp_path / "home", tmp_path / "photos", tmp_path / "holdout"
+    digits = open_images(None, DataSettings())
+    for folder, part in ((photos, "train"), (holdout, "test")):
+        images = digits.only(part).take(120, 0)  # type: ignore[arg-type]
+        for index, ref in enumerate(images.refs):
+            place = folder / f"digit {digits.classes[ref.label]}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{ref.sha256[:8]}.pgm").write_bytes(images.read(index))
+    lines: list[tuple[object, ...]] = [
+        ("finetune", photos, "--out", tmp_path / "t", "--arch", "cifar_resnet8", "--weights", "none", "--epochs", 1, "--val-share", 0.3),
+        ("distill", photos, "--teacher", tmp_path / "t", "--out", tmp_path / "s", "--arch", "edge_tiny", "--epochs", 1, "--val-share", 0.3),
+        ("quantize", tmp_path / "s", "--calibration", photos, "--out", tmp_path / "m.onnx", "--target", "x86"),
+        ("export", tmp_path / "m.onnx", "--out", tmp_path / "bundle"),
+        ("verify", tmp_path / "bundle", "--data", holdout, "--max-drop", 0.2, "--latency-runs", 5),
+        ("predict", tmp_path / "bundle", holdout, "--csv", tmp_path / "answers.csv"),
+    ]
+    for words in lines:
+        done = edgetl(home, *words)
+        assert done.returncode == 0, (words[0], done.stderr)
+    assert open_bundle(tmp_path / "bundle").manifest.shipped == "int8"
+    leaked = edgetl(home, "verify", tmp_path / "bundle", "--data", photos)
+    assert leaked.returncode == 2 and "found 120 of 120 that it was trained, selected or calibrated on" in leaked.stderr
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM])

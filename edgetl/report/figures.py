@@ -100,7 +100,7 @@ def curves_figure(rows: Sequence[Row]) -> Figure | None:
     _line(below, rows, "val_score", "val", GREEN, "-", scale=100)
     best = max(rows, key=lambda row: row["val_score"])
     below.plot([best["epoch"]], [100 * best["val_score"]], marker="o", markersize=7, color=GREEN)
-    _note(below, best["epoch"], 100 * best["val_score"], f"best {percent(best['val_score'])}", below=True)
+    _note(below, best["epoch"], 100 * best["val_score"], f"highest {percent(best['val_score'])}", below=True)
     below.set_ylabel("val score, %")
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
