@@ -54,8 +54,8 @@ def estimate(job: Job, out: Path) -> Estimate:
     if student.arch != "same":
         work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
-    plan = f"{images} training images of {classes} classes; {teacher.arch}, {big_epochs} epochs; "
-    plan += "no student" if student.arch == "same" else f"{student.arch}, {small_epochs} epochs"
+    plan = f"{images} training images of {classes} classes; {teacher.arch}, {times(big_epochs)}; "
+    plan += "no student" if student.arch == "same" else f"{student.arch}, {times(small_epochs)}"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
@@ -64,6 +64,11 @@ def estimate(job: Job, out: Path) -> Estimate:
         )
     with pinned(job.runtime) as device:
         return Estimate(plan=plan, seconds=work / probe(device) + OVERHEAD_S, disk_bytes=disk)
+
+
+def times(epochs: int) -> str:
+    """1 -> `1 epoch`, 2 -> `2 epochs`."""
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def cost(arch: str, classes: int, size: int) -> tuple[int, int]:

@@ -25,12 +25,12 @@ def guarded(app: Callable[[], object]) -> int:
         code = app()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return complain("interrupted. What is finished is kept: the same line goes on from there", INTERRUPTED)
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone; say nothing, and let nothing be said at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     except typer.Exit as stop:
-        return stop.exit_code
+        code = stop.exit_code
     except EdgetlError as error:
         if debug:
             raise
@@ -39,6 +39,8 @@ def guarded(app: Callable[[], object]) -> int:
         if debug:
             raise
         return foreign(error)
+    if code == INTERRUPTED:  # Typer turns a Ctrl-C into this code without a word
+        return complain("interrupted. What is finished is kept: the same line goes on from there", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 

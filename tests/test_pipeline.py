@@ -195,6 +195,21 @@ def kill_inside(stage: str, run: Path, home: Path, signalled: signal.Signals) ->
     return process.returncode not in (0, 1, 2, 3)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    process = subprocess.Popen(
+        command("pipeline", "--out", run, *QUICK), env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not list(run.glob("stages/finetune-*.partial")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert err.splitlines()[-1] == "interrupted. What is finished is kept: the same line goes on from there"
+
+
 def test_a_second_run_on_a_busy_folder_is_refused(tmp_path: Path) -> None:
     run, home = tmp_path / "run", tmp_path / "home"
     first = subprocess.Popen(
