@@ -199,7 +199,12 @@ def kill_inside(stage: str, run: Path, home: Path, signalled: signal.Signals) ->
 def test_ctrl_c_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
     run, home = tmp_path / "run", tmp_path / "home"
     process = subprocess.Popen(
-        command("pipeline", "--out", run, *QUICK), env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("pipeline", "--out", run, *QUICK),
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
     )
     while not list(run.glob("stages/finetune-*.partial")):
         assert process.poll() is None
