@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
+from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import check_place, disk_errors, publish_folder, read_json, write_whole
 from edgetl.core.preprocess import Preprocess, imagenet
 from edgetl.core.seen import SeenImages
-from edgetl.core.workspace import Workspace
+from edgetl.core.workspace import RESULT, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
-from edgetl.data.tensors import TensorSource
+from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.report.html import render
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
-from edgetl.stages.quantize import Quantize, Quantized
+from edgetl.stages.quantize import FLOAT, INT8, SEEN, Quantize, Quantized
 from edgetl.stages.verify import Subject, Verdict, Verify
 
 
@@ -93,10 +95,6 @@ def quantize(
 
 def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
     """At most `calibration_images` of the calibration inputs, where they are images; an .npz is used whole."""
-    from dataclasses import replace
-
-    from edgetl.data.tensors import ImageTensors
-
     if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
         return replace(source, images=source.images.take(settings.calibration_images, settings.seed))
     return source
@@ -110,8 +108,6 @@ def given_preprocess(text: str | None) -> Preprocess | None:
     """
     if text is None or text == "imagenet":
         return imagenet() if text else None
-    import json
-
     data = read_json(Path(text))
     return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
 
@@ -184,17 +180,15 @@ def origin_of(model: Path, do: Workspace) -> Origin:
         return Origin(float_model=float_model(model, do), int8=None, shipped="float", seen=seen, target="portable")
     given = FileArtifact.of(model)
     info = read_info(model)
-    for record in sorted((model.with_name(model.name + ".work") / "stages").glob("quantize-*/decisions.json")):
-        folder = record.parent
-        int8, float_graph = Int8Model.of(folder / "model.int8.onnx"), FloatModel.of(folder / "model.float.onnx")
-        if given.sha256 in (int8.sha256, float_graph.sha256):
-            return Origin(
-                float_model=float_graph,
-                int8=int8,
-                shipped="int8" if given.sha256 == int8.sha256 else "float",
-                seen=SeenImages.from_json((folder / "seen.json").read_text(encoding="utf-8")),
-                target=read_info(int8.path).extra.get("edgetl.target", "portable"),
-            )
+    if (folder := work_of(model)) is not None:
+        int8 = Int8Model.of(folder / INT8)
+        return Origin(
+            float_model=FloatModel.of(folder / FLOAT),
+            int8=int8,
+            shipped="int8" if given.sha256 == int8.sha256 else "float",
+            seen=SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")),
+            target=read_info(int8.path).extra.get("edgetl.target", "portable"),
+        )
     if is_quantized(info):
         raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
     seen = SeenImages.of(info.seen.split if info.seen else "unknown")
@@ -279,9 +273,20 @@ def seen_by(model: Path) -> SeenImages | None:
 
 
 def seen_beside(path: Path) -> SeenImages | None:
-    """The record that `edgetl quantize` left beside its output."""
-    records = sorted((path.with_name(path.name + ".work") / "stages").glob("quantize-*/seen.json"))
-    return SeenImages.from_json(records[-1].read_text(encoding="utf-8")) if records else None
+    """The record that `edgetl quantize` left beside its output: of the work that gave this file, or, of a changed file, the last."""
+    folder = work_of(path) or max(works(path), default=None)
+    return SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")) if folder else None
+
+
+def work_of(path: Path) -> Path | None:
+    """The stage folder beside `path` whose int8 or float graph is that very file."""
+    given = file_sha256(path)
+    return next((folder for folder in works(path) if given in (file_sha256(folder / INT8), file_sha256(folder / FLOAT))), None)
+
+
+def works(path: Path) -> list[Path]:
+    """The finished folders of `edgetl quantize` beside its output; one for each choice of settings and calibration."""
+    return sorted(record.parent for record in (path.with_name(path.name + ".work") / "stages").glob(f"quantize-*/{RESULT}"))
 
 
 def publish_report(verdict: Verdict, out: Path) -> None:

@@ -15,7 +15,6 @@ from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
@@ -95,7 +94,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.quantize,
         )
     )
-    record = SeenImages.of(seen.digest, train=train.hashes, val=val.hashes, calibration=calibration.hashes)
+    record = seen.seen().also(calibration=calibration.hashes)
     exported = do(
         Export(
             int8=quantized.int8,

@@ -114,6 +114,14 @@ def test_images_it_was_calibrated_on_may_not_judge_it(model: Path, tmp_path: Pat
         verify(tmp_path / "q.onnx", str(calibration), do, VerifySettings(), reference=model)
 
 
+def test_of_several_calibrations_the_one_that_gave_the_file_counts(model: Path, tmp_path: Path) -> None:
+    sets = [tensors(tmp_path / f"c{seed}.npz", 40, seed, labels=True) for seed in (0, 1)]
+    for calibration in (*sets, sets[0]):
+        quantize(model, calibration, tmp_path / "q.onnx", QuantizeSettings())
+        with Workspace(tmp_path / "verdict") as do, pytest.raises(InputError, match=r"found 40 of 40"):
+            verify(tmp_path / "q.onnx", str(calibration), do, VerifySettings(), reference=model)
+
+
 def test_a_foreign_model_becomes_a_bundle_once_its_labels_are_given(model: Path, tmp_path: Path) -> None:
     images = open_images(None, DataSettings()).only("val")
     (tmp_path / "p.json").write_text(json.dumps({"size": 32, "resize": 32}), encoding="utf-8")

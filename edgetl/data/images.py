@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of
+from edgetl.core.seen import SeenImages
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -93,6 +94,10 @@ class Images:
     def read(self, index: int) -> bytes:
         """The bytes of one image file."""
         return self.source.read(self.refs[index].where)
+
+    def seen(self) -> SeenImages:
+        """The record for a model that is trained on the train part and selected on the val part."""
+        return SeenImages.of(self.digest, train=self.only("train").hashes, val=self.only("val").hashes)
 
     def counts(self) -> dict[str, int]:
         """The number of images in each part."""

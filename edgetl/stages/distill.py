@@ -15,7 +15,6 @@ from edgetl.core.artifacts import Checkpoint
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
@@ -79,7 +78,7 @@ class Distill(Stage[Student]):
             arch=self.settings.arch,
             classes=self.data.classes,
             preprocess=preprocess,
-            seen=SeenImages.of(self.data.digest, train=self.data.only("train").hashes, val=self.data.only("val").hashes),
+            seen=self.data.seen(),
             provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.arch} sha256:{self.teacher.sha256}"},
         )
         return Student(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)

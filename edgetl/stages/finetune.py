@@ -12,7 +12,6 @@ from torch import nn
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
@@ -23,7 +22,7 @@ from edgetl.models.weights import Weights, load_into
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.device import pinned
-from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.fit import Group, Job, Recipe, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.score import score_with
 
@@ -57,16 +56,15 @@ class Finetune(Stage[Teacher]):
         with pinned(self.runtime) as device:
             torch.manual_seed(self.settings.seed)
             model = self._network()
-            result = fit(self._job(model, device), out, device)
+            result = fit(self._job(model, out, device), out, device)
         path = out / "checkpoint.safetensors"
-        seen = SeenImages.of(self.data.digest, train=self.data.only("train").hashes, val=self.data.only("val").hashes)
         save_checkpoint(
             path,
             model=model,
             arch=self.settings.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=seen,
+            seen=self.data.seen(),
             provenance=self._provenance(),
         )
         return Teacher(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
@@ -85,11 +83,11 @@ class Finetune(Stage[Teacher]):
             "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none (random)",
         }
 
-    def _job(self, model: nn.Module, device: torch.device) -> Job:
-        """The training of the whole network; the head is fitted on the way, unless a checkpoint will replace it anyway."""
+    def _job(self, model: nn.Module, out: Path, device: torch.device) -> Job:
+        """The training of the whole network; the head is fitted on the way, unless an earlier attempt came further."""
         s, preprocess, task = self.settings, self.preprocess, Classification(classes=self.data.classes)
         train_part, val = self.data.only("train"), pixel_set(self.data.only("val"), preprocess, margin=False)
-        if s.head_epochs and self.weights:
+        if s.head_epochs and self.weights and not resumes(out):
             body, head = split_head(model)
             fit_head(
                 body,

@@ -20,6 +20,8 @@ from edgetl.runtime.session import outputs_of
 from edgetl.settings import QuantizeSettings
 from edgetl.tasks.classification import Classification
 
+INT8, FLOAT, SEEN = "model.int8.onnx", "model.float.onnx", "seen.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -69,7 +71,7 @@ class Quantize(Stage[Quantized]):
             InputError: an evaluation image is also a calibration image.
         """
         self._check_disjoint()
-        int8, float_model = out / "model.int8.onnx", out / "model.float.onnx"
+        int8, float_model = out / INT8, out / FLOAT
         shutil.copyfile(self.model.path, float_model)
         s = self.settings
         record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
@@ -77,7 +79,7 @@ class Quantize(Stage[Quantized]):
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
-        (out / "seen.json").write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
+        (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
 
     def _check_disjoint(self) -> None:
