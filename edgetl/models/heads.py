@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import SqueezeNet
 
 from edgetl.core.errors import InputError
@@ -13,22 +14,31 @@ from edgetl.core.errors import InputError
 MOST_BLOCKS = 6  # the head included
 FEWEST_UNITS = 4
 HEAD_PATHS = ("fc", "classifier", "head", "heads", "head.fc")
+HIDDEN = 256
+LIFT_MARGIN = 1.25
+
+
+class Mlp(nn.Sequential):
+    """A head with one hidden layer: [n, d] -> [n, k]."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(0.2), nn.Linear(HIDDEN, classes))
 
 
 def head_name(model: nn.Module) -> str:
-    """The dotted name of the layer that gives the logits: a Linear, or SqueezeNet's 1x1 convolution.
+    """The dotted name of the head: a Linear, an `Mlp`, or SqueezeNet's 1x1 convolution.
 
     Raises:
         InputError: no such layer where torchvision's and timm's networks have theirs.
     """
     if isinstance(model, SqueezeNet):
-        return "classifier.1"
+        return "classifier.2" if isinstance(model.classifier[-1], Mlp) else "classifier.1"
     found: str | None
     if callable(last := getattr(model, "get_classifier", None)):  # timm's own way to say it
         found = next((name for name, module in model.named_modules() if module is last()), None)
     else:
         found = next((name for path in HEAD_PATHS if (name := _last_linear(model, path))), None)
-    if found is None or not isinstance(model.get_submodule(found), nn.Linear):
+    if found is None or not isinstance(model.get_submodule(found), nn.Linear | Mlp):
         raise InputError(
             f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}"
         )
@@ -36,28 +46,29 @@ def head_name(model: nn.Module) -> str:
 
 
 def _last_linear(model: nn.Module, path: str) -> str | None:
-    """The last Linear in `path`, which is one itself or holds one at its end."""
+    """The last Linear (or Mlp) in `path`, which is one itself or holds one at its end."""
     name, _, rest = path.partition(".")
     child = getattr(model, name, None)
     if rest and isinstance(child, nn.Module):
         inner = _last_linear(child, rest)
         return f"{name}.{inner}" if inner else None
-    if isinstance(child, nn.Linear):
+    if isinstance(child, nn.Linear | Mlp):
         return name
     children = list(child.named_children()) if isinstance(child, nn.Sequential) else []
-    return f"{name}.{children[-1][0]}" if children and isinstance(children[-1][1], nn.Linear) else None
+    return f"{name}.{children[-1][0]}" if children and isinstance(children[-1][1], nn.Linear | Mlp) else None
 
 
 def head_layer(model: nn.Module) -> nn.Linear | nn.Conv2d:
     """The layer that gives the logits."""
     layer = model.get_submodule(head_name(model))
+    layer = layer[-1] if isinstance(layer, Mlp) else layer
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     return layer
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Weight and bias (where there is one) of the layer that gives the logits."""
-    return list(head_layer(model).parameters())
+    """The head's weights and biases."""
+    return list(model.get_submodule(head_name(model)).parameters())
 
 
 def head_keys(model: nn.Module) -> frozenset[str]:
@@ -67,7 +78,7 @@ def head_keys(model: nn.Module) -> frozenset[str]:
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """A copy of `model` whose last layer is new: `num_classes` wide, small random weights, no bias to start with."""
+    """A copy of `model` whose head is new: `num_classes` wide, small random weights, no bias to start with."""
     network, name = copy.deepcopy(model), head_name(model)
     old, device = head_layer(network), head_layer(network).weight.device
     new: nn.Linear | nn.Conv2d
@@ -78,19 +89,57 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    network.set_submodule(name, new, strict=True)
+    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new, strict=True)
     if isinstance(network, SqueezeNet):
         network.num_classes = num_classes
     return network
 
 
+def with_mlp(model: nn.Module) -> nn.Module:
+    """`model` itself, its last layer replaced by an `Mlp`; SqueezeNet's averaged features enter it."""
+    layer = head_layer(model)
+    classes, features = layer.weight.shape[:2]
+    with torch.device(layer.weight.device):
+        head = Mlp(features, classes)
+        if isinstance(model, SqueezeNet):
+            model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), head)
+        else:
+            model.set_submodule(head_name(model), head, strict=True)
+    return model
+
+
+def feature_body(model: nn.Module) -> nn.Module:
+    """What turns inputs into features [n, d] for a head: `split_head`'s body; behind SqueezeNet's, the average over its map."""
+    body, head = split_head(model)
+    if isinstance(model, SqueezeNet) and not isinstance(head, Mlp):
+        return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return body
+
+
+@torch.no_grad()
+def set_linear_head(model: nn.Module, weight: Tensor, bias: Tensor, inputs: Tensor) -> None:
+    """Let `model`, in place, answer `weight @ feature_body(x) + bias`, up to one number that is added to all classes alike.
+
+    SqueezeNet averages *behind* a ReLU. A convolution whose outputs are all positive passes it unchanged, and then averaging may as well
+    come first: so its biases are lifted, all by the same, until the outputs for `inputs` [n, 3, s, s] are positive, with a margin.
+    A layer without bias gets none.
+    """
+    layer = head_layer(model)
+    layer.weight.copy_(weight.view_as(layer.weight))
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+    if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+        lowest = min(0.0, layer(split_head(model)[0](inputs)).min().item())
+        layer.bias.sub_(LIFT_MARGIN * lowest)
+
+
 def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """`(body, head)` with `head(body(x)) == model(x)` in evaluation mode; both share their weights with `model`.
 
-    The body gives what enters the last layer, features [n, d]; SqueezeNet's a map [n, 512, h, w], since its last layer is
+    The body gives what enters the head, features [n, d]; SqueezeNet's a map [n, 512, h, w] where its last layer is
     a convolution, followed by ReLU and pooling.
     """
-    if isinstance(model, SqueezeNet):
+    if isinstance(model, SqueezeNet) and not isinstance(model.classifier[-1], Mlp):
         return model.features, nn.Sequential(model.classifier, nn.Flatten(1))
     name = head_name(model)
     return _replaced(model, name.split("."), nn.Identity()), model.get_submodule(name)

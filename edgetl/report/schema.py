@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -155,6 +156,43 @@ class Models(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Baseline(_Exact):
+    """A network to compare the teacher with.
+
+    Attributes:
+        score: on the part, a fraction.
+        standard_error: of the score, a fraction.
+        views: training views it had, where that is what limits it.
+        image_size: pixels, where it differs from the teacher's.
+    """
+
+    score: Share
+    standard_error: Share
+    views: Count | None = None
+    image_size: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines(_Exact):
+    """Whether pretraining helped the teacher, on the part that selected it.
+
+    Attributes:
+        linear_probe: a linear head on the untouched pretrained features.
+        from_scratch: the teacher's network from random weights, trained for a small share of the time.
+        negative_transfer: the latter beats the teacher by more than the standard error.
+        strategy: what learned in the teacher, and why.
+    """
+
+    part: Literal["val"]
+    images: Count
+    linear_probe: Baseline
+    from_scratch: Baseline
+    teacher: Baseline
+    negative_transfer: bool
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(_Exact):
     """The whole of `report.json`."""
 
@@ -168,6 +206,7 @@ class Report(_Exact):
     verdict: Verdict
     shipped: Shipped
     notes: tuple[str, ...] | None = None
+    baselines: Baselines | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""
@@ -211,6 +250,18 @@ def read_report(report: Mapping[str, object]) -> Report:
     if wrong := _contradictions(read):
         raise _refusal(wrong)
     return read
+
+
+def read_baselines(path: Path) -> Baselines:
+    """What `finetune` wrote as `baselines.json`.
+
+    Raises:
+        InputError: something else is there.
+    """
+    try:
+        return TypeAdapter(Baselines).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"expected the baselines that finetune wrote at {path}, found something else: {error}. Run it again") from error
 
 
 def check_report(report: Mapping[str, object]) -> None:

@@ -36,6 +36,7 @@ from edgetl.report.schema import (
     Models,
     Parity,
     Report,
+    read_baselines,
 )
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
@@ -86,6 +87,7 @@ class Verify(Stage[Verdict]):
     seen: SeenImages | None = None
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
+    baselines: FileArtifact | None = None  # of the teacher, on val, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
     settings: VerifySettings = VerifySettings()
 
@@ -162,6 +164,7 @@ class _Judged:
             verdict="failed" if self.broken_vectors else self._verdict(parity),
             shipped=stage.shipped,
             notes=tuple(f"golden vectors: {problem}" for problem in self.broken_vectors) or None,
+            baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
         )
 
     @cached_property
