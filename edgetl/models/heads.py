@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ MOST_BLOCKS = 6  # the head included
 FEWEST_UNITS = 4
 HEAD_PATHS = ("fc", "classifier", "head", "heads", "head.fc")
 HIDDEN = 256
-LIFT_MARGIN = 1.25
 
 
 class Mlp(nn.Sequential):
@@ -32,7 +32,7 @@ def head_name(model: nn.Module) -> str:
         InputError: no such layer where torchvision's and timm's networks have theirs.
     """
     if isinstance(model, SqueezeNet):
-        return "classifier.2" if isinstance(model.classifier[-1], Mlp) else "classifier.1"
+        return "classifier.2" if _pooled(model) else "classifier.1"
     found: str | None
     if callable(last := getattr(model, "get_classifier", None)):  # timm's own way to say it
         found = next((name for name, module in model.named_modules() if module is last()), None)
@@ -95,42 +95,34 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     return network
 
 
-def with_mlp(model: nn.Module) -> nn.Module:
-    """`model` itself, its last layer replaced by an `Mlp`; SqueezeNet's averaged features enter it."""
+def with_head(model: nn.Module, kind: Literal["linear", "mlp"]) -> nn.Module:
+    """`model` itself with a head of that kind, as wide as the one it had; one that has it already keeps it.
+
+    SqueezeNet's convolution, ReLU and average, in this order, make way for the average and a head behind it: a ReLU between a linear
+    layer and its loss only stops classes from learning where it is 0.
+    """
     layer = head_layer(model)
     classes, features = layer.weight.shape[:2]
     with torch.device(layer.weight.device):
-        head = Mlp(features, classes)
-        if isinstance(model, SqueezeNet):
+        head = Mlp(features, classes) if kind == "mlp" else nn.Linear(features, classes)
+        if isinstance(model, SqueezeNet) and not _pooled(model):
             model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), head)
-        else:
+        elif kind == "mlp":
             model.set_submodule(head_name(model), head, strict=True)
     return model
 
 
-def feature_body(model: nn.Module) -> nn.Module:
-    """What turns inputs into features [n, d] for a head: `split_head`'s body; behind SqueezeNet's, the average over its map."""
-    body, head = split_head(model)
-    if isinstance(model, SqueezeNet) and not isinstance(head, Mlp):
-        return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-    return body
+def _pooled(model: SqueezeNet) -> bool:
+    """Whether the average comes before the head."""
+    return isinstance(model.classifier[-1], nn.Linear | Mlp)
 
 
 @torch.no_grad()
-def set_linear_head(model: nn.Module, weight: Tensor, bias: Tensor, inputs: Tensor) -> None:
-    """Let `model`, in place, answer `weight @ feature_body(x) + bias`, up to one number that is added to all classes alike.
-
-    SqueezeNet averages *behind* a ReLU. A convolution whose outputs are all positive passes it unchanged, and then averaging may as well
-    come first: so its biases are lifted, all by the same, until the outputs for `inputs` [n, 3, s, s] are positive, with a margin.
-    A layer without bias gets none.
-    """
-    layer = head_layer(model)
-    layer.weight.copy_(weight.view_as(layer.weight))
+def set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    """Put weights [k, d] and biases [k] into a layer, in place; one without biases takes none."""
+    layer.weight.copy_(weight)
     if layer.bias is not None:
         layer.bias.copy_(bias)
-    if isinstance(layer, nn.Conv2d) and layer.bias is not None:
-        lowest = min(0.0, layer(split_head(model)[0](inputs)).min().item())
-        layer.bias.sub_(LIFT_MARGIN * lowest)
 
 
 def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -139,7 +131,7 @@ def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     The body gives what enters the head, features [n, d]; SqueezeNet's a map [n, 512, h, w] where its last layer is
     a convolution, followed by ReLU and pooling.
     """
-    if isinstance(model, SqueezeNet) and not isinstance(model.classifier[-1], Mlp):
+    if isinstance(model, SqueezeNet) and not _pooled(model):
         return model.features, nn.Sequential(model.classifier, nn.Flatten(1))
     name = head_name(model)
     return _replaced(model, name.split("."), nn.Identity()), model.get_submodule(name)
