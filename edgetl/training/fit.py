@@ -148,6 +148,8 @@ def fit(job: Job, out: Path, device: torch.device) -> Fit:
             bar.advance(note=f"val {score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
+    for parameter in (parameter for group in job.groups if group.begins for parameter in group.parameters):
+        parameter.requires_grad_(True)
     model.eval()
     return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch)
 
@@ -205,7 +207,7 @@ def _order(job: Job, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]
 def _thaw(job: Job, epoch: int) -> None:
     """Training mode, and the groups whose time has come may learn; the norms of those that wait keep their statistics."""
     job.model.train()
-    for group in job.groups:
+    for group in (group for group in job.groups if group.begins):
         for parameter in group.parameters:
             parameter.requires_grad_(epoch >= group.begins * job.recipe.epochs)
     for module in job.model.modules():
