@@ -6,7 +6,7 @@ The same network (SqueezeNet 1.0), the same weights, the same photos: `train/` t
 `train/` out for its choices, the tutorial's loop learns from all of it. Its two variants: full fine-tuning, and a new head on fixed
 features; 25 epochs, batches of 4, SGD at 1e-3 with momentum 0.9, a tenth of it every 7 epochs, random resized crops and flips, 4 loading
 processes, a look at `val/` after each epoch. The tutorial's clock runs from the first batch; edgetl's is that of the whole command, from
-starting Python to its end, baselines included. edgetl takes turns with the tutorial's variants, so that other work on the machine hits both.
+starting Python to its end, baselines included. edgetl takes turns with the tutorial's variants: other work on the machine hits both.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ from edgetl.settings import DataSettings
 from edgetl.training.fit import outputs_of
 
 SHARED = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
+NAMES = {"fixed": True, "full": False}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -81,7 +83,7 @@ def tutorial(photos: Path, weights: Path, seed: int, *, fixed: bool, epochs: int
         model.train()
         for x, y in batches:
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
+            nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
         history.append((time.perf_counter() - started, accuracy(model, judges)))
@@ -113,7 +115,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=SHARED / "weights" / "squeezenet1_0_imagenet_fp16.safetensors")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tutorial-seeds", type=int, nargs="+", default=[0], help="fewer: a run takes minutes")
-    parser.add_argument("--variants", nargs="*", choices=["fixed", "full"], default=["fixed", "full"])
+    parser.add_argument("--variants", nargs="*", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--strategy", default="auto", help="of edgetl")
     parser.add_argument("--epochs", type=int, default=25, help="of the tutorial")
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs: does it run?")
@@ -123,11 +125,12 @@ def main() -> None:
     jobs: list[tuple[str, Callable[[], Run]]] = []
     for turn in range(max(len(args.seeds), len(args.tutorial_seeds))):
         for seed in args.seeds[turn : turn + 1]:
-            jobs.append((f"edgetl finetune ({args.strategy})", lambda seed=seed: edgetl(args.data, args.weights, seed, args.strategy)))
+            jobs.append((f"edgetl finetune ({args.strategy})", partial(edgetl, args.data, args.weights, seed, args.strategy)))
         for seed in args.tutorial_seeds[turn : turn + 1]:
-            for name in args.variants:
-                job = lambda seed=seed, name=name: tutorial(args.data, args.weights, seed, fixed=name == "fixed", epochs=args.epochs)  # noqa: E731
-                jobs.append((f"tutorial, {'fixed features' if name == 'fixed' else 'full'}", job))
+            for name, fixed in NAMES.items():
+                if name in args.variants:
+                    label = f"tutorial, {'fixed features' if fixed else 'full'}"
+                    jobs.append((label, partial(tutorial, args.data, args.weights, seed, fixed=fixed, epochs=args.epochs)))
     found: dict[str, list[Run]] = {}
     for name, job in jobs:
         found.setdefault(name, []).append(run := job())
@@ -142,10 +145,8 @@ def report(found: dict[str, list[Run]], epochs: int) -> None:
     for name, runs in found.items():
         cells = [spread([run.seconds for run in runs], 1), spread([run.score for run in runs], 3), spread([run.reached for run in runs], 1)]
         print(f"{name:<28}{len(runs):>3}{cells[0]:>18}{cells[1]:>20}{cells[2]:>18}")
-    ours, theirs = (
-        [runs for name, runs in found.items() if name.startswith("edgetl")],
-        [runs for name, runs in found.items() if name.startswith("tutorial")],
-    )
+    ours = [runs for name, runs in found.items() if name.startswith("edgetl")]
+    theirs = [runs for name, runs in found.items() if name.startswith("tutorial")]
     if not (ours and theirs):
         return
     better = max(theirs, key=lambda runs: statistics.mean(run.score for run in runs))
