@@ -33,8 +33,6 @@ class FileSource:
             InputError: the file is gone or cannot be read.
         """
         path = self.root / where
-        if path.suffix.lower() in HEIF_SUFFIXES:
-            register_heif()
         try:
             return path.read_bytes()
         except OSError as error:

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of
+from edgetl.core.imagefile import image_size
 from edgetl.core.seen import SeenImages
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+SIDE_SAMPLES = 64
 
 
 class Source(Protocol):
@@ -90,6 +92,12 @@ class Images:
     def hashes(self) -> tuple[str, ...]:
         """sha256 of every image."""
         return tuple(ref.sha256 for ref in self.refs)
+
+    @cached_property
+    def median_side(self) -> int:
+        """The median shorter side of some of the images, pixels; their headers say it."""
+        some = self.refs[:: max(1, len(self) // SIDE_SAMPLES)]
+        return int(np.median([min(image_size(self.source.read(ref.where))) for ref in some]))
 
     def read(self, index: int) -> bytes:
         """The bytes of one image file."""
