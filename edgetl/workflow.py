@@ -121,6 +121,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             bundle=exported.bundle,
             seen=record,
             counts={**job.data.counts(), "calibration": len(calibration)},
+            intake=job.data.intake,
             settings=s.verify,
         )
     )
