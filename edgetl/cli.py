@@ -52,6 +52,13 @@ Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, c
 Threads = Annotated[
     int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
 ]
+PixelMemory = Annotated[
+    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
+]
+PixelDisk = Annotated[
+    float,
+    typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
+]
 AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
 Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
 PreprocessOption = Annotated[
@@ -80,6 +87,8 @@ def pipeline(
     assign: Assign = None,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
     rehash: Rehash = False,
@@ -92,9 +101,8 @@ def pipeline(
 
     folder = out or Path("runs") / data_name(data)
 
-    request = Request(
-        data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=Runtime(device=device, threads=threads)
-    )
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
     with shown():
         report = run_pipeline(request, folder, settings)
     conclude(report, folder, as_json)
@@ -109,6 +117,8 @@ def finetune(
     split: DataSettings,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
     as_json: AsJson = False,
@@ -118,8 +128,9 @@ def finetune(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
     with opened(data, out, split, root) as (images, do):
-        checkpoint = single.finetune(images, settings, do, Runtime(device=device, threads=threads), allow_known_data=allow_known_data)
+        checkpoint = single.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
     tell(
         as_json,
@@ -138,6 +149,8 @@ def distill(
     split: DataSettings,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     as_json: AsJson = False,
 ) -> None:
@@ -146,8 +159,9 @@ def distill(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
     with opened(data, out, split, root) as (images, do):
-        checkpoint = single.distill(images, teacher, settings, do, Runtime(device=device, threads=threads))
+        checkpoint = single.distill(images, teacher, settings, do, runtime)
         write_results(out, {"distill": checkpoint.path})
     tell(
         as_json,

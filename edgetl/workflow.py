@@ -17,6 +17,7 @@ from edgetl.core.files import disk_errors, publish_folder, read_json, write_whol
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
+from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
 from edgetl.report.html import render
 from edgetl.runtime.onnx_metadata import read_info
@@ -70,18 +71,19 @@ def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s, seen = job.settings, job.data.only("train", "val")
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
-    teacher = do(
-        Finetune(
-            data=seen,
-            preprocess=job.teacher.preprocess,
-            weights=job.teacher.weights,
-            settings=job.teacher.settings,
-            runtime=job.runtime,
+    with keeping(job.runtime):  # both look at the same decoded images
+        teacher = do(
+            Finetune(
+                data=seen,
+                preprocess=job.teacher.preprocess,
+                weights=job.teacher.weights,
+                settings=job.teacher.settings,
+                runtime=job.runtime,
+            )
         )
-    )
-    student = do(
-        Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
-    )
+        student = do(
+            Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
+        )
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
     preprocess = preprocess_of(student_graph)
@@ -92,6 +94,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             settings=s.quantize,
+            runtime=job.runtime,
         )
     )
     record = seen.seen().also(calibration=calibration.hashes)
@@ -123,6 +126,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             counts={**job.data.counts(), "calibration": len(calibration)},
             intake=job.data.intake,
             settings=s.verify,
+            runtime=job.runtime,
         )
     )
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}

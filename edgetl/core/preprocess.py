@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgetl.core.errors import InputError, SettingsError
-from edgetl.core.imagefile import decode as decode
+from edgetl.core.imagefile import decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,7 +84,11 @@ class Preprocess:
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """Decoded, resized and cropped: uint8 [size, size, 3] (RGB)."""
-        return self.crop(self.resized(decode(data, shorter=ROOM * self.resize if self.decode == "reduced" else None)))
+        return self.crop(self.uncropped(data))
+
+    def uncropped(self, data: bytes) -> NDArray[np.uint8]:
+        """Decoded and resized: uint8 [height, width, 3], the shorter side at `resize`."""
+        return self.resized(decode(data, shorter=ROOM * self.resize if self.decode == "reduced" else None))
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """`image` with its shorter side at `resize`: uint8 [height, width, 3]."""

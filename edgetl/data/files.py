@@ -10,11 +10,12 @@ from pathlib import Path
 from edgetl.core.errors import InputError, listing
 from edgetl.data.images import Part
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-IMAGE_SUFFIXES = HEIF_SUFFIXES | {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp"),
-    *(".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".jp2"),
-}
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".heic", ".heif", ".hif", ".avif", ".webp", ".png", ".apng", ".gif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k"),
+    }
+)
 JUNK_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 CULPRITS_SHOWN = 100
 PART_NAMES: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -131,12 +132,3 @@ def refuse(what: str, problems: Sequence[str]) -> None:
     """Raise one InputError for all problems, or do nothing if there are none."""
     if problems:
         raise InputError(f"expected images that can be used in {what}, found:\n" + "\n".join(f"- {problem}" for problem in problems))
-
-
-def register_heif() -> None:
-    """Teach Pillow to read HEIC, where pillow-heif is installed; called when such a file turns up."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return
-    register_heif_opener()

@@ -15,6 +15,7 @@ from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
+from edgetl.data.kept import keeping
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.heads import parameter_blocks, split_head
@@ -53,7 +54,7 @@ class Finetune(Stage[Teacher]):
 
     def run(self, out: Path) -> Teacher:
         """Write `checkpoint.safetensors` and `log.csv`."""
-        with pinned(self.runtime) as device:
+        with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
             model = self._network()
             result = fit(self._job(model, out, device), out, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,6 +20,7 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images, Intake
+from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.metrics.classification import confusion, macro_f1, per_class
@@ -41,7 +42,7 @@ from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import outputs_of
 from edgetl.runtime.size import parameter_count
-from edgetl.settings import VerifySettings
+from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
 
 Outputs = NDArray[np.float32]
@@ -88,6 +89,7 @@ class Verify(Stage[Verdict]):
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
     settings: VerifySettings = VerifySettings()
+    runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Verdict:
         """Write `report.json`.
@@ -96,8 +98,8 @@ class Verify(Stage[Verdict]):
             InputError: test images that a model has seen, or labels beyond the classes.
         """
         data = self._unseen()
-        judged = _Judged(stage=self, data=data)
-        report = judged.report()
+        with keeping(self.runtime):
+            report = _Judged(stage=self, data=data).report()
         path = out / "report.json"
         path.write_text(report.to_text(), encoding="utf-8", newline="\n")
         assert report.shipped != "mixed"
