@@ -11,7 +11,25 @@ from typing import Annotated
 import typer
 
 from edgetl.core.errors import InputError
-from edgetl.options import merged, parse_set, read_toml, with_settings
+from edgetl.options import (
+    AsJson,
+    Assign,
+    Config,
+    Data,
+    Device,
+    KnownData,
+    NeedData,
+    PixelDisk,
+    PixelMemory,
+    PreprocessOption,
+    Rehash,
+    Root,
+    Threads,
+    merged,
+    parse_set,
+    read_toml,
+    with_settings,
+)
 from edgetl.settings import (
     DataSettings,
     DistillSettings,
@@ -37,39 +55,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Data = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
-    ),
-]
-NeedData = Annotated[
-    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
-]
-RUNNING = "How it runs"
-Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
-Threads = Annotated[
-    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
-]
-PixelMemory = Annotated[
-    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
-]
-PixelDisk = Annotated[
-    float,
-    typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
-]
-AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
-Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
-PreprocessOption = Annotated[
-    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
-]
-KnownData = Annotated[
-    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
-]
-Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
-Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
-Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""Command-line options made from settings, so that names, defaults, ranges and help are written once."""
+"""Command-line options: those that commands share, and those made from settings, so that each is written once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,39 @@ from rich.markup import escape
 
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.settings import Settings
+
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
+    ),
+]
+NeedData = Annotated[
+    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
+]
+RUNNING = "How it runs"
+Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
+Threads = Annotated[
+    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
+]
+PixelMemory = Annotated[
+    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
+]
+PixelDisk = Annotated[
+    float,
+    typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
+]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
+Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
+PreprocessOption = Annotated[
+    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
+]
+KnownData = Annotated[
+    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
+]
+Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
+Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
+Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
 
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST, open_bundle
-from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher
+from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, refuse_known_data
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
@@ -22,9 +23,9 @@ from edgetl.data.tensors import ImageTensors
 from edgetl.report.html import render
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import PipelineSettings, Runtime
-from edgetl.stages.distill import Distill
+from edgetl.stages.distill import Distill, Student
 from edgetl.stages.export import Export
-from edgetl.stages.finetune import Finetune
+from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Subject, Verdict, Verify
@@ -41,6 +42,10 @@ class Job:
     teacher: TeacherChoice
     student: StudentChoice
     runtime: Runtime
+
+    def seen(self) -> SeenImages:
+        """The images that teacher and student are trained and selected on, with those that the teacher's weights knew before."""
+        return self.data.only("train", "val").seen().beside(self.teacher.weights.seen if self.teacher.weights else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +67,17 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
     seen = data.only("train", "val")
-    teacher = for_teacher(seen, settings.finetune, cache, allow_known_data=allow_known_data)
+    teacher = for_teacher(seen, settings.finetune, cache)
+    refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
 
 
 def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
-    s, seen = job.settings, job.data.only("train", "val")
+    s = job.settings
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
-    with keeping(job.runtime):  # both look at the same decoded images
-        teacher = do(
-            Finetune(
-                data=seen,
-                preprocess=job.teacher.preprocess,
-                weights=job.teacher.weights,
-                settings=job.teacher.settings,
-                runtime=job.runtime,
-            )
-        )
-        student = do(
-            Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
-        )
+    teacher, student = trained(job, do)
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
     preprocess = preprocess_of(student_graph)
@@ -97,7 +91,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             runtime=job.runtime,
         )
     )
-    record = seen.seen().also(calibration=calibration.hashes)
+    record = job.seen().also(calibration=calibration.hashes)
     exported = do(
         Export(
             int8=quantized.int8,
@@ -131,6 +125,19 @@ def pipeline(job: Job, do: Do) -> Outcome:
     )
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
+
+
+def trained(job: Job, do: Do) -> tuple[Teacher, Student]:
+    """Both networks; they look at the same decoded images."""
+    seen, chosen = job.data.only("train", "val"), job.teacher
+    with keeping(job.runtime):
+        teacher = do(
+            Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=job.runtime)
+        )
+        student = do(
+            Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
+        )
+    return teacher, student
 
 
 def preprocess_of(model: FloatModel) -> Preprocess:

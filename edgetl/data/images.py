@@ -64,7 +64,7 @@ class Images:
         name: of the data set, for people.
         classes: class names; a label is an index into them.
         flip: whether a mirrored image keeps its label.
-        origin: what the images are a copy of, if they are a known data set ("cifar10", "digits").
+        origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
         intake: what was found on the way in, for the report.
     """
 

@@ -14,6 +14,7 @@ from edgetl.data.files import Collection, FileSource, block, refuse
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
+from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
 from edgetl.data.splits import Hashed, assign, groups_in, near_counts, without_copies
 from edgetl.settings import DataSettings
@@ -56,7 +57,9 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     alike, across = near_counts(refs, groups)
     _tell_alike(collection, refs, groups, alike, across)
     intake = Intake(exact_copies=len(hashed) - len(unique), near_duplicates=alike, near_duplicates_across_parts=across)
-    return Images(name=collection.name, classes=classes, refs=refs, source=FileSource(root=collection.root), intake=intake)
+    source = FileSource(root=collection.root)
+    origin = known_origin(classes, source.read(refs[0].where))
+    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake)
 
 
 def existing(data: str) -> Path | None:
