@@ -24,6 +24,7 @@ from edgetl.options import (
     PreprocessOption,
     Rehash,
     Root,
+    SkipBad,
     Threads,
     merged,
     parse_set,
@@ -166,6 +167,7 @@ def quantize(
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
     ] = None,
     preprocess: PreprocessOption = None,
+    skip_bad_images: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a float classifier int8."""
@@ -173,7 +175,9 @@ def quantize(
     from edgetl.terminal import shown, tell
 
     with shown() as console:
-        result = single.quantize(model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess)
+        result = single.quantize(
+            model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess, skip_bad_images=skip_bad_images
+        )
         decision = result.decision
         before, after = result.float_model.path.stat().st_size, out.stat().st_size
         if decision.shipped == "float":
@@ -219,6 +223,7 @@ def verify(
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
     preprocess: PreprocessOption = None,
+    skip_bad_images: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
@@ -228,7 +233,7 @@ def verify(
     from edgetl.terminal import conclude, shown
 
     with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
-        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess)
+        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess, skip_bad_images=skip_bad_images)
         report = read_json(verdict.report.path)
         if out:
             single.publish_report(verdict, out)
@@ -246,7 +251,7 @@ def predict(
     """Classify images with a bundle or an ONNX file."""
     from edgetl.bundle.predict import predict as answers
     from edgetl.bundle.predict import write_csv
-    from edgetl.single import given_preprocess
+    from edgetl.options import given_preprocess
     from edgetl.terminal import shown
 
     with shown():

@@ -84,6 +84,7 @@ class DataSettings(Settings):
     val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class that selects and decides (val).")
     test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class that judges, once (test), where DATA brings none.")
     seed: Seed = Field(0, description="Seed of the split.")
+    skip_bad_images: bool = Field(False, description="Go on without image files that cannot be decoded; they are named and counted.")
 
 
 class FinetuneSettings(Settings):
@@ -207,6 +208,9 @@ class PipelineOptions(Settings):
     max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
     seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
+    skip_bad_images: bool | None = Field(
+        None, description="Go on without image files that cannot be decoded; they are named and counted. [default: no]"
+    )
 
     def tables(self) -> dict[str, dict[str, object]]:
         """The settings these options stand for, as tables."""
@@ -218,6 +222,7 @@ class PipelineOptions(Settings):
             "max_drop": [("verify", "max_drop")],
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "target": [("quantize", "target")],
+            "skip_bad_images": [("data", "skip_bad_images")],
             "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
         }
         tables: dict[str, dict[str, object]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ class Collection:
         root: `where` of each item is relative to it.
         groups: every (part, class) that is there, the empty ones too.
         problems: what is wrong with it, a block of text each.
+        ignored: number of files beside the images that are none.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Collection:
     items: tuple[Labelled, ...]
     groups: frozenset[tuple[Part | None, str]]
     problems: tuple[str, ...] = ()
+    ignored: int = 0
 
     def classes(self, part: Part | None = None) -> tuple[str, ...]:
         """The sorted class names of one part, or of all (None)."""
@@ -95,6 +98,16 @@ def visible(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file of that name is meant as an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def class_name(text: str) -> str:
+    """The name of a class as composed Unicode (NFC): macOS hands out `é` as two characters, other systems as one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a class of that name can stand in labels.txt: no line breaks, no control characters, nothing but Unicode."""
+    return len(name.splitlines()) == 1 and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def find_images(folder: Path) -> Found:

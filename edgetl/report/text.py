@@ -175,6 +175,14 @@ def _overlap(report: Report) -> list[str]:
     return [f"Mind that {count(across, 'picture')} {words}."] if across else []
 
 
+def left_out(report: Report) -> list[str]:
+    """What lay beside the images, and images that could not be used."""
+    intake = report.data.intake or {}
+    ignored, skipped = intake.get("ignored_files", 0), intake.get("skipped_images", 0)
+    lines = [f"Left out: {count(skipped, 'image file')} that could not be decoded."] if skipped else []
+    return [*lines, *([f"Ignored: {count(ignored, 'file')} of no image format."] if ignored else [])]
+
+
 def advice(report: Report) -> list[str]:
     """What to do next."""
     embed = "Embed the bundle: its README has code that runs. Check its golden vectors on the device you ship to."

@@ -74,7 +74,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
