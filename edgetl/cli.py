@@ -226,13 +226,14 @@ def verify(
     from edgetl import single
     from edgetl.core.files import read_json
     from edgetl.core.workspace import Workspace
+    from edgetl.report.publish import publish_report
     from edgetl.terminal import conclude, shown
 
     with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
         verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess)
         report = read_json(verdict.report.path)
         if out:
-            single.publish_report(verdict, out)
+            publish_report(verdict.folder, out)
     conclude(report, out, as_json)
 
 
