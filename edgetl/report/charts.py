@@ -13,7 +13,7 @@ from edgetl.report.schema import DropParity
 from edgetl.report.text import Named, allowed, milliseconds, percent, points, size
 
 ROOM = 1.04  # of the axis beyond the largest value
-TICKS = 4
+LEAST_STEPS = 3  # between ticks; at most twice as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +143,13 @@ class _Axis:
         return round(100 * (value - self.low) / (self.high - self.low), 1)
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """About `TICKS` round numbers."""
-        step = _round_step((self.high - self.low) / TICKS)
+        """Round numbers along the axis."""
+        step = _round_step((self.high - self.low) / LEAST_STEPS)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return tuple((self.place(count * step), f"{count * step:.6g}") for count in range(first, last + 1))
 
 
 def _round_step(rough: float) -> float:
-    """The smallest of 1, 2, 5, 10, ... times a power of ten that is not below `rough`."""
+    """The largest of 1, 2, 2.5, 5, 10, ... times a power of ten that is not above `rough`."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))
+    return next(nice * power for nice in (10, 5, 2.5, 2, 1) if nice * power <= rough * (1 + 1e-9))

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgetl.bundle.predict import find_images, predict, write_csv
+from edgetl.bundle.answers import write_csv
+from edgetl.bundle.predict import find_images, predict
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.runtime.onnx_metadata import ModelInfo, describe, save
