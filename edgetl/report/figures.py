@@ -41,9 +41,7 @@ def curves_figure(rows: Sequence[Row]) -> Figure | None:
     _line(below, rows, "val_score", "val", GREEN, "-", scale=100)
     best = max(rows, key=lambda row: row["val_score"])
     below.plot([best["epoch"]], [100 * best["val_score"]], marker="o", markersize=7, color=GREEN)
-    note, place = f"highest {percent(best['val_score'])}", (best["epoch"], 100 * best["val_score"])
-    align = _toward_the_middle(best["epoch"], rows)
-    below.annotate(note, place, xytext=(0, -7), textcoords="offset points", ha=align, va="top", fontsize=9, color=INK)
+    below.set_title(f"highest {percent(best['val_score'])}, epoch {best['epoch']:g}", loc="right", fontsize=9, color=INK)
     below.set_ylabel("val score, %")
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -109,13 +107,6 @@ def _style(axes: Axes) -> None:
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(FAINT)
-
-
-def _toward_the_middle(epoch: float, rows: Sequence[Row]) -> str:
-    """How a note at `epoch` is aligned so that it stays inside the drawing."""
-    first, last = rows[0]["epoch"], rows[-1]["epoch"]
-    place = (epoch - first) / (last - first) if last > first else 0.5
-    return "left" if place < 0.2 else "right" if place > 0.8 else "center"
 
 
 def _line(axes: Axes, rows: Sequence[Row], key: str, label: str, color: str, style: str, scale: float = 1) -> None:

@@ -111,10 +111,11 @@ def _weakest(ships: ModelReport) -> list[str]:
     judged = [row for row in ships.per_class or () if row.support]
     if len(judged) < 2:
         return []
-    row = min(judged, key=lambda row: row.recall)
-    if row.recall == 1:
+    row = min(judged, key=lambda row: (row.f1, row.recall))
+    if row.f1 == 1:
         return ["It found every image of every class."]
-    return [f"Its weakest class is “{row.name}”: it finds {percent(row.recall)} of its {count(row.support, 'test image')}."]
+    found = f"it finds {percent(row.recall)} of its {count(row.support, 'test image')}"
+    return [f"Its weakest class is “{row.name}”: {found}, and is right in {percent(row.precision)} of the times it says so."]
 
 
 def _validity(report: Report) -> str:
