@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetl.core.errors import InputError
+from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess, decode
 from edgetl.core.progress import say
-from edgetl.data.images import Images
+from edgetl.core.seen import SeenImages
+from edgetl.data.images import ImageRef, Images
 from edgetl.models.build import check_architecture
 from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
 from edgetl.models.weights import Weights, resolve_weights
@@ -36,11 +37,11 @@ class StudentChoice:
     weights: Weights | None
 
 
-def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, *, allow_known_data: bool = False) -> TeacherChoice:
+def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path) -> TeacherChoice:
     """The teacher for these images.
 
     Raises:
-        InputError: unknown architecture, unusable weights, or weights that were trained on these very images.
+        InputError: unknown architecture or unusable weights.
     """
     arch, size, line = wanted.arch, wanted.image_size, ""
     if arch == "auto":
@@ -54,7 +55,6 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, *, allow_
         arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
         weights, why = resolve_weights(arch, "auto", cache)
     say(f"teacher {arch}{f' ({line})' if line else ''}; {why}")
-    refuse_known_data(images, weights, allow_known_data)
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, median_side(images))
     preprocess = known.at(size or known.size)
     flip = images.flip if wanted.flip is None else wanted.flip
@@ -83,16 +83,36 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
 
 
 def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) -> None:
-    """Scores on data that the pretrained weights know prove nothing.
+    """Scores on images that the pretrained weights know prove nothing.
 
     Raises:
-        InputError: the weights were trained on the data set that `images` is a copy of.
+        InputError: the weights were trained on the data set that `images` is a copy of, or on images of its val or test part.
     """
-    if weights and images.origin and weights.trained_on == images.origin and not allowed:
+    if weights is None or allowed:
+        return
+    way_out = "Use --teacher-weights none, or --allow-known-data to go on regardless"
+    if images.origin and weights.trained_on == images.origin:
         raise InputError(
             f"expected images that the pretrained weights have not seen, found {images.origin}, which {weights.source} was trained on: "
-            f"its test score would prove nothing. Use --teacher-weights none, or --allow-known-data to go on regardless"
+            f"its test score would prove nothing. {way_out}"
         )
+    known = [f"{ref.where} ({ref.part})" for ref in images.refs if weights.seen and _spoiled(ref, weights.seen)]
+    if known:
+        raise InputError(
+            f"expected val and test images that the pretrained weights have not seen, found {len(known)} that {weights.source} was "
+            f"trained or selected on:\n{listing(sorted(known), 8)}\nSplit as then (--split-seed, the same photos). {way_out}"
+        )
+
+
+def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:
+    """Whether a judging image was seen at all, or a selecting one trained on."""
+    match ref.part:
+        case "test":
+            return seen.part_of(ref.sha256) is not None
+        case "val":
+            return seen.part_of(ref.sha256) not in (None, "val")
+        case _:
+            return False
 
 
 def median_side(images: Images) -> int:

@@ -25,11 +25,12 @@ from edgetl.stages.verify import Subject, Verdict, Verify
 
 def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: Runtime, *, allow_known_data: bool = False) -> Checkpoint:
     """The teacher for the train and val parts of `data`."""
-    from edgetl.choices import for_teacher
+    from edgetl.choices import for_teacher, refuse_known_data
     from edgetl.stages.finetune import Finetune
 
     seen = data.only("train", "val")
-    chosen = for_teacher(seen, settings, do.root / "weights", allow_known_data=allow_known_data)
+    chosen = for_teacher(seen, settings, do.root / "weights")
+    refuse_known_data(data, chosen.weights, allow_known_data)
     return do(
         Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=runtime)
     ).checkpoint

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST, open_bundle
-from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher
+from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, refuse_known_data
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, publish_folder
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
@@ -40,6 +41,10 @@ class Job:
     student: StudentChoice
     runtime: Runtime
 
+    def seen(self) -> SeenImages:
+        """The images that teacher and student are trained and selected on, with those that the teacher's weights knew before."""
+        return self.data.only("train", "val").seen().beside(self.teacher.weights.seen if self.teacher.weights else None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -60,7 +65,8 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
     seen = data.only("train", "val")
-    teacher = for_teacher(seen, settings.finetune, cache, allow_known_data=allow_known_data)
+    teacher = for_teacher(seen, settings.finetune, cache)
+    refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
 
@@ -93,7 +99,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.quantize,
         )
     )
-    record = seen.seen().also(calibration=calibration.hashes)
+    record = job.seen().also(calibration=calibration.hashes)
     exported = do(
         Export(
             int8=quantized.int8,
@@ -120,6 +126,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             bundle=exported.bundle,
             seen=record,
             counts={**job.data.counts(), "calibration": len(calibration)},
+            intake=job.data.intake,
             settings=s.verify,
         )
     )

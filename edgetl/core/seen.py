@@ -36,6 +36,10 @@ class SeenImages:
         names = [*self.parts, *(name for name in more if name not in self.parts)]
         return SeenImages(split=self.split, parts={name: self.parts.get(name, frozenset()) | more.get(name, frozenset()) for name in names})
 
+    def beside(self, other: SeenImages | None) -> SeenImages:
+        """The same with what `other`, the record of the weights it started from, holds."""
+        return self.also(**other.parts) if other else self
+
     @property
     def digest(self) -> str:
         """sha256 of the record."""

@@ -15,7 +15,7 @@ from edgetl.data.folders import part_folders
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
-from edgetl.data.splits import assign, refs_of, without_copies
+from edgetl.data.splits import assign, groups_in, refs_of, without_copies
 from edgetl.data.tensors import ImageTensors
 from edgetl.settings import DataSettings
 
@@ -122,7 +122,7 @@ def open_labelled(
     known = tuple(classes) if classes is not None else collection.classes()
     few: list[str] = []
     if collection.parts:
-        refs, few = assign(unique, collection.classes(), DataSettings())
+        refs, few = assign(unique, collection.classes(), DataSettings(), groups_in(unique))
         chosen = {ref.sha256 for ref in refs if ref.part == part}
         unique = [image for image in unique if image.sha256 in chosen]
         say(f"{collection.name}: {len(unique)} images, its {part} part")

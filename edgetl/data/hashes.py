@@ -1,4 +1,4 @@
-"""What each file holds: its sha256, and whether it decodes; an index spares reading what has not changed."""
+"""What each file holds: its sha256, what it looks like, and whether it decodes; an index spares reading what has not changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import decode
 from edgetl.core.progress import track
 from edgetl.data.files import HEIF_SUFFIXES, register_heif
+from edgetl.data.near import Look, look_of
 
-SCHEMA = 1
+SCHEMA = 2
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
 WORKERS = min(os.cpu_count() or 1, 16)
 Stamp = tuple[str, int, int, int]
@@ -26,9 +27,10 @@ Stamp = tuple[str, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A file's sha256, or the reason why it is no image that can be used."""
+    """A file's sha256 and look, or the reason why it is no image that can be used."""
 
     sha256: str = ""
+    look: Look | None = None
     problem: str | None = None
 
 
@@ -40,7 +42,7 @@ class HashIndex:
     """
 
     path: Path | None
-    entries: dict[Stamp, str] = field(default_factory=dict)
+    entries: dict[Stamp, Checked] = field(default_factory=dict)
     changed: bool = False
 
     @classmethod
@@ -53,25 +55,33 @@ class HashIndex:
             if json.loads(header) != {"schema": SCHEMA, "sha256": hashlib.sha256(body).hexdigest()}:
                 return cls(path=path)
             rows = [json.loads(line) for line in body.splitlines()]
-            return cls(path=path, entries={(row[0], row[1], row[2], row[3]): row[4] for row in rows})
+            return cls(
+                path=path,
+                entries={
+                    (name, size, mtime_ns, inode): Checked(sha256=sha256, look=Look(bits=bits, taken=taken))
+                    for name, size, mtime_ns, inode, sha256, bits, taken in rows
+                },
+            )
         except (OSError, ValueError, TypeError, LookupError):
             return cls(path=path)
 
-    def get(self, stamp: Stamp) -> str | None:
-        """The sha256 of the file with that stamp, if it is known."""
+    def get(self, stamp: Stamp) -> Checked | None:
+        """What the file with that stamp holds, if it is known."""
         return self.entries.get(stamp)
 
-    def put(self, stamp: Stamp, sha256: str) -> None:
+    def put(self, stamp: Stamp, checked: Checked) -> None:
         """Remember a file that was read and decoded; what was known of its path before is forgotten on `save`."""
         self.entries.pop(stamp, None)
-        self.entries[stamp] = sha256
+        self.entries[stamp] = checked
         self.changed = True
 
     def save(self) -> None:
         """Write the index, whole or not at all; the latest entry of each path."""
         if self.path is None or not self.changed:
             return
-        latest = {stamp[0]: [*stamp, sha256] for stamp, sha256 in self.entries.items()}
+        latest = {
+            stamp[0]: [*stamp, found.sha256, found.look.bits, found.look.taken] for stamp, found in self.entries.items() if found.look
+        }
         body = "".join(json.dumps(latest[path], ensure_ascii=True) + "\n" for path in sorted(latest)).encode()
         header = json.dumps({"schema": SCHEMA, "sha256": hashlib.sha256(body).hexdigest()})
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +97,18 @@ def check_files(root: Path, wheres: Iterable[str], *, index: Path | None = None,
     done: dict[str, Checked] = {}
     for where in dict.fromkeys(wheres):
         stamp = stamp_of(base / where)
-        sha256 = known.get(stamp) if stamp else None
-        if sha256 is None:
+        remembered = known.get(stamp) if stamp else None
+        if remembered is None:
             todo[where] = stamp
         else:
-            done[where] = Checked(sha256=sha256)
+            done[where] = remembered
     try:
         with track("read images", total=len(todo), unit="image") as bar, ThreadPoolExecutor(WORKERS) as pool:
             results = pool.map(check_file, [base / where for where in todo])
             for count, ((where, stamp), checked) in enumerate(zip(todo.items(), results, strict=True), start=1):
                 done[where] = checked
                 if stamp and checked.problem is None:
-                    known.put(stamp, checked.sha256)
+                    known.put(stamp, checked)
                 if count % SAVE_EVERY == 0:
                     known.save()
                 bar.advance()
@@ -124,19 +134,18 @@ def check_file(path: Path) -> Checked:
         return Checked(problem=f"cannot be read ({error.strerror or type(error).__name__})")
     if path.suffix.lower() in HEIF_SUFFIXES:
         register_heif()
-    problem = why_undecodable(data)
-    if problem and path.suffix.lower() in HEIF_SUFFIXES:
-        problem += " (HEIC needs pillow-heif: pip install pillow-heif)"
-    return Checked(sha256=hashlib.sha256(data).hexdigest(), problem=problem)
+    seen = look_or_problem(data)
+    if isinstance(seen, Look):
+        return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen)
+    return Checked(problem=seen + (" (HEIC needs pillow-heif: pip install pillow-heif)" if path.suffix.lower() in HEIF_SUFFIXES else ""))
 
 
-def why_undecodable(data: bytes) -> str | None:
-    """Why the bytes are no image that can be decoded, in a few words, or None if they are one."""
+def look_or_problem(data: bytes) -> Look | str:
+    """What the image looks like; or why the bytes are no image that can be decoded, in a few words."""
     if not data:
         return "empty file"
     try:
-        decode(data)
+        return look_of(decode(data))
     except InputError as error:
         cause = error.__cause__
         return "no image, or of a kind that cannot be read" if isinstance(cause, UnidentifiedImageError) else str(cause or error)
-    return None

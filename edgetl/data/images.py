@@ -39,6 +39,22 @@ class ImageRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What was found on the way in, counted for the report.
+
+    Attributes:
+        exact_copies: images left out because another one of their class and part has the same content.
+        near_duplicates: images that look like another one (re-encoded copies, bursts); a group of them stays in one part.
+        near_duplicates_across_parts: those that all the same have one like them in another part, because the user put it there
+            or because most of their class looks alike.
+    """
+
+    exact_copies: int = 0
+    near_duplicates: int = 0
+    near_duplicates_across_parts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Images:
     """An artifact: labelled images in parts. `refs` are sorted by (part, sha256), so that order is content, not names.
 
@@ -46,7 +62,8 @@ class Images:
         name: of the data set, for people.
         classes: class names; a label is an index into them.
         flip: whether a mirrored image keeps its label.
-        origin: what the images are a copy of, if they are a known data set ("cifar10", "digits").
+        origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
+        intake: what was found on the way in, for the report.
     """
 
     name: str
@@ -55,6 +72,7 @@ class Images:
     source: Source
     flip: bool = True
     origin: str | None = None
+    intake: Intake = Intake()
 
     def __len__(self) -> int:
         """The number of images."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgetl.core.errors import InputError, nearest
+from edgetl.core.errors import InputError, listing, nearest
 from edgetl.core.progress import say
 from edgetl.data.csvlist import read_csv
 from edgetl.data.digits import digit_images
 from edgetl.data.files import Collection, FileSource, block, refuse
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
-from edgetl.data.images import Images, Part
+from edgetl.data.images import ImageRef, Images, Intake, Part
+from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
-from edgetl.data.splits import Hashed, assign, without_copies
+from edgetl.data.splits import Hashed, assign, groups_in, near_counts, without_copies
 from edgetl.settings import DataSettings
 
 NAMED = ("cifar10", "digits")
 PREPARED = ".npz"
 ROOT = Path("data")
+GROUPS_SHOWN = 5
 
 
 def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, index: Path | None = None, rehash: bool = False) -> Images:
@@ -46,10 +50,16 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     hashed, problems = read_hashes(collection, index=index, rehash=rehash)
     classes = collection.classes("train" if collection.parts else None)
     unique, conflicts = without_copies(hashed, collection.name)
-    refs, few = assign(unique, collection.classes(), settings)
+    groups = groups_in(unique)
+    refs, few = assign(unique, collection.classes(), settings, groups)
     refuse(data, [*collection.problems, *class_problems(collection), *problems, *conflicts, *few])
     _tell_parts(collection)
-    return Images(name=collection.name, classes=classes, refs=refs, source=FileSource(root=collection.root))
+    alike, across = near_counts(refs, groups)
+    _tell_alike(collection, refs, groups, alike, across)
+    intake = Intake(exact_copies=len(hashed) - len(unique), near_duplicates=alike, near_duplicates_across_parts=across)
+    source = FileSource(root=collection.root)
+    origin = known_origin(classes, source.read(refs[0].where))
+    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake)
 
 
 def existing(data: str) -> Path | None:
@@ -101,7 +111,7 @@ def read_hashes(collection: Collection, *, index: Path | None, rehash: bool) -> 
     checked = check_files(collection.root, [item.where for item in collection.items], index=index, rehash=rehash)
     broken = [f"{where}: {found.problem}" for where, found in sorted(checked.items()) if found.problem]
     hashed = [
-        Hashed(where=item.where, label=item.label, part=item.part, sha256=checked[item.where].sha256)
+        Hashed(where=item.where, label=item.label, part=item.part, sha256=checked[item.where].sha256, look=checked[item.where].look)
         for item in collection.items
         if checked[item.where].problem is None
     ]
@@ -142,3 +152,16 @@ def _tell_parts(collection: Collection) -> None:
             say(f"{collection.name}: val judges (it is the test part); a fold of train selects (it is the val part)")
         case ["test", "train"]:
             say(f"{collection.name}: a fold of train selects (it is the val part)")
+
+
+def _tell_alike(collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int) -> None:
+    """What looks alike, and which of it lies in different parts all the same."""
+    if alike:
+        say(f"{collection.name}: {alike} near-duplicates (copies in another size or quality, bursts), each group of them in one part")
+    if not across:
+        return
+    members: dict[str, list[ImageRef]] = defaultdict(list)
+    for ref in refs:
+        members[groups.get(ref.sha256, ref.sha256)].append(ref)
+    split = [" ~ ".join(f"{ref.where} ({ref.part})" for ref in group) for group in members.values() if len({r.part for r in group}) > 1]
+    say(f"{collection.name}: but {across} of them lie in different parts, so scores may be too good:\n{listing(split, GROUPS_SHOWN)}")

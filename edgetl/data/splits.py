@@ -1,24 +1,35 @@
-"""Which image goes to which part: by content and seed, so that names, order and later additions do not matter."""
+"""Which image goes to which part: by content and seed, so that names, order and later additions do not matter.
+
+What looks alike stays together: the unit that goes to a part is a group of near-duplicates, mostly of one image.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from edgetl.core.canonical import digest_of
 from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
 from edgetl.data.images import ImageRef, Part
+from edgetl.data.near import Look, leaders
 from edgetl.settings import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hashed(Labelled):
-    """A labelled image whose content is known."""
+    """A labelled image whose content is known; `look` is None where near-duplicates are of no interest."""
 
     sha256: str
+    look: Look | None = None
+
+
+def groups_in(images: Iterable[Hashed]) -> Mapping[str, str]:
+    """sha256 -> the sha256 that leads its group of near-duplicates, of whatever class and part."""
+    return leaders({image.sha256: image.look for image in images if image.look is not None})
 
 
 def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], list[str]]:
@@ -47,11 +58,13 @@ def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], l
     return [group[0] for group in groups.values()], problems
 
 
-def assign(images: Sequence[Hashed], classes: Sequence[str], settings: DataSettings) -> tuple[tuple[ImageRef, ...], list[str]]:
+def assign(
+    images: Sequence[Hashed], classes: Sequence[str], settings: DataSettings, groups: Mapping[str, str] = MappingProxyType({})
+) -> tuple[tuple[ImageRef, ...], list[str]]:
     """The part of each image, and the problems: classes with too few images.
 
     Brought parts stay, with two rules: `val` without `test` is the test part (it judges), and where `val` does not
-    exist, or has become the test part, a fold of train is val.
+    exist, or has become the test part, a fold of train is val. `groups` (of `groups_in`) stay together.
     """
     brought = {image.part for image in images}
     if "val" in brought and "test" in brought:
@@ -60,16 +73,47 @@ def assign(images: Sequence[Hashed], classes: Sequence[str], settings: DataSetti
     judged = [image for image in images if image.part == "test"]
     test_share = 0.0 if judged else settings.test_share
     fresh = [image for image in images if image.part != "test"]
-    placed: list[Hashed] = []
+    units = _units(fresh, groups)
+    large = frozenset(unit for members in units.values() for unit in _large(members))
+    homes = Counter(unit for members in units.values() for unit in set(members.values()))
+    shared = frozenset(unit for unit, classes_of in homes.items() if classes_of > 1)
+    placed: dict[str, Part] = {}
     few: list[str] = []
-    for label in sorted({image.label for image in fresh}):
-        mine = {image.sha256: image for image in fresh if image.label == label}
-        parts = split_class({sha: position(settings.seed, sha) for sha in mine}, settings.val_share, test_share)
+    for label, members in units.items():
+        positions = {unit: 0.5 if unit in large else position(settings.seed, unit) for unit in set(members.values())}
+        parts = split_class(positions, settings.val_share, test_share, keep=shared | large)
+        if parts is None and len(positions) < len(members):
+            say(f"{label}: nearly all of its {len(members)} images look alike, so they are split one by one: scores may be too good")
+            members = {sha: sha for sha in members}
+            parts = split_class({sha: position(settings.seed, sha) for sha in members}, settings.val_share, test_share)
         if parts is None:
-            few.append(f"{label}: {len(mine)}")
+            few.append(f"{label}: {len(members)}")
         else:
-            placed += [replace(mine[sha], part=part) for sha, part in parts.items()]
-    return refs_of([*judged, *placed], classes), block(_too_few(settings.val_share, test_share), few)
+            placed |= {sha: parts[unit] for sha, unit in members.items()}
+    known = [replace(image, part=placed[image.sha256]) for image in fresh if image.sha256 in placed]
+    return refs_of([*judged, *known], classes), block(_too_few(settings.val_share, test_share), few)
+
+
+def _units(images: Iterable[Hashed], groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Class -> image -> its unit, which is the image that leads its group."""
+    units: dict[str, dict[str, str]] = {}
+    for image in sorted(images, key=lambda image: image.label):
+        units.setdefault(image.label, {})[image.sha256] = groups.get(image.sha256, image.sha256)
+    return units
+
+
+def _large(members: Mapping[str, str]) -> list[str]:
+    """The groups that hold more than half of a class: they are what there is to train on."""
+    return [unit for unit, count in Counter(members.values()).items() if count > 1 and count > len(members) / 2]
+
+
+def near_counts(refs: Iterable[ImageRef], groups: Mapping[str, str]) -> tuple[int, int]:
+    """How many images look like another one, and how many like one in another part."""
+    parts: dict[str, list[Part]] = defaultdict(list)
+    for ref in refs:
+        parts[groups.get(ref.sha256, ref.sha256)].append(ref.part)
+    crowds = [group for group in parts.values() if len(group) > 1]
+    return sum(map(len, crowds)), sum(len(group) for group in crowds if len(set(group)) > 1)
 
 
 def position(seed: int, sha256: str) -> float:
@@ -77,18 +121,22 @@ def position(seed: int, sha256: str) -> float:
     return int(digest_of(["split", seed, sha256])[:13], 16) / 16**13
 
 
-def split_class(positions: Mapping[str, float], val_share: float, test_share: float) -> dict[str, Part] | None:
+def split_class(
+    positions: Mapping[str, float], val_share: float, test_share: float, keep: frozenset[str] = frozenset()
+) -> dict[str, Part] | None:
     """Test below `test_share`, val from `1 - val_share` on, train between; None where a class is too small for that.
 
     A part that stays empty borrows the image of train that stands next to it, and gives it back once the class has
-    grown: adding images never moves one out of train, and moves none at all where no part borrows.
+    grown: adding images never moves one out of train, and moves none at all where no part borrows. What is in `keep` is
+    not lent.
     """
     parts: dict[str, Part] = {
         sha: "test" if at < test_share else "val" if at >= 1 - val_share else "train" for sha, at in positions.items()
     }
     empty = [part for part in (("test", "val") if test_share else ("val",)) if part not in parts.values()]
-    lenders = sorted((sha for sha, part in parts.items() if part == "train"), key=lambda sha: (positions[sha], sha))
-    if len(lenders) < 1 + len(empty):
+    lenders = sorted((sha for sha, part in parts.items() if part == "train" and sha not in keep), key=lambda sha: (positions[sha], sha))
+    kept = any(part == "train" for sha, part in parts.items() if sha in keep)
+    if len(lenders) < len(empty) + (not kept):
         return None
     if "test" in empty:
         parts[lenders[0]] = "test"

@@ -15,7 +15,9 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
 from edgetl.models.build import OWN_NAMES
+from edgetl.models.checkpoint import KEY, read_checkpoint
 from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.embedded import ASSETS, embedded_weights
 from edgetl.models.heads import head_keys
@@ -37,6 +39,7 @@ class Weights:
         preprocess: what the weights were trained with; None if unknown.
         trained_on: name of the data set ("cifar10", "imagenet1k"); None if unknown.
         classes: class names of the head's outputs; None if unknown.
+        seen: the images they were trained and selected on, where the file keeps a record.
     """
 
     source: str
@@ -45,6 +48,7 @@ class Weights:
     preprocess: Preprocess | None
     trained_on: str | None
     classes: tuple[str, ...] | None = None
+    seen: SeenImages | None = None
 
     @property
     def digest(self) -> str:
@@ -107,6 +111,17 @@ def _from_file(arch: str, path: Path) -> Weights:
 def _described(path: Path, arch: str, source: str) -> Weights:
     """A file of weights, described by its metadata and, where that is silent, by what is published for the architecture."""
     said = read_description(path)
+    if KEY in said:
+        info = read_checkpoint(path)
+        return Weights(
+            source=source,
+            path=path,
+            sha256=file_sha256(path),
+            preprocess=info.preprocess,
+            trained_on=info.provenance.get("data"),
+            classes=info.classes,
+            seen=info.seen,
+        )
     preprocess = Preprocess.from_json(said["preprocess"]) if "preprocess" in said else published_preprocess(arch)
     return Weights(
         source=source,

@@ -83,7 +83,7 @@ def facts(report: Report) -> list[str]:
     ships = shipped_model(report)
     if ships is None:
         return []
-    return [*_quality(report, ships), *_thrift(report, ships), *_weakest(ships), _validity(report)]
+    return [*_quality(report, ships), *_thrift(report, ships), *_weakest(ships), _validity(report), *_overlap(report)]
 
 
 def _quality(report: Report, ships: ModelReport) -> list[str]:
@@ -120,6 +120,12 @@ def _weakest(ships: ModelReport) -> list[str]:
 
 def _validity(report: Report) -> str:
     return f"All this holds for images like the {report.data.images.test:,} test images, and says nothing about others."
+
+
+def _overlap(report: Report) -> list[str]:
+    across = (report.data.intake or {}).get("near_duplicates_across_parts", 0)
+    words = "nearly the same as one in another part of the data, so the scores may be too good"
+    return [f"Mind that {count(across, 'image')} {'looks' if across == 1 else 'look'} {words}."] if across else []
 
 
 def advice(report: Report) -> list[str]:

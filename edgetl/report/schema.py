@@ -136,11 +136,12 @@ class ImageCounts(_Exact):
 
 @dataclass(frozen=True, kw_only=True)
 class DataReport(_Exact):
-    """The images that were judged on."""
+    """The images that were judged on; `intake` counts what was found on the way in (`edgetl.data.images.Intake`)."""
 
     name: str
     classes: tuple[str, ...]
     images: ImageCounts
+    intake: Mapping[str, Count] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

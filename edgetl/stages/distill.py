@@ -78,7 +78,7 @@ class Distill(Stage[Student]):
             arch=self.settings.arch,
             classes=self.data.classes,
             preprocess=preprocess,
-            seen=self.data.seen(),
+            seen=self.data.seen().beside(teacher.seen),
             provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.arch} sha256:{self.teacher.sha256}"},
         )
         return Student(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)

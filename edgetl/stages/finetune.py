@@ -64,7 +64,7 @@ class Finetune(Stage[Teacher]):
             arch=self.settings.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=self.data.seen(),
+            seen=self.data.seen().beside(self.weights.seen if self.weights else None),
             provenance=self._provenance(),
         )
         return Teacher(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
-from edgetl.data.images import Images
+from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
@@ -77,6 +77,7 @@ class Verify(Stage[Verdict]):
     seen: SeenImages | None = None
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
+    intake: Intake | None = None  # what was found on the way in, for the report
     settings: VerifySettings = VerifySettings()
 
     def run(self, out: Path) -> Verdict:
@@ -149,6 +150,7 @@ class _Judged:
                 images=ImageCounts(
                     train=counts.get("train"), val=counts.get("val"), test=len(self.data), calibration=counts.get("calibration")
                 ),
+                intake=asdict(stage.intake) if stage.intake else None,
             ),
             models=self._models(),
             parity=parity,

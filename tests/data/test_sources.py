@@ -14,6 +14,7 @@ import pytest
 
 from edgetl.core.errors import InputError
 from edgetl.data.images import Images
+from edgetl.data.near import Look
 from edgetl.data.sources import open_images
 from edgetl.settings import DataSettings
 
@@ -160,13 +161,13 @@ def test_sixty_corrupt_files_are_all_named(photos: Photos) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_damage_of_any_kind_and_place_is_an_input_error_or_decodes(image: Callable[..., bytes], tmp_path: Path, kind: str) -> None:
-    from edgetl.data.hashes import why_undecodable
+    from edgetl.data.hashes import look_or_problem
 
     whole = image("x", kind, (24, 24))
-    assert why_undecodable(whole) is None
-    assert why_undecodable(whole[: len(whole) // 2]) is not None
+    assert isinstance(look_or_problem(whole), Look)
+    assert isinstance(look_or_problem(whole[: len(whole) // 2]), str)
     for place in range(0, min(len(whole), 300), 7):
-        why_undecodable(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        look_or_problem(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
 
 
 def test_fewer_than_two_classes(photos: Photos) -> None:
