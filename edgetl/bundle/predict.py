@@ -60,6 +60,10 @@ class Classifier:
                     bar.advance()
                     yield prediction
 
+    def ask(self, path: Path) -> Prediction:
+        """The answer for one image file, or why there is none."""
+        return next(self._answered([path], [self.read(path)], TOP))
+
     def read(self, path: Path) -> Read:
         """The image at `path` as float32 [3, size, size], or why there is none."""
         try:
