@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from edgetl.core.errors import InputError
 from edgetl.options import (
     AsJson,
     Assign,
@@ -230,46 +229,34 @@ def verify(
     from edgetl import single
     from edgetl.core.files import read_json
     from edgetl.core.workspace import Workspace
+    from edgetl.report.publish import publish_report
     from edgetl.terminal import conclude, shown
 
     with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
         verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess, skip_bad_images=skip_bad_images)
         report = read_json(verdict.report.path)
         if out:
-            single.publish_report(verdict, out)
+            publish_report(verdict.folder, out)
     conclude(report, out, as_json)
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...")],
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV.")] = None,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are searched; - reads paths from stdin.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
     preprocess: PreprocessOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images with a bundle or an ONNX file."""
-    from edgetl.bundle.predict import predict as answers
-    from edgetl.bundle.predict import write_csv
+    """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
     from edgetl.options import given_preprocess
+    from edgetl.predicting import STANDARD, run_predict
     from edgetl.terminal import shown
 
-    with shown():
-        found = list(answers(model, images, preprocess=given_preprocess(preprocess)))
-        if csv:
-            write_csv(csv, found)
-    if as_json:
-        print(
-            json.dumps(
-                [{"path": p.path.as_posix(), "answer": p.answer, "confidence": p.confidence, "error": p.error} for p in found],
-                ensure_ascii=False,
-            )
-        )
-    else:
-        for p in found:
-            print(f"{p.path}\t{p.answer}\t{p.confidence:.4f}" if p.error is None else f"{p.path}\terror\t{p.error}")
-    if found and all(p.error for p in found):
-        raise InputError(f"expected images, found none that can be read among {len(found)} files")
+    given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
+    with shown(bars=csv not in (None, STANDARD) or not out.isatty()):  # on a terminal the answers are the progress
+        run_predict(model, images, csv=csv, top_k=top_k, preprocess=prepared, as_json=as_json, given=given, out=out)
 
 
 @app.command()

@@ -163,6 +163,9 @@ class VerifySettings(Settings):
     seen_images: Literal["refuse", "drop"] = Field("refuse", description="What to do with test images that a model has seen.")
     latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
+    thumbnails: int = Field(
+        12, ge=0, le=50, description="Photos in the report: so many mistakes, and so many on which int8 and float differ; 0: none."
+    )
 
 
 class PipelineSettings(Settings):

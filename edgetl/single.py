@@ -9,14 +9,13 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import check_place, disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.files import check_place, disk_errors, publish_folder, write_whole
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
-from edgetl.report.html import render
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import FLOAT, INT8, SEEN, Quantize, Quantized
@@ -275,10 +274,3 @@ def work_of(path: Path) -> Path | None:
 def works(path: Path) -> list[Path]:
     """The finished folders of `edgetl quantize` beside its output; one for each choice of settings and calibration."""
     return sorted(record.parent for record in (path.with_name(path.name + ".work") / "stages").glob(f"quantize-*/{RESULT}"))
-
-
-def publish_report(verdict: Verdict, out: Path) -> None:
-    """`report.html`, then `report.json`, in `out`."""
-    with disk_errors(out):
-        write_whole(out / "report.html", render(read_json(verdict.report.path), {}))
-        write_whole(out / "report.json", verdict.report.path.read_bytes())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,15 @@ from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teache
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.files import disk_errors, publish_folder
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
-from edgetl.report.html import render
+from edgetl.report.publish import is_published as report_is_published
+from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import PipelineSettings, Runtime
 from edgetl.stages.distill import Distill, Student
@@ -169,33 +168,19 @@ def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, 
 
 
 def publish(outcome: Outcome, root: Path) -> None:
-    """Put `bundle/`, `report.html` and, last, `report.json` into the run folder, unless they are there already."""
-    report = outcome.verdict.report
+    """Put `bundle/`, the report's files and, last, `report.json` into the run folder, unless they are there already."""
     if is_published(outcome, root):
         return
     with disk_errors(root):
         publish_folder(outcome.bundle.path, root / BUNDLE, MANIFEST)
-        write_whole(root / "report.html", render(read_json(report.path), read_curves(outcome.logs)))
-        write_whole(root / "report.json", report.path.read_bytes())
+    publish_report(outcome.verdict.folder, root, outcome.logs)
 
 
 def is_published(outcome: Outcome, root: Path) -> bool:
-    """Whether the run folder holds just this outcome; report.json was the last to be written."""
-    reports = [root / "report.json", root / "report.html"]
-    if not all(path.is_file() for path in reports) or file_sha256(reports[0]) != outcome.verdict.report.sha256:
+    """Whether the run folder holds just this outcome."""
+    if not report_is_published(outcome.verdict.folder, root):
         return False
     try:
         return open_bundle(root / BUNDLE).sha256 == outcome.bundle.sha256
     except InputError:  # somebody changed a file of it: publish it again
         return False
-
-
-def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """The training logs: stage -> one row of numbers for each epoch."""
-    curves = {}
-    for stage, path in logs.items():
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-            curves[stage] = [row for row in rows if all(math.isfinite(value) for value in row.values())]
-    return curves

@@ -45,19 +45,19 @@ class Intake:
     """What was found on the way in, counted for the report.
 
     Attributes:
+        skipped_images: image files that cannot be decoded, left out because the settings say so.
+        ignored_files: files that are no images, by their names.
         exact_copies: images left out because another one of their class and part has the same content.
         near_duplicates: images that look like another one (re-encoded copies, bursts); a group of them stays in one part.
         near_duplicates_across_parts: those that all the same have one like them in another part, because the user put it there
             or because most of their class looks alike.
-        ignored_files: files that are no images, by their names.
-        skipped_images: image files that cannot be decoded, left out because the settings say so.
     """
 
+    skipped_images: int = 0
+    ignored_files: int = 0
     exact_copies: int = 0
     near_duplicates: int = 0
     near_duplicates_across_parts: int = 0
-    ignored_files: int = 0
-    skipped_images: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,23 +171,24 @@ class Report(_Exact):
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""
-        plain = _plain(self)
-        assert isinstance(plain, dict)
-        return plain
+        written = plain(self)
+        assert isinstance(written, dict)
+        return written
 
     def to_text(self) -> str:
         """The text of `report.json`."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Dataclasses, mappings and sequences as plain JSON types; a field that is None by default and in fact is left out."""
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((f, getattr(value, f.name)) for f in fields(value))
-        return {f.name: _plain(item) for f, item in pairs if not (f.default is None and item is None)}
+        return {f.name: plain(item) for f, item in pairs if not (f.default is None and item is None)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -39,18 +39,18 @@ def stored(seed: int, form: str, mode: str = "RGB", **options: object) -> bytes:
     return stream.getvalue()
 
 
-def mixed(root: Path) -> Path:
-    """Two classes, 32 good images each, of all formats and some modes, half of them turned; one HEIC that calls itself a JPEG."""
+def mixed(root: Path, turns: int = 4) -> Path:
+    """Two classes, each `turns` images of each of eight formats, some of other modes, half of them turned; and one HEIC that calls itself a JPEG."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for number, label in enumerate(("katze 猫 🐈", "كلب")):
         (root / label).mkdir(parents=True)
-        for turn in range(4):
+        for turn in range(turns):
             for place, (suffix, form) in enumerate(KINDS.items()):
-                seed, mode = 100 * number + 10 * turn + place, MODES.get(suffix, "RGB") if turn == 3 else "RGB"
+                seed, mode = 1000 * number + 10 * turn + place, MODES.get(suffix, "RGB") if turn == 3 else "RGB"
                 extra = {"exif": exif.tobytes()} if turn % 2 and form not in ("GIF", "BMP") else {}
                 (root / label / f"IMG {turn} ü{suffix}").write_bytes(stored(seed, form, mode, **extra))
-        (root / label / "really heic.jpg").write_bytes(stored(100 * number + 99, "HEIF"))
+        (root / label / "really heic.jpg").write_bytes(stored(1000 * number + 999, "HEIF"))
     return root
 
 
