@@ -156,9 +156,7 @@ def report(found: dict[str, list[Run]], epochs: int) -> None:
     if there:
         whole, mine = statistics.mean(run.seconds for run in better), statistics.mean(run.seconds for run in there)
         first = statistics.mean(run.reached for run in better)
-        print(
-            f"its {epochs} epochs take {whole / mine:.1f} times as long as edgetl; until it first has that accuracy, {first / mine:.1f} times"
-        )
+        print(f"its {epochs} epochs take {whole / mine:.1f} times edgetl's time; up to its first such score, {first / mine:.1f} times")
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgetl.core.errors import InputError, listing
-from edgetl.core.preprocess import Preprocess, decode
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
@@ -16,8 +14,6 @@ from edgetl.models.build import check_architecture
 from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
-
-SIDE_SAMPLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +41,18 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path) -> Teache
     """
     arch, size, line = wanted.arch, wanted.image_size, ""
     if arch == "auto":
-        choice = choose_teacher(median_side(images), len(images))
+        choice = choose_teacher(images.median_side, len(images))
         arch, size, line = choice.arch, size or choice.image_size, choice.reason
     check_architecture(arch)
     weights, why = resolve_weights(arch, wanted.weights, cache)
     if weights is None and wanted.arch == "auto" and wanted.weights == "auto":
         say(f"finetune: {why}")
-        choice = choose_teacher(median_side(images), len(images), published=False)
+        choice = choose_teacher(images.median_side, len(images), published=False)
         arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
         weights, why = resolve_weights(arch, "auto", cache)
     say(f"teacher {arch}{f' ({line})' if line else ''}; {why}")
-    known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, median_side(images))
-    preprocess = known.at(size or known.size)
+    known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
+    preprocess = known.at(size or known.size).quick()
     flip = images.flip if wanted.flip is None else wanted.flip
     settings = wanted.but(arch=arch, image_size=preprocess.size, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
@@ -113,12 +109,6 @@ def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:
             return seen.part_of(ref.sha256) not in (None, "val")
         case _:
             return False
-
-
-def median_side(images: Images) -> int:
-    """The median shorter side of some of the images, pixels."""
-    steps = max(1, len(images) // SIDE_SAMPLES)
-    return int(np.median([min(decode(images.read(i)).size) for i in range(0, len(images), steps)]))
 
 
 def _kind(weights: Weights | None) -> str:

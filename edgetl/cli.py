@@ -10,8 +10,26 @@ from typing import Annotated
 
 import typer
 
-from edgetl.core.errors import InputError
-from edgetl.options import merged, parse_set, read_toml, with_settings
+from edgetl.options import (
+    AsJson,
+    Assign,
+    Config,
+    Data,
+    Device,
+    KnownData,
+    NeedData,
+    PixelDisk,
+    PixelMemory,
+    PreprocessOption,
+    Rehash,
+    Root,
+    SkipBad,
+    Threads,
+    merged,
+    parse_set,
+    read_toml,
+    with_settings,
+)
 from edgetl.settings import (
     DataSettings,
     DistillSettings,
@@ -38,32 +56,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Data = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
-    ),
-]
-NeedData = Annotated[
-    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
-]
-RUNNING = "How it runs"
-Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
-Threads = Annotated[
-    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
-]
-AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
-Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
-PreprocessOption = Annotated[
-    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
-]
-KnownData = Annotated[
-    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
-]
-Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
-Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
-Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
-
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
@@ -80,6 +72,8 @@ def pipeline(
     assign: Assign = None,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
     rehash: Rehash = False,
@@ -92,9 +86,8 @@ def pipeline(
 
     folder = out or Path("runs") / data_name(data)
 
-    request = Request(
-        data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=Runtime(device=device, threads=threads)
-    )
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
     with shown():
         report = run_pipeline(request, folder, settings)
     conclude(report, folder, as_json)
@@ -109,6 +102,8 @@ def finetune(
     split: DataSettings,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
     as_json: AsJson = False,
@@ -118,8 +113,9 @@ def finetune(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
     with opened(data, out, split, root) as (images, do):
-        checkpoint = single.finetune(images, settings, do, Runtime(device=device, threads=threads), allow_known_data=allow_known_data)
+        checkpoint = single.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
     tell(
         as_json,
@@ -138,6 +134,8 @@ def distill(
     split: DataSettings,
     device: Device = "auto",
     threads: Threads = Runtime().threads,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     as_json: AsJson = False,
 ) -> None:
@@ -146,8 +144,9 @@ def distill(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
+    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
     with opened(data, out, split, root) as (images, do):
-        checkpoint = single.distill(images, teacher, settings, do, Runtime(device=device, threads=threads))
+        checkpoint = single.distill(images, teacher, settings, do, runtime)
         write_results(out, {"distill": checkpoint.path})
     tell(
         as_json,
@@ -167,6 +166,7 @@ def quantize(
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
     ] = None,
     preprocess: PreprocessOption = None,
+    skip_bad_images: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a float classifier int8."""
@@ -174,7 +174,9 @@ def quantize(
     from edgetl.terminal import shown, tell
 
     with shown() as console:
-        result = single.quantize(model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess)
+        result = single.quantize(
+            model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess, skip_bad_images=skip_bad_images
+        )
         decision = result.decision
         before, after = result.float_model.path.stat().st_size, out.stat().st_size
         if decision.shipped == "float":
@@ -220,52 +222,41 @@ def verify(
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
     preprocess: PreprocessOption = None,
+    skip_bad_images: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
     from edgetl import single
     from edgetl.core.files import read_json
     from edgetl.core.workspace import Workspace
+    from edgetl.report.publish import publish_report
     from edgetl.terminal import conclude, shown
 
     with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
-        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess)
+        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess, skip_bad_images=skip_bad_images)
         report = read_json(verdict.report.path)
         if out:
-            single.publish_report(verdict, out)
+            publish_report(verdict.folder, out)
     conclude(report, out, as_json)
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...")],
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV.")] = None,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are searched; - reads paths from stdin.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
     preprocess: PreprocessOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images with a bundle or an ONNX file."""
-    from edgetl.bundle.predict import predict as answers
-    from edgetl.bundle.predict import write_csv
-    from edgetl.single import given_preprocess
+    """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
+    from edgetl.options import given_preprocess
+    from edgetl.predicting import STANDARD, run_predict
     from edgetl.terminal import shown
 
-    with shown():
-        found = list(answers(model, images, preprocess=given_preprocess(preprocess)))
-        if csv:
-            write_csv(csv, found)
-    if as_json:
-        print(
-            json.dumps(
-                [{"path": p.path.as_posix(), "answer": p.answer, "confidence": p.confidence, "error": p.error} for p in found],
-                ensure_ascii=False,
-            )
-        )
-    else:
-        for p in found:
-            print(f"{p.path}\t{p.answer}\t{p.confidence:.4f}" if p.error is None else f"{p.path}\terror\t{p.error}")
-    if found and all(p.error for p in found):
-        raise InputError(f"expected images, found none that can be read among {len(found)} files")
+    given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
+    with shown(bars=csv not in (None, STANDARD) or not out.isatty()):  # on a terminal the answers are the progress
+        run_predict(model, images, csv=csv, top_k=top_k, preprocess=prepared, as_json=as_json, given=given, out=out)
 
 
 @app.command()

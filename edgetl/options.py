@@ -1,19 +1,60 @@
-"""Command-line options made from settings, so that names, defaults, ranges and help are written once."""
+"""Command-line options: those that commands share, and those made from settings, so that each is written once."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
 from edgetl.core.errors import InputError, SettingsError
+from edgetl.core.files import read_json
 from edgetl.settings import Settings
+
+Data = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
+    ),
+]
+NeedData = Annotated[
+    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
+]
+if TYPE_CHECKING:
+    from edgetl.core.preprocess import Preprocess
+
+RUNNING = "How it runs"
+Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
+Threads = Annotated[
+    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
+]
+PixelMemory = Annotated[
+    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
+]
+PixelDisk = Annotated[
+    float,
+    typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
+]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
+Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
+PreprocessOption = Annotated[
+    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
+]
+KnownData = Annotated[
+    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
+]
+Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
+Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad-images", help="Go on without image files that cannot be decoded; they are named and counted.")
+]
+Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
 
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -119,3 +160,31 @@ def read_toml(config: Path | None) -> dict[str, Any]:
         return tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"expected a TOML file at {config}, found something else: {error}") from error
+
+
+def given_preprocess(text: str | None) -> Preprocess | None:
+    """`imagenet`, or a JSON file with a Preprocess (a bundle's manifest.json will do).
+
+    Raises:
+        InputError: neither.
+    """
+    from edgetl.core.preprocess import Preprocess, imagenet  # numpy would slow --help down
+
+    if text is None or text == "imagenet":
+        return imagenet() if text else None
+    data = read_json(Path(text))
+    return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
+
+
+def given_labels(path: Path | None) -> tuple[str, ...] | None:
+    """Class names from a text file, one a line.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if path is None:
+        return None
+    try:
+        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}") from error

@@ -24,10 +24,16 @@ class Runtime:
     """How work is done, not what comes out: no part of any key.
 
     The thread count is recorded, since sums in another order round differently.
+
+    Attributes:
+        pixel_memory_gib: decoded images are kept in memory up to this, GiB (2: about 11,000 images for inputs of 224 pixels).
+        pixel_disk_gib: beyond that in temporary files up to this, GiB (20: about 109,000 more).
     """
 
     device: str = "auto"
     threads: int = min(os.cpu_count() or 1, 8)
+    pixel_memory_gib: float = 2.0
+    pixel_disk_gib: float = 20.0
 
 
 class Settings(BaseModel):
@@ -78,6 +84,7 @@ class DataSettings(Settings):
     val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class that selects and decides (val).")
     test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class that judges, once (test), where DATA brings none.")
     seed: Seed = Field(0, description="Seed of the split.")
+    skip_bad_images: bool = Field(False, description="Go on without image files that cannot be decoded; they are named and counted.")
 
 
 class FinetuneSettings(Settings):
@@ -169,6 +176,9 @@ class VerifySettings(Settings):
     seen_images: Literal["refuse", "drop"] = Field("refuse", description="What to do with test images that a model has seen.")
     latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
+    thumbnails: int = Field(
+        12, ge=0, le=50, description="Photos in the report: so many mistakes, and so many on which int8 and float differ; 0: none."
+    )
 
 
 class PipelineSettings(Settings):
@@ -214,6 +224,9 @@ class PipelineOptions(Settings):
     max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
     seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
+    skip_bad_images: bool | None = Field(
+        None, description="Go on without image files that cannot be decoded; they are named and counted. [default: no]"
+    )
 
     def tables(self) -> dict[str, dict[str, object]]:
         """The settings these options stand for, as tables."""
@@ -225,6 +238,7 @@ class PipelineOptions(Settings):
             "max_drop": [("verify", "max_drop")],
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "target": [("quantize", "target")],
+            "skip_bad_images": [("data", "skip_bad_images")],
             "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
         }
         tables: dict[str, dict[str, object]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +9,13 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import check_place, disk_errors, publish_folder, read_json, write_whole
-from edgetl.core.preprocess import Preprocess, imagenet
+from edgetl.core.files import check_place, disk_errors, publish_folder, write_whole
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.report.html import render
+from edgetl.options import given_labels, given_preprocess
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import FLOAT, INT8, SEEN, Quantize, Quantized
@@ -67,6 +65,7 @@ def quantize(
     *,
     evaluation: str | None = None,
     preprocess: str | None = None,
+    skip_bad_images: bool = False,
 ) -> Quantized:
     """The int8 graph at `out`, or the float graph where int8 costs more than the budget; all else in `out`.work/.
 
@@ -82,8 +81,10 @@ def quantize(
         quantized = do(
             Quantize(
                 model=graph,
-                calibration=limited(open_calibration(calibration, prepared), settings),
-                evaluation=open_evaluation(evaluation, prepared, classes=info.classes) if evaluation else None,
+                calibration=limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings),
+                evaluation=open_evaluation(evaluation, prepared, classes=info.classes, skip_bad_images=skip_bad_images)
+                if evaluation
+                else None,
                 settings=settings,
                 seen=seen_by(model),
             )
@@ -99,32 +100,6 @@ def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
     if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
         return replace(source, images=source.images.take(settings.calibration_images, settings.seed))
     return source
-
-
-def given_preprocess(text: str | None) -> Preprocess | None:
-    """`imagenet`, or a JSON file with a Preprocess (a bundle's manifest.json will do).
-
-    Raises:
-        InputError: neither.
-    """
-    if text is None or text == "imagenet":
-        return imagenet() if text else None
-    data = read_json(Path(text))
-    return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
-
-
-def given_labels(path: Path | None) -> tuple[str, ...] | None:
-    """Class names from a text file, one a line.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    if path is None:
-        return None
-    try:
-        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +177,18 @@ def is_quantized(info: ModelInfo) -> bool:
 
 
 def verify(
-    subject: Path, data: str, do: Workspace, settings: VerifySettings, *, reference: Path | None = None, preprocess: str | None = None
+    subject: Path,
+    data: str,
+    do: Workspace,
+    settings: VerifySettings,
+    *,
+    reference: Path | None = None,
+    preprocess: str | None = None,
+    skip_bad_images: bool = False,
 ) -> Verdict:
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
-    stage = bundle_stage(subject, data, settings, preprocess) if subject.is_dir() else model_stage(subject, data, settings, preprocess)
+    staged = bundle_stage if subject.is_dir() else model_stage
+    stage = staged(subject, data, settings, preprocess, skip_bad_images)
     if reference is not None:
         stage = stage.against(judged(float_model(reference, do, "finetune").path))
     return do(stage)
@@ -217,15 +200,16 @@ def judged(path: Path) -> Subject:
     return Subject(path=given.path, sha256=given.sha256)
 
 
-def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: str | None) -> Verify:
+def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: str | None, skip_bad_images: bool) -> Verify:
     """A bundle's shipped graph against its float graph."""
     from edgetl.bundle.read import open_bundle
 
     bundle = open_bundle(folder)
     prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
     int8 = judged(bundle.model) if bundle.manifest.shipped == "int8" else None
+    images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images)
     return Verify(
-        data=open_labelled(data, classes=bundle.manifest.classes),
+        data=images,
         data_name=Path(data).name,
         classes=bundle.manifest.classes,
         shipped="int8" if int8 else "float",
@@ -233,17 +217,18 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         onnx_float=judged(bundle.float_model),
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
+        intake=images.intake if isinstance(images, Images) else None,
         seen=bundle.seen,
         preprocess=prepared,
         settings=settings,
     )
 
 
-def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str | None) -> Verify:
+def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str | None, skip_bad_images: bool) -> Verify:
     """A bare ONNX file, to be compared with a reference."""
     model, info = judged(path), read_info(path)
     quantized = is_quantized(info)
-    images = open_labelled(data, classes=info.classes)
+    images = open_labelled(data, classes=info.classes, skip_bad_images=skip_bad_images)
     return Verify(
         data=images,
         data_name=Path(data).name,
@@ -252,6 +237,7 @@ def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str
         int8=model if quantized else None,
         onnx_float=None if quantized else model,
         teacher=None,
+        intake=images.intake if isinstance(images, Images) else None,
         seen=seen_beside(path),
         preprocess=given_preprocess(preprocess),
         settings=settings,
@@ -288,10 +274,3 @@ def work_of(path: Path) -> Path | None:
 def works(path: Path) -> list[Path]:
     """The finished folders of `edgetl quantize` beside its output; one for each choice of settings and calibration."""
     return sorted(record.parent for record in (path.with_name(path.name + ".work") / "stages").glob(f"quantize-*/{RESULT}"))
-
-
-def publish_report(verdict: Verdict, out: Path) -> None:
-    """`report.html`, then `report.json`, in `out`."""
-    with disk_errors(out):
-        write_whole(out / "report.html", render(read_json(verdict.report.path), {}))
-        write_whole(out / "report.json", verdict.report.path.read_bytes())

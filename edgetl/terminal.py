@@ -45,7 +45,7 @@ class _Line:
 class Terminal:
     """A progress listener that draws on stderr."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, bars: bool = True) -> None:
         self.console = console
         self.progress = Progress(
             TextColumn("{task.description:<12}"),
@@ -57,7 +57,8 @@ class Terminal:
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            redirect_stdout=False,  # results stay where they were sent
+            disable=not (bars and console.is_terminal),
         )
 
     def open(self, title: str, total: float, unit: str) -> Bar:
@@ -79,10 +80,10 @@ class Terminal:
 
 
 @contextmanager
-def shown() -> Iterator[Console]:
-    """Draw the progress of the block on stderr."""
+def shown(*, bars: bool = True) -> Iterator[Console]:
+    """Draw the progress of the block on stderr; without `bars`, only its log."""
     console = Console(file=sys.stderr)
-    terminal = Terminal(console)
+    terminal = Terminal(console, bars=bars)
     with terminal.progress, listening(terminal):
         yield console
 

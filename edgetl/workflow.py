@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +11,20 @@ from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teache
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, publish_folder, read_json, write_whole
+from edgetl.core.files import disk_errors, publish_folder
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
+from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
-from edgetl.report.html import render
+from edgetl.report.publish import is_published as report_is_published
+from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import PipelineSettings, Runtime
-from edgetl.stages.distill import Distill
+from edgetl.stages.distill import Distill, Student
 from edgetl.stages.export import Export
-from edgetl.stages.finetune import Finetune
+from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Subject, Verdict, Verify
@@ -74,20 +74,9 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
 
 def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
-    s, seen = job.settings, job.data.only("train", "val")
+    s = job.settings
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
-    teacher = do(
-        Finetune(
-            data=seen,
-            preprocess=job.teacher.preprocess,
-            weights=job.teacher.weights,
-            settings=job.teacher.settings,
-            runtime=job.runtime,
-        )
-    )
-    student = do(
-        Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
-    )
+    teacher, student = trained(job, do)
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
     preprocess = preprocess_of(student_graph)
@@ -98,6 +87,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             settings=s.quantize,
+            runtime=job.runtime,
         )
     )
     record = job.seen().also(calibration=calibration.hashes)
@@ -130,10 +120,24 @@ def pipeline(job: Job, do: Do) -> Outcome:
             baselines=teacher.baselines,
             intake=job.data.intake,
             settings=s.verify,
+            runtime=job.runtime,
         )
     )
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
+
+
+def trained(job: Job, do: Do) -> tuple[Teacher, Student]:
+    """Both networks; they look at the same decoded images."""
+    seen, chosen = job.data.only("train", "val"), job.teacher
+    with keeping(job.runtime):
+        teacher = do(
+            Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=job.runtime)
+        )
+        student = do(
+            Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
+        )
+    return teacher, student
 
 
 def preprocess_of(model: FloatModel) -> Preprocess:
@@ -165,33 +169,19 @@ def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, 
 
 
 def publish(outcome: Outcome, root: Path) -> None:
-    """Put `bundle/`, `report.html` and, last, `report.json` into the run folder, unless they are there already."""
-    report = outcome.verdict.report
+    """Put `bundle/`, the report's files and, last, `report.json` into the run folder, unless they are there already."""
     if is_published(outcome, root):
         return
     with disk_errors(root):
         publish_folder(outcome.bundle.path, root / BUNDLE, MANIFEST)
-        write_whole(root / "report.html", render(read_json(report.path), read_curves(outcome.logs)))
-        write_whole(root / "report.json", report.path.read_bytes())
+    publish_report(outcome.verdict.folder, root, outcome.logs)
 
 
 def is_published(outcome: Outcome, root: Path) -> bool:
-    """Whether the run folder holds just this outcome; report.json was the last to be written."""
-    reports = [root / "report.json", root / "report.html"]
-    if not all(path.is_file() for path in reports) or file_sha256(reports[0]) != outcome.verdict.report.sha256:
+    """Whether the run folder holds just this outcome."""
+    if not report_is_published(outcome.verdict.folder, root):
         return False
     try:
         return open_bundle(root / BUNDLE).sha256 == outcome.bundle.sha256
     except InputError:  # somebody changed a file of it: publish it again
         return False
-
-
-def read_curves(logs: Mapping[str, Path]) -> dict[str, list[dict[str, float]]]:
-    """The training logs: stage -> one row of numbers for each epoch."""
-    curves = {}
-    for stage, path in logs.items():
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
-            curves[stage] = [row for row in rows if all(math.isfinite(value) for value in row.values())]
-    return curves

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.bundle.predict import predict, write_csv
+from edgetl.bundle.answers import write_csv
+from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
 from edgetl.core.errors import InputError, WorkspaceError
 from edgetl.core.workspace import Workspace

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from edgetl.bundle.manifest import Manifest
 
 PIXEL_LEVELS = 2.0  # JPEG decoders may round differently
+FULL_DECODE_LEVELS = 6  # a large JPEG decoded in full where edgetl decodes at reduced size (5 at most on photos, chirps and noise)
 NAMED_CLASSES = 6
 
 
@@ -26,6 +27,7 @@ def readme(manifest: Manifest, golden_images: int) -> str:
             output=manifest.outputs[0],
             golden_images=golden_images,
             pixel_levels=PIXEL_LEVELS,
+            full_decode_levels=FULL_DECODE_LEVELS,
             sample=sample_code(),
             some_classes=_some(manifest.classes),
             target_words=_target_words(manifest.target),

@@ -1,29 +1,32 @@
-"""Classify pictures with a bundle or a bare ONNX file: what `edgetl predict` does."""
+"""Classify images with a bundle or a bare ONNX file: what `edgetl predict` asks."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetl.bundle.read import is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import track
+from edgetl.data import files
+from edgetl.data.hashes import WORKERS
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.classification import Classification
 
 TOP = 5
-SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-COLUMNS = ("path", "answer", "confidence", "error")
+BATCH = 32  # images of one onnxruntime call; twice as many are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one picture; confidences are softmax probabilities in [0, 1].
+    """What the model says about one image; confidences are softmax probabilities in [0, 1].
 
     Attributes:
         top: the most likely classes, best first, with their confidences.
@@ -37,6 +40,9 @@ class Prediction:
     error: str | None = None
 
 
+Read = NDArray[np.float32] | str  # an image as the network takes it, or why there is none
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
     """A model that is ready to be asked; `open_classifier` makes one."""
@@ -45,16 +51,61 @@ class Classifier:
     preprocess: Preprocess
     task: Classification
 
+    def answers(self, paths: Sequence[Path], top_k: int = TOP) -> Iterator[Prediction]:
+        """The answer for each image file, in order, or why there is none; `BATCH` images are decoded while others are answered."""
+        chunks = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+        with track("predict", total=len(paths), unit="image") as bar:
+            for chunk, images in zip(chunks, _ahead(self, chunks), strict=True):
+                for prediction in self._answered(chunk, images, top_k):
+                    bar.advance()
+                    yield prediction
+
     def ask(self, path: Path) -> Prediction:
         """The answer for one image file, or why there is none."""
+        return next(self._answered([path], [self.read(path)], TOP))
+
+    def read(self, path: Path) -> Read:
+        """The image at `path` as float32 [3, size, size], or why there is none."""
         try:
-            x = self.preprocess(path.read_bytes())[None]
-        except (InputError, OSError) as error:
-            return Prediction(path=path, error=str(error))
-        confidences = self.task.confidences(self.session.run(x))[0]
-        best = np.argsort(-confidences, kind="stable")[:TOP]
+            return self.preprocess(files.FileSource(root=Path()).read(str(path)))
+        except InputError as error:
+            return str(error)
+
+    def _answered(self, paths: Sequence[Path], images: Sequence[Read], top_k: int) -> Iterator[Prediction]:
+        readable = [image for image in images if not isinstance(image, str)]
+        confidences = iter(self.task.confidences(self._logits(np.stack(readable))) if readable else ())
+        for path, image in zip(paths, images, strict=True):
+            yield Prediction(path=path, error=image) if isinstance(image, str) else self._prediction(path, next(confidences), top_k)
+
+    def _logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """All at once, or one by one for a graph that says that it takes any number and does not."""
+        try:
+            return self.session.run(x)
+        except InputError:
+            if len(x) == 1:
+                raise
+            return np.concatenate([self.session.run(one[None]) for one in x])
+
+    def _prediction(self, path: Path, confidences: NDArray[np.float32], top_k: int) -> Prediction:
+        best = np.argsort(-confidences, kind="stable")[:top_k]
         top = tuple((self.task.classes[i], float(confidences[i])) for i in best)
         return Prediction(path=path, answer=top[0][0], confidence=top[0][1], top=top)
+
+
+def _ahead(classifier: Classifier, chunks: Sequence[Sequence[Path]]) -> Iterator[list[Read]]:
+    """The images of each chunk; those of the next are decoded meanwhile."""
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        waiting: list[Future[Read]] = []
+        for chunk in chunks:
+            coming = [pool.submit(classifier.read, path) for path in chunk]
+            if waiting:
+                yield [future.result() for future in waiting]
+            waiting = coming
+        if waiting:
+            yield [future.result() for future in waiting]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Classifier:
@@ -81,44 +132,32 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Cla
     return Classifier(session=session, preprocess=known, task=Classification(classes=info.classes or _numbers(session)))
 
 
-def predict(model: Path, paths: Sequence[Path], *, preprocess: Preprocess | None = None) -> Iterator[Prediction]:
-    """The answer for each picture: files as given, folders recursively in sorted order. Unreadable files are reported and passed over.
+def predict(model: Path, paths: Sequence[Path], *, preprocess: Preprocess | None = None, top_k: int = TOP) -> Iterator[Prediction]:
+    """The answer for each image: files as given, folders recursively in sorted order. Unreadable files are reported and passed over.
 
     Raises:
         InputError: as `open_classifier`; paths that do not exist, or no image in all of them. Before the first answer.
     """
-    classifier, images = open_classifier(model, preprocess=preprocess), find_images(paths)
-    return (classifier.ask(path) for path in images)
+    return open_classifier(model, preprocess=preprocess).answers(find_images(paths), top_k)
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Files as given (whatever their suffix), and the image files in folders, sorted; hidden ones are left out.
+    """Files as given (whatever their suffix), and the image files in folders and below, sorted; hidden ones are left out.
 
     Raises:
-        InputError: paths that do not exist (all named), or no image in all of them.
+        InputError: paths that do not exist, folders that cannot be read (all named), or no image in all of them.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise InputError(f"expected image files or folders, found nothing at:\n{listing(missing)}")
-    images = [image for path in paths for image in (_below(path) if path.is_dir() else [path])]
+    found = [(path, files.find_images(path)) for path in paths if path.is_dir()]
+    if unreadable := [problem for _, inside in found for problem in inside.unreadable]:
+        raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nMend their permissions, or leave them out")
+    below = {path: sorted(inside.images, key=lambda image: image.as_posix()) for path, inside in found}
+    images = [image for path in paths for image in below.get(path, [path])]
     if not images:
-        raise InputError(f"expected images ({', '.join(sorted(SUFFIXES))}), found none in:\n{listing(list(paths))}")
+        raise InputError(f"expected images ({', '.join(sorted(files.IMAGE_SUFFIXES))}), found none in:\n{listing(list(paths))}")
     return images
-
-
-def write_csv(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write path, answer, confidence and error of each prediction as a CSV file (UTF-8)."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for p in predictions:
-            writer.writerow([p.path.as_posix(), p.answer or "", "" if p.confidence is None else f"{p.confidence:.6f}", p.error or ""])
-
-
-def _below(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(shown, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _numbers(session: Session) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
 
@@ -18,16 +19,33 @@ ROOM_BYTES = 1 << 16  # a disk with less is called full
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` at `path`, all of it or nothing; what stood there before stays until then."""
-    data = content.encode() if isinstance(content, str) else content
+    with open_whole(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content is at `path` when the block ends well; else what stood there before stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with temporary.open("wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_text(path: Path) -> Iterator[TextIO]:
+    """As `open_whole`, for UTF-8 text; what UTF-8 cannot hold (file names may be any bytes) is escaped with backslashes."""
+    with open_whole(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()  # flushes; the stream below stays open
 
 
 def write_json(path: Path, value: object) -> None:

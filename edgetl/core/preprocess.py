@@ -7,27 +7,22 @@ center crop, scale, normalize, layout.
 
 from __future__ import annotations
 
-import io
 import json
-import struct
-import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from edgetl.core.errors import InputError, SettingsError
+from edgetl.core.imagefile import decode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# What Pillow's decoders were seen to raise on damaged files (libavif: RuntimeError), and what struct and zlib raise inside them.
-UNDECODABLE = (
-    *(OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
-)
+ROOM = 2  # a picture decoded at reduced size stays at least so many times larger than it will be: the antialiased resize decides
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+FIXED = {"background": "white", "color": "RGB", "exif": "transpose", "scale": "1/255", "layout": "NCHW", "dtype": "float32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +35,10 @@ class Preprocess:
             The longer side is `int(resize * longer / shorter)`, as torchvision rounds.
         filter: Pillow's resampling filter; Pillow's filters always antialias when they shrink.
         mean, std: per channel (RGB), in units of [0, 1] pixel values.
+        decode: "reduced" decodes JPEG at a half, a quarter or an eighth of its size: the smallest of them whose sides are whole
+            numbers, the shorter one at least twice `resize`. About three times quicker at 12 megapixels; pixels differ by a
+            quarter of a level on average. "full" decodes every pixel, which is what published weights were evaluated with.
+        background: what shows through transparent pixels.
         color, exif, scale, layout, dtype: fixed today, written down so that a reader need not guess.
     """
 
@@ -48,6 +47,8 @@ class Preprocess:
     filter: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    decode: Literal["full", "reduced"] = "full"
+    background: Literal["white"] = "white"
     color: Literal["RGB"] = "RGB"
     exif: Literal["transpose"] = "transpose"
     scale: Literal["1/255"] = "1/255"
@@ -65,7 +66,9 @@ class Preprocess:
             wrong.append(f"filter: expected one of {', '.join(FILTERS)}, found {self.filter!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             wrong.append(f"mean, std: expected three numbers each, std above 0; found {self.mean}, {self.std}")
-        for name, only in (("color", "RGB"), ("exif", "transpose"), ("scale", "1/255"), ("layout", "NCHW"), ("dtype", "float32")):
+        if self.decode not in ("full", "reduced"):
+            wrong.append(f"decode: expected 'full' or 'reduced', found {self.decode!r}")
+        for name, only in FIXED.items():
             if getattr(self, name) != only:
                 wrong.append(f"{name}: expected {only!r}, found {getattr(self, name)!r}")
         if wrong:
@@ -75,9 +78,17 @@ class Preprocess:
         """The same for another input size; the share that the crop cuts off stays."""
         return replace(self, size=size, resize=max(size, round(self.resize * size / self.size)))
 
+    def quick(self) -> Preprocess:
+        """The same with images decoded at reduced size where that is possible."""
+        return replace(self, decode="reduced")
+
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """Decoded, resized and cropped: uint8 [size, size, 3] (RGB)."""
-        return self.crop(self.resized(decode(data)))
+        return self.crop(self.uncropped(data))
+
+    def uncropped(self, data: bytes) -> NDArray[np.uint8]:
+        """Decoded and resized: uint8 [height, width, 3], the shorter side at `resize`."""
+        return self.resized(decode(data, shorter=ROOM * self.resize if self.decode == "reduced" else None))
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """`image` with its shorter side at `resize`: uint8 [height, width, 3]."""
@@ -130,19 +141,3 @@ class Preprocess:
 def imagenet(size: int = 224, resize: int | None = None) -> Preprocess:
     """ImageNet's usual evaluation transform: shorter side to 256/224 of `size`, center crop, ImageNet mean and std."""
     return Preprocess(size=size, resize=round(size * 256 / 224) if resize is None else resize)
-
-
-def decode(data: bytes) -> Image.Image:
-    """The bytes of an image file as an upright RGB image.
-
-    Raises:
-        InputError: no image, truncated, or absurdly large.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise InputError(f"expected an image, found {len(data)} bytes of no format that Pillow reads") from error
-    except UNDECODABLE as error:
-        raise InputError(f"expected an image, found bytes that cannot be decoded: {error}") from error

@@ -10,9 +10,9 @@ from typing import Literal
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.data.files import Collection, FileSource, Labelled, block, find_images, refuse
+from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse
 from edgetl.data.folders import part_folders
-from edgetl.data.images import Images
+from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
 from edgetl.data.splits import assign, groups_in, refs_of, without_copies
@@ -23,7 +23,7 @@ UNLABELLED = "unlabelled"
 
 
 def open_calibration(
-    path: Path, preprocess: Preprocess | None, *, index: Path | None = None, rehash: bool = False
+    path: Path, preprocess: Preprocess | None, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False
 ) -> ImageTensors | NpzTensors:
     """Calibration inputs: an .npz (already preprocessed), or a folder of images, flat or nested, in the order of their content.
 
@@ -42,10 +42,11 @@ def open_calibration(
     if not path.is_dir():
         raise InputError(f"expected a folder of images or an .npz for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
-    return ImageTensors(images=unlabelled_images(path, index=index, rehash=rehash), preprocess=prepared, labelled=False)
+    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
+    return ImageTensors(images=images, preprocess=prepared, labelled=False)
 
 
-def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool = False) -> Images:
+def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False) -> Images:
     """Every image in `folder` and below, as one class in the train part, copies once.
 
     Raises:
@@ -59,12 +60,13 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     name = folder.resolve().name
     items = tuple(Labelled(where=path.relative_to(folder).as_posix(), label=UNLABELLED) for path in found.images)
     collection = Collection(name=name, root=folder, items=items, groups=frozenset({(None, UNLABELLED)}))
-    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
     unreadable = block("folders that cannot be read. Mend their permissions", found.unreadable)
     refuse(str(folder), [*unreadable, *problems, *([] if items else ["no images. Give a folder that holds some"])])
     unique, _ = without_copies(hashed, name)
     refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,))
-    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder))
+    intake = Intake(exact_copies=len(hashed) - len(unique), ignored_files=found.others, skipped_images=len(items) - len(hashed))
+    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder), intake=intake)
 
 
 def open_evaluation(
@@ -76,13 +78,14 @@ def open_evaluation(
     root: Path = ROOT,
     index: Path | None = None,
     rehash: bool = False,
+    skip_bad_images: bool = False,
 ) -> ImageTensors | NpzTensors:
     """`open_labelled` as network inputs: what `quantize --eval` decides on.
 
     Raises:
         InputError: as `open_labelled`, or images without a Preprocess.
     """
-    found = open_labelled(data, classes=classes, part=part, root=root, index=index, rehash=rehash)
+    found = open_labelled(data, classes=classes, part=part, root=root, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
     return found if isinstance(found, NpzTensors) else ImageTensors(images=found, preprocess=needs_preprocess(preprocess, data))
 
 
@@ -94,6 +97,7 @@ def open_labelled(
     root: Path = ROOT,
     index: Path | None = None,
     rehash: bool = False,
+    skip_bad_images: bool = False,
 ) -> Images | NpzTensors:
     """Labelled images, or an .npz with `y`, that one stage decides on (`part` "val") or is judged on ("test").
 
@@ -107,6 +111,7 @@ def open_labelled(
         root: where data sets by name lie.
         index: file that remembers the hashes of files.
         rehash: read every file although the index knows it.
+        skip_bad_images: go on without files that cannot be decoded.
 
     Raises:
         InputError: as `open_images`; an .npz without `y`; classes that the model does not know (all named).
@@ -117,9 +122,9 @@ def open_labelled(
     if path.suffix.lower() == PREPARED and path.is_file():
         return _with_labels(open_npz(path))
     collection = read_collection(path)
-    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
     unique, conflicts = without_copies(hashed, collection.name)
-    known = tuple(classes) if classes is not None else collection.classes()
+    known = tuple(map(class_name, classes)) if classes is not None else collection.classes()
     few: list[str] = []
     if collection.parts:
         refs, few = assign(unique, collection.classes(), DataSettings(), groups_in(unique))
@@ -130,7 +135,10 @@ def open_labelled(
     nothing = [] if unique or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
     refs = refs_of([replace(image, part=part) for image in unique], known)
-    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root))
+    intake = Intake(
+        exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
+    )
+    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root), intake=intake)
 
 
 def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:

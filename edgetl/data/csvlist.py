@@ -3,34 +3,72 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.progress import say
-from edgetl.data.files import PART_NAMES, Collection, Labelled, block
+from edgetl.data.files import PART_NAMES, Collection, Labelled, block, class_name
 
 COLUMNS = ("path", "label", "part")
+SEPARATORS = (",", ";", "\t")
 
 
 def read_csv(path: Path) -> Collection:
     """The images that the CSV at `path` names; the first line holds the names of the columns.
 
+    Cells are separated by commas, or by semicolons or tabs, as spreadsheets of some languages write them; a line `sep=;` before
+    the header is theirs too. Paths are relative to the CSV or absolute, with `/` or, as Windows writes them, with a backslash.
+
     Raises:
         InputError: not UTF-8, not a CSV, or without the columns `path` and `label`.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(lines, [])]
-            rows = [(lines.line_num, _row(header, row)) for row in lines if any(row)]
+        text = path.read_bytes().decode("utf-8-sig")
+        separator, skipped = _separator(text)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        for _ in range(skipped):
+            next(lines)
+        header = [name.strip().lower() for name in next(lines, [])]
+        rows = [(lines.line_num, _row(header, row)) for row in lines if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"expected a CSV in UTF-8 (path,label[,part]) at {path}, found something else: {error}") from error
+        raise InputError(
+            f"expected a CSV in UTF-8 (path,label[,part]) at {path}, found something else: {error}. Save it as UTF-8"
+        ) from error
     _check_header(path, header)
-    items = [_item(row) for _, row in rows]
-    usable = tuple(item for item in items if item.where and item.label and (path.parent / item.where).is_file())
+    places = {line: _place(path.parent, row.get("path", "")) for line, row in rows}
+    items = [_item(row, places[line]) for line, row in rows]
+    usable = tuple(item for item in items if item.where and item.label)
     groups = frozenset((item.part, item.label) for item in items if item.label)
-    return Collection(name=path.stem, root=path.parent, items=usable, groups=groups, problems=tuple(_problems(path, rows)))
+    absent = [f"line {line}: {row['path']}" for line, row in rows if row.get("path") and not places[line]]
+    return Collection(name=path.stem, root=path.parent, items=usable, groups=groups, problems=tuple(_problems(rows, absent)))
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """What stands between cells, and how many lines to pass over before the header."""
+    first, _, _ = text.partition("\n")
+    if (said := first.strip()).lower().startswith("sep=") and len(said) == len("sep=") + 1:
+        return said[-1], 1
+    for separator in SEPARATORS:
+        header = {cell.strip().strip('"').lower() for cell in first.split(separator)}
+        if set(COLUMNS[:2]) <= header:
+            return separator, 0
+    return SEPARATORS[0], 0
+
+
+def _place(root: Path, text: str) -> str:
+    """Where the file lies that a cell means, relative to `root`; nothing if there is none.
+
+    The cell may come from another system: with backslashes, or with accents in one character where the file has them in two.
+    """
+    for spelled in dict.fromkeys((text, text.replace("\\", "/"))):
+        for form in (spelled, unicodedata.normalize("NFC", spelled), unicodedata.normalize("NFD", spelled)):
+            if form and os.path.isfile(root / form):
+                return Path(form).as_posix()
+    return ""
 
 
 def _row(header: list[str], cells: list[str]) -> dict[str, str]:
@@ -50,20 +88,16 @@ def _check_header(path: Path, header: list[str]) -> None:
         say(f"{path.name}: columns not used: {', '.join(unused)}")
 
 
-def _item(row: Mapping[str, str]) -> Labelled:
-    where = row.get("path", "")
-    return Labelled(
-        where=Path(where).as_posix() if where else "", label=row.get("label", ""), part=PART_NAMES.get(row.get("part", "").lower())
-    )
+def _item(row: Mapping[str, str], where: str) -> Labelled:
+    return Labelled(where=where, label=class_name(row.get("label", "")), part=PART_NAMES.get(row.get("part", "").lower()))
 
 
-def _problems(path: Path, rows: list[tuple[int, dict[str, str]]]) -> list[str]:
+def _problems(rows: list[tuple[int, dict[str, str]]], absent: list[str]) -> list[str]:
     """Rows that are not whole, parts that are unknown or given for some rows only, files that are not there."""
     unwhole = [f"line {line}" for line, row in rows if not row.get("path") or not row.get("label")]
     parts = {row.get("part", "").lower() for _, row in rows}
     strange = [f"line {line}: {row['part']!r}" for line, row in rows if row.get("part") and row["part"].lower() not in PART_NAMES]
     bare = [f"line {line}" for line, row in rows if not row.get("part")] if parts - {""} else []
-    absent = [f"line {line}: {row['path']}" for line, row in rows if row.get("path") and not (path.parent / row["path"]).is_file()]
     return [
         *block("lines without a path or a label, or with more cells than columns (put text with commas into double quotes)", unwhole),
         *block("parts other than train, val and test", strange),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 from edgetl.core.errors import InputError, listing
 from edgetl.data.images import Part
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-IMAGE_SUFFIXES = HEIF_SUFFIXES | {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp"),
-    *(".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".jp2"),
-}
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".heic", ".heif", ".hif", ".avif", ".webp", ".png", ".apng", ".gif"),
+        *(".bmp", ".dib", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k"),
+    }
+)
 JUNK_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 CULPRITS_SHOWN = 100
 PART_NAMES: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -33,8 +35,6 @@ class FileSource:
             InputError: the file is gone or cannot be read.
         """
         path = self.root / where
-        if path.suffix.lower() in HEIF_SUFFIXES:
-            register_heif()
         try:
             return path.read_bytes()
         except OSError as error:
@@ -61,6 +61,7 @@ class Collection:
         root: `where` of each item is relative to it.
         groups: every (part, class) that is there, the empty ones too.
         problems: what is wrong with it, a block of text each.
+        ignored: number of files beside the images that are none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Collection:
     items: tuple[Labelled, ...]
     groups: frozenset[tuple[Part | None, str]]
     problems: tuple[str, ...] = ()
+    ignored: int = 0
 
     def classes(self, part: Part | None = None) -> tuple[str, ...]:
         """The sorted class names of one part, or of all (None)."""
@@ -96,6 +98,16 @@ def visible(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file of that name is meant as an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def class_name(text: str) -> str:
+    """The name of a class as composed Unicode (NFC): macOS hands out `é` as two characters, other systems as one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a class of that name can stand in labels.txt: no line breaks, no control characters, nothing but Unicode."""
+    return len(name.splitlines()) == 1 and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def find_images(folder: Path) -> Found:
@@ -133,12 +145,3 @@ def refuse(what: str, problems: Sequence[str]) -> None:
     """Raise one InputError for all problems, or do nothing if there are none."""
     if problems:
         raise InputError(f"expected images that can be used in {what}, found:\n" + "\n".join(f"- {problem}" for problem in problems))
-
-
-def register_heif() -> None:
-    """Teach Pillow to read HEIC, where pillow-heif is installed; called when such a file turns up."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return
-    register_heif_opener()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import say
-from edgetl.data.files import PART_NAMES, Collection, Found, Labelled, block, find_images, is_image, visible
+from edgetl.data.files import PART_NAMES, Collection, Found, Labelled, block, class_name, find_images, is_image, visible
 from edgetl.data.images import PARTS, Part
 
 
@@ -33,12 +33,13 @@ def read_folder(root: Path) -> Collection:
     _tell(name, found, loose)
     problems += _unusable(root, found)
     items = [
-        Labelled(where=path.relative_to(root).as_posix(), label=folder.name, part=part)
+        Labelled(where=path.relative_to(root).as_posix(), label=class_name(folder.name), part=part)
         for (part, folder), here in found.items()
         for path in here.images
     ]
-    groups = frozenset((part, folder.name) for part, folder in found)
-    return Collection(name=name, root=root, items=tuple(items), groups=groups, problems=tuple(problems))
+    groups = frozenset((part, class_name(folder.name)) for part, folder in found)
+    ignored = sum(here.others for here in found.values())
+    return Collection(name=name, root=root, items=tuple(items), groups=groups, problems=tuple(problems), ignored=ignored)
 
 
 def part_folders(root: Path) -> Mapping[Part | None, Path]:

@@ -14,12 +14,12 @@ from PIL import UnidentifiedImageError
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
-from edgetl.core.preprocess import decode
+from edgetl.core.imagefile import decode
 from edgetl.core.progress import track
-from edgetl.data.files import HEIF_SUFFIXES, register_heif
 from edgetl.data.near import Look, look_of
 
-SCHEMA = 2
+SCHEMA = 3
+LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
 WORKERS = min(os.cpu_count() or 1, 16)
 Stamp = tuple[str, int, int, int]
@@ -132,12 +132,8 @@ def check_file(path: Path) -> Checked:
         data = path.read_bytes()
     except OSError as error:
         return Checked(problem=f"cannot be read ({error.strerror or type(error).__name__})")
-    if path.suffix.lower() in HEIF_SUFFIXES:
-        register_heif()
     seen = look_or_problem(data)
-    if isinstance(seen, Look):
-        return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen)
-    return Checked(problem=seen + (" (HEIC needs pillow-heif: pip install pillow-heif)" if path.suffix.lower() in HEIF_SUFFIXES else ""))
+    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen) if isinstance(seen, Look) else Checked(problem=seen)
 
 
 def look_or_problem(data: bytes) -> Look | str:
@@ -145,7 +141,11 @@ def look_or_problem(data: bytes) -> Look | str:
     if not data:
         return "empty file"
     try:
-        return look_of(decode(data))
+        return look_of(decode(data, shorter=LOOK_SIDE))
     except InputError as error:
         cause = error.__cause__
-        return "no image, or of a kind that cannot be read" if isinstance(cause, UnidentifiedImageError) else str(cause or error)
+        return (
+            "no image, or of a kind that cannot be read"
+            if isinstance(cause, UnidentifiedImageError)
+            else str(cause or error) or type(cause).__name__
+        )

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of
+from edgetl.core.imagefile import image_size
 from edgetl.core.seen import SeenImages
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+SIDE_SAMPLES = 64
 
 
 class Source(Protocol):
@@ -43,12 +45,16 @@ class Intake:
     """What was found on the way in, counted for the report.
 
     Attributes:
+        skipped_images: image files that cannot be decoded, left out because the settings say so.
+        ignored_files: files that are no images, by their names.
         exact_copies: images left out because another one of their class and part has the same content.
         near_duplicates: images that look like another one (re-encoded copies, bursts); a group of them stays in one part.
         near_duplicates_across_parts: those that all the same have one like them in another part, because the user put it there
             or because most of their class looks alike.
     """
 
+    skipped_images: int = 0
+    ignored_files: int = 0
     exact_copies: int = 0
     near_duplicates: int = 0
     near_duplicates_across_parts: int = 0
@@ -108,6 +114,12 @@ class Images:
     def hashes(self) -> tuple[str, ...]:
         """sha256 of every image."""
         return tuple(ref.sha256 for ref in self.refs)
+
+    @cached_property
+    def median_side(self) -> int:
+        """The median shorter side of some of the images, pixels; their headers say it."""
+        some = self.refs[:: max(1, len(self) // SIDE_SAMPLES)]
+        return int(np.median([min(image_size(self.source.read(ref.where))) for ref in some]))
 
     def read(self, index: int) -> bytes:
         """The bytes of one image file."""

@@ -41,12 +41,6 @@ def _resized(pixels: Tensor, side: int) -> Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def centered(pixels: Tensor, size: int) -> Tensor:
-    """The center view: [n, 3, side, side] -> [n, 3, size, size]."""
-    start = round((pixels.shape[-1] - size) / 2)
-    return pixels[..., start : start + size, start : start + size]
-
-
 def to_input(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """uint8 or float [n, 3, h, w] in 0..255 -> normalized float32 [n, 3, h, w], channels last."""
     mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, 3, 1, 1)

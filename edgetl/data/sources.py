@@ -10,7 +10,7 @@ from edgetl.core.errors import InputError, listing, nearest
 from edgetl.core.progress import say
 from edgetl.data.csvlist import read_csv
 from edgetl.data.digits import digit_images
-from edgetl.data.files import Collection, FileSource, block, refuse
+from edgetl.data.files import Collection, FileSource, block, is_one_line, refuse
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
@@ -23,6 +23,7 @@ NAMED = ("cifar10", "digits")
 PREPARED = ".npz"
 ROOT = Path("data")
 GROUPS_SHOWN = 5
+SKIPPED_SHOWN = 20
 
 
 def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, index: Path | None = None, rehash: bool = False) -> Images:
@@ -47,7 +48,7 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     if data.lower() in NAMED:
         say(f"{data}: taken for the folder of that name, not for the data set")
     collection = read_collection(path)
-    hashed, problems = read_hashes(collection, index=index, rehash=rehash)
+    hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=settings.skip_bad_images)
     classes = collection.classes("train" if collection.parts else None)
     unique, conflicts = without_copies(hashed, collection.name)
     groups = groups_in(unique)
@@ -56,7 +57,13 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     _tell_parts(collection)
     alike, across = near_counts(refs, groups)
     _tell_alike(collection, refs, groups, alike, across)
-    intake = Intake(exact_copies=len(hashed) - len(unique), near_duplicates=alike, near_duplicates_across_parts=across)
+    intake = Intake(
+        exact_copies=len(hashed) - len(unique),
+        near_duplicates=alike,
+        near_duplicates_across_parts=across,
+        ignored_files=collection.ignored,
+        skipped_images=len(collection.items) - len(hashed),
+    )
     source = FileSource(root=collection.root)
     origin = known_origin(classes, source.read(refs[0].where))
     return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake)
@@ -106,8 +113,8 @@ def read_collection(path: Path) -> Collection:
     return collection
 
 
-def read_hashes(collection: Collection, *, index: Path | None, rehash: bool) -> tuple[list[Hashed], list[str]]:
-    """The images with their hashes, and the problem: files that cannot be decoded."""
+def read_hashes(collection: Collection, *, index: Path | None, rehash: bool, skip_bad: bool = False) -> tuple[list[Hashed], list[str]]:
+    """The images with their hashes, and the problem: files that cannot be decoded; or, without those, classes that lost all images."""
     checked = check_files(collection.root, [item.where for item in collection.items], index=index, rehash=rehash)
     broken = [f"{where}: {found.problem}" for where, found in sorted(checked.items()) if found.problem]
     hashed = [
@@ -115,11 +122,19 @@ def read_hashes(collection: Collection, *, index: Path | None, rehash: bool) -> 
         for item in collection.items
         if checked[item.where].problem is None
     ]
-    return hashed, block("image files that cannot be decoded. Replace or delete them", broken)
+    if not (skip_bad and broken):
+        return hashed, block("image files that cannot be decoded. Replace or delete them, or leave them out with --skip-bad-images", broken)
+    say(f"{collection.name}: {len(broken)} image files skipped that cannot be decoded:\n{listing(broken, SKIPPED_SHOWN)}")
+    held, left = ({(item.part, item.label) for item in items} for items in (collection.items, hashed))
+    lost = sorted(f"{label} (in {part})" if part else label for part, label in held - left)
+    return hashed, block("classes of which no image at all can be decoded. Replace their images", lost)
 
 
 def class_problems(collection: Collection) -> list[str]:
     """Fewer than two classes; classes that train has and another part has not, or the other way round."""
+    strange = [ascii(name) for name in collection.classes() if not is_one_line(name)]
+    if strange:
+        return block("class names with line breaks, control characters or bytes that are no UTF-8. Rename them", strange)
     if not collection.parts:
         return few_classes(collection)
     if "train" not in collection.parts:

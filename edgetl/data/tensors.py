@@ -1,8 +1,9 @@
-"""Network inputs as a stream: images through a Preprocess, or the arrays of an .npz. Nothing is held but one batch."""
+"""Network inputs as a stream: images through a Preprocess, or the arrays of an .npz. At most one batch is held beside what is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
+from edgetl.data.hashes import WORKERS
 from edgetl.data.images import Images
+from edgetl.data.kept import center, kept_squares
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,20 @@ class ImageTensors:
         return len(self.images)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The images, in order, `size` at a time.
+        """The images, in order, `size` at a time; where `edgetl.data.kept` keeps them, not decoded again.
 
         Raises:
             InputError: a file that cannot be decoded (named).
         """
-        for start in range(0, len(self.images), size):
-            refs = self.images.refs[start : start + size]
-            x = np.stack([self._tensor(ref.where) for ref in refs])
-            yield Batch(x, self.images.labels[start : start + size] if self.labelled else None)
+        kept = kept_squares(self.images, self.preprocess)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for start in range(0, len(self.images), size):
+                rows = slice(start, start + size)
+                if kept is not None:
+                    x = self.preprocess.normalize(np.moveaxis(center(kept[rows], self.preprocess), 1, -1))
+                else:
+                    x = np.stack(list(pool.map(self._tensor, [ref.where for ref in self.images.refs[rows]])))
+                yield Batch(x, self.images.labels[rows] if self.labelled else None)
 
     def _tensor(self, where: str) -> NDArray[np.float32]:
         data = self.images.source.read(where)

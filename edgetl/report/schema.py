@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from edgetl.core.errors import InputError, listing
+from edgetl.report.baselines import Baselines
+from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
@@ -23,21 +24,10 @@ MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 Verdict = Literal["certified", "passed", "failed"]
 Shipped = Literal["int8", "mixed", "float"]
 RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Exact:
-    """What is not in the schema is a mistake in the writer."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency(_Exact):
+class Latency(Exact):
     """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds."""
 
     p50: Milliseconds
@@ -47,7 +37,7 @@ class Latency(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassScores(_Exact):
+class ClassScores(Exact):
     """One class, against all others; `support` is the number of its test images."""
 
     name: str
@@ -58,7 +48,7 @@ class ClassScores(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelReport(_Exact):
+class ModelReport(Exact):
     """One model on the test images.
 
     Attributes:
@@ -80,7 +70,7 @@ class ModelReport(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportParity(_Exact):
+class ExportParity(Exact):
     """The checkpoint against its float ONNX: `max_abs_diff` in units of the outputs."""
 
     images: Count
@@ -90,7 +80,7 @@ class ExportParity(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropParity(_Exact):
+class DropParity(Exact):
     """A candidate against a reference on the same images.
 
     Attributes:
@@ -117,7 +107,7 @@ class Int8Parity(DropParity):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parity(_Exact):
+class Parity(Exact):
     """The three comparisons, or those whose models were given."""
 
     export: ExportParity | None = None
@@ -126,7 +116,7 @@ class Parity(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageCounts(_Exact):
+class ImageCounts(Exact):
     """Images in each part; `calibration` is a subset of `train`."""
 
     train: Count | None = None
@@ -136,7 +126,7 @@ class ImageCounts(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataReport(_Exact):
+class DataReport(Exact):
     """The images that were judged on; `intake` counts what was found on the way in (`edgetl.data.images.Intake`)."""
 
     name: str
@@ -146,7 +136,7 @@ class DataReport(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Models(_Exact):
+class Models(Exact):
     """The models that were compared, or those that were given."""
 
     teacher: ModelReport | None = None
@@ -156,44 +146,7 @@ class Models(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline(_Exact):
-    """A network to compare the teacher with.
-
-    Attributes:
-        score: on the part, a fraction.
-        standard_error: of the score, a fraction.
-        views: training views it had, where that is what limits it.
-        image_size: pixels, where it differs from the teacher's.
-    """
-
-    score: Share
-    standard_error: Share
-    views: Count | None = None
-    image_size: Count | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baselines(_Exact):
-    """Whether pretraining helped the teacher, on the part that selected it.
-
-    Attributes:
-        linear_probe: a linear head on the untouched pretrained features.
-        from_scratch: the teacher's network from random weights, trained for a small share of the time.
-        negative_transfer: the latter beats the teacher by more than the standard error.
-        strategy: what learned in the teacher, and why.
-    """
-
-    part: Literal["val"]
-    images: Count
-    linear_probe: Baseline
-    from_scratch: Baseline
-    teacher: Baseline
-    negative_transfer: bool
-    strategy: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(_Exact):
+class Report(Exact):
     """The whole of `report.json`."""
 
     schema: Literal[1] = 1
@@ -210,23 +163,24 @@ class Report(_Exact):
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""
-        plain = _plain(self)
-        assert isinstance(plain, dict)
-        return plain
+        written = plain(self)
+        assert isinstance(written, dict)
+        return written
 
     def to_text(self) -> str:
         """The text of `report.json`."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Dataclasses, mappings and sequences as plain JSON types; a field that is None by default and in fact is left out."""
     if is_dataclass(value) and not isinstance(value, type):
         pairs = ((f, getattr(value, f.name)) for f in fields(value))
-        return {f.name: _plain(item) for f, item in pairs if not (f.default is None and item is None)}
+        return {f.name: plain(item) for f, item in pairs if not (f.default is None and item is None)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -250,18 +204,6 @@ def read_report(report: Mapping[str, object]) -> Report:
     if wrong := _contradictions(read):
         raise _refusal(wrong)
     return read
-
-
-def read_baselines(path: Path) -> Baselines:
-    """What `finetune` wrote as `baselines.json`.
-
-    Raises:
-        InputError: something else is there.
-    """
-    try:
-        return TypeAdapter(Baselines).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        raise InputError(f"expected the baselines that finetune wrote at {path}, found something else: {error}. Run it again") from error
 
 
 def check_report(report: Mapping[str, object]) -> None:

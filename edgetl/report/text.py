@@ -9,6 +9,7 @@ from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, r
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 NO_VALUE = "-"
+Named = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
 
 
 def comparison(report: Mapping[str, object]) -> list[tuple[str, ...]]:
@@ -63,6 +64,8 @@ def verdict_of_report(report: Report) -> str:
     parity = deciding(report)
     if parity is None:
         return f"{report.verdict.capitalize()}."
+    if vectors_broken(report):
+        return f"Failed: the bundle's golden vectors do not hold on this machine ({len(report.notes or ())} of them differ, see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
     found = f"the {candidate} {_loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
@@ -75,6 +78,12 @@ def verdict_of_report(report: Report) -> str:
             return f"Passed, not proven: {found}, within the {budget}, but there are too few images to be sure {interval}. {needed(parity)}"
         case "failed":
             return f"Failed: {found} {interval}, over the {budget}. Do not ship it."
+
+
+def vectors_broken(report: Report) -> bool:
+    """Whether the verdict failed although no comparison did: a bundle's golden vectors can do that alone."""
+    parity, export = deciding(report), report.parity.export
+    return report.verdict == "failed" and not (export and not export.passed) and not (parity and parity.verdict == "failed")
 
 
 def _loses(drop: float) -> str:
@@ -104,105 +113,63 @@ def sides(report: Report) -> tuple[str, str]:
     """Names of candidate and reference in the comparison that the verdict rests on."""
     if report.parity.end_to_end is None:
         return "int8 model", "float model"
-    return f"{'float' if report.shipped == 'float' else 'int8'} model", "teacher" if report.models.teacher else "reference"
+    return f"{'float' if report.shipped == 'float' else 'int8'} model", reference_name(report) if report.models.teacher else "float model"
 
 
 def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
     """Name for people and numbers of each model that was given, teacher first."""
     for name in MODEL_NAMES:
         if model := getattr(report.models, name):
-            yield LABELS[name], model
+            yield (reference_name(report) if name == "teacher" else LABELS[name]), model
+
+
+def reference_name(report: Report) -> str:
+    """What `models.teacher` is: with a student the teacher, without one a model that somebody compares with."""
+    return "teacher" if report.models.student else "reference"
+
+
+def chart_models(report: Report) -> list[Named]:
+    """The models as the page shows them. The student's checkpoint is left out where its float graph answers the same."""
+    same = report.parity.export is not None and report.parity.export.passed and report.models.onnx_float is not None
+    shown = [name for name in MODEL_NAMES if getattr(report.models, name) and not (name == "student" and same)]
+    return [(name, chart_label(report, name), getattr(report.models, name)) for name in shown]
+
+
+def chart_label(report: Report, name: str) -> str:
+    """The page's name for a model of `report.json`."""
+    match name, report.models.student:
+        case "teacher", _:
+            return reference_name(report)
+        case "onnx_float", None:
+            return "float model"
+        case "onnx_int8", None:
+            return "int8 model"
+        case "onnx_float", _:
+            return "student, float"
+        case "onnx_int8", _:
+            return "student, int8"
+    return name
+
+
+def shipped_chart_label(report: Report) -> str:
+    """The page's name for what ships."""
+    return chart_label(report, shipped_name(report))
+
+
+def shipped_name(report: Report) -> str:
+    """The key in `models` of what ships."""
+    return "onnx_float" if report.shipped == "float" else "onnx_int8"
 
 
 def shipped_label(report: Report) -> str:
     """The name for people of the model that ships."""
-    return LABELS["onnx_float" if report.shipped == "float" else "onnx_int8"]
+    return LABELS[shipped_name(report)]
 
 
 def shipped_model(report: Report) -> ModelReport | None:
     """The numbers of the model that ships, if it was judged."""
-    return report.models.onnx_float if report.shipped == "float" else report.models.onnx_int8
-
-
-def facts(report: Report) -> list[str]:
-    """What somebody who decides must know about what ships: quality, size, speed, weak spots."""
-    ships = shipped_model(report)
-    if ships is None:
-        return []
-    return [*_quality(report, ships), *_thrift(report, ships), *_weakest(ships), _validity(report), *_overlap(report)]
-
-
-def _quality(report: Report, ships: ModelReport) -> list[str]:
-    low, high = ships.score_ci95
-    words = f"Of 100 pictures it gets about {100 * ships.score:.1f} right (95% interval {100 * low:.1f} to {100 * high:.1f})"
-    teacher = report.models.teacher
-    lines = [f"{words}; the teacher {100 * teacher.score:.1f}." if teacher else f"{words}."]
-    if parity := deciding(report):
-        lines.append(f"It gives the same answer as the {sides(report)[1]} to {percent(parity.agreement)} of them.")
-    return lines
-
-
-def _thrift(report: Report, ships: ModelReport) -> list[str]:
-    first_label, first = next(models_of(report))
-    if first is ships:
-        return [f"Its file has {size(ships.size_bytes)}."]
-    smaller = f"{ratio(first.size_bytes, ships.size_bytes)} smaller than the {first_label}'s ({size(first.size_bytes)})"
-    words = f"Its file has {size(ships.size_bytes)}, {smaller}"
-    if not (ships.latency_ms and first.latency_ms):
-        return [f"{words}."]
-    mine, theirs = ships.latency_ms, first.latency_ms
-    where = f"{count(mine.threads, 'thread')} of the machine that measured"
-    return [f"{words}.", f"One picture takes {milliseconds(mine.p50)} on {where}; the {first_label} takes {milliseconds(theirs.p50)}."]
-
-
-def _weakest(ships: ModelReport) -> list[str]:
-    judged = [row for row in ships.per_class or () if row.support]
-    if len(judged) < 2:
-        return []
-    row = min(judged, key=lambda row: row.recall)
-    if row.recall == 1:
-        return ["It found every picture of every class."]
-    return [f"Its weakest class is “{row.name}”: it finds {percent(row.recall)} of its {count(row.support, 'test picture')}."]
-
-
-def _validity(report: Report) -> str:
-    return f"All this holds for pictures like the {report.data.images.test:,} test images, and says nothing about others."
-
-
-def _overlap(report: Report) -> list[str]:
-    across = (report.data.intake or {}).get("near_duplicates_across_parts", 0)
-    words = "look nearly the same as one in another part of the data, so the scores may be too good"
-    return [f"Mind that {count(across, 'picture')} {words}."] if across else []
-
-
-def advice(report: Report) -> list[str]:
-    """What to do next."""
-    embed = "Embed the bundle: its README has code that runs. Check its golden vectors on the device you ship to."
-    if report.bundle_sha256 is None:
-        embed = "Embed the model. The command edgetl export makes a bundle of it, with sample code and golden vectors."
-    match report.verdict:
-        case "certified":
-            return [embed]
-        case "passed":
-            parity = deciding(report)
-            proof = needed(parity) if parity else ""
-            return [f"It may ship, if a measured drop without proof is enough for you. {proof}".strip(), embed]
-        case "failed":
-            return _remedies(report)
-
-
-def _remedies(report: Report) -> list[str]:
-    m, export = report.models, report.parity.export
-    if export and not export.passed:
-        return ["Report this as a bug, with the architecture's name: an export must not change answers."]
-    student_loss = m.teacher.score - m.onnx_float.score if m.teacher and m.onnx_float else 0.0
-    int8_loss = m.onnx_float.score - m.onnx_int8.score if m.onnx_float and m.onnx_int8 and report.shipped != "float" else 0.0
-    share = f"the student loses {points(student_loss)} points, int8 {points(int8_loss)}"
-    bigger = "Try a larger student (--student), more epochs, or more photos of the weak classes."
-    milder = "Try more calibration images, or ship the float model."
-    if m.teacher and m.onnx_float:
-        return [f"Where it was lost: {share}.", bigger if student_loss >= int8_loss else milder]
-    return [milder]
+    found: ModelReport | None = getattr(report.models, shipped_name(report))
+    return found
 
 
 def percent(share: float) -> str:
@@ -237,6 +204,6 @@ def ratio(first: float, other: float) -> str:
     return f"{first / other:.1f}x" if other else NO_VALUE
 
 
-def count(number: int, noun: str) -> str:
-    """1 -> `1 thread`, 2 -> `2 threads`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str, many: str | None = None) -> str:
+    """1 -> `1 thread`, 2 -> `2 threads`; `many` is the plural of nouns that take no s."""
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"

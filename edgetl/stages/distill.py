@@ -18,6 +18,7 @@ from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
+from edgetl.data.kept import keeping
 from edgetl.models.build import build
 from edgetl.models.checkpoint import load_model, read_checkpoint, save_checkpoint
 from edgetl.models.weights import Weights, load_into
@@ -46,7 +47,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
@@ -66,7 +67,7 @@ class Distill(Stage[Student]):
             shutil.copyfile(self.teacher.path, path)
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
         preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.size)
-        with pinned(self.runtime) as device:
+        with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
             model = build(self.settings.arch, len(self.data.classes), preprocess.size)
             if self.weights:

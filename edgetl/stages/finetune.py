@@ -15,9 +15,10 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images
+from edgetl.data.kept import keeping
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.weights import Weights
-from edgetl.report.schema import Baseline, Baselines
+from edgetl.report.baselines import Baseline, Baselines
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.training.device import pinned
 from edgetl.training.finetuning import Work
@@ -69,7 +70,7 @@ class Finetune(Stage[Teacher]):
 
     def run(self, out: Path) -> Teacher:
         """Write `checkpoint.safetensors`; with pretrained weights `baselines.json`; where more than the head learns, `log.csv`."""
-        with pinned(self.runtime) as device:
+        with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
             work = Work(
                 data=self.data,
@@ -91,7 +92,7 @@ class Finetune(Stage[Teacher]):
             arch=work.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=self.data.seen(),
+            seen=self.data.seen().beside(self.weights.seen if self.weights else None),
             provenance={**self._provenance(), "strategy": decision.strategy},
         )
         return Teacher(

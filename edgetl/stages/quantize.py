@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,11 +13,12 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
+from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import quantize
 from edgetl.runtime.session import outputs_of
-from edgetl.settings import QuantizeSettings
+from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.classification import Classification
 
 INT8, FLOAT, SEEN = "model.int8.onnx", "model.float.onnx", "seen.json"
@@ -63,6 +64,7 @@ class Quantize(Stage[Quantized]):
     evaluation: TensorSource | None  # labelled, disjoint from calibration
     settings: QuantizeSettings
     seen: SeenImages | None = None  # by the model before
+    runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
         """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json` and `seen.json`.
@@ -74,8 +76,9 @@ class Quantize(Stage[Quantized]):
         int8, float_model = out / INT8, out / FLOAT
         shutil.copyfile(self.model.path, float_model)
         s = self.settings
-        record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
-        decision = self._decide(float_model, int8)
+        with keeping(self.runtime):
+            record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
+            decision = self._decide(float_model, int8)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,33 +20,20 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images, Intake
+from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.metrics.classification import confusion, macro_f1, per_class
-from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, sqnr_db, verdict, wilson
-from edgetl.report.schema import (
-    ClassScores,
-    DataReport,
-    DropParity,
-    ExportParity,
-    ImageCounts,
-    Int8Parity,
-    Latency,
-    ModelReport,
-    Models,
-    Parity,
-    Report,
-    read_baselines,
-)
+from edgetl.report.baselines import read_baselines
+from edgetl.report.judgement import FileFacts, Judgement, Outputs
+from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
+from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report
+from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import outputs_of
 from edgetl.runtime.size import parameter_count
-from edgetl.settings import VerifySettings
+from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
-
-Outputs = NDArray[np.float32]
-METHOD = "score interval for paired proportions (Tango 1998, Statistics in Medicine 17:891-908)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +43,11 @@ class Verdict:
     report: FileArtifact
     verdict: Literal["certified", "passed", "failed"]
     shipped: Literal["int8", "float"]
+
+    @property
+    def folder(self) -> Path:
+        """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
+        return self.report.path.parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +66,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -90,20 +82,22 @@ class Verify(Stage[Verdict]):
     baselines: FileArtifact | None = None  # of the teacher, on val, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
     settings: VerifySettings = VerifySettings()
+    runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Verdict:
-        """Write `report.json`.
+        """Write `report.json`, `predictions.csv`, `gallery.json` and `thumbnails/`.
 
         Raises:
             InputError: test images that a model has seen, or labels beyond the classes.
         """
-        data = self._unseen()
-        judged = _Judged(stage=self, data=data)
-        report = judged.report()
-        path = out / "report.json"
-        path.write_text(report.to_text(), encoding="utf-8", newline="\n")
+        with keeping(self.runtime):
+            judged = _Judged(stage=self, data=self._unseen())
+            report = judged.report()
+            _write(out / REPORT, report.to_text())
+            _write(out / PREDICTIONS, judged.answers.csv_text())
+            _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         assert report.shipped != "mixed"
-        return Verdict(report=FileArtifact.of(path), verdict=report.verdict, shipped=report.shipped)
+        return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
     def against(self, reference: Subject) -> Verify:
         """The same, compared with `reference`."""
@@ -137,19 +131,23 @@ def places(data: Images | NpzTensors) -> list[tuple[str, str]]:
     return [(f"row {row}", sha) for row, sha in enumerate(data.hashes)]
 
 
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """One run of `Verify`: each graph's outputs are computed once, when first asked for."""
+    """One run of `Verify`: each graph is run once, when first asked for."""
 
     stage: Verify
     data: Images | NpzTensors
 
     def report(self) -> Report:
-        stage, parity = self.stage, self._parity()
+        stage, parity = self.stage, self.judgement.parity()
         counts = dict(stage.counts or {})
         return Report(
-            task=self.task.name,
-            metric=self.task.metric,
+            task=self.judgement.task.name,
+            metric=self.judgement.task.metric,
             bundle_sha256=stage.bundle.sha256 if stage.bundle else None,
             data=DataReport(
                 name=stage.data_name,
@@ -161,10 +159,46 @@ class _Judged:
             ),
             models=self._models(),
             parity=parity,
-            verdict="failed" if self.broken_vectors else self._verdict(parity),
+            verdict="failed" if self.broken_vectors else self.judgement.verdict(parity),
             shipped=stage.shipped,
             notes=tuple(f"golden vectors: {problem}" for problem in self.broken_vectors) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
+        )
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What every model said, image by image."""
+        judgement, shipped = self.judgement, f"onnx_{self.stage.shipped}"
+        files = [ref.where for ref in self.data.refs] if isinstance(self.data, Images) else None
+        return Answers(
+            task=judgement.task,
+            hashes=self.data.hashes,
+            files=files,
+            labels=judgement.labels,
+            outputs=judgement.outputs,
+            shipped=shipped,
+        )
+
+    def gallery(self, folder: Path) -> Gallery:
+        """The images to look at; where there are image files and thumbnails are wanted, with small pictures in `folder`."""
+        wanted = self.stage.settings.thumbnails
+        gallery, data = self.answers.gallery(wanted or LISTED), self.data
+        if not isinstance(data, Images):
+            return gallery
+        rows = {sha: row for row, sha in enumerate(data.hashes)}
+        return with_thumbnails(gallery, wanted, lambda sha: data.read(rows[sha]), folder)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Labels and outputs, with the budgets they are judged by."""
+        settings = self.stage.settings
+        return Judgement(
+            task=Classification(classes=self.stage.classes),
+            labels=self._labels(),
+            outputs=self._outputs(),
+            shipped=self.stage.shipped,
+            max_drop=settings.max_drop,
+            max_int8_drop=settings.max_int8_drop,
         )
 
     @cached_property
@@ -173,17 +207,12 @@ class _Judged:
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
-    def task(self) -> Classification:
-        return Classification(classes=self.stage.classes)
-
-    @cached_property
     def subjects(self) -> dict[str, Subject]:
         stage = self.stage
         named = {"teacher": stage.teacher, "onnx_float": stage.onnx_float, "onnx_int8": stage.int8}
         return {name: subject for name, subject in named.items() if subject}
 
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
+    def _labels(self) -> NDArray[np.int64]:
         labels = self.data.labels
         if labels is None:
             raise InputError("expected labelled test images, found an .npz without `y`. Add the labels (int) as `y`")
@@ -194,11 +223,15 @@ class _Judged:
             )
         return np.asarray(labels)
 
-    @cached_property
-    def outputs(self) -> dict[str, Outputs]:
-        """Model name -> logits [n, k]."""
+    def _outputs(self) -> dict[str, Outputs]:
+        """Model name -> logits [n, k]; `student` is what its checkpoint answers under torch."""
         size = self.stage.settings.batch_size
-        return {name: outputs_of(s.path, self._tensors(s.path), batch_size=size)[0] for name, s in self.subjects.items()}
+        found = {name: outputs_of(s.path, self._tensors(s.path), batch_size=size)[0] for name, s in self.subjects.items()}
+        if self.stage.student and self.stage.onnx_float:
+            from edgetl.lowering.reference import torch_outputs
+
+            found["student"] = torch_outputs(self.stage.student.path, self._tensors(self.stage.onnx_float.path).batches(size))
+        return found
 
     def _tensors(self, path: Path) -> TensorSource:
         """The test images as that model wants them."""
@@ -213,89 +246,17 @@ class _Judged:
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
-        runs = self.stage.settings.latency_runs
         names = list(self.subjects)
-        timed = dict(zip(names, measure_all([self.subjects[name].path for name in names], runs), strict=True))
-        rows = {name: self._model(name, self.outputs[name], Latency(**vars(timed[name]))) for name in self.subjects}
-        if self.stage.student and "onnx_float" in self.subjects:
-            rows["student"] = self._model("onnx_float", self.student_outputs, Latency(**vars(timed["onnx_float"])))
+        timed = measure_all([self.subjects[name].path for name in names], self.stage.settings.latency_runs)
+        latency = {name: Latency(**vars(found)) for name, found in zip(names, timed, strict=True)}
+        rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in names}
+        if "student" in self.judgement.outputs:
+            rows["student"] = self.judgement.model("student", self._facts("onnx_float", latency["onnx_float"]))
         return Models(**rows)
 
-    def _model(self, name: str, outputs: Outputs, latency: Latency) -> ModelReport:
-        subject, task = self.subjects[name], self.task
-        matrix = confusion(self.labels, task.answers(outputs), len(self.stage.classes))
-        right = int(task.correct(outputs, self.labels).sum())
-        low, high = wilson(right, len(self.labels))
-        return ModelReport(
-            arch=subject.arch,
-            params=parameter_count(self.subjects.get("onnx_float", subject).path if name == "onnx_int8" else subject.path),
-            size_bytes=subject.path.stat().st_size,
-            score=task.score(outputs, self.labels),
-            score_ci95=(low, high),
-            metrics={task.metric: task.score(outputs, self.labels), "macro_f1": macro_f1(matrix)},
-            latency_ms=latency,
-            per_class=tuple(ClassScores(name=c, **vars(row)) for c, row in zip(self.stage.classes, per_class(matrix), strict=True)),
-            confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
+    def _facts(self, name: str, latency: Latency) -> FileFacts:
+        subject = self.subjects[name]
+        counted = self.subjects.get("onnx_float", subject) if name == "onnx_int8" else subject
+        return FileFacts(
+            arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
         )
-
-    @cached_property
-    def student_outputs(self) -> Outputs:
-        """What the checkpoint answers under torch, logits [n, k]."""
-        from edgetl.lowering.reference import torch_outputs
-
-        assert self.stage.student and self.stage.onnx_float
-        source = self._tensors(self.stage.onnx_float.path)
-        return torch_outputs(self.stage.student.path, source.batches(self.stage.settings.batch_size))
-
-    def _parity(self) -> Parity:
-        return Parity(export=self._export_parity(), int8=self._int8_parity(), end_to_end=self._end_to_end())
-
-    def _export_parity(self) -> ExportParity | None:
-        """Passed if no output differs by more than a thousandth of the largest one."""
-        if not (self.stage.student and self.stage.onnx_float):
-            return None
-        torch_out, onnx_out = self.student_outputs, self.outputs["onnx_float"]
-        difference = float(np.abs(torch_out - onnx_out).max())
-        return ExportParity(
-            images=len(self.labels),
-            agreement=agreement(self.task.answers(torch_out), self.task.answers(onnx_out)),
-            max_abs_diff=difference,
-            passed=difference <= 1e-3 * max(1.0, float(np.abs(torch_out).max())),
-        )
-
-    def _int8_parity(self) -> Int8Parity | None:
-        if not (self.stage.int8 and self.stage.onnx_float):
-            return None
-        sqnr = sqnr_db(self.outputs["onnx_float"], self.outputs["onnx_int8"])
-        base = self._drop_parity("onnx_float", "onnx_int8", self.stage.settings.max_int8_drop)
-        return Int8Parity(**vars(base), sqnr_db=sqnr if np.isfinite(sqnr) else None)
-
-    def _end_to_end(self) -> DropParity | None:
-        shipped = f"onnx_{self.stage.shipped}"
-        reference = "teacher" if "teacher" in self.subjects else "onnx_float"
-        if reference == shipped or not {reference, shipped} <= self.subjects.keys():
-            return None
-        return self._drop_parity(reference, shipped, self.stage.settings.max_drop)
-
-    def _drop_parity(self, reference: str, candidate: str, budget: float) -> DropParity:
-        task, before, after = self.task, self.outputs[reference], self.outputs[candidate]
-        drop: PairedDrop = paired_drop(task.correct(before, self.labels), task.correct(after, self.labels))
-        found = verdict(drop, budget)
-        return DropParity(
-            images=len(self.labels),
-            agreement=agreement(task.answers(before), task.answers(after)),
-            drop=drop.drop,
-            drop_ci95=(drop.low, drop.high),
-            max_drop=budget,
-            verdict=found,
-            method=METHOD,
-            images_needed=images_needed(drop, budget) if found == "passed" else None,
-        )
-
-    def _verdict(self, parity: Parity) -> Literal["certified", "passed", "failed"]:
-        """The end-to-end verdict, unless the export itself went wrong."""
-        if parity.export and not parity.export.passed:
-            return "failed"
-        if parity.end_to_end is None:
-            raise InputError("expected two models to compare, found one. Give the other with --reference MODEL")
-        return parity.end_to_end.verdict

@@ -16,7 +16,7 @@ from edgetl.core.workspace import SCRATCH
 from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
-from edgetl.data.pixels import PixelSet, centered, to_input
+from edgetl.data.pixels import PixelSet, to_input
 from edgetl.models.build import build, runs_at
 from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_linear, split_head, with_head
 from edgetl.models.weights import Weights, load_into
@@ -119,13 +119,11 @@ class Work:
 
     def _features(self, body: nn.Module, view: int) -> Features:
         """Of the training images: the center view (0), or random ones."""
-        train, preprocess = self.train, self.preprocess
-        draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(train)) if view else None
+        train, draws = self.train, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))
+        plain = pixel_set(self.data.only("train"), self.preprocess, margin=False).pixels
 
         def inputs(rows: slice) -> Tensor:
-            pixels = train.pixels[rows]
-            shown = centered(pixels, preprocess.size) if draws is None else self.augment(pixels, draws[rows])
-            return to_input(shown, preprocess)
+            return to_input(self.augment(train.pixels[rows], draws[rows]) if view else plain[rows], self.preprocess)
 
         return frozen_features(body, inputs, len(train), self.device, self._scratch() / f"features-{view}")
 

@@ -19,7 +19,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.runtime.onnx_metadata import ModelInfo
 
 CLASSES = ("ant", "bee `sting`", "<script>alert(1)</script>", "wasp", "été", "moth", "fly")
-PREPROCESS = Preprocess(size=24, resize=27, filter="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+PREPROCESS = Preprocess(size=24, resize=27, filter="bicubic", mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), decode="reduced")
 
 
 def float_graph(seed: int = 0) -> onnx.ModelProto:

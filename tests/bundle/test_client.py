@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
+from PIL import Image
 
 from edgetl.bundle.predict import open_classifier
 from edgetl.bundle.read import Bundle
@@ -45,6 +48,28 @@ def run_sample(bundle: Bundle, folder: Path, *arguments: str) -> subprocess.Comp
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder)
 
 
+def stored(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def clear(seed: int) -> bytes:
+    """Half transparent, half not, black below the transparent half."""
+    rgba = np.random.default_rng(seed).integers(0, 256, (40, 50, 4), dtype=np.uint8)
+    rgba[:20] = 0
+    return stored(Image.fromarray(rgba), "PNG")
+
+
+def deep(seed: int) -> bytes:
+    return stored(Image.fromarray(np.random.default_rng(seed).integers(0, 65536, (40, 50), dtype=np.uint16)), "PNG")
+
+
+def heic(seed: int) -> bytes:
+    pillow_heif.register_heif_opener()
+    return stored(Image.open(io.BytesIO(picture(seed, 64, 48))), "HEIF")
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -52,6 +77,10 @@ def run_sample(bundle: Bundle, folder: Path, *arguments: str) -> subprocess.Comp
         ("tall.png", picture(12, 25, 90)),
         ("turned.jpg", picture(13, 70, 41, "JPEG", orientation=8)),
         ("gray.png", picture(14, 33, 33, mode="L")),
+        ("large.jpg", picture(15, 640, 480, "JPEG", orientation=6)),
+        ("clear.png", clear(16)),
+        ("deep.png", deep(17)),
+        ("wide.heic", heic(18)),
     ],
 )
 def test_the_sample_answers_as_edgetl_does(bundle: Bundle, tmp_path: Path, name: str, data: bytes) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from edgetl.bundle.predict import find_images, predict, write_csv
+from edgetl.bundle.answers import columns, to_json, to_lines, write_csv
+from edgetl.bundle.predict import BATCH, Prediction, find_images, predict
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.runtime.onnx_metadata import ModelInfo, describe, save
@@ -77,9 +83,128 @@ def test_a_bare_model_needs_a_preprocess_and_numbers_its_classes(photos: Path, t
 def test_the_csv_holds_a_row_for_each_picture(model: Path, photos: Path, tmp_path: Path) -> None:
     given = list(predict(model, [photos]))
     write_csv(tmp_path / "answers.csv", given)
-    with (tmp_path / "answers.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read(tmp_path / "answers.csv")
+    assert list(rows[0]) == ["path", "answer", "confidence", "error"]
     assert [row["path"] for row in rows] == [p.path.as_posix() for p in given]
     assert [row["answer"] for row in rows] == [p.answer or "" for p in given]
     assert float(rows[0]["confidence"]) == pytest.approx(given[0].confidence, abs=1e-6)
     assert rows[3]["error"] and not rows[3]["confidence"]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_more_answers_are_more_columns(model: Path, photos: Path, tmp_path: Path) -> None:
+    given = list(predict(model, [photos], top_k=3))
+    write_csv(tmp_path / "answers.csv", given, top_k=3)
+    rows = read(tmp_path / "answers.csv")
+    assert tuple(rows[0]) == columns(3) == ("path", "answer", "confidence", "answer_2", "confidence_2", "answer_3", "confidence_3", "error")
+    for row, p in zip(rows, given, strict=True):
+        assert [row["answer"], row["answer_2"], row["answer_3"]] == ([name for name, _ in p.top] or [""] * 3)
+    assert {len(row) for row in rows} == {8} and None not in rows[3].values()
+
+
+ODD_NAMES = (
+    "tab\there.png",
+    "new\nline.png",
+    'quo"te, comma.png',
+    "=1+1.png",
+    "鳥居.png",
+    "عصفور.png",
+    "-.png",
+    " space .png",
+    "\x1b[31m.png",
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_of_any_kind_come_back_from_csv_and_json(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ODD_NAMES:
+        (folder / name).write_bytes(picture(1, 30, 30))
+    given = list(predict(model, [folder]))
+    write_csv(tmp_path / "answers.csv", given)
+    stream = io.StringIO()
+    assert list(to_json(given, stream, 2)) == given
+    paths = {str(folder / name) for name in ODD_NAMES}
+    assert {row["path"] for row in read(tmp_path / "answers.csv")} == paths == {found["path"] for found in json.loads(stream.getvalue())}
+    lines = io.StringIO()
+    assert list(to_lines(given, lines, 1)) == given
+    assert len(lines.getvalue().splitlines()) == len(ODD_NAMES) and "\x1b" not in lines.getvalue() and "鳥居" in lines.getvalue()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_names_that_are_no_text_become_escapes_and_never_an_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff.png")).write_bytes(picture(1, 30, 30))
+    given = list(predict(model, [tmp_path]))
+    write_csv(tmp_path / "answers.csv", given)
+    assert read(tmp_path / "answers.csv")[0]["path"].endswith("bad\\udcff.png")
+
+
+def test_a_csv_is_there_whole_or_as_it_was_before(model: Path, photos: Path, tmp_path: Path) -> None:
+    def torn() -> Iterator[Prediction]:
+        yield from predict(model, [photos])
+        raise KeyboardInterrupt
+
+    (tmp_path / "answers.csv").write_text("yesterday's", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        write_csv(tmp_path / "answers.csv", torn())
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == "yesterday's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.csv", "photos"]
+
+
+def test_an_empty_json_is_an_array_too() -> None:
+    stream = io.StringIO()
+    assert list(to_json([], stream, 1)) == [] and json.loads(stream.getvalue()) == []
+
+
+def test_images_are_read_a_batch_ahead_and_no_further(model: Path, tmp_path: Path) -> None:
+    """After the first answer the photos are taken away: what was not read yet has no answer."""
+    for number in range(3 * BATCH):
+        (tmp_path / f"{number:04d}.png").write_bytes(picture(number, 30, 30))
+    found = predict(model, [tmp_path])
+    first = next(found)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    rest = list(found)
+    answered = [p for p in rest if p.error is None]
+    assert first.error is None and len(rest) == 3 * BATCH - 1
+    assert BATCH - 1 <= len(answered) <= 2 * BATCH - 1
+
+
+def fixed(batch: int) -> onnx.ModelProto:
+    graph = float_graph()
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return graph
+
+
+def stubborn() -> onnx.ModelProto:
+    """It says that it takes any number of images, and takes one."""
+    graph = float_graph()
+    shape = onnx.numpy_helper.from_array(np.array([1, len(CLASSES)]), "shape")
+    graph.graph.initializer.append(shape)
+    graph.graph.node[-1].output[0] = "flat_logits"
+    graph.graph.node.append(onnx.helper.make_node("Reshape", ["flat_logits", "shape"], ["logits"]))
+    return graph
+
+
+@pytest.mark.parametrize("graph", [fixed(1), fixed(4), stubborn()], ids=["one", "four", "stubborn"])
+def test_graphs_that_take_no_batch_answer_the_same(
+    graph: onnx.ModelProto, model: Path, photos: Path, info: ModelInfo, tmp_path: Path
+) -> None:
+    save(describe(graph, info), tmp_path / "other.onnx")
+    assert [p.error is None for p in predict(tmp_path / "other.onnx", [photos])] == [True, True, True, False]
+    for found, expected in zip(predict(tmp_path / "other.onnx", [photos]), predict(model, [photos]), strict=True):
+        assert found.answer == expected.answer
+        np.testing.assert_allclose([c for _, c in found.top], [c for _, c in expected.top], rtol=1e-5)
+
+
+def test_a_batch_answers_as_one_by_one(model: Path, photos: Path) -> None:
+    together = list(predict(model, [photos]))
+    for alone, found in zip((next(predict(model, [p.path])) for p in together), together, strict=True):
+        assert alone.answer == found.answer and alone.error == found.error
+        np.testing.assert_allclose([c for _, c in alone.top], [c for _, c in found.top], rtol=1e-5)

@@ -13,7 +13,8 @@ from torchvision import transforms  # the oracle
 from torchvision.transforms import InterpolationMode
 
 from edgetl.core.errors import InputError, SettingsError
-from edgetl.core.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, decode, imagenet
+from edgetl.core.imagefile import decode
+from edgetl.core.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, imagenet
 
 SIZES = [(32, 32), (33, 47), (47, 33), (224, 224), (101, 64), (500, 375), (375, 501), (17, 90), (8, 8)]  # width, height
 
@@ -133,8 +134,26 @@ def test_one_line_of_json_brings_it_back(preprocess: Preprocess) -> None:
     assert preprocess.to_json() == Preprocess.from_json(preprocess.to_json()).to_json()
 
 
+def test_json_without_a_decode_keeps_its_meaning() -> None:
+    """What was written before there was a choice decodes in full: checkpoints, bundles, published weights."""
+    written = (
+        '{"color": "RGB", "dtype": "float32", "exif": "transpose", "filter": "bilinear", "layout": "NCHW", "mean": [0.485, 0.456, 0.406], '
+    )
+    written += '"resize": 256, "scale": "1/255", "size": 224, "std": [0.229, 0.224, 0.225]}'
+    assert Preprocess.from_json(written) == imagenet() and imagenet().decode == "full"
+    assert Preprocess.from_json(imagenet().quick().to_json()).decode == "reduced"
+
+
 def test_json_writes_down_even_what_is_fixed_today() -> None:
-    for said in ('"color": "RGB"', '"exif": "transpose"', '"scale": "1/255"', '"layout": "NCHW"', '"dtype": "float32"'):
+    for said in (
+        '"decode": "full"',
+        '"background": "white"',
+        '"color": "RGB"',
+        '"exif": "transpose"',
+        '"scale": "1/255"',
+        '"layout": "NCHW"',
+        '"dtype": "float32"',
+    ):
         assert said in imagenet().to_json()
 
 
@@ -148,13 +167,14 @@ def test_other_json_is_refused_with_what_was_expected(text: str) -> None:
 
 def test_everything_wrong_is_said_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Preprocess(size=4, resize=3, filter="nearest", std=(1.0, 0.0, 1.0), layout="NHWC")  # type: ignore[arg-type]
+        Preprocess(size=4, resize=3, filter="nearest", std=(1.0, 0.0, 1.0), layout="NHWC", decode="half")  # type: ignore[arg-type]
     assert str(caught.value).splitlines() == [
         "a Preprocess that cannot be used:",
         "  size: expected 8 to 1024 pixels, found 4",
         "  resize: expected at least size (4), found 3",
         "  filter: expected one of bilinear, bicubic, lanczos, found 'nearest'",
         "  mean, std: expected three numbers each, std above 0; found (0.485, 0.456, 0.406), (1.0, 0.0, 1.0)",
+        "  decode: expected 'full' or 'reduced', found 'half'",
         "  layout: expected 'NCHW', found 'NHWC'",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,40 @@ def test_a_class_missing_from_a_part(photos: Photos) -> None:
     root = photos({"ants": 9, "bees": 9})
     text = "path,label,part\n" + rows({"ants": 6, "bees": 9}, ",train") + "ants/007.png,ants,test\n"
     assert "classes missing from a part. Add images of them:\n  bees: not in test" in refused(write(root, text))
+
+
+@pytest.mark.parametrize(("separator", "first"), [(";", ""), ("\t", ""), (";", "sep=;\n"), (",", "sep=,\n"), (",", "")])
+def test_a_spreadsheet_may_separate_cells_by_semicolons_or_tabs(photos: Photos, separator: str, first: str) -> None:
+    root = photos({"ants": 20, "bees": 20})
+    text = ("path,label\n" + rows({"ants": 20, "bees": 20})).replace(",", separator).replace("\n", "\r\n")
+    path = write(root, "")
+    path.write_bytes(("\ufeff" + first + text).encode())
+    assert opened(path).digest == open_images(str(root), DataSettings()).digest
+
+
+def test_quoted_cells_may_hold_separators_and_quotes(photos: Photos) -> None:
+    root = photos({'big, "old" ants': 20, "bees; wasps": 20})
+    lines = [f'"big, ""old"" ants/{n:03d}.png","big, ""old"" ants"\n"bees; wasps/{n:03d}.png","bees; wasps"\n' for n in range(20)]
+    assert opened(write(root, '"path","label"\n' + "".join(lines))).classes == ("bees; wasps", 'big, "old" ants')
+
+
+def test_backslashes_and_decomposed_accents_find_their_files(photos: Photos) -> None:
+    """A list written on Windows for files that come from a Mac."""
+    decomposed = unicodedata.normalize("NFD", "Bäume")
+    root = photos({decomposed: 20, "bees": 20})
+    composed = unicodedata.normalize("NFC", decomposed)
+    lines = [f"{composed}\\{n:03d}.png,{composed}\n.\\bees\\{n:03d}.png,bees\n" for n in range(20)]
+    images = opened(write(root, "path,label\n" + "".join(lines)))
+    assert images.classes == (composed, "bees") and len(images) == 40
+    assert images.digest == open_images(str(root), DataSettings()).digest
+
+
+def test_a_path_that_no_system_takes_is_a_file_that_is_not_there(photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    message = refused(write(root, "path,label\n" + rows({"ants": 12, "bees": 12}) + f"{'x' * 5000}.png,ants\n"))
+    assert "- files that are not there (paths are relative to the CSV):\n  line 26: xxx" in message
+
+
+def test_a_utf_16_file_is_refused_with_what_to_do(photos: Photos) -> None:
+    root = photos({"ants": 2})
+    assert "Save it as UTF-8" in refused(write(root, "path,label\n", encoding="utf-16"))

@@ -23,14 +23,12 @@ def images(photos: Callable[..., Path]) -> Images:
     return open_images(str(photos({"ants": 10, "bees": 10})), DataSettings())
 
 
-@pytest.mark.parametrize("ram_bytes", [1 << 30, 0])
-def test_pixels_are_those_of_the_preprocess_in_memory_and_on_disk(images: Images, told: Any, ram_bytes: int) -> None:
+def test_pixels_are_those_of_the_preprocess(images: Images, told: Any) -> None:
     preprocess = Preprocess(size=16, resize=20)
-    found = pixel_set(images, preprocess, margin=False, ram_bytes=ram_bytes)
+    found = pixel_set(images, preprocess, margin=False)
     expected = np.stack([preprocess.pixels(images.read(i)) for i in range(len(images))]).transpose(0, 3, 1, 2)
     assert found.pixels.dtype == torch.uint8 and np.array_equal(found.pixels.numpy(), expected)
-    assert found.labels.tolist() == images.labels.tolist()
-    assert ("temporary file" in told.text) == (ram_bytes == 0) and told.advanced["decode images"] == len(images)
+    assert found.labels.tolist() == images.labels.tolist() and told.advanced["decode images"] == len(images)
 
 
 def test_margin_keeps_the_square_around_the_center_view(images: Images) -> None:

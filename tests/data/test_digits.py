@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from edgetl.core.errors import InputError
-from edgetl.core.preprocess import Preprocess, decode
+from edgetl.core.imagefile import decode
+from edgetl.core.preprocess import Preprocess
 from edgetl.data.digits import MemorySource, reserved_digits
 from edgetl.data.sources import open_images
 from edgetl.settings import DataSettings

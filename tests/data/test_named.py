@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgetl.core.errors import InputError
-from edgetl.core.preprocess import decode
+from edgetl.core.imagefile import decode
 from edgetl.data.named import ppm, unrepeated
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed

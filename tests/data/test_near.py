@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from edgetl.core.preprocess import decode
+from edgetl.core.imagefile import decode
 from edgetl.data.images import Images
 from edgetl.data.near import BURST_BITS, BURST_S, COPY_BITS, Look, groups_of, leaders, look_of
 from edgetl.data.sources import open_images

@@ -137,7 +137,8 @@ def test_everything_that_is_wrong_is_in_one_message(photos: Photos) -> None:
         "- class folders without images. Add images or delete the folders:\n  train/flies/",
         "- classes missing from a part. Add images of them:\n  bees: not in val\n  flies: not in val",
         "- classes that train does not have. Add them to train or take them out:\n  wasps: in val, not in train",
-        "- image files that cannot be decoded. Replace or delete them:\n  train/ants/001.png: empty file\n  train/ants/002.png: ",
+        "- image files that cannot be decoded. Replace or delete them, or leave them out with --skip-bad-images:\n"
+        "  train/ants/001.png: empty file\n  train/ants/002.png: ",
         "  train/bees/003.jpg: no image, or of a kind that cannot be read",
         "- the same image in two classes. Delete it from the wrong one:\n  train/ants/005.png (ants) = train/bees/same.png (bees)",
         "- the same image in two parts. Delete it from one of them, or scores would be too good:\n"

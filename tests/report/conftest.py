@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgetl.metrics.classification import confusion, macro_f1, per_class
 from edgetl.metrics.parity import agreement, images_needed, paired_drop, verdict, wilson
+from edgetl.report.predictions import Answers
 from edgetl.report.schema import (
     ClassScores,
     DataReport,
@@ -24,13 +27,14 @@ from edgetl.report.schema import (
     Parity,
     Report,
 )
+from edgetl.tasks.classification import Classification
 
 DIGITS = tuple("0123456789")
 METHOD = "score interval for paired proportions (Tango 1998, Statistics in Medicine 17:891-908)"
-Answers = NDArray[np.int64]
+Classes = NDArray[np.int64]
 
 
-def disturbed(answers: Answers, share: float, classes: int, seed: int) -> Answers:
+def disturbed(answers: Classes, share: float, classes: int, seed: int) -> Classes:
     """The same answers, but for a share that fall to a class nearby."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(answers)) < share, (answers + rng.integers(1, min(4, classes), len(answers))) % classes, answers)
@@ -41,8 +45,8 @@ class Trial:
     """Simulated test images: labels, and what each model answers."""
 
     classes: tuple[str, ...]
-    labels: Answers
-    answers: dict[str, Answers]
+    labels: Classes
+    answers: dict[str, Classes]
     shipped: str = "int8"
     max_drop: float = 0.05
 
@@ -59,6 +63,23 @@ class Trial:
             latency_ms=Latency(p50=latency_ms, p90=1.17 * latency_ms, threads=1, runs=50),
             per_class=tuple(ClassScores(name=c, **vars(row)) for c, row in zip(self.classes, per_class(matrix), strict=True)),
             confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
+        )
+
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """Logits whose largest is the answer, some surer than others."""
+        sure = np.random.default_rng(8).uniform(1, 9, len(self.labels)).astype(np.float32)
+        return {name: np.eye(len(self.classes), dtype=np.float32)[answers] * sure[:, None] for name, answers in self.answers.items()}
+
+    def images(self, files: bool = True) -> Answers:
+        """What `verify` keeps of every image."""
+        count = len(self.labels)
+        return Answers(
+            task=Classification(classes=self.classes),
+            hashes=[f"{n:03d}" * 21 + "f" for n in range(count)],
+            files=[f"some folder/{n}.jpg" for n in range(count)] if files else None,
+            labels=self.labels,
+            outputs=self.outputs(),
+            shipped=f"onnx_{self.shipped}",
         )
 
     def parity(self, reference: str, candidate: str, max_drop: float) -> DropParity:
@@ -115,6 +136,15 @@ def trial(
 @pytest.fixture(scope="session")
 def report() -> Report:
     return trial().report()
+
+
+def photo(seed: int, width: int = 90, height: int = 60, noise: bool = False) -> bytes:
+    """A JPEG of smooth colors, or of noise, which compresses worst."""
+    rng = np.random.default_rng(seed)
+    size = (height, width) if noise else (4, 5)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).resize((width, height)).save(stream, format="JPEG", quality=95)
+    return stream.getvalue()
 
 
 def log(epochs: int, best: float = 0.985) -> list[dict[str, float]]:

@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from edgetl.report import figures
+from edgetl.report import charts, figures
 from edgetl.report.html import render
 from edgetl.report.schema import ImageCounts, Models, Report
-from edgetl.report.text import comparison, markdown, verdict_words
+from edgetl.report.tables import MOST_CELLS, WORST
+from edgetl.report.text import chart_models, comparison, markdown, verdict_words
 
 from .conftest import log, trial
 
@@ -47,7 +48,8 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self.tags[-1:] != [("style", {})]:
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -135,7 +137,54 @@ def test_a_standalone_report_speaks_of_what_it_was_given(report: Report) -> None
     data = alone(report).to_json()
     text = Page(render(data, {})).text
     assert "against the float model" in verdict_words(data)
-    assert "teacher" not in text and "How the training went" not in text and "Bundle:" not in text
+    assert "teacher" not in text and "student" not in text and "How the training went" not in text and "Bundle:" not in text
+
+
+def test_a_model_that_was_brought_along_to_compare_with_is_no_teacher(report: Report) -> None:
+    brought = replace(alone(report), models=Models(teacher=report.models.teacher, onnx_int8=report.models.onnx_int8), parity=report.parity)
+    text = Page(render(brought.to_json(), {})).text
+    assert "against the reference on 450 test images" in verdict_words(brought.to_json())
+    assert "teacher" not in text and "reference" in text
+
+
+def test_the_verdict_comes_first_and_in_plain_words(page: str, report: Report) -> None:
+    ships, teacher = report.models.onnx_int8, report.models.teacher
+    assert ships and teacher
+    start = Page(page[: page.index('class="tiles"')]).text
+    assert "Ready to ship" in start and "Certified" in start
+    assert "answered the same 450 test images, which no model had seen before." in start
+    right = (round(450 * ships.score), round(450 * teacher.score))
+    assert f"It gets {right[0]} of 450 right" in start and f"the teacher {right[1]} " in start
+    assert "loses at most 3.47 points against the teacher (at 95% confidence); 5 points may be lost." in start
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "headline"), [(0.05, "Ready to ship"), (0.02, "Good, but not proven yet"), (0.001, "Do not ship this")]
+)
+def test_each_verdict_has_its_headline(max_drop: float, headline: str) -> None:
+    assert headline in Page(render(without_matrices(trial(max_drop=max_drop).report()).to_json(), {})).text
+
+
+def test_broken_golden_vectors_are_what_the_words_are_about(report: Report) -> None:
+    """The drop is within its budget: to blame it would be wrong."""
+    broken = replace(report, verdict="failed", notes=("golden vectors: a.json: differs",))
+    words = verdict_words(broken.to_json())
+    assert "golden vectors" in words and "budget" not in words
+    text = Page(render(without_matrices(broken).to_json(), {})).text
+    assert "Do not ship this" in text and "does not answer here as it did where it was made" in text and "a.json: differs" in text
+
+
+def test_what_was_found_on_the_way_in_is_told(report: Report) -> None:
+    counted = {"exact_copies": 3, "near_duplicates": 0, "near_duplicates_across_parts": 2}
+    text = Page(render(without_matrices(replace(report, data=replace(report.data, intake=counted))).to_json(), {})).text
+    assert "Found on the way in: 3 exact copies, 2 near duplicates across parts." in text
+    assert "Mind that 2 images look nearly the same as one in another part of the data" in text
+    assert "way in" not in Page(render(without_matrices(report).to_json(), {})).text
+
+
+def test_where_float_ships_the_page_says_why(report: Report) -> None:
+    text = Page(render(trial(shipped="float").report().to_json(), {})).text
+    assert "The float model ships: int8 lost more than was allowed" in text
 
 
 def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -> None:
@@ -151,7 +200,7 @@ def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -
         "finetune",
     ):
         assert words in text
-    assert str(report.bundle_sha256) in text and "Its weakest class is “2”" in text
+    assert str(report.bundle_sha256) in text and "Its weakest class is “3”" in text
 
 
 def test_same_report_same_bytes(page: str, report: Report) -> None:
@@ -203,13 +252,49 @@ def test_other_names_from_outside_are_text_and_nothing_else() -> None:
     assert all(word in found.text for word in ("data<script>", 'arch"><img', "note<script>", "stage<script>"))
 
 
-@pytest.mark.parametrize("count", [2, 30, 31, 100, 1000])
-def test_confusion_matrices_of_any_size_stay_small_and_readable(count: int) -> None:
-    matrix = np.eye(count, dtype=np.int64) * 5
-    drawing = figures.svg(figures.confusion_figure(matrix.tolist(), [f"class {i}" for i in range(count)]))
+@pytest.mark.parametrize("count", [2, MOST_CELLS, MOST_CELLS + 1, 100])
+def test_confusions_are_readable_for_few_classes_and_for_many(count: int) -> None:
+    """Few: every pair as text. Many: a drawing without names, and the largest confusions with theirs."""
+    report = small(trial(classes=[f"class {i}" for i in range(count)], count=20 * count).report())
+    page = render(report.to_json(), {})
+    tables = re.findall(r'<table class="matrix.*?</table>', page, flags=re.DOTALL)
+    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert (len(tables), len(drawings)) == ((2, 0) if count <= MOST_CELLS else (0, 2))
+    assert report.models.onnx_int8 and report.models.onnx_int8.confusion
+    if tables:
+        written = [int(number) for number in re.findall(r'<td class="(?:right|wrong)[^>]*>(\d+)</td>', tables[0])]
+        assert written == [cell for row in report.models.onnx_int8.confusion for cell in row if cell]
+    assert all("class 1" not in drawing and len(drawing) < 100_000 for drawing in drawings)
+    assert len(page) < 400_000
+
+
+def test_a_thousand_classes_are_drawn_too() -> None:
+    drawing = figures.svg(figures.confusion_figure(np.eye(1000, dtype=np.int64) * 5))
     labels = ElementTree.fromstring(drawing).findall(".//{http://www.w3.org/2000/svg}text")
     assert len(labels) < 80 and len(drawing) < 200_000
-    assert ("class 1" in drawing) == (count <= 30)
+
+
+def test_the_weakest_classes_come_first_and_those_without_images_last() -> None:
+    simulated = trial(classes=[f"c{i}" for i in range(40)], count=30)  # some classes have no image
+    report = small(simulated.report())
+    page = render(report.to_json(), {})
+    rows = re.findall(r'<tr><th scope="row"><bdi>(c\d+)</bdi></th><td>(\d+)</td><td class="edge">', page)
+    assert report.models.onnx_int8 and report.models.onnx_int8.per_class
+    f1 = {row.name: row.f1 for row in report.models.onnx_int8.per_class}
+    assert len(rows) == 40 and f"Show all {len(rows)} classes" in page and WORST < 40
+    seen = [(support == "0", f1[name]) for name, support in rows]
+    assert seen == sorted(seen) and seen[-1][0] and not seen[0][0]
+
+
+def test_the_table_says_what_a_class_is_most_often_taken_for() -> None:
+    simulated = trial(classes=("ant", "bee", "wasp"), count=300, student_errors=0.2)
+    page = render(small(simulated.report()).to_json(), {})
+    answers, labels = simulated.answers["onnx_int8"], simulated.labels
+    for index, name in enumerate(simulated.classes):
+        wrong = np.bincount(answers[labels == index], minlength=3)
+        wrong[index] = 0
+        (cell,) = re.findall(rf'<bdi>{name}</bdi></th><td>\d+</td>.*?<td class="name">(.*?)</td>', page)
+        assert re.sub("<.*?>", "", cell) == f"{simulated.classes[int(wrong.argmax())]} ({wrong.max()})"
 
 
 def test_figures_leave_no_state_and_no_date(report: Report) -> None:
@@ -224,31 +309,48 @@ def test_figures_leave_no_state_and_no_date(report: Report) -> None:
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "val score, %"] and figure.axes[1].get_xlabel() == "epoch"
 
 
-def test_every_axis_of_numbers_carries_its_unit(report: Report) -> None:
-    from edgetl.report.text import models_of
+def drawn(report: Report) -> list[charts.Chart]:
+    models, int8 = chart_models(report), report.parity.int8
+    latency = charts.latency_chart(models)
+    assert latency and int8
+    return [charts.score_chart(models, "top1"), charts.size_chart(models), latency, charts.drop_chart([("int8", int8)])]
 
-    models = list(models_of(report))
-    latency = figures.latency_figure(models)
-    assert latency and report.parity.int8
-    drawn = (
-        figures.score_figure(models, "top1"),
-        figures.size_figure(models),
-        latency,
-        figures.drop_figure([("int8", report.parity.int8)]),
-    )
-    assert [figure.axes[0].get_xlabel() for figure in drawn] == [
-        "top1, %",
-        "ONNX file, MB",
-        "latency of one image, ms",
-        "drop, percentage points",
-    ]
+
+def test_every_axis_of_numbers_carries_its_unit(report: Report, page: str) -> None:
+    assert [chart.unit for chart in drawn(report)] == ["%", "MB", "ms", "percentage points"]
+    assert [unit for unit in re.findall(r'<p class="unit">(.*?)</p>', page)] == ["MB", "ms", "%", "percentage points"]
+
+
+def test_places_in_charts_are_those_of_the_numbers(report: Report) -> None:
+    """A straight line through the ticks gives every place back."""
+    score, size, latency, drop = drawn(report)
+    for chart in (score, size, latency, drop):
+        places, numbers = (np.array(column, dtype=float) for column in zip(*chart.ticks, strict=True))
+        assert 3 <= len(places) <= 7 and places.min() >= 0 and places.max() <= 100
+        slope, start = np.polyfit(numbers, places, 1)
+        models = [model for _, _, model in chart_models(report)]
+        expected = {
+            id(score): [100 * model.score for model in models],
+            id(size): [model.size_bytes / 1e6 for model in models],
+            id(latency): [model.latency_ms.p50 for model in models if model.latency_ms],
+            id(drop): [100 * report.parity.int8.drop] if report.parity.int8 else [],
+        }[id(chart)]
+        found = [lane.bar if lane.dot is None else lane.dot for lane in chart.lanes]
+        np.testing.assert_allclose(found, start + slope * np.array(expected), atol=0.2)
+
+
+def test_charts_of_equal_numbers_still_have_an_axis(report: Report) -> None:
+    same = [(name, label, replace(model, score_ci95=(1.0, 1.0), score=1.0)) for name, label, model in chart_models(report)]
+    chart = charts.score_chart(same, "top1")
+    assert chart.ticks and all(0 <= lane.dot <= 100 for lane in chart.lanes if lane.dot is not None)
 
 
 def test_drawing_writes_nothing_at_home_and_imports_no_torch_or_pyplot(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from edgetl.report import figures\n"
-        "figures.svg(figures.confusion_figure([[1, 0], [0, 1]], ['a', 'b']))\n"
+        "import numpy\n"
+        "figures.svg(figures.confusion_figure(numpy.eye(2, dtype=int)))\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules), 'imported'\n"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}

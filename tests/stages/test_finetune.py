@@ -24,7 +24,7 @@ from edgetl.models.checkpoint import load_model, read_checkpoint
 from edgetl.models.heads import head_keys
 from edgetl.models.state import read_state
 from edgetl.models.weights import Weights, resolve_weights
-from edgetl.report.schema import read_baselines
+from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of

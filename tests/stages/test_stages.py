@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgetl.core.artifacts import Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
+from edgetl.core.imagefile import decode
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Workspace
@@ -21,6 +24,8 @@ from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.checkpoint import read_checkpoint
+from edgetl.report.predictions import Gallery
+from edgetl.report.publish import publish_report
 from edgetl.report.schema import check_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import DataSettings, DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
@@ -275,3 +280,68 @@ def test_verify_changes_nothing_it_was_given(chain: Chain, tmp_path: Path) -> No
     before = [file_sha256(path) for path in files]
     stage.run(tmp_path)
     assert [file_sha256(path) for path in files] == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_answer_is_kept_and_they_add_up_to_the_scores(chain: Chain, tmp_path: Path) -> None:
+    report = report_of(verification(chain), tmp_path)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    test = chain.data.only("test")
+    assert [(row["sha256"], row["file"]) for row in rows] == [(ref.sha256, ref.where) for ref in test.refs]
+    assert [row["class"] for row in rows] == [test.classes[ref.label] for ref in test.refs]
+    for name in ("teacher", "student", "onnx_float", "onnx_int8"):
+        right = [row[f"{name}_answer"] == row["class"] for row in rows]
+        assert sum(right) / len(right) == pytest.approx(report["models"][name]["score"])
+    same = [row["onnx_float_answer"] == row["onnx_int8_answer"] for row in rows]
+    assert sum(same) / len(same) == pytest.approx(report["parity"]["int8"]["agreement"])
+
+
+def test_the_gallery_shows_the_images_it_names(chain: Chain, tmp_path: Path) -> None:
+    stage = verification(chain)
+    stage.run(tmp_path)
+    gallery = Gallery.from_text((tmp_path / "gallery.json").read_text(encoding="utf-8"))
+    shown = (*gallery.mistakes, *gallery.differences)
+    assert len(gallery.mistakes) == 12 < gallery.mistakes_in_all  # one epoch of training: it is wrong often
+    assert {path.name for path in (tmp_path / "thumbnails").iterdir()} == {image.thumbnail for image in shown}
+    test = chain.data.only("test")
+    for image in shown:
+        row = test.hashes.index(image.sha256)
+        with Image.open(tmp_path / "thumbnails" / str(image.thumbnail)) as small:
+            seen = np.asarray(small.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=float)
+        np.testing.assert_allclose(seen, np.asarray(decode(test.read(row)).convert("L"), dtype=float), atol=12)
+
+
+def test_the_evidence_is_the_same_bytes_again(chain: Chain, tmp_path: Path) -> None:
+    """All but report.json, which holds times."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        verification(chain).run(tmp_path / name)
+    first, again = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert first.pop("report.json") and again.pop("report.json") and first == again and len(first) > 10
+
+
+def test_thumbnails_are_a_setting_and_part_of_the_key(chain: Chain, tmp_path: Path) -> None:
+    stage = verification(chain)
+    without = replace(stage, settings=stage.settings.but(thumbnails=0))
+    assert without.key != stage.key
+    without.run(tmp_path)
+    gallery = Gallery.from_text((tmp_path / "gallery.json").read_text(encoding="utf-8"))
+    assert not (tmp_path / "thumbnails").exists() and {image.thumbnail for image in gallery.mistakes} == {None} and gallery.mistakes
+
+
+def test_an_npz_gives_neither_pictures_nor_names(chain: Chain, tmp_path: Path) -> None:
+    batch = next(chain.tensors("test").batches(40))
+    np.savez(tmp_path / "t.npz", x=batch.x, y=batch.y)
+    out = tmp_path / "out"
+    out.mkdir()
+    verification(chain, data=open_npz(tmp_path / "t.npz"), seen=None).run(out)
+    assert not (out / "thumbnails").exists()
+    gallery = Gallery.from_text((out / "gallery.json").read_text(encoding="utf-8"))
+    assert gallery.judged == 40 and {image.file for image in gallery.mistakes} == {None}
+    publish_report(out, out)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in page and f"sha256 {gallery.mistakes[0].sha256[:16]}" in page

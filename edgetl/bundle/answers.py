@@ -1,0 +1,96 @@
+"""Predictions as text: CSV, JSON, lines for people. Each of these passes on what it has written, so that they can be chained."""
+
+from __future__ import annotations
+
+import csv
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from edgetl.bundle.predict import Prediction
+from edgetl.core.files import whole_text
+
+MOST_CULPRITS = 20
+WILD = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, bytes that are no UTF-8, separators of lines
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the direction of what follows
+
+
+def columns(top_k: int) -> tuple[str, ...]:
+    """Of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error."""
+    return ("path", "answer", "confidence", *(f"{name}_{n}" for n in range(2, top_k + 1) for name in ("answer", "confidence")), "error")
+
+
+def to_csv(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
+    """Write a header, then a row for each; what is not known is left empty. Confidences have six digits."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns(top_k))
+    for p in predictions:
+        cells = [cell for name, confidence in p.top[:top_k] for cell in (name, f"{confidence:.6f}")]
+        writer.writerow([p.path.as_posix(), *cells, *[""] * (2 * top_k - len(cells)), p.error or ""])
+        yield p
+
+
+def to_json(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
+    """Write one array with an object for each, a line each."""
+    ascii_only = (stream.encoding or "ascii").lower().replace("-", "") != "utf8"  # escapes that JSON knows, where names do not fit
+    before = "[\n"
+    for p in predictions:
+        facts = {
+            "path": p.path.as_posix(),
+            "answer": p.answer,
+            "confidence": p.confidence,
+            "top": [list(pair) for pair in p.top[:top_k]],
+            "error": p.error,
+        }
+        stream.write(before + json.dumps(facts, ensure_ascii=ascii_only))
+        before = ",\n"
+        yield p
+    stream.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def to_lines(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
+    """Write path, answer and confidence with tabs between, for `top_k` answers; control characters in names are escaped."""
+    for p in predictions:
+        said = [cell for name, confidence in p.top[:top_k] for cell in (name, f"{confidence:.4f}")]
+        stream.write("\t".join(map(_tame, [str(p.path), *(said if p.error is None else ("error", p.error))])) + "\n")
+        yield p
+
+
+def write_csv(path: Path, predictions: Iterable[Prediction], top_k: int = 1) -> None:
+    """The CSV of all predictions at `path`, UTF-8, whole or not at all."""
+    with whole_text(path) as stream:
+        for _ in to_csv(predictions, stream, top_k):
+            pass
+
+
+@dataclass
+class Tally:
+    """What came of it, in few words, however many images there were."""
+
+    images: int = 0
+    answers: dict[str, int] = field(default_factory=dict)
+    unreadable: int = 0
+    culprits: list[str] = field(default_factory=list)
+
+    def count(self, predictions: Iterable[Prediction]) -> None:
+        """Go through all of them."""
+        for p in predictions:
+            self.images += 1
+            if p.answer is not None:
+                self.answers[p.answer] = self.answers.get(p.answer, 0) + 1
+                continue
+            self.unreadable += 1
+            if len(self.culprits) < MOST_CULPRITS:
+                self.culprits.append(_tame(f"{p.path}: {p.error}"))
+
+    def commonest(self, count: int) -> list[tuple[str, int]]:
+        """The answers given most often, with how often."""
+        return sorted(self.answers.items(), key=lambda item: (-item[1], item[0]))[:count]
+
+
+def _tame(text: str) -> str:
+    """Text that moves no cursor and begins no line."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in WILD or c in TURNING else c for c in text)

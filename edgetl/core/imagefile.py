@@ -1,0 +1,175 @@
+"""Image files: from bytes to an upright 8-bit RGB picture. Pillow decodes; what it leaves open is decided here.
+
+| in the file                          | in the picture                                                                    |
+|--------------------------------------|-----------------------------------------------------------------------------------|
+| several frames or pages              | the first (of HEIC: the primary image)                                            |
+| EXIF orientation                     | undone; of HEIC and AVIF the container's own rotation and mirroring, which rule   |
+| transparency (alpha, palette, tRNS)  | laid over white                                                                   |
+| 16 bits per channel                  | the high byte, which is how Pillow reads 16-bit color                             |
+| floating point                       | times 255, if all values lie in [0, 1]; otherwise refused, for white is not known |
+| 32-bit integers                      | refused, for the same reason                                                      |
+| CMYK                                 | (1 - ink)(1 - black), inverted files (Adobe) put right                            |
+| color profile (ICC)                  | left alone: numbers are taken as sRGB                                             |
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from edgetl.core.errors import InputError
+
+MAX_MEGAPIXELS = 178  # Pillow's own limit against decompression bombs, 2 * Image.MAX_IMAGE_PIXELS
+MAX_ASPECT = 100  # a strip of 1 x 10,000 pixels would be resized to gigabytes
+# What Pillow's decoders were seen to raise on damaged files (libavif: RuntimeError), and what struct and zlib raise inside them.
+UNDECODABLE = (
+    *(OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError),
+    *(struct.error, zlib.error),
+)
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+ORIENTATION = 0x0112  # EXIF 2.32, table 4
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pictures of 90 to 178 megapixels are photos; Pillow would warn of each, on whatever stream is at hand.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode(data: bytes, *, shorter: int | None = None) -> Image.Image:
+    """The bytes of an image file as an upright RGB image.
+
+    Args:
+        data: the whole file.
+        shorter: decode at a half, a quarter or an eighth of the size where the codec can (JPEG): the smallest of them whose
+            sides are whole numbers, the shorter one at least this, pixels. None: at full size.
+
+    Raises:
+        InputError: no image, truncated, absurdly large or thin, or of values whose white is not known.
+    """
+    with _opened(data) as image:
+        if shorter is not None:
+            width, height = image.size
+            part = _divisor(width, height, shorter)
+            image.draft(None, (width // part, height // part))
+        image.load()
+        return flattened(upright(image))
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height of an image file as it is stored, from its header alone.
+
+    Raises:
+        InputError: no image, or an absurdly large or thin one.
+    """
+    with _opened(data) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image, its pixels not read yet; what goes wrong with it inside the block becomes an InputError."""
+    try:
+        register_heif(data)
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(*image.size)
+            yield image
+    except UnidentifiedImageError as error:
+        raise InputError(f"expected an image, found {len(data)} bytes of no format that Pillow reads") from error
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(int(pixels.group()) if pixels else math.inf) from None
+    except UNDECODABLE as error:
+        raise InputError(f"expected an image, found bytes that cannot be decoded: {error}") from error
+
+
+def _divisor(width: int, height: int, shorter: int) -> int:
+    """By how much both sides are divided. Only without a remainder: a codec rounds sides up, which would stretch the picture."""
+    whole = (part for part in (8, 4, 2) if width % part == height % part == 0 and min(width, height) // part >= shorter)
+    return next(whole, 1)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise _too_large(width * height)
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(f"absurdly thin: expected sides of at most {MAX_ASPECT} to 1, found {width} x {height} pixels. Crop it")
+
+
+def _too_large(pixels: float) -> InputError:
+    return InputError(f"absurdly large: expected at most {MAX_MEGAPIXELS} megapixels, found {pixels / 1e6:.0f}. Save it smaller")
+
+
+def register_heif(data: bytes) -> None:
+    """Teach Pillow to read HEIC, once such a file turns up, whatever its name is.
+
+    Raises:
+        InputError: pillow-heif is not installed.
+    """
+    if data[4:8] != b"ftyp" or data[8:12] not in HEIF_BRANDS or "HEIF" in Image.OPEN:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise InputError("a HEIC image, which needs pillow-heif: pip install pillow-heif") from None
+    register_heif_opener()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF says it is to be looked at; a loaded one, for Pillow turns some formats while it loads them.
+
+    Pillow's own `exif_transpose` also writes the EXIF anew, which fails on tags that some cameras get wrong.
+    """
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except UNDECODABLE:
+        return image  # viewers show such a photo as it is stored
+    return image if turn is None else image.transpose(turn)
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB.
+
+    Raises:
+        InputError: values whose white is not known.
+    """
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = _high_bytes(image)
+    elif image.mode == "F":
+        image = _from_unit(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _high_bytes(image: Image.Image) -> Image.Image:
+    """16-bit gray as 8-bit gray. Pillow reads 16-bit PGM as mode I, and TIFF of 12 bits as mode I;16."""
+    bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]  # TIFF 6.0, BitsPerSample
+    if image.mode == "I" and (image.format != "PPM" or bits != 16):
+        raise InputError("integers of 32 bits or with a sign, which do not say what is white. Save it with 8 or 16 bits")
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8))
+
+
+def _from_unit(values: NDArray[np.float32]) -> Image.Image:
+    """Gray in [0, 1] as 8-bit gray."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"floating-point values from {low:g} to {high:g}, expected 0 (black) to 1 (white). Save it with 8 or 16 bits")
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))

@@ -1,0 +1,120 @@
+"""What a judge does with answers: labels and every model's outputs in, the numbers of `report.json` out. No files, no sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.core.errors import InputError
+from edgetl.metrics.classification import confusion, macro_f1, per_class
+from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, sqnr_db, verdict, wilson
+from edgetl.report.schema import ClassScores, DropParity, ExportParity, Int8Parity, Latency, ModelReport, Parity, Verdict
+from edgetl.tasks.classification import Classification
+
+Outputs = NDArray[np.float32]
+METHOD = "score interval for paired proportions (Tango 1998, Statistics in Medicine 17:891-908)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What is known of a model beside its answers; the names are those of `ModelReport`."""
+
+    arch: str | None
+    params: int | None
+    size_bytes: int
+    latency_ms: Latency | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Every model's outputs on the same images.
+
+    Attributes:
+        labels: int64 [n], the true classes.
+        outputs: model name (those of `report.json`) -> logits [n, k]; `student` is what its checkpoint gives under torch.
+        shipped: which of the two graphs ships.
+        max_drop: budget of what ships against the teacher, a fraction; `max_int8_drop` that of int8 against float.
+    """
+
+    task: Classification
+    labels: NDArray[np.int64]
+    outputs: Mapping[str, Outputs]
+    shipped: Literal["int8", "float"]
+    max_drop: float
+    max_int8_drop: float
+
+    def model(self, name: str, facts: FileFacts) -> ModelReport:
+        """The scores of one model."""
+        task, outputs = self.task, self.outputs[name]
+        matrix = confusion(self.labels, task.answers(outputs), len(task.classes))
+        right, score = int(task.correct(outputs, self.labels).sum()), task.score(outputs, self.labels)
+        return ModelReport(
+            **vars(facts),
+            score=score,
+            score_ci95=wilson(right, len(self.labels)),
+            metrics={task.metric: score, "macro_f1": macro_f1(matrix)},
+            per_class=tuple(ClassScores(name=c, **vars(row)) for c, row in zip(task.classes, per_class(matrix), strict=True)),
+            confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
+        )
+
+    def parity(self) -> Parity:
+        """The three comparisons, or those whose models are there."""
+        return Parity(export=self._export(), int8=self._int8(), end_to_end=self._end_to_end())
+
+    def verdict(self, parity: Parity) -> Verdict:
+        """The end-to-end verdict, unless the export itself went wrong.
+
+        Raises:
+            InputError: there is nothing to compare what ships with.
+        """
+        if parity.export and not parity.export.passed:
+            return "failed"
+        if parity.end_to_end is None:
+            raise InputError("expected two models to compare, found one. Give the other with --reference MODEL")
+        return parity.end_to_end.verdict
+
+    def _export(self) -> ExportParity | None:
+        """Passed if no output differs by more than a thousandth of the largest one."""
+        if not {"student", "onnx_float"} <= self.outputs.keys():
+            return None
+        torch_out, onnx_out = self.outputs["student"], self.outputs["onnx_float"]
+        difference = float(np.abs(torch_out - onnx_out).max())
+        return ExportParity(
+            images=len(self.labels),
+            agreement=agreement(self.task.answers(torch_out), self.task.answers(onnx_out)),
+            max_abs_diff=difference,
+            passed=difference <= 1e-3 * max(1.0, float(np.abs(torch_out).max())),
+        )
+
+    def _int8(self) -> Int8Parity | None:
+        if not {"onnx_int8", "onnx_float"} <= self.outputs.keys():
+            return None
+        sqnr = sqnr_db(self.outputs["onnx_float"], self.outputs["onnx_int8"])
+        base = self._drop("onnx_float", "onnx_int8", self.max_int8_drop)
+        return Int8Parity(**vars(base), sqnr_db=sqnr if np.isfinite(sqnr) else None)
+
+    def _end_to_end(self) -> DropParity | None:
+        shipped = f"onnx_{self.shipped}"
+        reference = "teacher" if "teacher" in self.outputs else "onnx_float"
+        if reference == shipped or not {reference, shipped} <= self.outputs.keys():
+            return None
+        return self._drop(reference, shipped, self.max_drop)
+
+    def _drop(self, reference: str, candidate: str, budget: float) -> DropParity:
+        task, before, after = self.task, self.outputs[reference], self.outputs[candidate]
+        drop: PairedDrop = paired_drop(task.correct(before, self.labels), task.correct(after, self.labels))
+        found = verdict(drop, budget)
+        return DropParity(
+            images=len(self.labels),
+            agreement=agreement(task.answers(before), task.answers(after)),
+            drop=drop.drop,
+            drop_ci95=(drop.low, drop.high),
+            max_drop=budget,
+            verdict=found,
+            method=METHOD,
+            images_needed=images_needed(drop, budget) if found == "passed" else None,
+        )
