@@ -6,10 +6,9 @@ at the chunk where it was, with the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -55,16 +54,13 @@ def _mapped(file: Path, shape: tuple[int, int]) -> Features:
     """The file as an array; made, at its full length, where it is not there."""
     if not file.exists():
         with file.open("wb") as stream:
-            stream.truncate(4 * shape[0] * shape[1])
+            reserve(stream.fileno(), 4 * shape[0] * shape[1])
     return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
 
 
-@contextmanager
-def feature_folder(folder: Path | None) -> Iterator[Path]:
-    """`folder`, made if need be; without one, a temporary folder for as long as the block runs."""
-    if folder is None:
-        with TemporaryDirectory(prefix="edgetl-", ignore_cleanup_errors=True) as made:
-            yield Path(made)
+def reserve(file: int, size: int) -> None:
+    """Give an open file its length, and where the system can, its room: writing to a mapped file on a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate") and size:
+        os.posix_fallocate(file, 0, size)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
+        os.ftruncate(file, size)

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from edgetl.core.progress import track
-from edgetl.training.features import Features
+from edgetl.training.features import Features, reserve
 
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # inverse penalties, for standardized features
 FOLDS, CHOOSERS = 5, 2_000  # cross-validation, and on how many images at most
@@ -182,5 +182,5 @@ def _room(shape: tuple[int, ...]) -> Features:
     if size <= RAM_BYTES:
         return np.empty(shape, dtype=np.float32)
     with tempfile.TemporaryFile(prefix="edgetl-") as file:
-        file.truncate(size)
+        reserve(file.fileno(), size)
         return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)

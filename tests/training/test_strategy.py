@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgetl.estimate import teacher_passes
+from edgetl.settings import FinetuneSettings
 from edgetl.training.balance import balance_for, class_weights, image_shares
 from edgetl.training.scratch import epochs_within
 from edgetl.training.strategy import Seen, decide, groups
@@ -59,3 +61,11 @@ def test_the_network_from_scratch_costs_at_most_a_third_but_sees_each_image_once
     assert epochs == 4 and 3 * images * epochs <= passes / 3
     assert epochs_within(passes, images, 224, 64) == 30  # shrunk images: many more, up to a limit
     assert epochs_within(10, images, 32, 32) == 1
+
+
+def test_the_estimate_counts_what_learns() -> None:
+    frozen, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
+    assert (frozen, words) == (pytest.approx(2 * 4 / 3), "frozen")
+    auto, words = teacher_passes(FinetuneSettings(epochs=12), 211, pretrained=True)
+    assert (auto, words) == (pytest.approx((2 + 36) * 4 / 3), "up to 12 epochs")
+    assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, "3 epochs")
