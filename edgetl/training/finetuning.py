@@ -25,9 +25,10 @@ from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balance_for, class_weights, image_shares
 from edgetl.training.device import placed
 from edgetl.training.features import Features, frozen_features
-from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit
+from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
+from edgetl.training.norms import adapt_norms
 from edgetl.training.score import score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, epochs_within, from_scratch
 from edgetl.training.strategy import Decision, Seen, decide, groups
@@ -73,6 +74,11 @@ class Work:
         return pixel_set(self.data.only("train"), self.preprocess, margin=self.settings.augment != "none")
 
     @cached_property
+    def plain(self) -> PixelSet:
+        """The center views of the training images."""
+        return pixel_set(self.data.only("train"), self.preprocess, margin=False)
+
+    @cached_property
     def val(self) -> PixelSet:
         """Decoded, center views."""
         return pixel_set(self.data.only("val"), self.preprocess, margin=False)
@@ -99,43 +105,54 @@ class Work:
         return self.task.loss(outputs, labels, self.settings.label_smoothing, weights)
 
     def headed(self) -> tuple[Decision, float | None]:
-        """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on."""
+        """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on.
+
+        Where more than the head will learn, and with it the batch statistics, the head is fitted again on features of these.
+        """
         s = self.settings
         if self.weights is None:
             return decide(s.strategy, None), None
+        probe, unseen = self._fit_head("features")
+        decision = decide(s.strategy, self._seen(probe, unseen))
+        if decision.strategy != "features" and not resumes(self.out):
+            batch = min(s.batch_size, len(self.train))
+            if adapt_norms(self.model, lambda rows: self._inputs(rows, 0), len(self.train), self.device, batch):
+                self._fit_head("adapted")
+        return decision, self.task.score(probe(unseen), self.val.labels.numpy())
+
+    def _fit_head(self, name: str) -> tuple[Linear, Features]:
+        """Fit the head on features, kept under `name`; the linear one (which is the head, unless that is an mlp), and val's features."""
+        s, scratch = self.settings, self.out / SCRATCH
+        scratch.mkdir(exist_ok=True)
         body, _ = split_head(self.model)
-        views = [self._features(body, view) for view in range(s.head_views if s.augment != "none" else 1)]
-        unseen = self._val_features(body)
+
+        def of_view(view: int) -> Features:
+            return frozen_features(body, lambda rows: self._inputs(rows, view), len(self.train), self.device, scratch / f"{name}-{view}")
+
+        def of_val(rows: slice) -> Tensor:
+            return to_input(self.val.pixels[rows], self.preprocess)
+
+        views = [of_view(view) for view in range(s.head_views if s.augment != "none" else 1)]
+        unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / f"{name}-val")
         weights = None if self.per_class is None else self.per_class.numpy()
         labels, threads = self.train.labels.numpy(), self.runtime.threads
-        probe = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
+        linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
         if s.head == "mlp":
             self._fit_mlp(views, unseen)
         else:
             layer = head_layer(self.model)
             assert isinstance(layer, nn.Linear)
-            set_linear(layer, torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
-        return decide(s.strategy, self._seen(probe, unseen)), self.task.score(probe(unseen), self.val.labels.numpy())
+            set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
+        return linear, unseen
 
-    def _features(self, body: nn.Module, view: int) -> Features:
-        """Of the training images: the center view (0), or random ones."""
-        train, draws = self.train, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))
-        plain = pixel_set(self.data.only("train"), self.preprocess, margin=False).pixels
-
-        def inputs(rows: slice) -> Tensor:
-            return to_input(self.augment(train.pixels[rows], draws[rows]) if view else plain[rows], self.preprocess)
-
-        return frozen_features(body, inputs, len(train), self.device, self._scratch() / f"features-{view}")
-
-    def _val_features(self, body: nn.Module) -> Features:
-        def inputs(rows: slice) -> Tensor:
-            return to_input(self.val.pixels[rows], self.preprocess)
-
-        return frozen_features(body, inputs, len(self.val), self.device, self._scratch() / "features-val")
-
-    def _scratch(self) -> Path:
-        (self.out / SCRATCH).mkdir(exist_ok=True)
-        return self.out / SCRATCH
+    def _inputs(self, rows: slice, view: int) -> Tensor:
+        """Of the training images: the center view (0), or a random one."""
+        pixels = self.train.pixels[rows]
+        if view:
+            return to_input(
+                self.augment(pixels, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]), self.preprocess
+            )
+        return to_input(self.plain.pixels[rows], self.preprocess)
 
     def _seen(self, probe: Linear, unseen: Features) -> Seen:
         """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same."""

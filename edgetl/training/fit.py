@@ -119,6 +119,11 @@ class Fit:
     epochs: int
 
 
+def resumes(out: Path) -> bool:
+    """Whether `fit` will continue an earlier attempt in `out`, and so replace all weights."""
+    return (out / SCRATCH / RESUME).exists()
+
+
 def fit(job: Job, out: Path, device: torch.device) -> Fit:
     """Train `job.model` in place; log to `out/log.csv`; continue from `out/scratch/resume.pt` if it is there."""
     model, recipe = placed(job.model, device), job.recipe
