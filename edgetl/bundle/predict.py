@@ -108,7 +108,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def write_csv(path: Path, predictions: Iterable[Prediction]) -> None:
     """Write path, answer, confidence and error of each prediction as a CSV file (UTF-8)."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:  # names need not be UTF-8
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for p in predictions:
