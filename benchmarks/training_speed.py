@@ -1,9 +1,10 @@
-"""How fast the small residual networks train on this machine: one table, images per second, mean and spread over n rounds.
+"""How fast networks train on this machine: one table, images per second, mean and spread over n rounds.
 
-    python benchmarks/training_speed.py [--networks NAME ...] [--batches N ...] [--steps 20] [--rounds 5] [--compile]
+    python benchmarks/training_speed.py [--networks NAME ...] [--size 32] [--batches N ...] [--steps 20] [--rounds 5] [--views] [--compile]
 
-A step is forward, backward and SGD on random 32x32 images. Each round times `steps` steps after two that are not timed;
-variants take turns, so that other work on the machine hits all of them alike.
+A step is forward, backward and SGD on random images. Each round times `steps` steps after one that is not timed; variants take turns,
+so that other work on the machine hits all of them alike. `--views` measures what edgetl's training loop does around a step too: gather
+the images of a batch, make a random view of each, normalize them.
 """
 
 from __future__ import annotations
@@ -17,26 +18,41 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from edgetl.models import resnet
+from edgetl.core.preprocess import Preprocess
+from edgetl.data.augment import Augment
+from edgetl.data.pixels import to_input
+from edgetl.models.build import build
 
 EPOCH_IMAGES = 50_000
-Variant = tuple[str, int, str, bool]  # network, batch size, layout, compiled
+KEPT = 512  # decoded images in memory
+VIEWS = "with views"
+Variant = tuple[str, int, str, str]  # network, batch size, layout, "", "compiled" or "with views"
 FORMATS = {"channels last": torch.channels_last, "NCHW": torch.contiguous_format}
 
 
-def stepper(network: str, batch: int, layout: torch.memory_format, compiled: bool) -> Callable[[], None]:
+def views(size: int, batch: int) -> Callable[[], torch.Tensor]:
+    """A batch of random views as edgetl's training loop makes them."""
+    small = size <= 64
+    preprocess = Preprocess(size=size, resize=size if small else size * 8 // 7)
+    augment = Augment(size=size, shift=size // 8, flip=True) if small else Augment(size=size, scale=0.35, flip=True, light=0.3)
+    pixels = torch.randint(0, 256, (KEPT, 3, preprocess.resize, preprocess.resize), dtype=torch.uint8)
+    draws = augment.draws(0, 0, batch)
+    return lambda: to_input(augment(pixels[torch.randperm(KEPT)[:batch]], draws), preprocess)
+
+
+def stepper(network: str, size: int, batch: int, layout: torch.memory_format, how: str) -> Callable[[], None]:
     """One training step of a fresh network."""
     torch.manual_seed(0)
-    model: nn.Module = getattr(resnet, network)()
-    model = model.to(memory_format=layout).train()
+    model = build(network, 10, size).to(memory_format=layout).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    x = torch.randn(batch, 3, 32, 32).to(memory_format=layout)
+    fixed = torch.randn(batch, 3, size, size).to(memory_format=layout)
+    inputs = views(size, batch) if how == VIEWS else lambda: fixed
     y = torch.randint(0, 10, (batch,))
-    run: Callable[..., torch.Tensor] = torch.compile(model) if compiled else model
+    run: Callable[..., torch.Tensor] = torch.compile(model) if how == "compiled" else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(run(x), y)
+        loss = nn.functional.cross_entropy(run(inputs()), y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
@@ -44,9 +60,8 @@ def stepper(network: str, batch: int, layout: torch.memory_format, compiled: boo
 
 
 def seconds(step: Callable[[], None], steps: int) -> float:
-    """Wall time of one step, averaged over `steps` after two that are not counted."""
-    for _ in range(2):
-        step()
+    """Wall time of one step, averaged over `steps` after one that is not counted."""
+    step()
     started = time.perf_counter()
     for _ in range(steps):
         step()
@@ -57,37 +72,40 @@ def main() -> None:
     """Measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["cifar_resnet20", "cifar_resnet16"])
+    parser.add_argument("--size", type=int, default=32, help="height and width of the images, pixels")
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 128])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--views", action="store_true", help="also with the views that edgetl's loop makes")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile (needs a C++ compiler)")
     args = parser.parse_args()
+    hows = ["", *([VIEWS] if args.views else []), *(["compiled"] if args.compile else [])]
     variants = [
-        (network, batch, name, compiled)
+        (network, batch, name, how)
         for network in args.networks
         for batch in args.batches
         for name in FORMATS
-        for compiled in ((False, True) if args.compile and name == "channels last" else (False,))
+        for how in (hows if name == "channels last" else [""])
     ]
-    steppers = {variant: stepper(variant[0], variant[1], FORMATS[variant[2]], variant[3]) for variant in variants}
+    steppers = {variant: stepper(variant[0], args.size, variant[1], FORMATS[variant[2]], variant[3]) for variant in variants}
     times: dict[Variant, list[float]] = {variant: [] for variant in variants}
     for _ in range(args.rounds):
         for variant, step in steppers.items():
             times[variant].append(seconds(step, args.steps))
-    report(times, args.rounds)
+    report(times, args.rounds, args.size)
 
 
-def report(times: dict[Variant, list[float]], rounds: int) -> None:
+def report(times: dict[Variant, list[float]], rounds: int, size: int) -> None:
     """The table, with machine, versions and n."""
     machine = platform.processor() or platform.machine()
-    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, n = {rounds} rounds")
-    print(f"{'network':<16}{'batch':>6}  {'layout':<14}{'compiled':<10}{'images/s':>16}{'s per 50,000':>14}")
-    for (network, batch, name, compiled), found in times.items():
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, {size} px, n = {rounds} rounds")
+    print(f"{'network':<16}{'batch':>6}  {'layout':<14}{'':<12}{'images/s':>16}{'s per 50,000':>14}")
+    for (network, batch, name, how), found in times.items():
         speeds = [batch / value for value in found]
         spread = statistics.stdev(speeds) if len(speeds) > 1 else float("nan")
-        speed = f"{statistics.mean(speeds):.0f} +- {spread:.0f}"
+        speed = f"{statistics.mean(speeds):.1f} +- {spread:.1f}"
         each = EPOCH_IMAGES / statistics.mean(speeds)
-        print(f"{network:<16}{batch:>6}  {name:<14}{'yes' if compiled else 'no':<10}{speed:>16}{each:>14.0f}")
+        print(f"{network:<16}{batch:>6}  {name:<14}{how:<12}{speed:>16}{each:>14.0f}")
 
 
 if __name__ == "__main__":

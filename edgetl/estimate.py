@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build
+from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
+from edgetl.training.scratch import SHARE
 from edgetl.workflow import Job
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
@@ -49,12 +51,13 @@ def estimate(job: Job, out: Path) -> Estimate:
     big_flops, big_bytes = cost(teacher.arch, classes, size)
     small_flops, small_bytes = (0, big_bytes) if student.arch == "same" else cost(student.arch, classes, student.image_size or size)
     images = counts["train"]
-    big_epochs, small_epochs = teacher.epochs_for(images), student.epochs_for(images)
-    work = images * big_epochs * big_flops * TRAINING_PASSES
+    small_epochs = student.epochs_for(images)
+    passes, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
+    work = images * passes * big_flops
     if student.arch != "same":
         work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
-    plan = f"{images} training images of {classes} classes; {teacher.arch}, {times(big_epochs)}; "
+    plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
     plan += "no student" if student.arch == "same" else f"{student.arch}, {times(small_epochs)}"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
@@ -64,6 +67,21 @@ def estimate(job: Job, out: Path) -> Estimate:
         )
     with pinned(job.runtime) as device:
         return Estimate(plan=plan, seconds=work / probe(device) + OVERHEAD_S, disk_bytes=disk)
+
+
+def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, str]:
+    """Forward passes of each training image at most, and what learns, in words; `auto` may stop at the head."""
+    epochs = s.epochs_for(images)
+    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * (s.strategy != "features")
+    scratch = SHARE * (features + training) * (pretrained and s.baselines)
+    match s.strategy:
+        case "features":
+            words = "frozen"
+        case "auto" if pretrained:
+            words = f"up to {times(epochs)}"
+        case _:
+            words = times(epochs)
+    return features + training + scratch, words
 
 
 def times(epochs: int) -> str:

@@ -88,17 +88,30 @@ class DataSettings(Settings):
 
 
 class FinetuneSettings(Settings):
-    """The teacher: a pretrained network, its head replaced, then all of it trained at lower rates for earlier layers."""
+    """The teacher: a pretrained network with a new head, which learns alone, or all of the network with it."""
 
     arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
     weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
     image_size: int | None = Field(
         None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
     )
-    head_epochs: int = Field(100, ge=0, le=10_000, description="Epochs of the new head on frozen features (computed once).")
-    head_lr: float = Field(1e-2, gt=0, le=1, description="Peak learning rate of the head on frozen features.")
+    strategy: Literal["auto", "features", "staged", "full"] = Field(
+        "auto",
+        description="What learns: features (the head alone), staged (one block more after the other), full, or auto: validation decides.",
+    )
+    head: Literal["linear", "mlp"] = Field("linear", description="The new head: one layer, or two.")
+    head_views: int = Field(
+        2, ge=1, le=16, description="Views of each training image that the head is fitted on: the center, the others at random."
+    )
+    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features (a linear one is fitted at once).")
+    head_lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of an mlp head on frozen features.")
+    balance: Literal["auto", "none", "sampling", "loss"] = Field(
+        "auto",
+        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+    )
+    baselines: bool = Field(True, description="Also a linear probe and the network from scratch, for the report.")
     epochs: int | None = Field(
-        None, ge=0, le=10_000, description="Epochs of the whole network after that. Default: 4 to 12, fewer for more images."
+        None, ge=0, le=10_000, description="Epochs of staged and full training. Default: 4 to 12, fewer for more images."
     )
     lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
     layer_decay: float = Field(0.6, gt=0, le=1, description="Factor on the learning rate from one block to the one before it.")

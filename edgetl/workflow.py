@@ -117,6 +117,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             bundle=exported.bundle,
             seen=record,
             counts={**job.data.counts(), "calibration": len(calibration)},
+            baselines=teacher.baselines,
             intake=job.data.intake,
             settings=s.verify,
             runtime=job.runtime,

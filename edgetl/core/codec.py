@@ -50,7 +50,10 @@ def decode(kind: Any, data: Any, root: Path) -> Any:
         return {key: decode(arguments[1], item, root) for key, item in data.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        return kind(**{f.name: decode(hints[f.name], data[f.name], root) for f in dataclasses.fields(kind)})
+        there = [
+            f for f in dataclasses.fields(kind) if f.name in data or f.default is dataclasses.MISSING
+        ]  # an older result lacks the newer
+        return kind(**{f.name: decode(hints[f.name], data[f.name], root) for f in there})
     if isinstance(data, kind) or (kind is float and isinstance(data, int)):
         return data
     raise TypeError(f"expected {kind}, found {type(data).__qualname__}")

@@ -76,13 +76,15 @@ class Augment:
         return F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _lit(self, views: Tensor, u: Tensor) -> Tensor:
-        """Brightness, contrast and saturation, each times 1 +- light."""
-        brightness, contrast, saturation = (1 + self.light * (2 * u[:, i].view(-1, 1, 1, 1) - 1) for i in (5, 6, 7))
-        views = views * brightness
-        mean = views.mean(dim=(1, 2, 3), keepdim=True)
-        gray = views.mean(dim=1, keepdim=True)
-        views = gray + (views - gray) * saturation
-        return (mean + (views - mean) * contrast).clamp(0, 255)
+        """Brightness, saturation and contrast, each times 1 +- light, as one affine map of the colors of each view."""
+        brightness, contrast, saturation = (1 + self.light * (2 * u[:, i].view(-1, 1, 1) - 1) for i in (5, 6, 7))
+        n, channels, height, width = views.shape
+        colors = views.reshape(n, channels, height * width)
+        mean = colors.mean(dim=(1, 2), keepdim=True) * brightness  # that of the view, which saturation leaves as it is
+        same, gray = torch.eye(channels, device=views.device), torch.full((channels, channels), 1 / channels, device=views.device)
+        mix = contrast * brightness * (saturation * same + (1 - saturation) * gray)
+        lit = torch.baddbmm(((1 - contrast) * mean).expand(n, channels, 1), mix, colors)
+        return lit.clamp_(0, 255).view(n, channels, height, width)
 
 
 def _integers(u: Tensor, limit: int) -> Tensor:

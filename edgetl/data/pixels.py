@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from edgetl.core.preprocess import Preprocess
+
+PART = 64  # images resized at a time
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,17 @@ class PixelSet:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    def shrunk(self, side: int) -> PixelSet:
+        """The same images at `side` pixels, antialiased."""
+        if side == self.pixels.shape[-1] or not len(self):
+            return self
+        return PixelSet(torch.cat([_resized(part, side) for part in torch.split(self.pixels, PART)]), self.labels)
+
+
+def _resized(pixels: Tensor, side: int) -> Tensor:
+    small = F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return small.round().clamp(0, 255).to(torch.uint8)
 
 
 def to_input(pixels: Tensor, preprocess: Preprocess) -> Tensor:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
 from edgetl.core.errors import InputError, nearest
+from edgetl.models.heads import with_head
 from edgetl.models.published import TIMM, published_preprocess, published_weights, timm_package, torchvision_names
 from edgetl.models.resnet import cifar_resnet8, cifar_resnet16, cifar_resnet20
 from edgetl.models.students import EDGE_NAMES, EdgeName, edge
 
 CIFAR_NAMES = ("cifar_resnet8", "cifar_resnet16", "cifar_resnet20")
 OWN_NAMES: tuple[str, ...] = (*CIFAR_NAMES, *EDGE_NAMES)
+HEADS: tuple[Literal["linear", "mlp"], ...] = ("linear", "mlp")  # `+linear`, `+mlp` behind a name: the network with such a head
 CHOOSY = ("vit_", "maxvit_")  # sizes must be multiples of something
 COMPUTED = (TIMM, "regnet_")  # widths may be computed with tensors, which hold nothing on the meta device
 MAXVIT_STEP = 224  # windows of 7 x 7 after the image was halved five times
@@ -29,11 +31,12 @@ def known_architectures() -> tuple[str, ...]:
 
 
 def check_architecture(arch: str) -> None:
-    """Prove that `build` knows a name.
+    """Prove that `build` knows a name, with or without a head behind it.
 
     Raises:
         InputError: it does not (with the nearest name), or timm is not installed.
     """
+    arch = body_of(arch)
     if arch.startswith(TIMM):
         timm, name = timm_package(), arch.removeprefix(TIMM)
         if not timm.is_model(name):
@@ -48,7 +51,8 @@ def check_architecture(arch: str) -> None:
 def build(arch: str, num_classes: int, image_size: int) -> nn.Module:
     """A network with random weights for images of `image_size` x `image_size` pixels: [n, 3, s, s] -> logits [n, num_classes].
 
-    It gives one tensor in training and evaluation: GoogLeNet and Inception are built without auxiliary classifiers.
+    It gives one tensor in training and evaluation: GoogLeNet and Inception are built without auxiliary classifiers. `+mlp` behind the
+    name gives it a head with a hidden layer, `+linear` one that is a linear layer.
 
     Raises:
         InputError: an unknown name, fewer than two classes, or an image size at which the network cannot run.
@@ -56,8 +60,17 @@ def build(arch: str, num_classes: int, image_size: int) -> nn.Module:
     check_architecture(arch)
     if num_classes < 2:
         raise InputError(f"expected at least two classes, found {num_classes}")
-    _refuse_wrong_size(arch, image_size)
-    return _construct(arch, num_classes, image_size)
+    plain = body_of(arch)
+    _refuse_wrong_size(plain, image_size)
+    network = _construct(plain, num_classes, image_size)
+    for kind in HEADS:
+        network = with_head(network, kind) if arch == f"{plain}+{kind}" else network
+    return network
+
+
+def body_of(arch: str) -> str:
+    """`resnet18+mlp` -> `resnet18`: the name without the head."""
+    return next((arch.removesuffix(f"+{kind}") for kind in HEADS if arch.endswith(f"+{kind}")), arch)
 
 
 def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:

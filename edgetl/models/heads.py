@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.models import SqueezeNet
 
 from edgetl.core.errors import InputError
@@ -13,22 +15,30 @@ from edgetl.core.errors import InputError
 MOST_BLOCKS = 6  # the head included
 FEWEST_UNITS = 4
 HEAD_PATHS = ("fc", "classifier", "head", "heads", "head.fc")
+HIDDEN = 256
+
+
+class Mlp(nn.Sequential):
+    """A head with one hidden layer: [n, d] -> [n, k]."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(0.2), nn.Linear(HIDDEN, classes))
 
 
 def head_name(model: nn.Module) -> str:
-    """The dotted name of the layer that gives the logits: a Linear, or SqueezeNet's 1x1 convolution.
+    """The dotted name of the head: a Linear, an `Mlp`, or SqueezeNet's 1x1 convolution.
 
     Raises:
         InputError: no such layer where torchvision's and timm's networks have theirs.
     """
     if isinstance(model, SqueezeNet):
-        return "classifier.1"
+        return "classifier.2" if _pooled(model) else "classifier.1"
     found: str | None
     if callable(last := getattr(model, "get_classifier", None)):  # timm's own way to say it
         found = next((name for name, module in model.named_modules() if module is last()), None)
     else:
         found = next((name for path in HEAD_PATHS if (name := _last_linear(model, path))), None)
-    if found is None or not isinstance(model.get_submodule(found), nn.Linear):
+    if found is None or not isinstance(model.get_submodule(found), nn.Linear | Mlp):
         raise InputError(
             f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}"
         )
@@ -36,28 +46,29 @@ def head_name(model: nn.Module) -> str:
 
 
 def _last_linear(model: nn.Module, path: str) -> str | None:
-    """The last Linear in `path`, which is one itself or holds one at its end."""
+    """The last Linear (or Mlp) in `path`, which is one itself or holds one at its end."""
     name, _, rest = path.partition(".")
     child = getattr(model, name, None)
     if rest and isinstance(child, nn.Module):
         inner = _last_linear(child, rest)
         return f"{name}.{inner}" if inner else None
-    if isinstance(child, nn.Linear):
+    if isinstance(child, nn.Linear | Mlp):
         return name
     children = list(child.named_children()) if isinstance(child, nn.Sequential) else []
-    return f"{name}.{children[-1][0]}" if children and isinstance(children[-1][1], nn.Linear) else None
+    return f"{name}.{children[-1][0]}" if children and isinstance(children[-1][1], nn.Linear | Mlp) else None
 
 
 def head_layer(model: nn.Module) -> nn.Linear | nn.Conv2d:
     """The layer that gives the logits."""
     layer = model.get_submodule(head_name(model))
+    layer = layer[-1] if isinstance(layer, Mlp) else layer
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     return layer
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Weight and bias (where there is one) of the layer that gives the logits."""
-    return list(head_layer(model).parameters())
+    """The head's weights and biases."""
+    return list(model.get_submodule(head_name(model)).parameters())
 
 
 def head_keys(model: nn.Module) -> frozenset[str]:
@@ -67,7 +78,7 @@ def head_keys(model: nn.Module) -> frozenset[str]:
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """A copy of `model` whose last layer is new: `num_classes` wide, small random weights, no bias to start with."""
+    """A copy of `model` whose head is new: `num_classes` wide, small random weights, no bias to start with."""
     network, name = copy.deepcopy(model), head_name(model)
     old, device = head_layer(network), head_layer(network).weight.device
     new: nn.Linear | nn.Conv2d
@@ -78,19 +89,49 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    network.set_submodule(name, new, strict=True)
+    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new, strict=True)
     if isinstance(network, SqueezeNet):
         network.num_classes = num_classes
     return network
 
 
+def with_head(model: nn.Module, kind: Literal["linear", "mlp"]) -> nn.Module:
+    """`model` itself with a head of that kind, as wide as the one it had; one that has it already keeps it.
+
+    SqueezeNet's convolution, ReLU and average, in this order, make way for the average and a head behind it: a ReLU between a linear
+    layer and its loss only stops classes from learning where it is 0.
+    """
+    layer = head_layer(model)
+    classes, features = layer.weight.shape[:2]
+    with torch.device(layer.weight.device):
+        head = Mlp(features, classes) if kind == "mlp" else nn.Linear(features, classes)
+        if isinstance(model, SqueezeNet) and not _pooled(model):
+            model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), head)
+        elif kind == "mlp":
+            model.set_submodule(head_name(model), head, strict=True)
+    return model
+
+
+def _pooled(model: SqueezeNet) -> bool:
+    """Whether the average comes before the head."""
+    return isinstance(model.classifier[-1], nn.Linear | Mlp)
+
+
+@torch.no_grad()
+def set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    """Put weights [k, d] and biases [k] into a layer, in place; one without biases takes none."""
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+
+
 def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """`(body, head)` with `head(body(x)) == model(x)` in evaluation mode; both share their weights with `model`.
 
-    The body gives what enters the last layer, features [n, d]; SqueezeNet's a map [n, 512, h, w], since its last layer is
+    The body gives what enters the head, features [n, d]; SqueezeNet's a map [n, 512, h, w] where its last layer is
     a convolution, followed by ReLU and pooling.
     """
-    if isinstance(model, SqueezeNet):
+    if isinstance(model, SqueezeNet) and not _pooled(model):
         return model.features, nn.Sequential(model.classifier, nn.Flatten(1))
     name = head_name(model)
     return _replaced(model, name.split("."), nn.Identity()), model.get_submodule(name)

@@ -10,11 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from edgetl.core.errors import InputError, listing
+from edgetl.report.baselines import Baselines
+from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
@@ -22,21 +24,10 @@ MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 Verdict = Literal["certified", "passed", "failed"]
 Shipped = Literal["int8", "mixed", "float"]
 RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Exact:
-    """What is not in the schema is a mistake in the writer."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency(_Exact):
+class Latency(Exact):
     """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds."""
 
     p50: Milliseconds
@@ -46,7 +37,7 @@ class Latency(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassScores(_Exact):
+class ClassScores(Exact):
     """One class, against all others; `support` is the number of its test images."""
 
     name: str
@@ -57,7 +48,7 @@ class ClassScores(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelReport(_Exact):
+class ModelReport(Exact):
     """One model on the test images.
 
     Attributes:
@@ -79,7 +70,7 @@ class ModelReport(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportParity(_Exact):
+class ExportParity(Exact):
     """The checkpoint against its float ONNX: `max_abs_diff` in units of the outputs."""
 
     images: Count
@@ -89,7 +80,7 @@ class ExportParity(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropParity(_Exact):
+class DropParity(Exact):
     """A candidate against a reference on the same images.
 
     Attributes:
@@ -116,7 +107,7 @@ class Int8Parity(DropParity):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parity(_Exact):
+class Parity(Exact):
     """The three comparisons, or those whose models were given."""
 
     export: ExportParity | None = None
@@ -125,7 +116,7 @@ class Parity(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageCounts(_Exact):
+class ImageCounts(Exact):
     """Images in each part; `calibration` is a subset of `train`."""
 
     train: Count | None = None
@@ -135,7 +126,7 @@ class ImageCounts(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataReport(_Exact):
+class DataReport(Exact):
     """The images that were judged on; `intake` counts what was found on the way in (`edgetl.data.images.Intake`)."""
 
     name: str
@@ -145,7 +136,7 @@ class DataReport(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Models(_Exact):
+class Models(Exact):
     """The models that were compared, or those that were given."""
 
     teacher: ModelReport | None = None
@@ -155,7 +146,7 @@ class Models(_Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(_Exact):
+class Report(Exact):
     """The whole of `report.json`."""
 
     schema: Literal[1] = 1
@@ -168,6 +159,7 @@ class Report(_Exact):
     verdict: Verdict
     shipped: Shipped
     notes: tuple[str, ...] | None = None
+    baselines: Baselines | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""

@@ -2,79 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import nn
 
-from edgetl.core.artifacts import Checkpoint
+from edgetl.core.artifacts import Checkpoint, FileArtifact
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_json
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
-from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
-from edgetl.models.heads import parameter_blocks, split_head
-from edgetl.models.weights import Weights, load_into
+from edgetl.models.weights import Weights
+from edgetl.report.baselines import Baseline, Baselines
 from edgetl.settings import FinetuneSettings, Runtime
-from edgetl.tasks.classification import Classification
 from edgetl.training.device import pinned
-from edgetl.training.fit import Group, Job, Recipe, fit, resumes
-from edgetl.training.head import HeadRecipe, fit_head
-from edgetl.training.score import score_with
+from edgetl.training.finetuning import Work
+from edgetl.training.fit import Fit, standard_error
+from edgetl.training.strategy import Decision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """The fine-tuned network and its score on val, a fraction in [0, 1]."""
+    """The fine-tuned network and its score on val, a fraction in [0, 1].
+
+    Attributes:
+        best_epoch: of the training of more than the head; -1: the head alone was better.
+        strategy: what learned, and why.
+        baselines: `baselines.json`; None where there is nothing to compare, or it was not asked for.
+    """
 
     checkpoint: Checkpoint
     val_score: float
     best_epoch: int
+    strategy: str = "full"
+    reason: str = ""
+    baselines: FileArtifact | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Stage[Teacher]):
-    """Train a pretrained network on new classes: first its new head on frozen features, then all of it.
+    """Fit a new head to a pretrained network's frozen features, then train as much of the network as helps.
 
-    Earlier layers learn at lower rates (discriminative fine-tuning; Howard & Ruder 2018, section 3.2).
+    Raises:
+        InputError: random weights, which a head alone cannot make good.
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
     weights: Weights | None = None
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot come to anything."""
+        if self.weights is None and self.settings.strategy == "features":
+            raise InputError(
+                f"expected pretrained weights for the strategy features, found none for {self.settings.arch}: random features say little. "
+                "Give --teacher-weights FILE (finetune: --weights), or take the strategy full"
+            )
+
     def run(self, out: Path) -> Teacher:
-        """Write `checkpoint.safetensors` and `log.csv`."""
+        """Write `checkpoint.safetensors`; with pretrained weights `baselines.json`; where more than the head learns, `log.csv`."""
         with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
-            model = self._network()
-            result = fit(self._job(model, out, device), out, device)
+            work = Work(
+                data=self.data,
+                preprocess=self.preprocess,
+                settings=self.settings,
+                weights=self.weights,
+                runtime=self.runtime,
+                out=out,
+                device=device,
+            )
+            decision, probed = work.headed()
+            result = work.trained(decision)
+            say(f"finetune: {decision.strategy}, since {decision.reason}")
+            baselines = self._baselines(work, decision, result, probed) if probed is not None and self.settings.baselines else None
         path = out / "checkpoint.safetensors"
         save_checkpoint(
             path,
-            model=model,
-            arch=self.settings.arch,
+            model=work.model,
+            arch=work.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
             seen=self.data.seen().beside(self.weights.seen if self.weights else None),
-            provenance=self._provenance(),
+            provenance={**self._provenance(), "strategy": decision.strategy},
         )
-        return Teacher(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
+        return Teacher(
+            checkpoint=Checkpoint.of(path),
+            val_score=result.best_score,
+            best_epoch=result.best_epoch,
+            strategy=decision.strategy,
+            reason=decision.reason,
+            baselines=baselines,
+        )
 
-    def _network(self) -> nn.Module:
-        model = build(self.settings.arch, len(self.data.classes), self.preprocess.size)
-        if self.weights:
-            say(f"finetune: {load_into(model, self.weights, self.data.classes).line()}")
-        return model
+    def _baselines(self, work: Work, decision: Decision, result: Fit, probed: float) -> FileArtifact:
+        """Write `baselines.json`; say so where pretraining did harm."""
+        count = len(work.val)
+        scratch = work.from_scratch(result)
+        error = standard_error(result.best_score, count)
+        found = Baselines(
+            part="val",
+            images=count,
+            linear_probe=baseline(probed, count),
+            from_scratch=baseline(scratch.score, count, views=scratch.views, image_size=scratch.image_size),
+            teacher=baseline(result.best_score, count),
+            negative_transfer=scratch.score > result.best_score + error,
+            strategy=f"{decision.strategy}: {decision.reason}",
+        )
+        if found.negative_transfer:
+            say(f"finetune: negative transfer: from scratch {scratch.score:.1%} on val, the teacher {result.best_score:.1%} +- {error:.1%}")
+        path = work.out / "baselines.json"
+        write_json(path, asdict(found))
+        return FileArtifact.of(path)
 
     def _provenance(self) -> dict[str, str]:
         weights = self.weights
@@ -84,34 +132,7 @@ class Finetune(Stage[Teacher]):
             "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none (random)",
         }
 
-    def _job(self, model: nn.Module, out: Path, device: torch.device) -> Job:
-        """The training of the whole network; the head is fitted on the way, unless an earlier attempt came further."""
-        s, preprocess, task = self.settings, self.preprocess, Classification(classes=self.data.classes)
-        train_part, val = self.data.only("train"), pixel_set(self.data.only("val"), preprocess, margin=False)
-        if s.head_epochs and self.weights and not resumes(out):
-            body, head = split_head(model)
-            fit_head(
-                body,
-                head,
-                train=pixel_set(train_part, preprocess, margin=False),
-                val=val,
-                preprocess=preprocess,
-                loss=lambda outputs, labels: task.loss(outputs, labels, s.label_smoothing),
-                score=score_with(task),
-                recipe=HeadRecipe(epochs=s.head_epochs, lr=s.head_lr, weight_decay=s.weight_decay, batch_size=256, seed=s.seed),
-                device=device,
-            )
-        blocks = parameter_blocks(model)
-        return Job(
-            title="finetune",
-            model=model,
-            groups=[Group(parameters=block, scale=s.layer_decay ** (len(blocks) - 1 - i)) for i, block in enumerate(blocks)],
-            train=pixel_set(train_part, preprocess, margin=s.augment != "none"),
-            val=val,
-            augment=augment_for(train_part, preprocess, s.augment, s.flip),
-            preprocess=preprocess,
-            loss=lambda net, x, y: task.loss(net(x), y, s.label_smoothing),
-            score=score_with(task),
-            recipe=Recipe.of(s, len(train_part)),
-            start_counts=bool(s.head_epochs and self.weights),
-        )
+
+def baseline(score: float, images: int, *, views: int | None = None, image_size: int | None = None) -> Baseline:
+    """A score on so many images, with its standard error."""
+    return Baseline(score=score, standard_error=standard_error(score, images), views=views, image_size=image_size)

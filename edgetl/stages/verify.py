@@ -23,6 +23,7 @@ from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report
@@ -78,6 +79,7 @@ class Verify(Stage[Verdict]):
     seen: SeenImages | None = None
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
+    baselines: FileArtifact | None = None  # of the teacher, on val, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -160,6 +162,7 @@ class _Judged:
             verdict="failed" if self.broken_vectors else self.judgement.verdict(parity),
             shipped=stage.shipped,
             notes=tuple(f"golden vectors: {problem}" for problem in self.broken_vectors) or None,
+            baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
         )
 
     @cached_property

@@ -43,11 +43,11 @@ class Classification:
         shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
 
-    def loss(self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7)."""
+    def loss(self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7); `weights` [k] of the classes, or all alike."""
         from torch.nn import functional as F
 
-        return F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+        return F.cross_entropy(outputs, labels, weight=weights, label_smoothing=smoothing)
 
     def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """KL divergence of the tempered answers, times temperature squared so that gradients keep their size.

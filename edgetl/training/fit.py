@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgetl.core.preprocess import Preprocess
@@ -33,10 +34,11 @@ RESUME, LOG = "resume.pt", "log.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that share a learning rate, given as a factor on the recipe's."""
+    """Parameters that share a learning rate, given as a factor on the recipe's; frozen until `begins`, a share of the epochs."""
 
     parameters: Sequence[nn.Parameter]
     scale: float = 1.0
+    begins: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,8 @@ class Job:
         score: (outputs [n, k], labels [n]) -> the primary metric, higher is better.
         preprocess: normalizes the views, float [n, 3, size, size] in 0..255.
         start_counts: the weights before the first epoch may turn out to be the best.
+        shares: how often each training image is drawn, relative to the others, [n]; None: each once an epoch.
+        class_weights: in the loss on val, [k]; None: all images alike.
     """
 
     title: str
@@ -88,6 +92,8 @@ class Job:
     score: Callable[[Tensor, Tensor], float]
     recipe: Recipe
     start_counts: bool = False
+    shares: Tensor | None = None
+    class_weights: Tensor | None = None
 
 
 @dataclass
@@ -111,11 +117,6 @@ class Fit:
     best_epoch: int
     best_score: float
     epochs: int
-
-
-def resumes(out: Path) -> bool:
-    """Whether `fit` will continue an earlier attempt in `out`, and so replace all weights."""
-    return (out / SCRATCH / RESUME).exists()
 
 
 def fit(job: Job, out: Path, device: torch.device) -> Fit:
@@ -142,6 +143,8 @@ def fit(job: Job, out: Path, device: torch.device) -> Fit:
             bar.advance(note=f"val {score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
+    for parameter in (parameter for group in job.groups if group.begins for parameter in group.parameters):
+        parameter.requires_grad_(True)
     model.eval()
     return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch)
 
@@ -165,16 +168,16 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
     """One pass over the training images in a new order; the mean loss."""
     recipe, count = job.recipe, len(job.train)
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout
-    draws = job.augment.draws(recipe.seed, epoch, count)
-    order = np.random.Generator(np.random.Philox(key=[recipe.seed, epoch + 2**32])).permutation(count)
-    batches = np.array_split(order, math.ceil(count / recipe.batch_size))
-    job.model.train()
+    order, draws = _order(job, epoch)
+    parts = math.ceil(count / recipe.batch_size)
+    batches = list(zip(np.array_split(order, parts), np.array_split(draws, parts), strict=True))
+    _thaw(job, epoch)
     total = 0.0
-    for step, chosen in enumerate(batches):
+    for step, (chosen, drawn) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * group["scale"] * cosine((epoch + (step + 1) / len(batches)) / recipe.epochs, recipe.warmup)
         index = torch.from_numpy(chosen)
-        views = job.augment(job.train.pixels[index].to(device), draws[chosen])
+        views = job.augment(job.train.pixels[index].to(device), drawn)
         labels = job.train.labels[index].to(device)
         with torch.autocast(device.type, dtype=pick_dtype(device), enabled=pick_dtype(device) != torch.float32):
             loss = job.loss(job.model, to_input(views, job.preprocess), labels)
@@ -183,6 +186,29 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
         optimizer.step()
         total += loss.item() * len(chosen)
     return total / count
+
+
+def _order(job: Job, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The training images of an epoch in their order, and the draws for the view of each."""
+    seed, count = job.recipe.seed, len(job.train)
+    draws, random = job.augment.draws(seed, epoch, count), np.random.Generator(np.random.Philox(key=[seed, epoch + 2**32]))
+    if job.shares is None:
+        order = random.permutation(count)
+        return order, draws[order]
+    shares = job.shares.numpy().astype(np.float64)
+    return random.choice(count, size=count, p=shares / shares.sum()), draws  # an image that comes twice gives two views
+
+
+def _thaw(job: Job, epoch: int) -> None:
+    """Training mode, and the groups whose time has come may learn; the norms of those that wait keep their statistics."""
+    job.model.train()
+    for group in (group for group in job.groups if group.begins):
+        for parameter in group.parameters:
+            parameter.requires_grad_(epoch >= group.begins * job.recipe.epochs)
+    for module in job.model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
 
 
 @torch.no_grad()
@@ -196,7 +222,7 @@ def outputs_of(model: nn.Module, data: PixelSet, preprocess: Preprocess, device:
 def evaluate(job: Job, device: torch.device) -> tuple[float, float]:
     """Cross-entropy and score on the val images."""
     outputs = outputs_of(job.model, job.val, job.preprocess, device)
-    return nn.functional.cross_entropy(outputs, job.val.labels).item(), job.score(outputs, job.val.labels)
+    return nn.functional.cross_entropy(outputs, job.val.labels, weight=job.class_weights).item(), job.score(outputs, job.val.labels)
 
 
 def _note(state: _Progress, model: nn.Module, row: dict[str, float], images: int) -> None:

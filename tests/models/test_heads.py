@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
 from edgetl.models.build import build
-from edgetl.models.heads import head_keys, head_layer, head_parameters, parameter_blocks, replace_head, split_head
+from edgetl.models.heads import (
+    Mlp,
+    head_keys,
+    head_layer,
+    head_name,
+    head_parameters,
+    parameter_blocks,
+    replace_head,
+    set_linear,
+    split_head,
+    with_head,
+)
 from edgetl.models.published import torchvision_names
 
 FAMILIES = {  # the smallest member of each, and a size it runs at
@@ -90,6 +104,33 @@ def test_blocks_of_a_residual_network_are_its_stages() -> None:
     assert [[id(p) for p in block] for block in parameter_blocks(model)] == [
         [id(p) for m in row for p in m.parameters()] for row in expected
     ]
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("arch", SMALL)
+def test_a_name_with_a_head_builds_a_network_with_such_a_head(arch: str, kind: Literal["linear", "mlp"]) -> None:
+    size = (FAMILIES | OWN)[arch]
+    model, x = build(f"{arch}+{kind}", 5, size).eval(), torch.randn(3, 3, size, size)
+    head = model.get_submodule(head_name(model))
+    assert isinstance(head, Mlp if kind == "mlp" else nn.Linear)
+    body, split = split_head(model)
+    with torch.no_grad():
+        assert body(x).ndim == 2 and split is head and torch.equal(head(body(x)), model(x))
+    assert shapes(with_head(build(arch, 5, size), kind)) == shapes(model)
+    assert [id(p) for p in parameter_blocks(model)[-1]] == [id(p) for p in head.parameters()]
+    assert replace_head(model, 9)(x).shape == (3, 9)
+
+
+def test_weights_that_are_set_are_what_a_pooled_squeezenet_answers_with() -> None:
+    torch.manual_seed(0)
+    plain = build("squeezenet1_1", 4, 64).eval()
+    pooled = with_head(copy.deepcopy(plain), "linear").eval()
+    layer, x = head_layer(pooled), torch.randn(2, 3, 64, 64)
+    assert isinstance(layer, nn.Linear)
+    set_linear(layer, weight := torch.randn(4, 512), bias := torch.randn(4))
+    with torch.no_grad():
+        expected = plain.features(x).mean(dim=(2, 3)) @ weight.T + bias
+        assert torch.allclose(pooled(x), expected, atol=1e-4)
 
 
 def test_a_network_without_a_linear_end_is_refused() -> None:

@@ -19,7 +19,7 @@ from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pick_device, pinned
-from edgetl.training.fit import Group, Job, Recipe, fit, standard_error
+from edgetl.training.fit import Group, Job, Recipe, _order, fit, standard_error
 
 PREPROCESS = Preprocess(size=16, resize=16)
 
@@ -163,3 +163,65 @@ def test_a_device_that_is_not_there_is_named() -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(Exception, match=r"expected the device 'cuda', found only: cpu"):
         pick_device("cuda")
+
+
+# groups that wait, images that come more often
+
+
+def bytes_of(group: Group) -> list[bytes]:
+    return [p.detach().numpy().tobytes() for p in group.parameters]
+
+
+def waiting_job() -> tuple[Job, Group]:
+    """The stem and its norm wait for the second of two epochs."""
+    made = job(2)
+    net = made.model.net
+    stem = [*net.conv1.parameters(), *net.bn1.parameters()]
+    waits = Group(parameters=stem, begins=0.5)
+    others = Group(parameters=[p for p in made.model.parameters() if all(p is not q for q in stem)])
+    return Job(**{**vars(made), "groups": [waits, others]}), waits
+
+
+def test_a_group_waits_for_its_time_and_its_norms_with_it(tmp_path: Path) -> None:
+    (trained, waits), (resumed, _) = waiting_job(), waiting_job()
+    before, mean = bytes_of(waits), trained.model.net.bn1.running_mean.clone()
+    with device() as cpu:
+        with pytest.raises(Stop), listening(StopAfter(1)):
+            fit(trained, tmp_path, cpu)
+        assert bytes_of(waits) == before and torch.equal(trained.model.net.bn1.running_mean, mean)
+        fit(resumed, tmp_path, cpu)
+    saved = torch.load(tmp_path / "scratch" / "resume.pt", weights_only=True)["model"]
+    assert not torch.equal(saved["net.bn1.running_mean"], mean)
+    assert saved["net.conv1.weight"].numpy().tobytes() != before[0]
+    assert all(p.requires_grad for p in resumed.model.parameters())
+
+
+def test_staged_training_interrupted_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    def staged() -> Job:
+        made = job(4)
+        first, rest = list(made.model.parameters())[:3], list(made.model.parameters())[3:]
+        shares = torch.tensor([1.0, 4.0]).repeat(25)
+        groups = [Group(parameters=first, begins=0.5), Group(parameters=rest)]
+        return Job(**{**vars(made), "groups": groups, "shares": shares, "class_weights": torch.tensor([0.5, 2.0])})
+
+    (whole := tmp_path / "whole").mkdir()
+    (parts := tmp_path / "parts").mkdir()
+    undisturbed, resumed = staged(), staged()
+    with device() as cpu:
+        fit(undisturbed, whole, cpu)
+        for _ in range(2):
+            with pytest.raises(Stop), listening(StopAfter(1)):
+                fit(staged(), parts, cpu)
+        fit(resumed, parts, cpu)
+    assert weights(resumed.model) == weights(undisturbed.model)
+
+
+def test_an_image_is_drawn_in_proportion_to_its_share_and_each_time_seen_anew() -> None:
+    made = job()
+    shares = torch.tensor([1.0, 4.0]).repeat(25)
+    drawn = [_order(Job(**{**vars(made), "shares": shares}), epoch) for epoch in range(40)]
+    odd = np.concatenate([order for order, _ in drawn]) % 2
+    assert odd.mean() == pytest.approx(0.8, abs=0.03)
+    assert all(len(np.unique(views, axis=0)) == 50 for _, views in drawn)
+    order, views = _order(made, 0)
+    assert sorted(order) == list(range(50)) and np.array_equal(views, made.augment.draws(3, 0, 50)[order])

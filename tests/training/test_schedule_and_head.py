@@ -1,16 +1,24 @@
-"""Laws of the learning rate, and of a head trained on frozen features."""
+"""Laws of the learning rate, of frozen features, and of heads fitted on them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from scipy.optimize import minimize
+from torch import Tensor, nn
 
-from edgetl.core.preprocess import Preprocess
-from edgetl.data.pixels import PixelSet
+from edgetl.core.progress import Bar, listening
+from edgetl.training.features import frozen_features
 from edgetl.training.head import HeadRecipe, fit_head
+from edgetl.training.linear import fit_linear
 from edgetl.training.schedule import cosine
+
+CPU = torch.device("cpu")
 
 
 def test_the_rate_rises_linearly_peaks_and_falls_to_zero() -> None:
@@ -22,6 +30,9 @@ def test_the_rate_rises_linearly_peaks_and_falls_to_zero() -> None:
     assert falling == sorted(falling, reverse=True)
 
 
+# frozen features
+
+
 class Counting(nn.Module):
     """A body that counts the images it sees."""
 
@@ -30,26 +41,135 @@ class Counting(nn.Module):
         self.seen = 0
         self.weight = nn.Parameter(torch.ones(1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         self.seen += len(x)
         return self.weight * x.mean(dim=(2, 3))
 
 
-def test_features_are_computed_once_and_the_body_stays_as_it_is() -> None:
-    labels = torch.arange(40) % 2
-    pixels = (labels.view(-1, 1, 1, 1) * 120 + 40).expand(40, 3, 8, 8).to(torch.uint8)
-    data, body, head = PixelSet(pixels, labels), Counting(), nn.Linear(3, 2)
-    best = fit_head(
-        body,
-        head,
-        train=data,
-        val=data,
-        preprocess=Preprocess(size=8, resize=8),
-        loss=nn.functional.cross_entropy,
-        score=lambda outputs, truth: (outputs.argmax(1) == truth).float().mean().item(),
-        recipe=HeadRecipe(epochs=30, lr=0.05, weight_decay=0.0, batch_size=16, seed=0),
-        device=torch.device("cpu"),
-    )
-    assert best == 1.0
-    assert body.seen == 2 * len(data)
-    assert body.weight.item() == 1.0
+class Stop(Exception):
+    """Raised in the middle, as a kill would come."""
+
+
+class StopAt:
+    """A listener that interrupts when so many images are done."""
+
+    def __init__(self, images: float) -> None:
+        self.left = images
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        return self
+
+    def close(self, bar: Bar) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.left -= steps
+        if self.left <= 0 < steps:
+            raise Stop
+
+
+def inputs_of(x: Tensor) -> Callable[[slice], Tensor]:
+    return lambda rows: x[rows]
+
+
+def test_features_are_those_of_the_body_and_each_image_is_seen_once(tmp_path: Path) -> None:
+    x, body = torch.randn(1100, 3, 4, 4), Counting()
+    found = frozen_features(body, inputs_of(x), len(x), CPU, tmp_path / "f")
+    assert np.array_equal(found, x.mean(dim=(2, 3)).numpy())
+    again = frozen_features(body, inputs_of(x), len(x), CPU, tmp_path / "f")
+    assert np.array_equal(again, found) and body.seen == len(x)
+    assert isinstance(found, np.memmap)  # in a file, not in memory
+
+
+def test_a_killed_run_goes_on_at_the_chunk_where_it_was(tmp_path: Path) -> None:
+    x, body = torch.randn(1100, 3, 4, 4), Counting()
+    with pytest.raises(Stop), listening(StopAt(600)):
+        frozen_features(body, inputs_of(x), len(x), CPU, tmp_path / "f")
+    seen = body.seen
+    assert 0 < seen < len(x)
+    found = frozen_features(body, inputs_of(x), len(x), CPU, tmp_path / "f")
+    assert body.seen == len(x) and np.array_equal(found, x.mean(dim=(2, 3)).numpy())
+
+
+# linear heads
+
+
+def clouds(count: int, classes: int, seed: int, width: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Points around one center for each class, their features of very different size."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centers = np.random.default_rng(99).normal(size=(classes, width))
+    points = (centers[labels] + rng.normal(size=(count, width))) * 10.0 ** np.arange(-2, width - 2)
+    return points.astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_linear_head_is_at_the_optimum_of_its_penalized_loss(classes: int) -> None:
+    x, y = clouds(120, classes, 0)
+    head = fit_linear([x], y, classes, weights=None, seed=0, threads=1)
+    mean, scale = x.astype(np.float64).mean(0), x.astype(np.float64).std(0)
+    scale = scale + 1e-2 * scale.mean()
+    z = (x - mean) / scale
+
+    def penalized(theta: np.ndarray) -> float:
+        w, b = theta[:-classes].reshape(classes, -1), theta[-classes:]
+        logits = z @ w.T + b
+        loss = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1) - logits[np.arange(len(y)), y]
+        size = ((w[1] - w[0]) ** 2).sum() if classes == 2 else (w**2).sum()  # of two classes the difference is what is penalized
+        return float(head.strength * loss.sum() + 0.5 * size)
+
+    found = np.concatenate([(head.weight * scale).ravel(), head.bias + head.weight @ mean])
+    best = minimize(penalized, np.zeros_like(found), options={"maxiter": 2000}).fun
+    assert penalized(found) <= best * (1 + 2e-3)
+    assert penalized(found * 1.1) > penalized(found)
+
+
+def test_answers_out_of_fold_are_those_of_heads_that_did_not_see_the_image() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 800)).astype(np.float32), rng.integers(0, 2, 200)
+    head = fit_linear([x], y, 2, weights=None, seed=0, threads=1)
+    assert abs((head.unseen.argmax(1) == y[head.chosen]).mean() - 0.5) < 0.15  # labels without meaning
+    assert (head(x).argmax(1) == y).mean() > 0.7  # which the head itself learned by heart
+
+
+def test_two_views_of_an_image_lie_in_the_same_fold() -> None:
+    """Were they not, copies would make meaningless labels look learnable."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 800)).astype(np.float32), rng.integers(0, 2, 200)
+    head = fit_linear([x, x + 1e-3], y, 2, weights=None, seed=0, threads=1)
+    assert abs((head.unseen.argmax(1) == y).mean() - 0.5) < 0.15
+
+
+def test_weights_make_a_head_name_the_rare_class() -> None:
+    x, y = clouds(400, 2, 0, width=2)
+    keep = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:20]])
+    fresh, truth = clouds(400, 2, 1, width=2)
+    recall = {}
+    for name, weights in (("alike", None), ("balanced", np.array([0.55, 5.5], dtype=np.float32))):
+        head = fit_linear([x[keep]], y[keep], 2, weights=weights, seed=0, threads=1)
+        recall[name] = (head(fresh).argmax(1) == truth)[truth == 1].mean()
+    assert recall["balanced"] > recall["alike"] + 0.05
+
+
+# other heads
+
+
+def test_a_trained_head_keeps_the_weights_of_the_least_val_loss() -> None:
+    x, y = clouds(60, 2, 0)
+    x = (x - x.mean(0)) / x.std(0)
+    losses: list[float] = []
+
+    def val_loss(outputs: Tensor) -> float:
+        losses.append(nn.functional.cross_entropy(outputs, torch.from_numpy(y)).item())
+        return losses[-1]
+
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    recipe = HeadRecipe(epochs=30, lr=0.5, weight_decay=0.0, batch_size=16, seed=0)
+    fit_head(head, [x], torch.from_numpy(y), unseen=x, val_loss=val_loss, loss=nn.functional.cross_entropy, recipe=recipe)
+    with torch.no_grad():
+        final = nn.functional.cross_entropy(head(torch.from_numpy(x)), torch.from_numpy(y)).item()
+    assert len(losses) == 30 and final == pytest.approx(min(losses)) and final < math.log(2) / 2

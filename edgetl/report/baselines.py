@@ -1,0 +1,61 @@
+"""What the teacher is compared with, so that it is seen whether pretraining helped it: part of `report.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgetl.core.errors import InputError
+from edgetl.report.numbers import Count, Exact, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Exact):
+    """A network to compare the teacher with.
+
+    Attributes:
+        score: on the part, a fraction.
+        standard_error: of the score, a fraction.
+        views: training views it had, where that is what limits it.
+        image_size: pixels, where it differs from the teacher's.
+    """
+
+    score: Share
+    standard_error: Share
+    views: Count | None = None
+    image_size: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines(Exact):
+    """Whether pretraining helped the teacher, on the part that selected it.
+
+    Attributes:
+        linear_probe: a linear head on the untouched pretrained features.
+        from_scratch: the teacher's network from random weights, trained for a small share of the time.
+        negative_transfer: the latter beats the teacher by more than the standard error.
+        strategy: what learned in the teacher, and why.
+    """
+
+    part: Literal["val"]
+    images: Count
+    linear_probe: Baseline
+    from_scratch: Baseline
+    teacher: Baseline
+    negative_transfer: bool
+    strategy: str
+
+
+def read_baselines(path: Path) -> Baselines:
+    """What `finetune` wrote as `baselines.json`.
+
+    Raises:
+        InputError: something else is there.
+    """
+    try:
+        return TypeAdapter(Baselines).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"expected the baselines that finetune wrote at {path}, found something else: {error}. Run it again") from error

@@ -1,0 +1,66 @@
+"""Frozen features: what a network that does not learn makes of the images, computed once, kept in a file.
+
+Memory is that of one chunk: the file is mapped, and the system keeps of it what there is room for. A run that was killed goes on
+at the chunk where it was, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgetl.core.files import read_json, write_json
+from edgetl.core.progress import track
+from edgetl.training.device import placed
+
+CHUNK_VALUES = 3 * 224 * 224 * 32  # numbers in the inputs of one forward pass: the CPU's caches like few
+Features = NDArray[np.float32]
+
+
+@torch.no_grad()
+def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: int, device: torch.device, file: Path) -> Features:
+    """What `body` makes of `count` images, float32 [count, d], mapped from `file`.
+
+    Args:
+        body: inputs [n, 3, s, s] -> features [n, d]; put on `device`, in evaluation mode.
+        inputs: the normalized inputs of a run of images.
+        count: images.
+        device: where the body runs.
+        file: holds the features; beside it `file`.json says how many are done.
+    """
+    placed(body, device).eval()
+    record = file.with_name(file.name + ".json")
+    done, width = read_json(record).values() if record.exists() else (0, 0)
+    chunk = max(8, min(512, CHUNK_VALUES // max(1, inputs(slice(0, 1)).numel())))
+    with track("features", count, "image") as bar:
+        bar.advance(done)
+        for start in range(done, count, chunk):
+            rows = slice(start, min(start + chunk, count))
+            found = body(inputs(rows).to(device)).float().cpu().numpy()
+            width = found.shape[1]
+            _mapped(file, (count, width))[rows] = found
+            write_json(record, {"done": rows.stop, "width": width})
+            bar.advance(rows.stop - start)
+    return _mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
+
+
+def _mapped(file: Path, shape: tuple[int, int]) -> Features:
+    """The file as an array; made, at its full length, where it is not there."""
+    if not file.exists():
+        with file.open("wb") as stream:
+            reserve(stream.fileno(), 4 * shape[0] * shape[1])
+    return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
+
+
+def reserve(file: int, size: int) -> None:
+    """Give an open file its length, and where the system can, its room: writing to a mapped file on a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate") and size:
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)

@@ -1,0 +1,210 @@
+"""Fine-tuning: a new head on frozen features first, then as much of the network as validation says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
+from edgetl.core.workspace import SCRATCH
+from edgetl.data.augment import Augment
+from edgetl.data.decode import augment_for, pixel_set
+from edgetl.data.images import Images
+from edgetl.data.pixels import PixelSet, to_input
+from edgetl.models.build import build, runs_at
+from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_linear, split_head, with_head
+from edgetl.models.weights import Weights, load_into
+from edgetl.settings import FinetuneSettings, Runtime
+from edgetl.tasks.classification import Classification
+from edgetl.training.balance import balance_for, class_weights, image_shares
+from edgetl.training.device import placed
+from edgetl.training.features import Features, frozen_features
+from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit
+from edgetl.training.head import HeadRecipe, fit_head
+from edgetl.training.linear import Linear, fit_linear
+from edgetl.training.score import score_with
+from edgetl.training.scratch import PASSES, SMALL, Scratch, epochs_within, from_scratch
+from edgetl.training.strategy import Decision, Seen, decide, groups
+
+VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views are none that training sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Images are decoded and features computed once, when first asked for; `out` is the folder of the stage."""
+
+    data: Images
+    preprocess: Preprocess
+    settings: FinetuneSettings
+    weights: Weights | None
+    runtime: Runtime
+    out: Path
+    device: torch.device
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network, with the pretrained weights and a new head."""
+        s = self.settings
+        model = build(s.arch, len(self.data.classes), self.preprocess.size)
+        if self.weights:
+            say(f"finetune: {load_into(model, self.weights, self.data.classes).line()}")
+        return with_head(model, s.head)
+
+    @cached_property
+    def arch(self) -> str:
+        """The name with which a checkpoint builds the same network."""
+        s = self.settings
+        return s.arch if s.head == "linear" and not s.arch.startswith("squeezenet") else f"{s.arch}+{s.head}"
+
+    @cached_property
+    def task(self) -> Classification:
+        """What the outputs mean."""
+        return Classification(classes=self.data.classes)
+
+    @cached_property
+    def train(self) -> PixelSet:
+        """Decoded, with a margin for random views."""
+        return pixel_set(self.data.only("train"), self.preprocess, margin=self.settings.augment != "none")
+
+    @cached_property
+    def val(self) -> PixelSet:
+        """Decoded, center views."""
+        return pixel_set(self.data.only("val"), self.preprocess, margin=False)
+
+    @cached_property
+    def augment(self) -> Augment:
+        """The random views."""
+        s = self.settings
+        return augment_for(self.data.only("train"), self.preprocess, s.augment, s.flip)
+
+    @cached_property
+    def balance(self) -> str:
+        """What is done about rare classes: none, sampling or loss."""
+        return balance_for(self.settings.balance, self.train.labels.numpy(), self.task.outputs)
+
+    @cached_property
+    def per_class(self) -> Tensor | None:
+        """Weights of the classes, [k], where they are unbalanced."""
+        return None if self.balance == "none" else torch.from_numpy(class_weights(self.train.labels.numpy(), self.task.outputs))
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The task's; where rare images come more often already, they weigh no more."""
+        weights = self.per_class.to(outputs.device) if self.per_class is not None and self.balance == "loss" else None
+        return self.task.loss(outputs, labels, self.settings.label_smoothing, weights)
+
+    def headed(self) -> tuple[Decision, float | None]:
+        """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on."""
+        s = self.settings
+        if self.weights is None:
+            return decide(s.strategy, None), None
+        body, _ = split_head(self.model)
+        views = [self._features(body, view) for view in range(s.head_views if s.augment != "none" else 1)]
+        unseen = self._val_features(body)
+        weights = None if self.per_class is None else self.per_class.numpy()
+        labels, threads = self.train.labels.numpy(), self.runtime.threads
+        probe = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
+        if s.head == "mlp":
+            self._fit_mlp(views, unseen)
+        else:
+            layer = head_layer(self.model)
+            assert isinstance(layer, nn.Linear)
+            set_linear(layer, torch.from_numpy(probe.weight), torch.from_numpy(probe.bias))
+        return decide(s.strategy, self._seen(probe, unseen)), self.task.score(probe(unseen), self.val.labels.numpy())
+
+    def _features(self, body: nn.Module, view: int) -> Features:
+        """Of the training images: the center view (0), or random ones."""
+        train, draws = self.train, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))
+        plain = pixel_set(self.data.only("train"), self.preprocess, margin=False).pixels
+
+        def inputs(rows: slice) -> Tensor:
+            return to_input(self.augment(train.pixels[rows], draws[rows]) if view else plain[rows], self.preprocess)
+
+        return frozen_features(body, inputs, len(train), self.device, self._scratch() / f"features-{view}")
+
+    def _val_features(self, body: nn.Module) -> Features:
+        def inputs(rows: slice) -> Tensor:
+            return to_input(self.val.pixels[rows], self.preprocess)
+
+        return frozen_features(body, inputs, len(self.val), self.device, self._scratch() / "features-val")
+
+    def _scratch(self) -> Path:
+        (self.out / SCRATCH).mkdir(exist_ok=True)
+        return self.out / SCRATCH
+
+    def _seen(self, probe: Linear, unseen: Features) -> Seen:
+        """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same."""
+        labels = np.concatenate([self.train.labels.numpy()[probe.chosen], self.val.labels.numpy()])
+        right = self.task.correct(np.concatenate([probe.unseen, probe(unseen)]), labels)
+        weights = None if self.per_class is None else self.per_class.numpy()[labels]
+        return Seen(score=float(np.average(right, weights=weights)), images=len(labels), val=len(self.val))
+
+    def _fit_mlp(self, views: list[Features], unseen: Features) -> None:
+        s = self.settings
+        fit_head(
+            self.model.get_submodule(head_name(self.model)).cpu(),
+            views,
+            self.train.labels,
+            unseen=unseen,
+            val_loss=lambda outputs: nn.functional.cross_entropy(outputs, self.val.labels, weight=self.per_class).item(),
+            loss=lambda outputs, labels: self.task.loss(outputs, labels, s.label_smoothing, self.per_class),
+            recipe=HeadRecipe(
+                epochs=s.head_epochs, lr=s.head_lr, weight_decay=s.weight_decay, batch_size=min(256, s.batch_size), seed=s.seed
+            ),
+        )
+
+    def trained(self, decision: Decision) -> Fit:
+        """Train what the strategy says; of `features` only the score is left to find."""
+        job = self._job(decision)
+        if decision.strategy == "features":
+            placed(self.model, self.device)
+            return Fit(best_epoch=-1, best_score=evaluate(job, self.device)[1], epochs=0)
+        return fit(job, self.out, self.device)
+
+    def _job(self, decision: Decision) -> Job:
+        s = self.settings
+        labels = self.train.labels.numpy()
+        return Job(
+            title="finetune",
+            model=self.model,
+            groups=groups(parameter_blocks(self.model), decision.strategy, s.layer_decay),
+            train=self.train,
+            val=self.val,
+            augment=self.augment,
+            preprocess=self.preprocess,
+            loss=lambda net, x, y: self.loss(net(x), y),
+            score=score_with(self.task),
+            recipe=Recipe.of(s, len(self.train)),
+            start_counts=self.weights is not None,
+            shares=image_shares(labels, self.task.outputs) if self.balance == "sampling" else None,
+            class_weights=self.per_class,
+        )
+
+    def from_scratch(self, result: Fit) -> Scratch:
+        """The same network without the weights, for a share of the work that `result` took."""
+        s, size = self.settings, self.preprocess.size
+        small = SMALL if size > SMALL and runs_at(s.arch, SMALL) else size
+        count = len(self.train)
+        passes = count * s.head_views + len(self.val) + PASSES * count * result.epochs
+        torch.manual_seed(s.seed)
+        recipe = Recipe.of(
+            s.but(epochs=epochs_within(passes, count, size, small), batch_size=max(2, min(s.batch_size, count // 8)), lr=2e-3), count
+        )
+        return from_scratch(
+            build(self.arch, self.task.outputs, small),
+            train=self.train,
+            val=self.val,
+            augment=self.augment,
+            preprocess=self.preprocess,
+            size=small,
+            loss=self.loss,
+            score=score_with(self.task),
+            recipe=recipe,
+            folder=self.out / SCRATCH / "from-scratch",
+            device=self.device,
+        )

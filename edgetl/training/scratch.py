@@ -1,0 +1,68 @@
+"""The same network from random weights, for a small share of the time: what pretraining is worth, and whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgetl.core.preprocess import Preprocess
+from edgetl.data.augment import Augment
+from edgetl.data.pixels import PixelSet
+from edgetl.training.fit import Group, Job, Recipe, fit
+
+SHARE = 1 / 3  # of the work of fine-tuning
+PASSES = 3  # a training step is worth as many forward passes
+SMALL = 64  # px: larger images are shrunk, for many more views in the same time
+MOST_EPOCHS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch:
+    """Its score on val, and what it had: `views` training views of `image_size` pixels."""
+
+    score: float
+    views: int
+    image_size: int
+
+
+def epochs_within(passes: float, images: int, size: int, small: int) -> int:
+    """Epochs of `images` images of `small` pixels that cost `SHARE` of `passes` forward passes of images of `size` pixels; at least 1."""
+    views = SHARE * passes / PASSES * (size / small) ** 2
+    return max(1, min(MOST_EPOCHS, int(views / max(1, images))))
+
+
+def from_scratch(
+    model: nn.Module,
+    *,
+    train: PixelSet,
+    val: PixelSet,
+    augment: Augment,
+    preprocess: Preprocess,
+    size: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    score: Callable[[Tensor, Tensor], float],
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+) -> Scratch:
+    """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small = preprocess.at(size)
+    side = round(train.pixels.shape[-1] * size / preprocess.size)
+    job = Job(
+        title="from scratch",
+        model=model,
+        groups=[Group(parameters=list(model.parameters()))],
+        train=train.shrunk(side),
+        val=val.shrunk(size),
+        augment=replace(augment, size=size),
+        preprocess=small,
+        loss=lambda net, x, y: loss(net(x), y),
+        score=score,
+        recipe=recipe,
+    )
+    return Scratch(score=fit(job, folder, device).best_score, views=recipe.epochs * len(train), image_size=size)

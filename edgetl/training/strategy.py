@@ -1,0 +1,63 @@
+"""How much of a pretrained network learns, and how that is decided without a look at the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from edgetl.training.fit import Group, standard_error
+
+Strategy = Literal["features", "staged", "full"]
+THAWED = 0.5  # share of staged training after which every block learns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What learns, and why, in words."""
+
+    strategy: Strategy
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """How a head on frozen features did on images that it was not fitted on: `score` of `images`, of which `val` are val's."""
+
+    score: float
+    images: int
+    val: int
+
+
+def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen | None) -> Decision:
+    """The strategy; `frozen` is None where there are no pretrained weights, and so nothing worth freezing.
+
+    `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that
+    is less than one standard error on so many val images (so that even no error at all would be within two, the 95% interval), the
+    choice between the networks would be a throw of dice, and the simpler one is taken without the throw.
+    """
+    if wanted != "auto":
+        return Decision(strategy=wanted, reason="as asked")
+    if frozen is None:
+        return Decision(strategy="full", reason="there are no pretrained weights to keep")
+    error, hope = standard_error(frozen.score, frozen.val), (1 - frozen.score) / 2
+    said = (
+        f"a head on frozen features is right on {frozen.score:.1%} of {frozen.images} images that it was not fitted on; "
+        f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images"
+    )
+    if hope <= error:
+        return Decision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")
+    return Decision(strategy="staged", reason=f"{said} can tell from chance ({100 * error:.1f} points)")
+
+
+def groups(blocks: Sequence[Sequence[nn.Parameter]], strategy: Strategy, decay: float) -> list[Group]:
+    """The blocks, from input to head, with falling rates towards the input (discriminative fine-tuning; Howard & Ruder 2018, section 3.2).
+
+    `staged`: the head and the block before it learn from the start, one block more each time, until at `THAWED` all do (gradual
+    unfreezing, section 3.3). `full`: all from the start.
+    """
+    last = len(blocks) - 1
+    wait = THAWED / max(1, last - 1) if strategy == "staged" else 0.0
+    return [Group(parameters=block, scale=decay ** (last - i), begins=wait * max(0, last - 1 - i)) for i, block in enumerate(blocks)]

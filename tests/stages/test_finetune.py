@@ -1,0 +1,189 @@
+"""Laws of the stage finetune, on real digits in real folders: what learns, what is written, that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import Bar, listening
+from edgetl.core.workspace import Workspace
+from edgetl.data.decode import pixel_set
+from edgetl.data.images import Images
+from edgetl.data.sources import open_images
+from edgetl.metrics.classification import confusion, per_class
+from edgetl.models.checkpoint import load_model, read_checkpoint
+from edgetl.models.heads import head_keys
+from edgetl.models.state import read_state
+from edgetl.models.weights import Weights, resolve_weights
+from edgetl.report.baselines import read_baselines
+from edgetl.settings import DataSettings, FinetuneSettings, Runtime
+from edgetl.stages.finetune import Finetune, Teacher
+from edgetl.training.fit import outputs_of
+
+SIZE = Preprocess(size=32, resize=32)
+ONE_THREAD = Runtime(device="cpu", threads=1)
+QUICK = FinetuneSettings(arch="cifar_resnet16", image_size=32, epochs=4, baselines=False, flip=False)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+    assert found is not None and found.source.startswith("embedded:")
+    return found
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    """20 + 10 images of each of three digits that look alike to networks that know photos only."""
+    return some({"3": 20, "5": 20, "8": 20}, val=10)
+
+
+def some(train: dict[str, int], val: int) -> Images:
+    """So many training images of some digits, `val` of each for val, and all test images of them."""
+    every = open_images(None, DataSettings())
+    names = tuple(train)
+    kept, taken = [], Counter[tuple[str, str]]()
+    for ref in every.refs:
+        name = every.classes[ref.label]
+        if name in train:
+            taken[name, ref.part] += 1
+            if taken[name, ref.part] <= {"train": train[name], "val": val, "test": 1000}[ref.part]:
+                kept.append(replace(ref, label=names.index(name)))
+    return replace(every, classes=names, refs=tuple(kept))
+
+
+def stage(data: Images, weights: Weights | None, settings: FinetuneSettings = QUICK, **changes: Any) -> Finetune:
+    seen = data.only("train", "val")
+    return Finetune(data=seen, preprocess=SIZE, settings=settings.but(**changes), weights=weights, runtime=ONE_THREAD)
+
+
+def ran(made: Finetune, folder: Path) -> Teacher:
+    folder.mkdir()
+    return made.run(folder)
+
+
+def test_features_leave_the_body_as_it_was_and_the_head_answers(digits: Images, weights: Weights, tmp_path: Path) -> None:
+    teacher = ran(stage(digits, weights, strategy="features"), tmp_path / "out")
+    given, got, head = read_state(weights.path), read_state(teacher.checkpoint.path), head_keys(load_model(teacher.checkpoint.path))
+    assert all(torch.equal(value, given[name].to(value.dtype)) for name, value in got.items() if name in given and name not in head)
+    assert (teacher.strategy, teacher.best_epoch, teacher.reason) == ("features", -1, "as asked")
+    assert teacher.val_score > 0.7 and not (tmp_path / "out" / "log.csv").exists()
+    assert read_checkpoint(teacher.checkpoint.path).provenance["strategy"] == "features"
+
+
+def test_a_head_of_two_layers_is_in_the_checkpoint(digits: Images, weights: Weights, tmp_path: Path) -> None:
+    teacher = ran(stage(digits, weights, strategy="features", head="mlp", head_epochs=40), tmp_path / "out")
+    assert read_checkpoint(teacher.checkpoint.path).arch == "cifar_resnet16+mlp"
+    assert load_model(teacher.checkpoint.path)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert teacher.val_score > 0.7
+
+
+def test_auto_says_what_it_chose_and_why(digits: Images, weights: Weights, tmp_path: Path, told: Any) -> None:
+    teacher = ran(stage(digits, weights, epochs=1), tmp_path / "out")
+    assert teacher.strategy in ("features", "staged") and "val with 30 images" in teacher.reason
+    assert f"finetune: {teacher.strategy}, since {teacher.reason}" in told
+
+
+def test_random_weights_and_a_head_alone_are_refused_before_anything_is_done(digits: Images) -> None:
+    with pytest.raises(InputError, match=r"expected pretrained weights for the strategy features, found none for cifar_resnet16: .* Give"):
+        stage(digits, None, strategy="features")
+
+
+def test_baselines_are_measured_on_val_written_and_say_what_they_had(digits: Images, weights: Weights, tmp_path: Path) -> None:
+    teacher = ran(stage(digits, weights, strategy="full", baselines=True, epochs=2), tmp_path / "out")
+    assert teacher.baselines is not None
+    found = read_baselines(teacher.baselines.path)
+    assert (found.part, found.images, found.teacher.score) == ("val", 30, teacher.val_score)
+    assert found.linear_probe.score > 0.7 and found.from_scratch.views == 60 and found.from_scratch.image_size == 32
+    assert found.negative_transfer == (found.from_scratch.score > found.teacher.score + found.teacher.standard_error)
+    assert json.loads(teacher.baselines.path.read_text())["strategy"] == "full: as asked"
+
+
+def test_random_weights_have_no_baselines(digits: Images, tmp_path: Path) -> None:
+    teacher = ran(stage(digits, None, arch="cifar_resnet8", epochs=1, baselines=True), tmp_path / "out")
+    assert teacher.baselines is None and teacher.reason == "there are no pretrained weights to keep"
+
+
+@pytest.mark.parametrize("balance", ["sampling", "loss"])
+@pytest.mark.parametrize("strategy", ["features", "full"])
+def test_balancing_finds_more_of_the_rare_class(
+    weights: Weights, tmp_path: Path, balance: Literal["sampling", "loss"], strategy: Literal["features", "full"]
+) -> None:
+    """100 images, 90 against 10, judged on fresh ones of both."""
+    data = some({"3": 90, "8": 10}, val=10)
+    fresh = pixel_set(data.only("test"), SIZE, margin=False)
+    recall = {}
+    for choice in ("none", balance):
+        teacher = ran(stage(data, weights, strategy=strategy, balance=choice, epochs=2), tmp_path / choice)
+        answers = outputs_of(load_model(teacher.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
+        recall[choice] = per_class(confusion(fresh.labels.numpy(), answers.numpy(), 2))[1].recall
+    assert recall[balance] > recall["none"] or recall["none"] == 1.0
+
+
+# killed
+
+
+class Stop(Exception):
+    """Raised in the middle, as a kill would come."""
+
+
+class StopIn:
+    """A listener that interrupts at the `steps`th step of the bars with one title."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        self.title, self.left = title, steps
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        wanted, stop = title == self.title, self
+
+        class Line:
+            def advance(self, steps: float = 1, note: str = "") -> None:
+                stop.left -= bool(wanted and steps)
+                if wanted and stop.left == 0:
+                    raise Stop
+
+        return Line()
+
+    def close(self, bar: Bar) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    class Ear(StopIn):
+        def say(self, message: str) -> None:
+            lines.append(message)
+
+    with listening(Ear("", 0)):
+        yield lines
+
+
+@pytest.mark.parametrize("strategy", ["features", "staged", "full"])
+def test_killed_anywhere_the_same_bytes_come_out(
+    digits: Images, weights: Weights, tmp_path: Path, strategy: Literal["features", "staged", "full"]
+) -> None:
+    made = stage(digits, weights, strategy=strategy, baselines=True, epochs=3)
+    with Workspace(tmp_path / "whole") as do:
+        undisturbed = do(made)
+    with Workspace(tmp_path / "parts") as do:
+        training = [("finetune", 2)] if strategy != "features" else []
+        for title, steps in [("features", 2), ("head", 2), *training, ("from scratch", 1)]:
+            with pytest.raises(Stop), listening(StopIn(title, steps)):
+                do(made)
+        resumed = do(made)
+    assert resumed.checkpoint.sha256 == undisturbed.checkpoint.sha256
+    assert resumed.baselines and undisturbed.baselines and resumed.baselines.sha256 == undisturbed.baselines.sha256

@@ -1,0 +1,71 @@
+"""Laws of strategies, of unbalanced classes, and of the work that goes into the network from scratch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgetl.estimate import teacher_passes
+from edgetl.settings import FinetuneSettings
+from edgetl.training.balance import balance_for, class_weights, image_shares
+from edgetl.training.scratch import epochs_within
+from edgetl.training.strategy import Seen, decide, groups
+
+HUNDRED = np.array([0] * 90 + [1] * 10)
+
+
+def test_a_strategy_that_is_asked_for_is_taken() -> None:
+    assert decide("staged", Seen(score=1.0, images=10, val=5)).strategy == "staged"
+
+
+def test_without_pretrained_weights_all_learns() -> None:
+    assert decide("auto", None).strategy == "full"
+
+
+@pytest.mark.parametrize(
+    ("score", "val", "expected"),
+    [(0.95, 34, "features"), (0.7, 34, "staged"), (0.95, 5000, "staged"), (1.0, 5000, "features")],
+)
+def test_auto_trains_deeper_only_where_val_can_tell(score: float, val: int, expected: str) -> None:
+    decision = decide("auto", Seen(score=score, images=7 * val, val=val))
+    assert decision.strategy == expected
+    assert f"{score:.1%} of {7 * val} images" in decision.reason and f"val with {val} images" in decision.reason
+
+
+def test_staged_lets_one_block_more_learn_each_time_from_the_head_down() -> None:
+    blocks = [[nn.Parameter(torch.zeros(1))] for _ in range(6)]
+    staged, full = groups(blocks, "staged", 0.5), groups(blocks, "full", 0.5)
+    assert [group.begins for group in staged] == pytest.approx([0.5, 0.375, 0.25, 0.125, 0, 0])
+    assert [group.begins for group in full] == [0] * 6
+    assert [group.scale for group in staged] == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5, 1]
+
+
+def test_auto_balances_from_100_images_90_against_10_and_leaves_even_classes_alone() -> None:
+    assert balance_for("auto", HUNDRED, 2) == "sampling"
+    assert balance_for("auto", np.array([0] * 55 + [1] * 45), 2) == "none"
+    assert balance_for("none", HUNDRED, 2) == "none" and balance_for("loss", HUNDRED, 2) == "loss"
+
+
+def test_weighted_classes_weigh_the_same_and_images_one_on_average() -> None:
+    weights = class_weights(HUNDRED, 2)
+    assert weights[0] * 90 == pytest.approx(weights[1] * 10)
+    assert weights[HUNDRED].mean() == pytest.approx(1)
+    assert image_shares(HUNDRED, 2)[HUNDRED == 1].sum() == pytest.approx(50)
+
+
+def test_the_network_from_scratch_costs_at_most_a_third_but_sees_each_image_once() -> None:
+    images, passes = 200, 200 * 3 * 12
+    epochs = epochs_within(passes, images, 32, 32)
+    assert epochs == 4 and 3 * images * epochs <= passes / 3
+    assert epochs_within(passes, images, 224, 64) == 30  # shrunk images: many more, up to a limit
+    assert epochs_within(10, images, 32, 32) == 1
+
+
+def test_the_estimate_counts_what_learns() -> None:
+    frozen, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
+    assert (frozen, words) == (pytest.approx(2 * 4 / 3), "frozen")
+    auto, words = teacher_passes(FinetuneSettings(epochs=12), 211, pretrained=True)
+    assert (auto, words) == (pytest.approx((2 + 36) * 4 / 3), "up to 12 epochs")
+    assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, "3 epochs")
