@@ -18,6 +18,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
+from edgetl.models.narrow import pruned_name
 from edgetl.report.html import render
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import PipelineSettings, Runtime
@@ -141,8 +142,15 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def student_name(job: Job) -> str:
-    """The student's architecture; of `same`, the teacher's."""
-    return job.teacher.settings.arch if job.student.settings.arch == "same" else job.student.settings.arch
+    """The student's architecture; of `same`, the teacher's; of `pruned`, how much of the teacher's."""
+    teacher, student = job.teacher.settings.arch, job.student.settings
+    match student.arch:
+        case "same":
+            return teacher
+        case "pruned":
+            return pruned_name(teacher, student.keep)
+        case arch:
+            return arch
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:

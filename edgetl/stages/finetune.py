@@ -72,7 +72,7 @@ class Finetune(Stage[Teacher]):
     def _network(self) -> nn.Module:
         model = build(self.settings.arch, len(self.data.classes), self.preprocess.size)
         if self.weights:
-            say(f"finetune: {load_into(model, self.weights, self.data.classes).line()}")
+            say(f"finetune: {load_into(model, self.weights, self.data.classes, partial=self.settings.partial_weights).line()}")
         return model
 
     def _provenance(self) -> dict[str, str]:
