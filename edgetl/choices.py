@@ -12,6 +12,8 @@ from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
 from edgetl.models.build import check_architecture
 from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
+from edgetl.models.narrow import pruned_name
+from edgetl.models.prune import check_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
 
@@ -72,9 +74,14 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
         choice = choose_student(teacher_arch, wanted.image_size or teacher_size, len(images))
         arch = choice.arch
         say(f"student {arch} ({choice.reason})")
+    flip = images.flip if wanted.flip is None else wanted.flip
+    if arch == "pruned":
+        check_prunable(teacher_arch)
+        say(f"student {pruned_name(teacher_arch, wanted.keep)}: it inherits the teacher's weights")
+        return StudentChoice(settings=wanted.but(arch=arch, weights="none", flip=flip), weights=None)
     check_architecture(arch)
     weights = resolve_weights(arch, wanted.weights, cache)[0] if wanted.weights != "none" else None
-    settings = wanted.but(arch=arch, weights=_kind(weights), flip=images.flip if wanted.flip is None else wanted.flip)
+    settings = wanted.but(arch=arch, weights=_kind(weights), flip=flip)
     return StudentChoice(settings=settings, weights=weights)
 
 

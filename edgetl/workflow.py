@@ -18,6 +18,7 @@ from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
+from edgetl.models.narrow import pruned_name
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
@@ -153,8 +154,15 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def student_name(job: Job) -> str:
-    """The student's architecture; of `same`, the teacher's."""
-    return job.teacher.settings.arch if job.student.settings.arch == "same" else job.student.settings.arch
+    """The student's architecture; of `same`, the teacher's; of `pruned`, how much of the teacher's."""
+    teacher, student = job.teacher.settings.arch, job.student.settings
+    match student.arch:
+        case "same":
+            return teacher
+        case "pruned":
+            return pruned_name(teacher, student.keep)
+        case arch:
+            return arch
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
