@@ -67,7 +67,7 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
     seen = data.only("train", "val")
-    teacher = for_teacher(seen, settings.finetune, cache)
+    teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
