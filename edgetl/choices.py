@@ -12,8 +12,13 @@ from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
 from edgetl.models.build import check_architecture
 from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
+from edgetl.models.narrow import pruned_name
+from edgetl.models.prune import UNSUITED, check_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
+from edgetl.training.device import pick_device
+
+INHERITS = ": it inherits the teacher's weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +38,16 @@ class StudentChoice:
     weights: Weights | None
 
 
-def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path) -> TeacherChoice:
-    """The teacher for these images.
+def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: str = "auto") -> TeacherChoice:
+    """The teacher for these images, trained on `device`.
 
     Raises:
-        InputError: unknown architecture or unusable weights.
+        InputError: unknown architecture, unusable weights, or a device that is not there.
     """
     arch, size, line = wanted.arch, wanted.image_size, ""
+    gpu = pick_device(device).type != "cpu"
     if arch == "auto":
-        choice = choose_teacher(images.median_side, len(images))
+        choice = choose_teacher(images.median_side, len(images), gpu=gpu)
         arch, size, line = choice.arch, size or choice.image_size, choice.reason
     check_architecture(arch)
     weights, why = resolve_weights(arch, wanted.weights, cache)
@@ -50,10 +56,10 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path) -> Teache
         choice = choose_teacher(images.median_side, len(images), published=False)
         arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
         weights, why = resolve_weights(arch, "auto", cache)
-    say(f"teacher {arch}{f' ({line})' if line else ''}; {why}")
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
     preprocess = known.at(size or known.size).quick()
     flip = images.flip if wanted.flip is None else wanted.flip
+    say(f"teacher {arch} at {preprocess.size} px{f' ({line})' if line else ''}; {why}")
     settings = wanted.but(arch=arch, image_size=preprocess.size, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
 
@@ -64,17 +70,24 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
     Raises:
         InputError: unknown architecture or unusable weights.
     """
-    arch = wanted.arch
+    arch, line = wanted.arch, ""
     if arch == "same":
         say("student same: the teacher itself is compressed")
         return StudentChoice(settings=wanted.but(weights="none"), weights=None)
     if arch == "auto":
-        choice = choose_student(teacher_arch, wanted.image_size or teacher_size, len(images))
-        arch = choice.arch
-        say(f"student {arch} ({choice.reason})")
+        choice = choose_student(
+            teacher_arch, wanted.image_size or teacher_size, len(images), prunable=not teacher_arch.startswith(UNSUITED)
+        )
+        arch, line = choice.arch, f" ({choice.reason})"
+    flip = images.flip if wanted.flip is None else wanted.flip
+    if arch == "pruned":
+        check_prunable(teacher_arch)
+        say(f"student {pruned_name(teacher_arch, wanted.keep)}{line or INHERITS}")
+        return StudentChoice(settings=wanted.but(arch=arch, weights="none", flip=flip), weights=None)
     check_architecture(arch)
+    say(f"student {arch}{line}")
     weights = resolve_weights(arch, wanted.weights, cache)[0] if wanted.weights != "none" else None
-    settings = wanted.but(arch=arch, weights=_kind(weights), flip=images.flip if wanted.flip is None else wanted.flip)
+    settings = wanted.but(arch=arch, weights=_kind(weights), flip=flip)
     return StudentChoice(settings=settings, weights=weights)
 
 

@@ -16,7 +16,7 @@ from edgetl.models.build import build
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
 from edgetl.training.scratch import SHARE
-from edgetl.workflow import Job
+from edgetl.workflow import Job, student_name
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
@@ -49,7 +49,7 @@ def estimate(job: Job, out: Path) -> Estimate:
     student = job.student.settings
     classes = len(job.data.classes)
     big_flops, big_bytes = cost(teacher.arch, classes, size)
-    small_flops, small_bytes = (0, big_bytes) if student.arch == "same" else cost(student.arch, classes, student.image_size or size)
+    small_flops, small_bytes = student_cost(job, big_flops, big_bytes)
     images = counts["train"]
     small_epochs = student.epochs_for(images)
     passes, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
@@ -58,7 +58,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
-    plan += "no student" if student.arch == "same" else f"{student.arch}, {times(small_epochs)}"
+    plan += "no student" if student.arch == "same" else f"{student_name(job)}, {times(small_epochs)}"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
@@ -82,6 +82,22 @@ def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tup
         case _:
             words = times(epochs)
     return features + training + scratch, words
+
+
+def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int, int]:
+    """`cost` of the student. That of a pruned one is known only when it is there: about its share of the teacher's.
+
+    Fewer parameters go from early layers, which see many pixels: operations fall more slowly than parameters.
+    """
+    student, size = job.student.settings, job.teacher.preprocess.size
+    match student.arch:
+        case "same":
+            return 0, teacher_bytes
+        case "pruned":
+            pixels = ((student.image_size or size) / size) ** 2
+            return round(teacher_flops * student.keep**0.5 * pixels), round(teacher_bytes * student.keep)
+        case arch:
+            return cost(arch, len(job.data.classes), student.image_size or size)
 
 
 def times(epochs: int) -> str:

@@ -92,6 +92,7 @@ class FinetuneSettings(Settings):
 
     arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
     weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
+    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
     image_size: int | None = Field(
         None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
     )
@@ -132,13 +133,19 @@ class FinetuneSettings(Settings):
 class DistillSettings(Settings):
     """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
 
-    arch: str = Field("auto", description="Student: edge_tiny, edge_small, ..., a torchvision name, same (the teacher itself), or auto.")
+    arch: str = Field(
+        "auto", description="Student: pruned or same (the teacher, narrower or as it is), edge_tiny, ..., a torchvision name, or auto."
+    )
+    keep: float = Field(0.4, gt=0, lt=1, description="Share of the teacher's parameters that the student pruned keeps.")
     weights: str = Field("none", description="Weights the student starts from: none, auto, or a .safetensors or .pth file.")
+    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
     image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
-    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs. Default: 15 to 100, fewer for more images.")
-    lr: float = Field(4e-3, gt=0, le=1, description="Peak learning rate.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20), fewer for more images.")
+    lr: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned: 5e-4, since its weights are inherited."
+    )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
-    batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
+    batch_size: int | None = Field(None, ge=2, le=4096, description="Images per step. Default: 64; pruned: 16.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
     hard_weight: float = Field(0.1, ge=0, le=1, description="Weight of the labels beside the teacher's answers.")
@@ -147,9 +154,26 @@ class DistillSettings(Settings):
     patience: int = Field(15, ge=1, description="Epochs without a better val score after which training stops.")
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
+    @property
+    def inherits(self) -> bool:
+        """Whether the student starts as a pruned teacher."""
+        return self.arch == "pruned"
+
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 24,000 views in all."""
+        """The number of epochs for `images` training images: about 24,000 views in all, 3,200 for inherited weights."""
+        if self.inherits:
+            return _epochs(self.epochs, images, views=3_200, least=5, most=20)
         return _epochs(self.epochs, images, views=24_000, least=15, most=100)
+
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate: what was learned before is not to be lost at once."""
+        return self.lr if self.lr is not None else 5e-4 if self.inherits else 4e-3
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size: few epochs need small steps."""
+        return self.batch_size if self.batch_size is not None else 16 if self.inherits else 64
 
 
 class QuantizeSettings(Settings):
@@ -218,7 +242,10 @@ class PipelineOptions(Settings):
 
     teacher: str | None = Field(None, description="The network to fine-tune: ARCH or auto. [default: auto]")
     teacher_weights: str | None = Field(None, description="Its pretrained weights: auto, none or FILE. [default: auto]")
-    student: str | None = Field(None, description="The network that ships: NAME, auto, or same (the teacher itself). [default: auto]")
+    partial_weights: bool | None = Field(None, description="Take what fits of them, also of another architecture. [default: no]")
+    student: str | None = Field(
+        None, description="The network that ships: NAME, auto, pruned or same (the teacher, narrower or as it is). [default: auto]"
+    )
     image_size: int | None = Field(None, ge=16, le=512, description="Height and width of the input, pixels. [default: the weights' own]")
     max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
     max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
@@ -233,6 +260,7 @@ class PipelineOptions(Settings):
         places = {
             "teacher": [("finetune", "arch")],
             "teacher_weights": [("finetune", "weights")],
+            "partial_weights": [("finetune", "partial_weights")],
             "student": [("distill", "arch")],
             "image_size": [("finetune", "image_size")],
             "max_drop": [("verify", "max_drop")],

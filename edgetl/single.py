@@ -28,7 +28,7 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
     from edgetl.stages.finetune import Finetune
 
     seen = data.only("train", "val")
-    chosen = for_teacher(seen, settings, do.root / "weights")
+    chosen = for_teacher(seen, settings, do.root / "weights", runtime.device)
     refuse_known_data(data, chosen.weights, allow_known_data)
     return do(
         Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=runtime)

@@ -18,6 +18,7 @@ from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
+from edgetl.models.narrow import pruned_name
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
@@ -66,7 +67,7 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
     seen = data.only("train", "val")
-    teacher = for_teacher(seen, settings.finetune, cache)
+    teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
@@ -153,8 +154,15 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def student_name(job: Job) -> str:
-    """The student's architecture; of `same`, the teacher's."""
-    return job.teacher.settings.arch if job.student.settings.arch == "same" else job.student.settings.arch
+    """The student's architecture; of `same`, the teacher's; of `pruned`, how much of the teacher's."""
+    teacher, student = job.teacher.settings.arch, job.student.settings
+    match student.arch:
+        case "same":
+            return teacher
+        case "pruned":
+            return pruned_name(teacher, student.keep)
+        case arch:
+            return arch
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.canonical import canonical_json
@@ -21,7 +21,8 @@ from edgetl.core.files import read_json, write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
-from edgetl.models.state import read_description, read_state
+from edgetl.models.narrow import narrow, pruned_name
+from edgetl.models.state import load_state, read_description, read_state
 
 KEY, SCHEMA = "edgetl", 1
 FILE, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json", "stages"
@@ -38,6 +39,7 @@ class CheckpointInfo:
         task: its name.
         seen: the images it was trained and selected on.
         provenance: where weights and data come from.
+        pruned: of a pruned network, its share of the parameters that the architecture has otherwise.
     """
 
     arch: str
@@ -46,6 +48,12 @@ class CheckpointInfo:
     task: str
     seen: SeenImages
     provenance: Mapping[str, str]
+    pruned: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The architecture, for people: `resnet18`, or `resnet18 pruned to 40%`."""
+        return self.arch if self.pruned is None else pruned_name(self.arch, self.pruned)
 
 
 def save_checkpoint(
@@ -58,8 +66,12 @@ def save_checkpoint(
     seen: SeenImages,
     provenance: Mapping[str, str],
     task: str = "classification",
+    pruned: float | None = None,
 ) -> None:
-    """Write `model`, whole or not at all; the same arguments give the same bytes."""
+    """Write `model`, whole or not at all; the same arguments give the same bytes.
+
+    The widths of a pruned network are those of its tensors; nothing else is stored but the share of the parameters that it has.
+    """
     described = {
         "schema": SCHEMA,
         "arch": arch,
@@ -68,6 +80,7 @@ def save_checkpoint(
         "task": task,
         "seen": seen.to_json(),
         "provenance": provenance,
+        **({} if pruned is None else {"pruned": pruned}),
     }
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     write_whole(path, save(tensors, metadata={KEY: canonical_json(described)}))
@@ -100,6 +113,7 @@ def read_checkpoint(path: Path) -> CheckpointInfo:
             task=str(said["task"]),
             seen=SeenImages.from_json(said["seen"]),
             provenance={str(key): str(value) for key, value in said["provenance"].items()},
+            pruned=float(said["pruned"]) if "pruned" in said else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"expected a checkpoint that edgetl wrote, found one with unreadable metadata in {path.name}: {error}") from error
@@ -114,6 +128,8 @@ def load_model(path: Path) -> nn.Module:
     info = read_checkpoint(path)
     model = build(info.arch, len(info.classes), info.preprocess.size)
     given, own = read_state(path), model.state_dict()
+    if info.pruned is not None:
+        return _narrowed(model, given, info, path)
     wrong = [
         *(f"{name}: missing" for name in sorted(own.keys() - given.keys())),
         *(f"{name}: unknown" for name in sorted(given.keys() - own.keys())),
@@ -125,8 +141,15 @@ def load_model(path: Path) -> nn.Module:
     ]
     if wrong:
         raise InputError(f"expected the weights of {info.arch} in {path.name}, found others:\n{listing(wrong, 8)}")
-    model.load_state_dict(given)
+    load_state(model, given)
     return model.eval()
+
+
+def _narrowed(model: nn.Module, given: Mapping[str, Tensor], info: CheckpointInfo, path: Path) -> nn.Module:
+    try:
+        return narrow(model, given, info.preprocess.size)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}\nThe checkpoint is damaged, or of another network: distill again") from error
 
 
 def find_checkpoint(path: Path, stage: str | None = None) -> Checkpoint:

@@ -1,11 +1,15 @@
-"""The documented defaults: which teacher and which student `auto` means.
+"""The documented defaults: which teacher, which student and which input size `auto` means.
 
-| images (median shorter side)  | teacher                                      | input  | student                                 |
-|-------------------------------|----------------------------------------------|--------|-----------------------------------------|
-| up to 64 px                   | cifar_resnet16, embedded                     | 32 px  | edge_small; edge_medium from 20,000 on  |
-| 65 to 159 px                  | mobilenet_v3_large, published                | 128 px | edge_medium; edge_large from 20,000 on  |
-| 160 px and more               | mobilenet_v3_large, published                | 224 px | edge_medium; edge_large from 20,000 on  |
-| photos, nothing to download   | cifar_resnet16, embedded                     | 64 px  | edge_medium; edge_large from 20,000 on  |
+| images (median shorter side)  | teacher                                               | input  | student                                 |
+|-------------------------------|-------------------------------------------------------|--------|-----------------------------------------|
+| up to 64 px                   | cifar_resnet16, embedded                              | 32 px  | edge_small; edge_medium from 20,000 on  |
+| 65 to 159 px                  | resnet18, published; on a GPU resnet50                | 128 px | pruned                                  |
+| 160 px and more               | resnet18, published; on a GPU resnet50                | 224 px | pruned                                  |
+| photos, nothing to download   | cifar_resnet16, embedded                              | 64 px  | pruned                                  |
+
+Why residual networks: plain ReLU and no squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it
+inherits what pretraining gave, which a few hundred photos cannot teach a network that starts from nothing. A teacher that cannot be
+pruned gets edge_medium, or edge_large from 20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).
 """
 
 from __future__ import annotations
@@ -31,10 +35,10 @@ class Choice:
     reason: str
 
 
-def choose_teacher(side: int, images: int, *, published: bool = True) -> Choice:
+def choose_teacher(side: int, images: int, *, published: bool = True, gpu: bool = False) -> Choice:
     """The teacher for `images` images whose median shorter side is `side` pixels.
 
-    `published` says whether published weights can be had; without, photos go to the embedded network.
+    `published` says whether published weights can be had; without, photos go to the embedded network. `gpu`: whether one trains.
     """
     if side <= SMALL_SIDE:
         return Choice(arch="cifar_resnet16", image_size=SMALL_INPUT, reason=f"images of {side} px: the embedded network for small images")
@@ -42,14 +46,20 @@ def choose_teacher(side: int, images: int, *, published: bool = True) -> Choice:
         reason = f"{images} photos, no published weights in reach: the embedded network, at twice the size it was trained at"
         return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
     size = MIDDLE_INPUT if side < LARGE_SIDE else LARGE_INPUT
-    reason = f"{images} photos of {side} px: the most accurate of torchvision's networks that train quickly on a CPU"
-    return Choice(arch="mobilenet_v3_large", image_size=size, reason=reason)
+    arch, why = ("resnet50", "a GPU trains it in minutes") if gpu else ("resnet18", "a CPU trains it in minutes")
+    return Choice(arch=arch, image_size=size, reason=f"{images} photos of {side} px: {why}, and int8 keeps the answers of such networks")
 
 
-def choose_student(teacher_arch: str, image_size: int, images: int) -> Choice:
-    """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size."""
+def choose_student(teacher_arch: str, image_size: int, images: int, *, prunable: bool = True) -> Choice:
+    """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size.
+
+    `prunable` says whether the teacher can be made narrower.
+    """
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
+        case False, _ if prunable:
+            reason = f"{images} photos teach a network that inherits the teacher's weights more than one that starts from nothing"
+            return Choice(arch="pruned", image_size=image_size, reason=reason)
         case True, False:
             arch, what = "edge_small", "65 thousand weights are enough"
         case False, True:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
 
@@ -34,6 +35,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not plain:
         raise InputError(f"expected weights in {path.name}, found no tensors")
     return plain
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """`model.load_state_dict` for tensors from a file, which say nothing of their layers' versions: those of `model` are meant."""
+    versioned = OrderedDict(state)
+    versioned._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    model.load_state_dict(versioned, strict=strict)
 
 
 def read_description(path: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.embedded import ASSETS, embedded_weights
 from edgetl.models.heads import head_keys
 from edgetl.models.published import published_preprocess, published_weights
-from edgetl.models.state import classes_in, read_description, read_state
+from edgetl.models.state import classes_in, load_state, read_description, read_state
 
 LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56
 IMAGENET = "imagenet1k"
@@ -154,7 +154,9 @@ class MatchReport:
 
     def line(self) -> str:
         """One line for people."""
-        parts = [f"{len(self.matched)} tensors of {self.source} loaded"]
+        wanted = len(self.matched) + len(self.head) + len(self.missing) + len(self.mismatched)
+        some = f" of the network's {wanted}" if self.missing or self.mismatched else ""
+        parts = [f"{len(self.matched)}{some} tensors of {self.source} loaded"]
         if self.head:
             parts.append("new head for the new classes")
         for names, what in ((self.missing, "missing"), (self.mismatched, "of another shape"), (self.unused, "unused")):
@@ -163,8 +165,10 @@ class MatchReport:
         return "; ".join(parts)
 
 
-def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | None = None) -> MatchReport:
+def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | None = None, *, partial: bool = False) -> MatchReport:
     """Put weights into `model`, in place, and say what fitted.
+
+    `partial` takes whatever fits by name and shape, also from another network (a ResNet-50's stem in a ResNet-18).
 
     The head is taken only if it is as wide as the model's and its classes are `classes`, or are not known to differ.
     A vision transformer's position embedding is interpolated to another image size.
@@ -186,8 +190,8 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
         mismatched=tuple(sorted(own.keys() & given.keys() - fits.keys() - keep)),
         unused=tuple(sorted(name for name in given.keys() - own.keys() if not _counts_batches(name))),
     )
-    _refuse_strangers(report, own.keys() - head, weights)
-    model.load_state_dict(fits, strict=False)
+    _refuse_strangers(report, own.keys() - head, weights, partial)
+    load_state(model, fits, strict=False)
     return report
 
 
@@ -205,9 +209,11 @@ def _counts_batches(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _refuse_strangers(report: MatchReport, body: set[str], weights: Weights) -> None:
-    """Raise InputError unless most of the network, its head aside, and most of the file belong together."""
+def _refuse_strangers(report: MatchReport, body: set[str], weights: Weights, partial: bool) -> None:
+    """Raise InputError unless most of the network, its head aside, and most of the file belong together (`partial`: any of it)."""
     fitting = len(body & set(report.matched))
+    if partial and fitting:
+        return
     in_file = len(report.matched) + len(report.head) + len(report.mismatched) + len(report.unused)
     if fitting >= LEAST_MATCH * len(body) and len(report.unused) <= (1 - LEAST_MATCH) * in_file:
         return
@@ -218,9 +224,10 @@ def _refuse_strangers(report: MatchReport, body: set[str], weights: Weights) -> 
     ]
     said = read_description(weights.path).get("arch")
     whose = f"those of {said}: " if said else ""
+    hint = ", or take what fits with --partial-weights" if fitting and not partial else ""
     raise InputError(
         f"expected weights of the same architecture in {weights.path.name}, found {whose}"
         f"{fitting} of the network's {len(body)} tensors fit (head aside), "
         f"and {len(report.unused)} of the file's {in_file} have no place in it. "
-        f"Choose the architecture that the file was made for:\n{listing(problems, 6)}"
+        f"Choose the architecture that the file was made for{hint}:\n{listing(problems, 6)}"
     )

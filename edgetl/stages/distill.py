@@ -16,16 +16,19 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
+from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
+from edgetl.data.pixels import PixelSet
 from edgetl.models.build import build
-from edgetl.models.checkpoint import load_model, read_checkpoint, save_checkpoint
+from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.device import pinned, placed
 from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.inherit import inherit
 from edgetl.training.score import score_with
 
 
@@ -39,11 +42,29 @@ class Student:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Views:
+    """Decoded training images, and the random views of them that teacher and student look at."""
+
+    train: PixelSet
+    augment: Augment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The student before its first epoch; `pruned` is its share of what its architecture has otherwise."""
+
+    model: nn.Module
+    arch: str
+    pruned: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distill(Stage[Student]):
     """Train a small network to give the teacher's answers.
 
     Soft targets of Hinton et al. 2015 beside the labels; teacher and student look at the same augmented view
-    (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", section 3).
+    (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", section 3). The student is a
+    new network, or the teacher itself, pruned, with the weights it inherits.
     """
 
     name: ClassVar[str] = "distill"
@@ -68,28 +89,43 @@ class Distill(Stage[Student]):
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
         preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.size)
         with pinned(self.runtime) as device, keeping(self.runtime):
-            torch.manual_seed(self.settings.seed)
-            model = build(self.settings.arch, len(self.data.classes), preprocess.size)
-            if self.weights:
-                say(f"distill: {load_into(model, self.weights, self.data.classes).line()}")
-            result = fit(self._job(model, teacher.preprocess, preprocess, device), out, device)
+            views = self._views(teacher.preprocess, preprocess)
+            network = placed(load_model(self.teacher.path), device)
+            start = self._start(network, teacher, preprocess, views, device)
+            job = self._job(start.model, network, views, teacher.preprocess, preprocess)
+            result = fit(job, out, device)
         save_checkpoint(
             path,
-            model=model,
-            arch=self.settings.arch,
+            model=start.model,
+            arch=start.arch,
             classes=self.data.classes,
             preprocess=preprocess,
             seen=self.data.seen().beside(teacher.seen),
-            provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.arch} sha256:{self.teacher.sha256}"},
+            provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.title} sha256:{self.teacher.sha256}"},
+            pruned=start.pruned,
         )
         return Student(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
 
-    def _job(self, model: nn.Module, teacher_sees: Preprocess, student_sees: Preprocess, device: torch.device) -> Job:
+    def _views(self, teacher_sees: Preprocess, student_sees: Preprocess) -> Views:
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
+        s, train = self.settings, self.data.only("train")
+        largest = max(teacher_sees, student_sees, key=lambda p: p.size)
+        return Views(train=pixel_set(train, largest, margin=s.augment != "none"), augment=augment_for(train, largest, s.augment, s.flip))
+
+    def _start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
+        """The student before training: the teacher, pruned, or a new network with weights from elsewhere or random ones."""
+        s = self.settings
+        if s.inherits:
+            pruned = inherit(network, teacher.arch, s.keep, train=views.train, augment=views.augment, sees=sees, seed=s.seed, device=device)
+            return Start(model=pruned.model, arch=teacher.arch, pruned=pruned.share * (teacher.pruned or 1.0))
+        torch.manual_seed(s.seed)
+        model = build(s.arch, len(self.data.classes), sees.size)
+        if self.weights:
+            say(f"distill: {load_into(model, self.weights, self.data.classes, partial=s.partial_weights).line()}")
+        return Start(model=model, arch=s.arch)
+
+    def _job(self, model: nn.Module, teacher: nn.Module, views: Views, teacher_sees: Preprocess, student_sees: Preprocess) -> Job:
         s, task = self.settings, Classification(classes=self.data.classes)
-        teacher = placed(load_model(self.teacher.path), device)
-        views = max(teacher_sees, student_sees, key=lambda p: p.size)
-        train = self.data.only("train")
 
         def loss(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
             with torch.no_grad():
@@ -101,13 +137,14 @@ class Distill(Stage[Student]):
             title="distill",
             model=model,
             groups=[Group(parameters=list(model.parameters()))],
-            train=pixel_set(train, views, margin=s.augment != "none"),
+            train=views.train,
             val=pixel_set(self.data.only("val"), student_sees, margin=False),
-            augment=augment_for(train, views, s.augment, s.flip),
+            augment=views.augment,
             preprocess=student_sees,
             loss=loss,
             score=score_with(task),
-            recipe=Recipe.of(s, len(train)),
+            recipe=Recipe.of(s, len(views.train)),
+            start_counts=s.inherits,
         )
 
 

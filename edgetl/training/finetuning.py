@@ -54,7 +54,7 @@ class Work:
         s = self.settings
         model = build(s.arch, len(self.data.classes), self.preprocess.size)
         if self.weights:
-            say(f"finetune: {load_into(model, self.weights, self.data.classes).line()}")
+            say(f"finetune: {load_into(model, self.weights, self.data.classes, partial=self.settings.partial_weights).line()}")
         return with_head(model, s.head)
 
     @cached_property

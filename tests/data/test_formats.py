@@ -40,7 +40,7 @@ def stored(seed: int, form: str, mode: str = "RGB", **options: object) -> bytes:
 
 
 def mixed(root: Path, turns: int = 4) -> Path:
-    """Two classes, each `turns` images of each of eight formats, some of other modes, half of them turned; and one HEIC that calls itself a JPEG."""
+    """Two classes, `turns` images of each of eight formats, some in other modes, half of them turned; and a HEIC named .jpg."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for number, label in enumerate(("katze 猫 🐈", "كلب")):

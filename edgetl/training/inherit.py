@@ -1,0 +1,95 @@
+"""The student that inherits: the teacher, pruned, its layers fitted again to what they gave before."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say, track
+from edgetl.data.augment import Augment
+from edgetl.data.pixels import PixelSet, to_input
+from edgetl.models.narrow import pruned_name
+from edgetl.models.prune import Pruned, output_weights, parameter_count, prune
+from edgetl.models.refit import refit
+from edgetl.training.device import placed
+
+IMAGES, BATCH = 96, 8
+STEPS = 3  # each looks anew at what matters
+EPOCH = 2**31  # keys the views: no epoch of training has this number
+
+
+def inherit(
+    teacher: nn.Module, arch: str, keep: float, *, train: PixelSet, augment: Augment, sees: Preprocess, seed: int, device: torch.device
+) -> Pruned:
+    """A network with the share `keep` of the teacher's parameters that answers as nearly as it can without training.
+
+    Random views of some training images say which channels matter, and what each layer has to give.
+
+    Args:
+        teacher: in evaluation mode; left as it is.
+        arch: its name, for people.
+        keep: share of the parameters, in (0, 1).
+        train: training images; their labels are not used.
+        augment: makes views of them.
+        sees: how the student's input is prepared.
+        seed: of the choice of images and views.
+        device: where to compute.
+
+    Raises:
+        InputError: a network that cannot be pruned.
+    """
+    x, whole = examples(train, augment, sees, seed).to(device), parameter_count(teacher)
+    model, kept = teacher, {name: torch.arange(len(w)) for name, w in output_weights(teacher).items()}
+    placed(teacher, device)
+    with track("prune", STEPS, "step") as bar:
+        for step in range(1, STEPS + 1):
+            wanted = keep ** (step / STEPS) * whole / parameter_count(model)
+            if wanted < 1:
+                pruned = narrower(model, arch, sees.size, wanted, x, seed)
+                model, kept = pruned.model, {name: kept[name][chosen] for name, chosen in pruned.kept.items()}
+                refit(placed(model, device), placed(teacher, device), kept, x)
+            bar.advance()
+    share = parameter_count(model) / whole
+    say(f"distill: {pruned_name(arch, share)}: {parameter_count(model):,} of {whole:,} parameters")
+    return Pruned(model=model, share=share, kept=kept)
+
+
+def narrower(model: nn.Module, arch: str, size: int, keep: float, x: Tensor, seed: int) -> Pruned:
+    """One step: what matters is asked of the device that holds `x`, what is cut is decided on the CPU."""
+    gradients = sensitivities(model, x, seed)
+    return prune(model.cpu(), arch, size, keep, gradients)
+
+
+def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int) -> Tensor:
+    """One random view of each of at most `IMAGES` images: normalized float [n, 3, s, s]."""
+    chosen = np.random.Generator(np.random.Philox(key=[seed, EPOCH])).permutation(len(train))[:IMAGES]
+    views = augment(train.pixels[torch.from_numpy(chosen)], augment.draws(seed, EPOCH, len(train))[chosen])
+    if views.shape[-1] != sees.size:
+        views = nn.functional.interpolate(views, size=(sees.size, sees.size), mode="bilinear", antialias=True, align_corners=False)
+    return to_input(views, sees)
+
+
+def sensitivities(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
+    """Parameter -> root mean square of the gradients of the outputs, on the CPU; the model's own gradients are empty after.
+
+    The outputs of each batch are summed with random signs, so that on average their gradients do not cancel (Hutchinson
+    1990): an estimate of the Gauss-Newton matrix's diagonal. Gradients of the loss would be next to nothing, since the
+    network was trained on these very images until they were.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    squares = {name: torch.zeros_like(p, device="cpu") for name, p in model.named_parameters()}
+    for start in range(0, len(x), BATCH):
+        batch = x[start : start + BATCH]
+        model.zero_grad()
+        outputs = model(batch)
+        signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
+        (outputs * signs.to(outputs.device)).sum().backward()
+        for name, p in model.named_parameters():
+            if p.grad is not None:
+                squares[name] += p.grad.cpu() ** 2
+    model.zero_grad()
+    return {name: (value / math.ceil(len(x) / BATCH)).sqrt() for name, value in squares.items()}
