@@ -28,11 +28,11 @@ from edgetl.training.features import Features, frozen_features
 from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
-from edgetl.training.norms import adapt_norms
 from edgetl.training.score import score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, epochs_within, from_scratch
 from edgetl.training.strategy import Decision, Seen, decide, groups
 
+SOFT_LR = 1e-2
 VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views are none that training sees
 
 
@@ -107,43 +107,47 @@ class Work:
     def headed(self) -> tuple[Decision, float | None]:
         """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on.
 
-        Where more than the head will learn, and with it the batch statistics, the head is fitted again on features of these.
+        Where more than the head will learn, it starts from a softer head: one at its optimum has weights so large that the first
+        batches, whose statistics are not those the features were computed with, get answers far off, and mending them destroys
+        what was pretrained.
         """
         s = self.settings
         if self.weights is None:
             return decide(s.strategy, None), None
-        probe, unseen = self._fit_head("features")
+        probe, views, unseen = self._fit_head()
         decision = decide(s.strategy, self._seen(probe, unseen))
-        if decision.strategy != "features" and not resumes(self.out):
-            batch = min(s.batch_size, len(self.train))
-            if adapt_norms(self.model, lambda rows: self._inputs(rows, 0), len(self.train), self.device, batch):
-                self._fit_head("adapted")
+        if decision.strategy != "features" and s.head == "linear" and not resumes(self.out):
+            layer = head_layer(self.model)
+            nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+            self._train_head(views, unseen, lr=SOFT_LR, batch_size=256)
         return decision, self.task.score(probe(unseen), self.val.labels.numpy())
 
-    def _fit_head(self, name: str) -> tuple[Linear, Features]:
-        """Fit the head on features, kept under `name`; the linear one (which is the head, unless that is an mlp), and val's features."""
+    def _fit_head(self) -> tuple[Linear, list[Features], Features]:
+        """Fit the head: the linear one (which is the head, unless that is an mlp), the features it was fitted on, and val's."""
         s, scratch = self.settings, self.out / SCRATCH
         scratch.mkdir(exist_ok=True)
         body, _ = split_head(self.model)
 
         def of_view(view: int) -> Features:
-            return frozen_features(body, lambda rows: self._inputs(rows, view), len(self.train), self.device, scratch / f"{name}-{view}")
+            return frozen_features(body, lambda rows: self._inputs(rows, view), len(self.train), self.device, scratch / f"features-{view}")
 
         def of_val(rows: slice) -> Tensor:
             return to_input(self.val.pixels[rows], self.preprocess)
 
         views = [of_view(view) for view in range(s.head_views if s.augment != "none" else 1)]
-        unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / f"{name}-val")
+        unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / "features-val")
         weights = None if self.per_class is None else self.per_class.numpy()
         labels, threads = self.train.labels.numpy(), self.runtime.threads
         linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
         if s.head == "mlp":
-            self._fit_mlp(views, unseen)
+            self._train_head(views, unseen, lr=s.head_lr, batch_size=min(256, s.batch_size))
         else:
             layer = head_layer(self.model)
             assert isinstance(layer, nn.Linear)
             set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
-        return linear, unseen
+        return linear, views, unseen
 
     def _inputs(self, rows: slice, view: int) -> Tensor:
         """Of the training images: the center view (0), or a random one."""
@@ -161,7 +165,7 @@ class Work:
         weights = None if self.per_class is None else self.per_class.numpy()[labels]
         return Seen(score=float(np.average(right, weights=weights)), images=len(labels), val=len(self.val))
 
-    def _fit_mlp(self, views: list[Features], unseen: Features) -> None:
+    def _train_head(self, views: list[Features], unseen: Features, *, lr: float, batch_size: int) -> None:
         s = self.settings
         fit_head(
             self.model.get_submodule(head_name(self.model)).cpu(),
@@ -170,9 +174,7 @@ class Work:
             unseen=unseen,
             val_loss=lambda outputs: nn.functional.cross_entropy(outputs, self.val.labels, weight=self.per_class).item(),
             loss=lambda outputs, labels: self.task.loss(outputs, labels, s.label_smoothing, self.per_class),
-            recipe=HeadRecipe(
-                epochs=s.head_epochs, lr=s.head_lr, weight_decay=s.weight_decay, batch_size=min(256, s.batch_size), seed=s.seed
-            ),
+            recipe=HeadRecipe(epochs=s.head_epochs, lr=lr, weight_decay=s.weight_decay, batch_size=batch_size, seed=s.seed),
         )
 
     def trained(self, decision: Decision) -> Fit:

@@ -26,6 +26,7 @@ RAM_BYTES = 1 << 30  # standardized features above that lie in a temporary file
 STEPS = 300
 ROWS = 4096  # standardized at a time
 FLAT = 1e-2  # of the mean deviation: features that hardly vary are not blown up
+SMALL = 5_000_000  # numbers: up to here threads cost more than they help, above all beside other work
 Labels = NDArray[np.int64]
 
 
@@ -65,7 +66,7 @@ def fit_linear(
         seed: of the folds.
         threads: of the linear algebra.
     """
-    with threadpool_limits(threads):
+    with threadpool_limits(threads if views[0].size > SMALL else 1):
         scaled = [_standardized(view, *(scale := _scale(views[0]))) for view in views]
         chosen = _choosers(labels, seed)
         few = [np.ascontiguousarray(view[chosen]) for view in scaled]

@@ -11,6 +11,7 @@ from torch import nn
 from edgetl.training.fit import Group, standard_error
 
 Strategy = Literal["features", "staged", "full"]
+FITTING = 0.9  # score from which on frozen features have more to keep than to learn
 THAWED = 0.5  # share of staged training after which every block learns
 
 
@@ -36,7 +37,8 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen |
 
     `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that
     is less than one standard error on so many val images (so that even no error at all would be within two, the 95% interval), the
-    choice between the networks would be a throw of dice, and the simpler one is taken without the throw.
+    choice between the networks would be a throw of dice, and the simpler one is taken without the throw. Features that fit the images
+    are thawed in stages, others all at once.
     """
     if wanted != "auto":
         return Decision(strategy=wanted, reason="as asked")
@@ -49,7 +51,8 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen |
     )
     if hope <= error:
         return Decision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")
-    return Decision(strategy="staged", reason=f"{said} can tell from chance ({100 * error:.1f} points)")
+    strategy: Strategy = "staged" if frozen.score >= FITTING else "full"
+    return Decision(strategy=strategy, reason=f"{said} can tell from chance ({100 * error:.1f} points)")
 
 
 def groups(blocks: Sequence[Sequence[nn.Parameter]], strategy: Strategy, decay: float) -> list[Group]:

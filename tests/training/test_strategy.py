@@ -26,7 +26,7 @@ def test_without_pretrained_weights_all_learns() -> None:
 
 @pytest.mark.parametrize(
     ("score", "val", "expected"),
-    [(0.95, 34, "features"), (0.7, 34, "staged"), (0.95, 5000, "staged"), (1.0, 5000, "features")],
+    [(0.95, 34, "features"), (0.7, 34, "full"), (0.95, 5000, "staged"), (1.0, 5000, "features")],
 )
 def test_auto_trains_deeper_only_where_val_can_tell(score: float, val: int, expected: str) -> None:
     decision = decide("auto", Seen(score=score, images=7 * val, val=val))
