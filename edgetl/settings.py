@@ -126,8 +126,8 @@ class FinetuneSettings(Settings):
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 6,600 views in all."""
-        return _epochs(self.epochs, images, views=6_600, least=4, most=12)
+        """The number of epochs for `images` training images: about 9,900 views in all."""
+        return _epochs(self.epochs, images, views=9_900, least=4, most=12)
 
 
 class DistillSettings(Settings):
