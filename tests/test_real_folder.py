@@ -53,6 +53,7 @@ def test_refused_with_every_culprit_and_nothing_left_behind(folder: Path) -> Non
     assert "--skip-bad-images" in done.stderr and not (folder / "refused" / "stages").exists()
 
 
+@pytest.mark.slow  # half a minute
 def test_skipped_and_counted_to_the_end(folder: Path) -> None:
     settings = [word for setting in QUICK for word in ("--set", setting)]
     words = ["--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--image-size", "32", *settings]
