@@ -126,8 +126,8 @@ class FinetuneSettings(Settings):
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 9,900 views in all."""
-        return _epochs(self.epochs, images, views=9_900, least=4, most=12)
+        """The number of epochs for `images` training images: about 8,800 views in all."""
+        return _epochs(self.epochs, images, views=8_800, least=4, most=12)
 
 
 class DistillSettings(Settings):
@@ -160,10 +160,10 @@ class DistillSettings(Settings):
         return self.arch == "pruned"
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 24,000 views in all, 3,200 for inherited weights."""
+        """The number of epochs for `images` training images: about 18,000 views in all, 3,200 for inherited weights."""
         if self.inherits:
             return _epochs(self.epochs, images, views=3_200, least=5, most=20)
-        return _epochs(self.epochs, images, views=24_000, least=15, most=100)
+        return _epochs(self.epochs, images, views=18_000, least=15, most=100)
 
     @property
     def peak_lr(self) -> float:
@@ -181,7 +181,9 @@ class QuantizeSettings(Settings):
 
     target: Target = Field("portable", description="CPU the int8 graph is for; all but x86 use a reduced weight range.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
-    max_drop: Fraction = Field(0.01, description="Largest drop of int8 against float, on val, with which int8 ships.")
+    max_drop: Fraction = Field(
+        0.01, description="Drop of int8 against float, on val, beyond which float ships, unless it may be chance (95%)."
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")
 

@@ -131,6 +131,11 @@ def verdict(drop: PairedDrop, max_drop: float) -> Verdict:
     return "certified" if drop.high <= max_drop else "passed"
 
 
+def shown_worse(drop: PairedDrop, max_drop: float) -> bool:
+    """Whether the drop is over budget and no chance: one answer of a small set is more than a budget of 1%."""
+    return drop.drop > max_drop and drop.low > 0
+
+
 def images_needed(drop: PairedDrop, max_drop: float, confidence: float | None = None) -> int | None:
     """How many test images would certify `max_drop` if images went on being lost and gained at the observed rates.
 

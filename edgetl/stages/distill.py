@@ -91,7 +91,7 @@ class Distill(Stage[Student]):
         with pinned(self.runtime) as device, keeping(self.runtime):
             views = self._views(teacher.preprocess, preprocess)
             network = placed(load_model(self.teacher.path), device)
-            start = self._start(network, teacher, preprocess, views, device)
+            start = self.start(network, teacher, preprocess, views, device)
             job = self._job(start.model, network, views, teacher.preprocess, preprocess)
             result = fit(job, out, device)
         save_checkpoint(
@@ -112,7 +112,7 @@ class Distill(Stage[Student]):
         largest = max(teacher_sees, student_sees, key=lambda p: p.size)
         return Views(train=pixel_set(train, largest, margin=s.augment != "none"), augment=augment_for(train, largest, s.augment, s.flip))
 
-    def _start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
+    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
         """The student before training: the teacher, pruned, or a new network with weights from elsewhere or random ones."""
         s = self.settings
         if s.inherits:
@@ -128,9 +128,11 @@ class Distill(Stage[Student]):
         s, task = self.settings, Classification(classes=self.data.classes)
 
         def loss(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+            outputs = net(shrunk(x, student_sees.size)).float()
+            if s.hard_weight == 1:
+                return task.loss(outputs, labels)
             with torch.no_grad():
                 soft = teacher(shrunk(x, teacher_sees.size)).float()
-            outputs = net(shrunk(x, student_sees.size)).float()
             return s.hard_weight * task.loss(outputs, labels) + (1 - s.hard_weight) * task.distillation_loss(outputs, soft, s.temperature)
 
         return Job(

@@ -15,7 +15,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
-from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
 from edgetl.quantization.engine import quantize
 from edgetl.runtime.session import outputs_of
 from edgetl.settings import QuantizeSettings, Runtime
@@ -29,7 +29,7 @@ class Decision:
     """Which graph ships, and what on. Scores and drop are None without labelled images.
 
     Attributes:
-        shipped: "int8" if its drop is within budget, else "float"; int8 where there is nothing to judge by.
+        shipped: "float" if the drop exceeds the budget and its whole 95% interval is a loss, else "int8".
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
     """
 
@@ -42,6 +42,7 @@ class Decision:
     float_score: float | None = None
     int8_score: float | None = None
     drop: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -109,8 +110,13 @@ class Quantize(Stage[Quantized]):
             return alike
         if labels is None:
             raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
-        before, after = task.score(reference, labels), task.score(candidate, labels)
-        within = before - after <= self.settings.max_drop
+        found = paired_drop(task.correct(reference, labels), task.correct(candidate, labels))
         return replace(
-            alike, shipped="int8" if within else "float", judged_on="val", float_score=before, int8_score=after, drop=before - after
+            alike,
+            shipped="float" if shown_worse(found, self.settings.max_drop) else "int8",
+            judged_on="val",
+            float_score=task.score(reference, labels),
+            int8_score=task.score(candidate, labels),
+            drop=found.drop,
+            interval=(found.low, found.high),
         )

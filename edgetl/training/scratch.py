@@ -14,7 +14,7 @@ from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
 from edgetl.training.fit import Group, Job, Recipe, fit
 
-SHARE = 1 / 3  # of the work of fine-tuning
+SHARE = 1 / 4  # of the work of fine-tuning
 PASSES = 3  # a training step is worth as many forward passes
 SMALL = 64  # px: larger images are shrunk, for many more views in the same time
 MOST_EPOCHS = 30

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, score, sqnr_db, tango, verdict, wilson
+from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, score, shown_worse, sqnr_db, tango, verdict, wilson
 
 Z95 = stats.norm.ppf(0.975)
 
@@ -101,6 +101,13 @@ def test_verdicts() -> None:
     assert verdict(drop_of(3, 1, 450), 0.01) == "passed"
     assert verdict(drop_of(9, 1, 450), 0.01) == "failed"
     assert verdict(drop_of(0, 0, 450), 0.0) == "passed"
+
+
+def test_one_lost_answer_of_a_few_may_be_chance() -> None:
+    assert not shown_worse(drop_of(1, 0, 34), 0.01)
+    assert shown_worse(drop_of(5, 0, 34), 0.01)
+    assert not shown_worse(drop_of(9, 6, 450), 0.0)
+    assert not shown_worse(drop_of(4, 0, 450), 0.01)
 
 
 @pytest.mark.parametrize(("lost", "gained", "images"), [(3, 1, 450), (0, 0, 100), (2, 5, 60), (9, 5, 450)])
