@@ -13,12 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build
+from edgetl.quantization.tune import images_for
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
 from edgetl.training.scratch import SHARE
 from edgetl.workflow import Job, student_name
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
+TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 MEBIBYTE = 1 << 20
@@ -56,6 +58,7 @@ def estimate(job: Job, out: Path) -> Estimate:
     work = images * passes * big_flops
     if student.arch != "same":
         work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
+    work += tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
     plan += "no student" if student.arch == "same" else f"{student_name(job)}, {times(small_epochs)}"
@@ -82,6 +85,12 @@ def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tup
         case _:
             words = times(epochs)
     return features + training + scratch, words
+
+
+def tuned_images(job: Job, train: int, side: int) -> int:
+    """How many images the last step of quantizing looks at."""
+    wanted = job.settings.quantize.tune_images
+    return images_for(min(train, job.settings.quantize.calibration_images), side * side) if wanted is None else wanted
 
 
 def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int, int]:

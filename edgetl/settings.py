@@ -184,6 +184,9 @@ class QuantizeSettings(Settings):
     max_drop: Fraction = Field(
         0.01, description="Drop of int8 against float, on val, beyond which float ships, unless it may be chance (95%)."
     )
+    tune_images: int | None = Field(
+        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 40 million pixels; 0: none."
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")
 

@@ -24,6 +24,7 @@ STAGES = ("finetune", "distill", "quantize", "export", "verify")
 QUICK = [
     *("--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--max-drop", "0.2", "--max-int8-drop", "0.1"),
     *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=10", "--set", "verify.latency_runs=5"),
+    *("--set", "quantize.tune_images=64"),
 ]
 
 

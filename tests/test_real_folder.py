@@ -14,7 +14,14 @@ import pytest
 from .data.test_formats import broken, mixed
 
 ROOT = Path(__file__).parents[1]
-QUICK = ("finetune.epochs=1", "finetune.head_epochs=1", "distill.epochs=1", "verify.latency_runs=5", "quantize.calibration_images=16")
+QUICK = (
+    "finetune.epochs=1",
+    "finetune.head_epochs=1",
+    "distill.epochs=1",
+    "verify.latency_runs=5",
+    "quantize.calibration_images=16",
+    "quantize.tune_images=16",
+)
 
 
 def edgetl(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,25 +1,61 @@
-"""The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out."""
+"""The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out.
+
+Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that it was not
+fitted on: what does not help is not kept.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from edgetl.core.progress import say
+from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.compact import compact
+from edgetl.quantization.heldout import parts
+from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare, with_opsets_used
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
-from edgetl.quantization.ranges import Range, narrowed, observe, tensors_beside
+from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.targets import reduced_range
 from edgetl.runtime.onnx_metadata import check_model, clean, describe, read_info, save
-from edgetl.runtime.session import InputSource, open_session
+from edgetl.runtime.session import InputSource, input_of, open_session, start
 from edgetl.settings import Target
 
 TARGET = "edgetl.target"
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to int8, and how it answers on the calibration images that judge.
+
+    Attributes:
+        name: of the way.
+        sqnr_db: of the logits against the float model's; None where they are equal.
+        agreement: share of images with the same answer.
+        kept: whether it is the best so far.
+        why_not: why it could not be tried.
+    """
+
+    name: str
+    sqnr_db: float | None = None
+    agreement: float | None = None
+    kept: bool = False
+    why_not: str | None = None
+
+    def line(self) -> str:
+        """For people."""
+        if self.why_not:
+            return f"{self.name}: not tried, {self.why_not}"
+        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        return f"{self.name}: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +66,8 @@ class QuantizationRecord:
         target: the CPU it was made for.
         reduce_range: whether weights keep to 7 bits.
         images: calibration images.
-        ranges: tensor of the prepared float graph -> its bounds.
+        ranges: tensor of the prepared float graph -> its bounds, and the rule that gave them.
+        trials: what was tried, in order; the last one kept is the result.
         int8: operator type -> how many run in int8.
         floating: operator type -> how many stay in float.
     """
@@ -38,15 +75,23 @@ class QuantizationRecord:
     target: Target
     reduce_range: bool
     images: int
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, Choice]
+    trials: tuple[Trial, ...]
     int8: Mapping[str, int]
     floating: Mapping[str, int]
 
 
 def quantize(
-    model: Path, calibration: InputSource, *, target: Target = "portable", batch_size: int = 32, out: Path, threads: int = 1
+    model: Path,
+    calibration: InputSource,
+    *,
+    target: Target = "portable",
+    batch_size: int = 32,
+    out: Path,
+    threads: int = 1,
+    tune_images: int | None = None,
 ) -> QuantizationRecord:
-    """Write the int8 form of the float classifier `model` to `out`; the same inputs give the same bytes.
+    """Write the int8 form of the float classifier `model` to `out`; the same inputs and threads give the same bytes.
 
     Args:
         model: float ONNX; its labels, Preprocess and other metadata are kept.
@@ -54,7 +99,8 @@ def quantize(
         target: CPU it is for.
         batch_size: calibration images read at once; no part of the result.
         out: the file to write.
-        threads: onnxruntime's threads.
+        threads: of onnxruntime, and of torch in the last step.
+        tune_images: images that the last step looks at; None: by the size of the input, 0: no such step.
 
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
@@ -63,16 +109,91 @@ def quantize(
     info = read_info(model)
     prepared = prepare(model)
     seen = observe(prepared, tensors_beside(prepared, INT8_OPS), calibration, batch_size=batch_size, threads=threads)
-    ranges = narrowed(prepared, seen)
-    reduce_range = reduced_range(target)
-    graph = with_float_outputs(write_qdq(prepared, ranges, reduce_range=reduce_range))
-    described = describe(compact(with_opsets_used(clean(graph))), replace(info, extra={**info.extra, TARGET: target}))
+    used = useful(prepared)
+    chosen = {name: choose(found, used.get(name)) for name, found in seen.items()}
+    fitting, judging = parts(calibration)
+    trials = _Trials(prepared, judging, threads)
+
+    def with_ranges(ranges: Mapping[str, Range]) -> Callable[[], onnx.ModelProto]:
+        return lambda: with_float_outputs(write_qdq(prepared, ranges, reduce_range=reduced_range(target)))
+
+    trials.run("extremes as ranges", with_ranges({name: extremes(found, used.get(name)) for name, found in seen.items()}))
+    trials.run("ranges by reconstruction", with_ranges({name: found.range for name, found in chosen.items()}))
+    if tune_images != 0:
+        trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, threads, tune_images))
+    described = describe(compact(with_opsets_used(clean(trials.best))), replace(info, extra={**info.extra, TARGET: target}))
     check_model(described, out.name)
     save(described, out)
     int8, floating = counts(described)
     return QuantizationRecord(
-        target=target, reduce_range=reduce_range, images=len(calibration), ranges=ranges, int8=int8, floating=floating
+        target=target,
+        reduce_range=reduced_range(target),
+        images=len(calibration),
+        ranges=chosen,
+        trials=tuple(trials.log),
+        int8=int8,
+        floating=floating,
     )
+
+
+class _Trials:
+    """Keeps the best graph so far, by the noise of its logits."""
+
+    def __init__(self, prepared: onnx.ModelProto, judging: InputSource, threads: int) -> None:
+        self.judging, self.threads = judging, threads
+        self.log: list[Trial] = []
+        self.wanted = self._answers(prepared)
+        self.best = prepared
+        self._best_db = -np.inf
+
+    def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> None:
+        """Make a graph and judge it; one that cannot be made is logged."""
+        try:
+            made = make()
+        except NotTunable as error:
+            self._say(Trial(name=name, why_not=str(error)))
+            return
+        answers = self._answers(made)
+        decibels = sqnr_db(self.wanted, answers)
+        kept = decibels > self._best_db
+        same = agreement(self.wanted.argmax(1), answers.argmax(1))
+        self._say(Trial(name=name, sqnr_db=decibels if np.isfinite(decibels) else None, agreement=same, kept=kept))
+        if kept:
+            self.best, self._best_db = made, decibels
+
+    def _say(self, trial: Trial) -> None:
+        self.log.append(trial)
+        say(f"quantize: {trial.line()}")
+
+    def _answers(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        engine = start(model.SerializeToString(), threads=self.threads)
+        taken = input_of(engine, "the model to quantize")
+        name = model.graph.output[0].name
+        rows = [
+            engine.run([name], feed)[0].reshape(len(image), -1)[:count]
+            for batch in self.judging.batches(1)
+            for image in (np.ascontiguousarray(batch.x),)
+            for feed, count in taken.feeds(image)
+        ]
+        return np.concatenate(rows)
+
+
+class NotTunable(Exception):
+    """Why the last step cannot be taken."""
+
+
+def _tuned(
+    prepared: onnx.ModelProto, start_from: onnx.ModelProto, source: InputSource, threads: int, images: int | None
+) -> onnx.ModelProto:
+    try:
+        from edgetl.quantization.operators import UnknownOperator  # torch, which nothing else here needs
+        from edgetl.quantization.tune import tune
+    except ImportError as error:
+        raise NotTunable(f"torch is not installed ({error})") from error
+    try:
+        return tune(prepared, start_from, source, images=images, threads=threads)
+    except UnknownOperator as error:
+        raise NotTunable(f"no gradient of the operator {error} here") from error
 
 
 def counts(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:

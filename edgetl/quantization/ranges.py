@@ -1,27 +1,20 @@
-"""Activation ranges: the smallest and largest value of every tensor over the calibration set, as a stream.
-
-The reductions run inside the graph, so onnxruntime frees each activation when its consumers are done; two scalars
-per tensor leave it. Memory does not grow with the number of images (onnxruntime's own calibrators keep what they
-collect: microsoft/onnxruntime #10503). Images go through one at a time, so that neither the batch size nor a
-kernel chosen by it can change a bit of the result.
-"""
+"""Which range of an activation the 256 codes cover: of several rules, the one whose codes reconstruct it best."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
-from edgetl.core.errors import InputError, listing
-from edgetl.core.progress import track
-from edgetl.quantization.prepare import float_values
-from edgetl.runtime.session import InputSource, input_of, start
+from edgetl.quantization.observers import Histogram, Seen
 
-LOW, HIGH = "edgetl_low_", "edgetl_high_"
+CODES = 255  # steps of uint8
+PERCENTILES = (99.9, 99.99, 99.999)
+SHRINK = tuple(np.linspace(1.0, 0.2, 41))  # what the search for the smallest squared error tries
+REFINE = tuple(np.linspace(1.1, 0.8, 16))
 
 
 @dataclass(frozen=True)
@@ -36,84 +29,136 @@ class Range:
         """The smallest range that holds `low`, `high` and zero."""
         return Range(min(float(low), 0.0), max(float(high), 0.0))
 
-
-def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[str, ...]:
-    """The float inputs and outputs of operators of these types, in the order of the graph."""
-    values = float_values(model)
-    names = (name for node in model.graph.node if node.op_type in op_types for name in (*node.input, *node.output))
-    return tuple(dict.fromkeys(name for name in names if name in values))
+    def scaled(self, low: float, high: float) -> Range:
+        """Both bounds times a factor."""
+        return Range(self.low * low, self.high * high)
 
 
-def observe(
-    model: onnx.ModelProto, tensors: Collection[str], source: InputSource, *, batch_size: int, threads: int = 1
-) -> dict[str, Range]:
-    """The range of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A range, the rule that gave it, and what it costs.
 
-    Raises:
-        InputError: no samples, samples that do not fit the model, or activations that are not finite.
+    Attributes:
+        rule: "min-max", "moving average", "percentile 99.99", "squared error".
+        error: mean squared error of the reconstructed values of held-out images, in the tensor's units squared.
+        min_max_error: the same, had the extremes been the range.
     """
-    engine = start(_observed(model, tensors), threads=threads, optimize=False)
-    taken = input_of(engine, "the model to quantize")
-    bounds: NDArray[np.float32] | None = None
-    with track("calibrate", total=len(source), unit="image") as bar:
-        for batch in source.batches(batch_size):
-            for image in batch.x:
-                ((feed, _),) = taken.feeds(image[np.newaxis])
-                seen = np.array(engine.run(None, feed), dtype=np.float32).reshape(2, -1)  # lows, highs
-                bounds = seen if bounds is None else np.stack([np.minimum(bounds[0], seen[0]), np.maximum(bounds[1], seen[1])])
-            bar.advance(len(batch.x))
-    if bounds is None:
-        raise InputError("expected at least one calibration image, found none")
-    _refuse_infinite(tensors, bounds)
-    return {name: Range.around_zero(low, high) for name, low, high in zip(tensors, *bounds, strict=True)}
+
+    range: Range
+    rule: str
+    error: float
+    min_max_error: float
 
 
-def narrowed(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges without what their only reader throws away: HardSwish is 0 below -3, HardSigmoid constant outside its slope.
+def choose(seen: Seen, within: Range | None = None) -> Choice:
+    """The range for what was seen, among the rules of the field.
 
-    Codes spent there carry nothing. (The QDQ writer does the same for Relu and Clip.)
+    Args:
+        seen: of the tensor.
+        within: what its reader makes use of; codes outside would be wasted.
     """
-    result = dict(ranges)
+    judge = seen.held_out if seen.held_out.total else seen.fitted
+    points = clipped(judge, within)
+    found: dict[str, Range] = {name: cut(rule(seen), within) for name, rule in RULES.items()}
+    errors = {name: reconstruction_error(*points, judge.total, candidate) for name, candidate in found.items()}
+    searched = least_squared_error(*clipped(seen.fitted, within), seen.fitted.total, found["min-max"])
+    found["squared error"] = searched
+    errors["squared error"] = reconstruction_error(*points, judge.total, searched)
+    best = min(errors, key=lambda name: errors[name])  # of equals the first, the simplest
+    return Choice(range=found[best], rule=best, error=errors[best], min_max_error=errors["min-max"])
+
+
+def extremes(seen: Seen, within: Range | None = None) -> Range:
+    """From the smallest to the largest value seen, as far as its reader makes use of them."""
+    return cut(Range.around_zero(seen.low, seen.high), within)
+
+
+def percentile(seen: Seen, share: float) -> Range:
+    """The range without (100 - share)/2 percent of the values at either end; float32 bounds."""
+    centers, counts = with_zeros(seen.fitted)
+    if not len(centers):
+        return Range(0.0, 0.0)
+    below = np.cumsum(counts) / counts.sum()
+    tail = (1 - share / 100) / 2
+    low, high = np.searchsorted(below, [tail, 1 - tail])
+    return Range.around_zero(centers[low], centers[min(high, len(centers) - 1)])
+
+
+RULES: Mapping[str, Callable[[Seen], Range]] = {
+    "min-max": lambda seen: Range.around_zero(seen.low, seen.high),
+    "moving average": lambda seen: Range.around_zero(seen.mean_low, seen.mean_high),
+    **{f"percentile {share}": (lambda seen, share=share: percentile(seen, share)) for share in PERCENTILES},  # type: ignore[misc]
+}
+
+
+def least_squared_error(centers: NDArray[np.float64], counts: NDArray[np.int64], total: int, widest: Range) -> Range:
+    """The range within `widest` with the smallest squared error on a histogram: both ends together, then each alone."""
+    best, error = widest, reconstruction_error(centers, counts, total, widest)
+    sides: list[tuple[float, float]] = [(1, 1)]
+    if widest.low < 0 < widest.high:
+        sides += [(1, 0), (0, 1)]
+    for low_side, high_side in sides:
+        start = best
+        for factor in SHRINK if low_side == high_side else REFINE:
+            candidate = start.scaled(factor if low_side else 1.0, factor if high_side else 1.0)
+            candidate = Range(max(candidate.low, widest.low), min(candidate.high, widest.high))
+            now = reconstruction_error(centers, counts, total, candidate)
+            if now < error:
+                best, error = candidate, now
+    return best
+
+
+def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.int64], total: int, bounds: Range) -> float:
+    """Mean squared difference between values and what their uint8 codes stand for."""
+    scale = (bounds.high - bounds.low) / CODES
+    if not total:
+        return 0.0
+    if scale <= 0:
+        return float(np.sum(counts * centers**2) / total)
+    zero = round(-bounds.low / scale)
+    codes = np.clip(np.rint(centers / scale) + zero, 0, CODES)
+    return float(np.sum(counts * ((codes - zero) * scale - centers) ** 2) / total)
+
+
+def with_zeros(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Centers and counts, zeros included, in ascending order."""
+    centers, counts = histogram.points()
+    at = int(np.searchsorted(centers, 0.0))
+    return np.insert(centers, at, 0.0), np.insert(counts, at, histogram.zeros)
+
+
+def clipped(histogram: Histogram, within: Range | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Centers and counts, as a reader sees them that makes no difference between values outside `within`."""
+    centers, counts = histogram.points()
+    return (np.clip(centers, within.low, within.high) if within else centers), counts
+
+
+def cut(bounds: Range, within: Range | None) -> Range:
+    """`bounds` without what lies outside `within`."""
+    return Range.around_zero(max(bounds.low, within.low), min(bounds.high, within.high)) if within else bounds
+
+
+def useful(model: onnx.ModelProto) -> dict[str, Range]:
+    """Tensors whose only reader throws part of them away, and what it uses.
+
+    HardSwish is 0 below -3, HardSigmoid constant outside its slope. (The QDQ writer does the same for Relu and Clip.)
+    """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {output.name for output in model.graph.output}
-    for name, found in ranges.items():
-        if len(readers.get(name, ())) == 1 and name not in outputs:
-            low, high = _useful(readers[name][0])
-            result[name] = Range.around_zero(max(found.low, low), min(found.high, high))
-    return result
+    single = {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
+    return {name: used for name, node in single.items() if (used := _useful(node)) is not None}
 
 
-def _useful(reader: onnx.NodeProto) -> tuple[float, float]:
+def _useful(reader: onnx.NodeProto) -> Range | None:
     match reader.op_type:
         case "HardSwish":
-            return -3.0, np.inf
+            return Range(-3.0, np.inf)
         case "HardSigmoid":
             given = {item.name: item.f for item in reader.attribute}
             alpha, beta = given.get("alpha", 0.2), given.get("beta", 0.5)
-            return (-beta / alpha, (1 - beta) / alpha) if alpha > 0 and 0 <= beta <= 1 else (-np.inf, np.inf)
+            return Range(-beta / alpha, (1 - beta) / alpha) if alpha > 0 and 0 <= beta <= 1 else None
         case _:
-            return -np.inf, np.inf
-
-
-def _observed(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """The model with scalar outputs only: the lows of all tensors, then their highs."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    del watched.graph.value_info[:]
-    for prefix, reduction in ((LOW, "ReduceMin"), (HIGH, "ReduceMax")):
-        for index, name in enumerate(tensors):
-            watched.graph.node.append(helper.make_node(reduction, [name], [f"{prefix}{index}"], keepdims=0))
-            watched.graph.output.append(helper.make_tensor_value_info(f"{prefix}{index}", TensorProto.FLOAT, []))
-    serialized: bytes = watched.SerializeToString()
-    return serialized
-
-
-def _refuse_infinite(tensors: Collection[str], bounds: NDArray[np.float32]) -> None:
-    wrong = [name for name, *both in zip(tensors, *bounds, strict=True) if not np.isfinite(both).all()]
-    if wrong:
-        found = f"found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}"
-        raise InputError(f"expected finite activations, {found}\ncheck the model and its inputs")
+            return None

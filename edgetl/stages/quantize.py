@@ -59,7 +59,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -78,7 +78,15 @@ class Quantize(Stage[Quantized]):
         shutil.copyfile(self.model.path, float_model)
         s = self.settings
         with keeping(self.runtime):
-            record = quantize(float_model, self.calibration, target=s.target, batch_size=s.batch_size, out=int8)
+            record = quantize(
+                float_model,
+                self.calibration,
+                target=s.target,
+                batch_size=s.batch_size,
+                out=int8,
+                threads=self.runtime.threads,
+                tune_images=s.tune_images,
+            )
             decision = self._decide(float_model, int8)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})

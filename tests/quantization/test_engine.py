@@ -19,9 +19,10 @@ from edgetl.core.seen import SeenImages
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.compact import compact
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
-from edgetl.quantization.ranges import observe, tensors_beside
+from edgetl.quantization.ranges import extremes
 from edgetl.quantization.targets import reduced_range
 from edgetl.runtime.onnx_metadata import ModelInfo, check, describe, read_info, save
 from edgetl.runtime.session import open_session
@@ -77,7 +78,8 @@ def test_another_process_writes_the_same_bytes(small: Path, noise: Any, tmp_path
 
 def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_path: Path) -> None:
     prepared = prepare(small)
-    ranges = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
+    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
+    ranges = {name: extremes(found) for name, found in seen.items()}
     graph = with_float_outputs(write_qdq(prepared, ranges, reduce_range=True))
     save(graph, tmp_path / "long.onnx")
     save(compact(graph), tmp_path / "short.onnx")
@@ -124,5 +126,5 @@ def test_real_networks_shrink_as_promised(shared: Path, noise: Any, tmp_path: Pa
     budgets = {"resnet20_cifar10": (0.34, 32), "mobilenet_v3_small_cifar64": (0.30, 64), "squeezenet1_0_imagenet": (0.30, 224)}
     for name, (share, side) in budgets.items():
         path, out = shared / "models" / f"{name}.onnx", tmp_path / f"{name}.onnx"
-        quantize(path, noise(2, side=side), target="x86", out=out)
+        quantize(path, noise(2, side=side), target="x86", out=out, tune_images=16)
         assert out.stat().st_size <= share * path.stat().st_size

@@ -15,14 +15,16 @@ import onnx
 import pytest
 
 from edgetl.core.errors import InputError
+from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, write_qdq
-from edgetl.quantization.ranges import Range, narrowed, observe, tensors_beside
+from edgetl.quantization.ranges import Range, cut, extremes, useful
 
 
 def observed(path: Path, source: Any, batch_size: int = 8) -> dict[str, Range]:
     model = prepare(path)
-    return observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size)
+    seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size)
+    return {name: extremes(found) for name, found in seen.items()}
 
 
 def test_ranges_and_graph_equal_those_of_quantize_static_minmax(small: Path, noise: Any, tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ spec = importlib.util.spec_from_file_location("small_networks", {conftest!r})
 module = importlib.util.module_from_spec(spec); sys.modules["small_networks"] = module; spec.loader.exec_module(module)
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS
-from edgetl.quantization.ranges import observe, tensors_beside
+from edgetl.quantization.observers import observe, tensors_beside
 model = prepare(pathlib.Path({model!r}))
 names = tensors_beside(model, INT8_OPS)
 peaks = []
@@ -129,7 +131,8 @@ def test_peak_memory_does_not_grow_with_images(small: Path) -> None:
 def test_narrowing_hard_swish_loses_nothing(small: Path, noise: Any) -> None:
     model = prepare(small)
     seen = {name: Range(-50.0, 50.0) for name in tensors_beside(model, INT8_OPS)}
-    kept = narrowed(model, seen)
+    used = useful(model)
+    kept = {name: cut(found, used.get(name)) for name, found in seen.items()}
     (swish,) = (node for node in model.graph.node if node.op_type == "HardSwish")
     (gate,) = (node for node in model.graph.node if node.op_type == "HardSigmoid")
     assert kept[swish.input[0]] == Range(-3.0, 50.0)

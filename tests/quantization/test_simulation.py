@@ -1,0 +1,173 @@
+"""The engine's graphs in torch answer as onnxruntime does, and learning helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgetl.metrics.parity import sqnr_db
+from edgetl.quantization.engine import quantize
+from edgetl.quantization.observers import observe, tensors_beside
+from edgetl.quantization.operators import UnknownOperator
+from edgetl.quantization.prepare import prepare
+from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
+from edgetl.quantization.ranges import extremes
+from edgetl.quantization.simulation import Simulation
+from edgetl.runtime.session import start
+
+ONE = np.array([1], np.int64)
+
+
+def answers(model: onnx.ModelProto, x: NDArray[np.float32], *, optimize: bool = True) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = start(model.SerializeToString(), optimize=optimize).run(None, {model.graph.input[0].name: x})[0]
+    return result
+
+
+def simulated(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        found: NDArray[np.float32] = Simulation(model)(torch.from_numpy(x))[0].numpy()
+    return found
+
+
+def one_operator(kind: str, shape: Sequence[int], stored: dict[str, Any], outputs: int = 1, **attributes: Any) -> onnx.ModelProto:
+    names = [f"y{i}" for i in range(outputs)]
+    node = helper.make_node(kind, ["x", *stored], names, **attributes)
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    graph = helper.make_graph([node], "one", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], values, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def noise_of(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+CASES: dict[str, tuple[str, tuple[int, ...], dict[str, Any], dict[str, Any]]] = {
+    "conv": ("Conv", (2, 4, 9, 8), {"w": noise_of(6, 2, 3, 3), "b": noise_of(6)}, {"group": 2, "pads": [1, 1, 1, 1], "strides": [2, 1]}),
+    "conv, uneven pads": ("Conv", (2, 4, 9, 8), {"w": noise_of(6, 4, 3, 3)}, {"pads": [0, 1, 2, 0], "dilations": [2, 1]}),
+    "conv, same upper": ("Conv", (2, 4, 9, 8), {"w": noise_of(6, 4, 3, 3)}, {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    "conv, same lower": ("Conv", (2, 4, 9, 8), {"w": noise_of(6, 4, 2, 2)}, {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+    "gemm": ("Gemm", (3, 5), {"w": noise_of(7, 5), "b": noise_of(7)}, {"transB": 1, "alpha": 0.5, "beta": 2.0}),
+    "matmul": ("MatMul", (2, 3, 5), {"w": noise_of(5, 4)}, {}),
+    "max pool": ("MaxPool", (2, 3, 9, 9), {}, {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    "max pool, pads": ("MaxPool", (2, 3, 9, 9), {}, {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+    "average pool": ("AveragePool", (2, 3, 9, 9), {}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+    "average pool, pads count": ("AveragePool", (2, 3, 9, 9), {}, {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1], "count_include_pad": 1}),
+    "clip": ("Clip", (2, 3), {"low": np.float32(-0.5), "high": np.float32(0.5)}, {}),
+    "pad": ("Pad", (2, 3, 4, 4), {"pads": np.array([0, 1, 0, 2, 0, 3, 1, 0], np.int64), "v": np.float32(0.7)}, {}),
+    "slice": (
+        "Slice",
+        (2, 3, 8, 8),
+        {"s": np.array([1, -6]), "e": np.array([9, -1]), "a": np.array([2, 3]), "t": np.array([2, 1])},
+        {},
+    ),
+    "split": ("Split", (2, 6, 3), {"s": np.array([1, 5])}, {"axis": 1}),
+    "split, equal": ("Split", (2, 6, 3), {}, {"axis": 1, "num_outputs": 2}),
+    "reduce mean": ("ReduceMean", (2, 3, 4, 4), {"a": np.array([-1, 2])}, {"keepdims": 0}),
+    "layer norm": ("LayerNormalization", (2, 3, 8), {"w": noise_of(8), "b": noise_of(8)}, {"axis": -1}),
+    "batch norm": (
+        "BatchNormalization",
+        (2, 3, 4, 4),
+        {"w": noise_of(3), "b": noise_of(3), "m": noise_of(3), "v": noise_of(3) ** 2 + 1},
+        {},
+    ),
+    "gather": ("Gather", (2, 5, 4), {"i": np.array([[0, 3], [4, 1]])}, {"axis": 1}),
+    "reshape": ("Reshape", (2, 3, 4), {"s": np.array([0, -1])}, {}),
+    "squeeze": ("Squeeze", (2, 1, 4, 1), {"a": np.array([1, -1])}, {}),
+    "unsqueeze": ("Unsqueeze", (2, 4), {"a": np.array([0, -1])}, {}),
+    "transpose": ("Transpose", (2, 3, 4), {}, {"perm": [2, 0, 1]}),
+    "expand": ("Expand", (2, 1, 4), {"s": np.array([3, 1])}, {}),
+    "gelu": ("Gelu", (2, 9), {}, {"approximate": "tanh"}),
+    **{
+        kind: (kind, (3, 17), {}, {})
+        for kind in ("Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Neg", "Sigmoid", "Softmax", "Tanh")
+    },
+    "hard sigmoid of Keras": ("HardSigmoid", (3, 17), {}, {"alpha": 1 / 6, "beta": 0.5}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operator_gives_what_onnxruntime_gives(name: str) -> None:
+    kind, shape, stored, attributes = CASES[name]
+    outputs = 2 if kind == "Split" else 1
+    model = one_operator(kind, shape, stored, outputs, **attributes)
+    x = noise_of(*shape)
+    np.testing.assert_allclose(simulated(model, x), answers(model, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"opset": 11, "batch_norm": True}, {"keepdims": 1}])
+def test_a_float_graph_answers_as_under_onnxruntime(build_small: Callable[..., Path], noise: Any, options: dict[str, Any]) -> None:
+    (batch,) = noise(20).batches(20)
+    model = prepare(build_small(**options))
+    np.testing.assert_allclose(simulated(model, batch.x), answers(model, batch.x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_quantized_graph_answers_as_under_onnxruntime(small: Path, noise: Any) -> None:
+    """Sums in another order may tip a rounding here and there: far less than what int8 itself costs."""
+    prepared = prepare(small)
+    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
+    graph = with_float_outputs(write_qdq(prepared, {name: extremes(found) for name, found in seen.items()}, reduce_range=False))
+    (batch,) = noise(50, seed=1).batches(50)
+    wanted, found, exact = answers(graph, batch.x, optimize=False), simulated(graph, batch.x), answers(prepared, batch.x)
+    assert sqnr_db(wanted, found) > sqnr_db(exact, wanted) + 10
+
+
+def test_real_graphs_answer_as_under_onnxruntime(shared: Path, noise: Any) -> None:
+    for name, side in (("resnet20_cifar10", 32), ("mobilenet_v3_small_cifar64", 64)):
+        model = prepare(shared / "models" / f"{name}.onnx")
+        (batch,) = noise(4, side=side).batches(4)
+        assert sqnr_db(answers(model, batch.x), simulated(model, batch.x)) > 80
+
+
+def test_an_operator_without_a_gradient_is_named() -> None:
+    with pytest.raises(UnknownOperator, match="Selu"):
+        Simulation(one_operator("Selu", (2, 3), {}))
+
+
+# tune
+
+
+def test_tuning_brings_seven_bits_closer_to_float(small: Path, noise: Any, tmp_path: Path) -> None:
+    (batch,) = noise(300, seed=9).batches(300)
+    wanted = answers(onnx.load(small), batch.x)
+    noises = []
+    for name, images in (("plain", 0), ("tuned", 800)):
+        record = quantize(small, noise(60), target="portable", out=tmp_path / name, tune_images=images)
+        noises.append(sqnr_db(wanted, answers(onnx.load(tmp_path / name), batch.x)))
+    assert record.trials[-1].name == "tuned together" and record.trials[-1].kept
+    assert noises[1] > noises[0] + 1
+
+
+def test_tuning_changes_numbers_and_nothing_else(small: Path, noise: Any, tmp_path: Path) -> None:
+    for name, images in (("plain", 0), ("tuned", 320)):
+        quantize(small, noise(60), target="portable", out=tmp_path / name, tune_images=images)
+    plain, tuned = onnx.load(tmp_path / "plain"), onnx.load(tmp_path / "tuned")
+    assert [node.op_type for node in plain.graph.node] == [node.op_type for node in tuned.graph.node]
+    weights = [numpy_helper.to_array(t) for t in tuned.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) > 1]
+    assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) <= 64
+
+
+def test_a_graph_without_gradients_is_quantized_without_them(small: Path, noise: Any, tmp_path: Path) -> None:
+    model = onnx.load(small)
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Selu"
+    onnx.save(model, tmp_path / "selu.onnx")
+    record = quantize(tmp_path / "selu.onnx", noise(10), out=tmp_path / "int8.onnx")
+    assert record.trials[-1].why_not == "no gradient of the operator Selu here" and not record.trials[-1].kept
+
+
+def test_what_does_not_help_is_not_kept(small: Path, noise: Any, tmp_path: Path) -> None:
+    """The last trial that was kept is the best of all."""
+    trials = quantize(small, noise(30), out=tmp_path / "int8.onnx", tune_images=32).trials
+    found = [trial.sqnr_db for trial in trials if trial.sqnr_db is not None]
+    kept = [trial.sqnr_db for trial in trials if trial.kept]
+    assert kept[-1] == max(found) and kept == sorted(kept, key=float)  # type: ignore[arg-type]
