@@ -2,9 +2,11 @@
 
     python benchmarks/distill_vs_alone.py DATA --teacher CHECKPOINT --work DIR [--keep 0.4] [--seeds 0 1 2] [--quick]
 
-The student is the teacher, pruned, with the weights it inherits. One learns from the teacher's answers as `edgetl distill` does,
-the other from the labels alone; both see the same views as often, and both are selected on val. The score is top-1 on the test part,
-which selects nothing. A finished training is kept in DIR and not repeated. `--quick`: one seed, two epochs.
+The student is the teacher, pruned, with the weights it inherits. `distilled` learns from the teacher's answers, as `edgetl distill`
+does; `alone` from the labels. Both see the same views as often and are selected on val. The score is top-1 on the test part, which
+selects nothing.
+
+A finished training is kept in DIR and not repeated. `--quick`: one seed, two epochs.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
 from edgetl.training.fit import outputs_of
 
-VARIANTS = {"teacher": DistillSettings().hard_weight, "alone": 1.0}  # weight of the labels
+VARIANTS = {"distilled": DistillSettings().hard_weight, "alone": 1.0}  # weight of the labels
 
 
 def train(variant: str, seed: int, args: argparse.Namespace, data: Images, out: Path) -> dict[str, float]:
@@ -86,11 +88,11 @@ def report(rows: list[Mapping[str, Any]], args: argparse.Namespace, data: Images
         f"{data.name}: {counts['train']} train, {counts['val']} val, {counts['test']} test; student: the teacher pruned to {args.keep:.0%}"
     )
     print(f"teacher: top-1 {score(teacher, data.only('test')):.3f} on test, {score(teacher, data.only('val')):.3f} on val")
-    print(f"{'learns from':<14}{'n':>3}{'test top-1':>18}{'val top-1':>18}")
-    for variant, source in (("teacher", "the teacher"), ("alone", "labels")):
+    print(f"{'student':<14}{'n':>3}{'test top-1':>18}{'val top-1':>18}")
+    for variant in VARIANTS:
         found = [row for row in rows if row["variant"] == variant]
         if found:
-            print(f"{source:<14}{len(found):>3}{spread(found, 'test'):>18}{spread(found, 'val'):>18}")
+            print(f"{variant:<14}{len(found):>3}{spread(found, 'test'):>18}{spread(found, 'val'):>18}")
 
 
 def spread(rows: list[Mapping[str, Any]], key: str) -> str:

@@ -178,6 +178,9 @@ class _Trials:
         return np.concatenate(rows)
 
 
+FEWEST = 32  # calibration images that are worth being tuned on
+
+
 class NotTunable(Exception):
     """Why the last step cannot be taken."""
 
@@ -185,6 +188,8 @@ class NotTunable(Exception):
 def _tuned(
     prepared: onnx.ModelProto, start_from: onnx.ModelProto, source: InputSource, threads: int, images: int | None
 ) -> onnx.ModelProto:
+    if images is None and len(source) < FEWEST:
+        raise NotTunable(f"fewer than {FEWEST} calibration images to tune on")
     try:
         from edgetl.quantization.operators import UnknownOperator  # torch, which nothing else here needs
         from edgetl.quantization.tune import tune

@@ -89,7 +89,7 @@ def test_the_observer_holds_one_batch_however_many_images(small: Path, noise: An
         observe(model, tensors, Watched(), batch_size=4)
         return peak, len(tensors)
 
-    few, many = most_alive(12), most_alive(120)
+    few, many = most_alive(8), most_alive(40)
     assert many == few and many[0] <= 4
 
 

@@ -161,8 +161,14 @@ def test_a_graph_without_gradients_is_quantized_without_them(small: Path, noise:
         if node.op_type == "Relu":
             node.op_type = "Selu"
     onnx.save(model, tmp_path / "selu.onnx")
-    record = quantize(tmp_path / "selu.onnx", noise(10), out=tmp_path / "int8.onnx")
+    record = quantize(tmp_path / "selu.onnx", noise(60), out=tmp_path / "int8.onnx")
     assert record.trials[-1].why_not == "no gradient of the operator Selu here" and not record.trials[-1].kept
+
+
+def test_a_handful_of_images_is_not_tuned_on_unless_asked_for(small: Path, noise: Any, tmp_path: Path) -> None:
+    trial = quantize(small, noise(20), out=tmp_path / "int8.onnx").trials[-1]
+    assert trial.why_not == "fewer than 32 calibration images to tune on"
+    assert quantize(small, noise(20), out=tmp_path / "int8.onnx", tune_images=16).trials[-1].why_not is None
 
 
 def test_what_does_not_help_is_not_kept(small: Path, noise: Any, tmp_path: Path) -> None:
