@@ -66,7 +66,7 @@ class QuantizationRecord:
         target: the CPU it was made for.
         reduce_range: whether weights keep to 7 bits.
         images: calibration images.
-        ranges: tensor of the prepared float graph -> its bounds, and the rule that gave them.
+        ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
         trials: what was tried, in order; the last one kept is the result.
         int8: operator type -> how many run in int8.
         floating: operator type -> how many stay in float.

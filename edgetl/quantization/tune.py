@@ -23,7 +23,7 @@ from edgetl.runtime.session import InputSource
 
 WARM_UP = 0.05  # of the steps
 INT32 = 2**31 - 1
-BATCH = 8
+BATCH = 16
 PIXELS = 40_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.02  # of weights, in int8 codes per step of Adam

@@ -114,7 +114,7 @@ def test_random_weights_have_no_baselines(digits: Images, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("balance", ["sampling", "loss"])
-@pytest.mark.parametrize("strategy", ["features", "full"])
+@pytest.mark.parametrize("strategy", ["features", pytest.param("full", marks=pytest.mark.slow)])
 def test_balancing_finds_more_of_the_rare_class(
     weights: Weights, tmp_path: Path, balance: Literal["sampling", "loss"], strategy: Literal["features", "full"]
 ) -> None:
@@ -172,7 +172,7 @@ def told() -> Iterator[list[str]]:
         yield lines
 
 
-@pytest.mark.parametrize("strategy", ["features", "staged", "full"])
+@pytest.mark.parametrize("strategy", ["features", pytest.param("staged", marks=pytest.mark.slow), "full"])
 def test_killed_anywhere_the_same_bytes_come_out(
     digits: Images, weights: Weights, tmp_path: Path, strategy: Literal["features", "staged", "full"]
 ) -> None:
