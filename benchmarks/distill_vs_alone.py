@@ -1,12 +1,13 @@
-"""What the teacher's answers are worth: one student, trained with and without them.
+"""What the teacher is worth to its student: one student, trained with and without what it has from the teacher.
 
     python benchmarks/distill_vs_alone.py DATA --teacher CHECKPOINT --work DIR [--keep 0.4] [--seeds 0 1 2] [--quick]
 
-The student is the teacher, pruned, with the weights it inherits. `distilled` learns from the teacher's answers, as `edgetl distill`
-does; `alone` from the labels. Both see the same views as often and are selected on val. The score is top-1 on the test part, which
-selects nothing.
+The student is the teacher, pruned. `distilled`, as `edgetl distill` makes it, inherits its weights and learns from the teacher's
+answers; `inherited` has its weights too, and learns from the labels; `alone` has nothing from the teacher: random weights (He et al.
+2015), the labels, and as many more epochs and as many learning rates as are asked for, of which val chooses. All see the same random
+views and are selected on val. The score is top-1 on the test part, which selects nothing.
 
-A finished training is kept in DIR and not repeated. `--quick`: one seed, two epochs.
+A finished training is kept in DIR and not repeated. `--quick`: one seed, two epochs, one rate.
 """
 
 from __future__ import annotations
@@ -16,36 +17,68 @@ import json
 import platform
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from edgetl.core.preprocess import Preprocess
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
-from edgetl.models.checkpoint import find_checkpoint, load_model, read_checkpoint
+from edgetl.models.checkpoint import CheckpointInfo, find_checkpoint, load_model, read_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
-from edgetl.stages.distill import Distill
+from edgetl.stages.distill import Distill, Start, Views
 from edgetl.training.fit import outputs_of
 
-VARIANTS = {"distilled": DistillSettings().hard_weight, "alone": 1.0}  # weight of the labels
+VARIANTS = {"distilled": DistillSettings().hard_weight, "inherited": 1.0, "alone": 1.0}  # weight of the labels
 
 
-def train(variant: str, seed: int, args: argparse.Namespace, data: Images, out: Path) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class Alone(Distill):
+    """The same narrow network, none of its weights."""
+
+    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
+        """The pruned teacher with random weights for ReLU networks, He et al. 2015, eq. 10."""
+        start = super().start(network, teacher, sees, views, device)
+        torch.manual_seed(self.settings.seed)
+        for layer in start.model.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.reset_parameters()
+        return start
+
+
+def train(variant: str, seed: int, lr: float | None, args: argparse.Namespace, data: Images, out: Path) -> dict[str, float]:
     """One training; scores are fractions."""
     settings = DistillSettings(
         arch="pruned",
         keep=args.keep,
-        epochs=2 if args.quick else args.epochs,
+        epochs=epochs(variant, args),
         hard_weight=VARIANTS[variant],
+        lr=lr,
+        patience=10_000 if variant == "alone" else DistillSettings().patience,
         seed=seed,
     )
-    runtime = Runtime(device=args.device)
-    stage = Distill(teacher=find_checkpoint(args.teacher, "finetune"), data=data.only("train", "val"), settings=settings, runtime=runtime)
+    stage = (Alone if variant == "alone" else Distill)(
+        teacher=find_checkpoint(args.teacher, "finetune"),
+        data=data.only("train", "val"),
+        settings=settings,
+        runtime=Runtime(device=args.device),
+    )
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = stage.run(out).checkpoint.path
     return {"val": score(checkpoint, data.only("val")), "test": score(checkpoint, data.only("test"))}
+
+
+def epochs(variant: str, args: argparse.Namespace) -> int | None:
+    """Of one training; None: the stage's own."""
+    return 2 if args.quick else args.alone_epochs if variant == "alone" else args.epochs
 
 
 def score(checkpoint: Path, images: Images) -> float:
@@ -64,19 +97,32 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--keep", type=float, default=DistillSettings().keep)
     parser.add_argument("--epochs", type=int, default=None, help="default: those of `edgetl distill`")
+    parser.add_argument("--alone-epochs", type=int, default=60)
+    parser.add_argument("--alone-lrs", nargs="+", type=float, default=[1e-3, 3e-4], help="peak rates, of which val chooses")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs: does it run?")
     args = parser.parse_args()
     data = open_images(args.data, DataSettings())
-    for seed in args.seeds[:1] if args.quick else args.seeds:
-        for variant in VARIANTS:
-            out = args.work / f"{variant}-keep{args.keep}-epochs{2 if args.quick else args.epochs or 'auto'}-seed{seed}"
-            if not (out / "scores.json").is_file():
-                found = train(variant, seed, args, data, out)
-                (out / "scores.json").write_text(json.dumps({"variant": variant, **found}), encoding="utf-8")
-    pattern = f"*-keep{args.keep}-epochs{2 if args.quick else args.epochs or 'auto'}-seed*/scores.json"
-    report([json.loads(path.read_text(encoding="utf-8")) for path in sorted(args.work.glob(pattern))], args, data)
+    rows = [
+        {"variant": variant, "seed": seed, **best(variant, seed, args, data)}
+        for seed in (args.seeds[:1] if args.quick else args.seeds)
+        for variant in VARIANTS
+    ]
+    report(rows, args, data)
+
+
+def best(variant: str, seed: int, args: argparse.Namespace, data: Images) -> dict[str, Any]:
+    """The scores of a variant, at the rate that val prefers (of equals the first)."""
+    rates = [None] if variant != "alone" else args.alone_lrs[:1] if args.quick else args.alone_lrs
+    found = []
+    for lr in rates:
+        name = f"{variant}-keep{args.keep}-epochs{epochs(variant, args) or 'auto'}-lr{lr or 'auto'}-seed{seed}"
+        kept = args.work / name / "scores.json"
+        if not kept.is_file():
+            kept.write_text(json.dumps({"lr": lr, **train(variant, seed, lr, args, data, kept.parent)}), encoding="utf-8")
+        found.append(json.loads(kept.read_text(encoding="utf-8")))
+    return max(found, key=lambda scores: float(scores["val"]))
 
 
 def report(rows: list[Mapping[str, Any]], args: argparse.Namespace, data: Images) -> None:
@@ -92,7 +138,8 @@ def report(rows: list[Mapping[str, Any]], args: argparse.Namespace, data: Images
     for variant in VARIANTS:
         found = [row for row in rows if row["variant"] == variant]
         if found:
-            print(f"{variant:<14}{len(found):>3}{spread(found, 'test'):>18}{spread(found, 'val'):>18}")
+            rates = ", ".join(dict.fromkeys(str(row["lr"]) for row in found if row["lr"]))
+            print(f"{variant:<14}{len(found):>3}{spread(found, 'test'):>18}{spread(found, 'val'):>18}  {rates and f'rates {rates}'}")
 
 
 def spread(rows: list[Mapping[str, Any]], key: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgetl.core.workspace import Workspace
     from edgetl.data.calibration import open_calibration, open_evaluation
     from edgetl.data.sources import open_images
+    from edgetl.quantization.api import quantize
     from edgetl.settings import PipelineSettings, Runtime
     from edgetl.stages.distill import Distill
     from edgetl.stages.export import Export
@@ -52,6 +53,7 @@ __all__ = [
     "predict",
     "prepare",
     "publish",
+    "quantize",
 ]
 
 _HOMES = {
@@ -73,6 +75,7 @@ _HOMES = {
     "predict": "bundle.predict",
     "prepare": "workflow",
     "publish": "workflow",
+    "quantize": "quantization.api",
 }
 
 

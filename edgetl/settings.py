@@ -179,13 +179,13 @@ class DistillSettings(Settings):
 class QuantizeSettings(Settings):
     """The int8 graph, and whether it or the float graph ships."""
 
-    target: Target = Field("portable", description="CPU the int8 graph is for; all but x86 use a reduced weight range.")
+    target: Target = Field("portable", description="CPU the int8 graph is for; portable gives the same answers on all.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
     max_drop: Fraction = Field(
         0.01, description="Drop of int8 against float, on val, beyond which float ships, unless it may be chance (95%)."
     )
     tune_images: int | None = Field(
-        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 40 million pixels; 0: none."
+        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 30 million pixels; 0: none."
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")

@@ -163,5 +163,5 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 def _numbers(session: Session) -> tuple[str, ...]:
     """Names for classes that nobody named."""
     if session.outputs is None:
-        raise InputError(f"expected {session.path.name} to say how many classes it knows, found neither labels nor the width of its output")
+        raise InputError(f"expected {session.name} to say how many classes it knows, found neither labels nor the width of its output")
     return tuple(str(index) for index in range(session.outputs))

@@ -1,7 +1,7 @@
 """Small files: the same graph in fewer bytes. In a network of 80 thousand weights, names and notes weigh as much as a layer.
 
 What goes: inferred types of intermediate values, names of nodes, long names of values, copies of equal constants.
-What stays: every number, every operator, the names of inputs and outputs.
+What stays: every number, every operator, the names of inputs and outputs, and of layers in float, so that a profile can name them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from edgetl.quantization.qdq import on_codes
+
+LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -24,8 +27,10 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     public = {value.name for value in (*graph.input, *graph.output)}
     _rename(graph, _merge_equal_constants(graph, public))
     _rename(graph, _short_names(graph, public))
-    for node in graph.node:
-        node.ClearField("name")
+    int8 = on_codes(result)
+    for index, node in enumerate(graph.node):
+        if node.op_type not in LAYERS or int8[index]:
+            node.ClearField("name")
     return result
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -19,17 +20,21 @@ from edgetl.core.progress import say
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.compact import compact
 from edgetl.quantization.heldout import parts
-from edgetl.quantization.observers import observe, tensors_beside
+from edgetl.quantization.layers import UnknownOperator
+from edgetl.quantization.noise import Source
+from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
-from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
-from edgetl.quantization.targets import reduced_range
+from edgetl.quantization.qdq import INT8_OPS, on_codes, with_float_outputs, with_shared_concats, write_qdq
+from edgetl.quantization.ranges import Choice, Range, choose, extremes, percentile, useful
+from edgetl.quantization.saturation import Pairs, pairs_of, saturating
+from edgetl.quantization.targets import saturates
+from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.onnx_metadata import check_model, clean, describe, read_info, save
-from edgetl.runtime.session import InputSource, input_of, open_session, start
+from edgetl.runtime.session import InputSource, open_graph, open_session
 from edgetl.settings import Target
 
 TARGET = "edgetl.target"
-FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
+AT_ONCE = 16  # images that judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +69,21 @@ class QuantizationRecord:
 
     Attributes:
         target: the CPU it was made for.
-        reduce_range: whether weights keep to 7 bits.
+        limited: weights of which some pairs had to be limited, so that nothing saturates, and how many pairs.
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
         trials: what was tried, in order; the last one kept is the result.
+        noise: where what noise is left comes from, the worst first; empty where nothing was tuned.
         int8: operator type -> how many run in int8.
         floating: operator type -> how many stay in float.
     """
 
     target: Target
-    reduce_range: bool
+    limited: Mapping[str, int]
     images: int
     ranges: Mapping[str, Choice]
     trials: tuple[Trial, ...]
+    noise: tuple[Source, ...]
     int8: Mapping[str, int]
     floating: Mapping[str, int]
 
@@ -114,23 +121,30 @@ def quantize(
     fitting, judging = parts(calibration)
     trials = _Trials(prepared, judging, threads)
 
-    def with_ranges(ranges: Mapping[str, Range]) -> Callable[[], onnx.ModelProto]:
-        return lambda: with_float_outputs(write_qdq(prepared, ranges, reduce_range=reduced_range(target)))
+    def unlimited(ranges: Mapping[str, Range]) -> onnx.ModelProto:
+        return with_shared_concats(with_float_outputs(write_qdq(prepared, ranges)), prepared)
 
-    trials.run("extremes as ranges", with_ranges({name: extremes(found, used.get(name)) for name, found in seen.items()}))
-    trials.run("ranges by reconstruction", with_ranges({name: found.range for name, found in chosen.items()}))
+    reconstructing = unlimited({name: found.range for name, found in chosen.items()})
+    pairs = pairs_of(reconstructing) if saturates(target) else {}
+
+    widest = {name: extremes(found, used.get(name)) for name, found in seen.items()}
+    trials.run("extremes as ranges", lambda: with_fitted_weights(unlimited(widest), prepared, pairs))
+    trials.run("ranges by reconstruction", lambda: with_fitted_weights(reconstructing, prepared, pairs))
     if tune_images != 0:
-        trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, threads, tune_images))
+        trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, pairs, threads, tune_images))
+    untuned = tune_images == 0 or trials.log[-1].why_not is not None  # then torch, which this needs too, stays out
+    noise = () if untuned else _noise(prepared, trials.best, judging, pairs, threads, seen)
     described = describe(compact(with_opsets_used(clean(trials.best))), replace(info, extra={**info.extra, TARGET: target}))
     check_model(described, out.name)
     save(described, out)
     int8, floating = counts(described)
     return QuantizationRecord(
         target=target,
-        reduce_range=reduced_range(target),
+        limited=saturating(reconstructing) if saturates(target) else {},
         images=len(calibration),
         ranges=chosen,
         trials=tuple(trials.log),
+        noise=noise,
         int8=int8,
         floating=floating,
     )
@@ -166,54 +180,75 @@ class _Trials:
         say(f"quantize: {trial.line()}")
 
     def _answers(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        engine = start(model.SerializeToString(), threads=self.threads)
-        taken = input_of(engine, "the model to quantize")
-        name = model.graph.output[0].name
-        rows = [
-            engine.run([name], feed)[0].reshape(len(image), -1)[:count]
-            for batch in self.judging.batches(1)
-            for image in (np.ascontiguousarray(batch.x),)
-            for feed, count in taken.feeds(image)
-        ]
-        return np.concatenate(rows)
+        session = open_graph(model, threads=self.threads)
+        return np.concatenate([session.run(batch.x) for batch in self.judging.batches(AT_ONCE)])
 
 
+LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
 FEWEST = 32  # calibration images that are worth being tuned on
 
 
 class NotTunable(Exception):
-    """Why the last step cannot be taken."""
+    """Why a step that needs gradients cannot be taken."""
 
 
-def _tuned(
-    prepared: onnx.ModelProto, start_from: onnx.ModelProto, source: InputSource, threads: int, images: int | None
-) -> onnx.ModelProto:
-    if images is None and len(source) < FEWEST:
-        raise NotTunable(f"fewer than {FEWEST} calibration images to tune on")
+T = TypeVar("T")
+
+
+def _in_torch(step: Callable[[], T]) -> T:
+    """What `step` gives, which imports torch itself: nothing else here needs it."""
     try:
-        from edgetl.quantization.operators import UnknownOperator  # torch, which nothing else here needs
-        from edgetl.quantization.tune import tune
+        return step()
     except ImportError as error:
         raise NotTunable(f"torch is not installed ({error})") from error
-    try:
-        return tune(prepared, start_from, source, images=images, threads=threads)
     except UnknownOperator as error:
         raise NotTunable(f"no gradient of the operator {error} here") from error
 
 
-def counts(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Operators of a QDQ graph by type: those that onnxruntime can run on int8 codes, and those in float.
+def _tuned(
+    prepared: onnx.ModelProto,
+    start_from: onnx.ModelProto,
+    source: InputSource,
+    pairs: Mapping[str, Pairs],
+    threads: int,
+    images: int | None,
+) -> onnx.ModelProto:
+    if images is None and len(source) < FEWEST:
+        raise NotTunable(f"fewer than {FEWEST} calibration images to tune on")
 
-    Int8 needs a kernel, an input that was dequantized, and an output that is quantized (Gemm and MatMul can do without).
-    """
-    makers = {output: node.op_type for node in model.graph.node for output in node.output}
-    quantized = {name for node in model.graph.node if node.op_type == "QuantizeLinear" for name in node.input[:1]}
-    int8: Counter[str] = Counter()
-    floating: Counter[str] = Counter()
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        reads = node.op_type in INT8_OPS and makers.get(node.input[0]) == "DequantizeLinear"
-        writes = node.op_type in FLOAT_OUTPUT or quantized.issuperset(node.output)
-        (int8 if reads and writes else floating)[node.op_type] += 1
+    def step() -> onnx.ModelProto:
+        from edgetl.quantization.tune import tune
+
+        return tune(prepared, start_from, source, pairs=pairs, images=images, threads=threads)
+
+    return _in_torch(step)
+
+
+def _noise(
+    prepared: onnx.ModelProto,
+    written: onnx.ModelProto,
+    source: InputSource,
+    pairs: Mapping[str, Pairs],
+    threads: int,
+    seen: Mapping[str, Seen],
+) -> tuple[Source, ...]:
+    """The worst sources of noise, with what was seen of them."""
+    from edgetl.quantization.attribution import attribute
+
+    found = attribute(prepared, written, source, pairs=pairs, threads=threads)[:LISTED]
+    described = tuple(
+        replace(source, low=seen[source.name].low, high=seen[source.name].high, usual=percentile(seen[source.name], 99.8).high)
+        if source.name in seen
+        else source
+        for source in found
+    )
+    for source_of in described[:SAID]:
+        say(f"quantize: {source_of.line()}")
+    return described
+
+
+def counts(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
+    """Operators of a QDQ graph by type: those that onnxruntime can run on int8 codes, and those in float."""
+    places = on_codes(model)
+    int8, floating = (Counter(model.graph.node[i].op_type for i, codes in places.items() if codes is wanted) for wanted in (True, False))
     return dict(sorted(int8.items())), dict(sorted(floating.items()))

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgetl.quantization.layers import UnknownOperator
+
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Any]
-
-
-class UnknownOperator(Exception):
-    """A graph that cannot be run here; the message names what is missing."""
 
 
 def conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from edgetl.quantization.layers import absorbed, constants
 from edgetl.quantization.ranges import Range
 
 # Operators with int8 kernels on onnxruntime's CPU provider, and those that hand codes on as they are. Softmax stays in
@@ -24,17 +25,15 @@ INT8_OPS = (
 )  # fmt: skip
 FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
+FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
 
-def write_qdq(
-    model: onnx.ModelProto, ranges: Mapping[str, Range], *, reduce_range: bool, op_types: Collection[str] = INT8_OPS
-) -> onnx.ModelProto:
+def write_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, op_types: Collection[str] = INT8_OPS) -> onnx.ModelProto:
     """A prepared float graph -> its QDQ form; `ranges` has every float tensor beside an operator of `op_types`.
 
     Args:
         model: the graph, as `prepare` gives it.
         ranges: bounds of activations.
-        reduce_range: keep weights to [-64, 64] instead of [-127, 127].
         op_types: the operators to quantize.
     """
     bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in ranges.items()}
@@ -43,7 +42,7 @@ def write_qdq(
     writer = QDQQuantizer(
         copied,
         True,  # per channel
-        reduce_range,
+        False,  # of reduced range: `saturation` limits weights where it matters
         QuantType.QInt8,  # weights
         QuantType.QUInt8,  # activations
         TensorsData(CalibrationMethod.MinMax, bounds),
@@ -56,6 +55,44 @@ def write_qdq(
     writer.model.topological_sort()
     written: onnx.ModelProto = writer.model.model
     return written
+
+
+def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph whose Concats have one scale and zero point before and behind: they copy codes instead of computing new ones.
+
+    The scale is that of the result, to which what goes in is rounded anyway. An input whose quantizer stands for a Relu or Clip
+    that the other codes would not cut off keeps its own.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    makers = {name: node for node in result.graph.node for name in node.output}
+    readers = {node.input[0]: node for node in result.graph.node if node.op_type == "QuantizeLinear"}
+    bounds, stored = absorbed(float_model, model), constants(model)
+    replaced: dict[str, str] = {}
+    for node in reversed(result.graph.node):  # of chained ones, the last has the widest range
+        if node.op_type != "Concat" or (behind := readers.get(node.output[0])) is None:
+            continue
+        new = [replaced.get(name, name) for name in behind.input[1:3]]
+        for maker in (makers.get(name) for name in node.input):
+            quantize = makers.get(maker.input[0]) if maker is not None and maker.op_type == "DequantizeLinear" else None
+            if quantize is None:
+                continue
+            low, high = bounds.get(quantize.input[0], (None, None))
+            if high is None and (low is None or (low == 0 and stored[new[1]] == 0)):
+                for old, name in zip(quantize.input[1:3], new, strict=True):
+                    replaced.setdefault(old, name)
+    for node in result.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = replaced.get(name, name)
+    return _without_unused(result)
+
+
+def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
 
 
 def with_float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -91,6 +128,21 @@ def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     graph.node.remove(quantize)
     graph.node.remove(dequantize)
     return producer
+
+
+def on_codes(model: onnx.ModelProto) -> dict[int, bool]:
+    """Position of each operator of a QDQ graph -> whether onnxruntime can run it on int8 codes; pairs are left out.
+
+    That needs a kernel, an input that was dequantized, and an output that is quantized (Gemm and MatMul can do without).
+    """
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    quantized = {name for node in model.graph.node if node.op_type == "QuantizeLinear" for name in node.input[:1]}
+    found: dict[int, bool] = {}
+    for index, node in enumerate(model.graph.node):
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            reads = node.op_type in INT8_OPS and makers.get(node.input[0]) == "DequantizeLinear"
+            found[index] = reads and (node.op_type in FLOAT_OUTPUT or quantized.issuperset(node.output))
+    return found
 
 
 def _uses(graph: onnx.GraphProto, name: str) -> int:

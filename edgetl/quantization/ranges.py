@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgetl.quantization.layers import CODES
 from edgetl.quantization.observers import Histogram, Seen
 
-CODES = 255  # steps of uint8
 PERCENTILES = (99.9, 99.99, 99.999)
 SHRINK = tuple(np.linspace(1.0, 0.2, 41))  # what the search for the smallest squared error tries
 REFINE = tuple(np.linspace(1.1, 0.8, 16))

@@ -17,12 +17,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
 from torch import Tensor, nn
 
-from edgetl.quantization.operators import OPERATORS, UnknownOperator
+from edgetl.quantization.layers import CODES, MOST, UnknownOperator, along, channel_axis, constants, float_name
+from edgetl.quantization.operators import OPERATORS
+from edgetl.quantization.saturation import Pairs, surplus
 
-CODES = 255
 BIAS_STEP = 64
 
 
@@ -31,6 +31,7 @@ class Codes:
     """Values on their way from QuantizeLinear to DequantizeLinear, not yet rounded."""
 
     values: Tensor
+    name: str
     quantizer: str
 
 
@@ -85,6 +86,10 @@ class Quantizer(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))))
         self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < CODES)
 
+    def numbers(self) -> tuple[float, int]:
+        """Scale and zero point, as the int8 graph has them."""
+        return self.log_scale.exp().item(), round(min(max(self.zero.item(), 0), CODES))
+
     def forward(self, x: Tensor) -> Tensor:
         """Round to codes and back, float32 of any shape."""
         result: Tensor = RoundTrip.apply(x, self.log_scale.exp(), self.zero)
@@ -92,20 +97,34 @@ class Quantizer(nn.Module):
 
 
 class Weight(nn.Module):
-    """int8 codes of a weight, per channel; learnable as real numbers that are rounded when used."""
+    """int8 codes of a weight; learnable as real numbers that are rounded, and kept from saturating, when used."""
 
-    def __init__(self, values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, limit: int) -> None:
+    def __init__(self, values: NDArray[np.float32], scale: NDArray[np.float32], pairs: Pairs | None) -> None:
+        """`scale` broadcasts against `values`."""
         super().__init__()
-        shape = [1] * values.ndim
-        if scale.size > 1:
-            shape[axis] = -1
-        self.register_buffer("scale", torch.from_numpy(np.array(scale)).reshape(shape))
+        self.register_buffer("scale", torch.from_numpy(np.array(scale)))
         self.codes = nn.Parameter(torch.from_numpy(np.array(values)) / self.get_buffer("scale"))
-        self.limit = limit
+        self.pairs = (torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)) if pairs else None
+
+    def whole(self) -> Tensor:
+        """The codes as the int8 graph has them, in float32; their gradient is that of the real numbers."""
+        codes = torch.clamp(rounded(self.codes), -MOST, MOST)
+        if self.pairs is None:
+            return codes
+        first, second = self.pairs
+        with torch.no_grad():
+            flat = codes.reshape(-1)
+            ours, theirs = surplus(flat[first], flat[second])
+            too_much = torch.zeros_like(flat).index_add_(0, first, ours).index_add_(0, second, theirs)
+        return codes - too_much.reshape(codes.shape)
+
+    def numbers(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Codes and scale, as the int8 graph has them."""
+        return self.whole().detach().numpy().astype(np.int8), self.get_buffer("scale").numpy()
 
     def forward(self) -> Tensor:
         """The weight as the int8 graph has it."""
-        return torch.clamp(rounded(self.codes), -self.limit, self.limit) * self.get_buffer("scale")
+        return self.whole() * self.get_buffer("scale")
 
 
 class Bias(nn.Module):
@@ -126,23 +145,33 @@ class Bias(nn.Module):
 class Simulation(nn.Module):
     """A classifier's graph; call it with float32 [n, c, h, w] for float32 [n, k]."""
 
-    def __init__(self, model: onnx.ModelProto, floats: Mapping[str, NDArray[np.float32]] | None = None) -> None:
-        """Read a float or QDQ graph; `floats` has weights and biases as they were before rounding, by name.
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        floats: Mapping[str, NDArray[np.float32]] | None = None,
+        pairs: Mapping[str, Pairs] | None = None,
+    ) -> None:
+        """Read a float or QDQ graph.
+
+        Args:
+            model: the graph.
+            floats: its weights and biases as they were before rounding, by name.
+            pairs: neighbours in its weights that must not saturate, by the name of their codes.
 
         Raises:
             UnknownOperator: the graph has an operator that is not in `operators`.
         """
         super().__init__()
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self.constants = constants(model)
         self.tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.constants.items()}
         self.input, self.output = model.graph.input[0].name, model.graph.output[0].name
         self.quantizers, self.weights = nn.ModuleDict(), nn.ModuleDict()
         self.fixed: dict[str, Tensor] = {}  # dequantized constants, which are not learned
         self.steps = tuple(_steps(model))
         for node in model.graph.node:
-            self._read(node, floats or {})
+            self._read(node, floats or {}, pairs or {})
 
-    def _read(self, node: onnx.NodeProto, floats: Mapping[str, NDArray[np.float32]]) -> None:
+    def _read(self, node: onnx.NodeProto, floats: Mapping[str, NDArray[np.float32]], pairs: Mapping[str, Pairs]) -> None:
         if node.op_type == "QuantizeLinear":
             scale, zero = (self.constants[name] for name in node.input[1:3])
             self.quantizers[key(node.input[1])] = Quantizer(float(scale), int(zero))
@@ -152,16 +181,10 @@ class Simulation(nn.Module):
                 zero = self.constants[node.input[2]].astype(np.float32)
                 self.fixed[key(node.input[0])] = torch.from_numpy(np.asarray((codes - zero) * scale, np.float32))
                 return
-            name = node.input[0].removesuffix(TENSOR_NAME_QUANT_SUFFIX)
-            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
-            shape = [1] * codes.ndim
-            if scale.size > 1:
-                shape[axis] = -1
-            values = floats.get(name, codes.astype(np.float32) * scale.reshape(shape))
+            scale = along(scale, codes.ndim, channel_axis(node))
+            values = floats.get(float_name(node.input[0]), codes.astype(np.float32) * scale)
             self.weights[key(node.input[0])] = (
-                Bias(values, scale)
-                if codes.dtype == np.int32
-                else Weight(values, scale, axis, max(64, int(np.abs(codes.astype(np.int32)).max())))
+                Bias(values, scale) if codes.dtype == np.int32 else Weight(values, scale, pairs.get(node.input[0]))
             )
         elif node.op_type not in OPERATORS and node.op_type not in ("DequantizeLinear", "Constant"):
             raise UnknownOperator(node.op_type)
@@ -183,7 +206,7 @@ class Simulation(nn.Module):
 
     def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
         if step.kind == "QuantizeLinear":
-            return (Codes(given[0], key(step.inputs[1])),)
+            return (Codes(given[0], step.inputs[0], key(step.inputs[1])),)
         if step.kind == "DequantizeLinear":
             if isinstance(given[0], Codes):
                 return (self.quantizers[given[0].quantizer](given[0].values),)

@@ -6,36 +6,43 @@ finetuning of all degrees of freedom"; that rounding to the nearest code is not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor
 
 from edgetl.core.progress import track
+from edgetl.quantization.layers import Numbers, constants, with_numbers
+from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
 from edgetl.runtime.session import InputSource
+from edgetl.settings import Runtime
+from edgetl.training.device import pinned
+from edgetl.training.schedule import cosine
 
 WARM_UP = 0.05  # of the steps
-INT32 = 2**31 - 1
 BATCH = 16
-PIXELS = 40_000_000  # of all images looked at, by default,
+PIXELS = 30_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
-CODE_LR = 0.02  # of weights, in int8 codes per step of Adam
-BIAS_LR = 0.02  # of biases, in steps of 64 int32 codes
-ZERO_LR = 0.02  # of zero points, in uint8 codes
-SCALE_LR = 0.01  # of the logarithms of scales
+CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
+BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
+ZERO_LR = 0.01  # of zero points, in uint8 codes
+SCALE_LR = 0.005  # of the logarithms of scales
 MOST_INNER = 8
-INNER = 0.1  # weight of the inner values' error beside that of the logits
+INNER = 2.0  # weight of the inner values' error beside that of the logits
 
 
 def tune(
-    float_model: onnx.ModelProto, qdq: onnx.ModelProto, source: InputSource, *, images: int | None = None, threads: int = 1
+    float_model: onnx.ModelProto,
+    qdq: onnx.ModelProto,
+    source: InputSource,
+    *,
+    pairs: Mapping[str, Pairs] | None = None,
+    images: int | None = None,
+    threads: int = 1,
 ) -> onnx.ModelProto:
     """A QDQ graph of the same operators and types, with numbers that answer more like the float graph.
 
@@ -43,34 +50,29 @@ def tune(
         float_model: the graph that `qdq` was made from.
         qdq: where to start.
         source: images; their labels are not read.
-        images: how many to look at in all, each counted every time; by default as many as have 40 million pixels, each at most 12 times.
+        pairs: neighbours in weights that must not saturate, by the name of the codes.
+        images: how many to look at in all, each counted every time; by default as many as have 30 million pixels, each at most 12 times.
         threads: of torch; another number gives other bytes.
 
     Raises:
         UnknownOperator: the graph cannot be run in torch.
     """
-    floats = {tensor.name: numpy_helper.to_array(tensor) for tensor in float_model.graph.initializer}
-    teacher, student = Simulation(float_model), Simulation(qdq, floats)
-    pairs = same_values(float_model, qdq)
+    teacher, student = Simulation(float_model), Simulation(qdq, constants(float_model), pairs)
+    alike = same_values(float_model, qdq)
     optimizer = torch.optim.Adam(groups(student))
     rates = [group["lr"] for group in optimizer.param_groups]
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
     steps = max(1, images // BATCH)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with track("tune", total=steps, unit="step") as bar:
-            for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * _schedule(step, steps)
-                optimizer.zero_grad()
-                loss_of(teacher, student, x, pairs).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                bar.advance()
-    finally:
-        torch.set_num_threads(before)
+    with pinned(Runtime(device="cpu", threads=threads)), track("tune", total=steps, unit="step") as bar:
+        for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * cosine((step + 1) / (steps + 1), WARM_UP)
+            optimizer.zero_grad()
+            loss_of(teacher, student, x, alike).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            bar.advance()
     return written(qdq, student)
 
 
@@ -122,54 +124,23 @@ def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str,
 
 
 def written(qdq: onnx.ModelProto, student: Simulation) -> onnx.ModelProto:
-    """The graph with the student's numbers; the scale of a bias stays that of input times weight, as int8 kernels need it."""
-    new: dict[str, NDArray[Any]] = {}
-    makers = {name: node for node in qdq.graph.node for name in node.output}
-    for node in qdq.graph.node:
-        if node.op_type == "QuantizeLinear":
-            quantizer = student.quantizers[key(node.input[1])]
-            assert isinstance(quantizer, Quantizer)
-            new[node.input[1]] = np.array(quantizer.log_scale.exp().item(), np.float32)
-            new[node.input[2]] = np.array(round(min(max(quantizer.zero.item(), 0), 255)), np.uint8)
-    for node in qdq.graph.node:
-        parts = [makers.get(name) for name in node.input]
-        stored = [part for part in parts if part is not None and part.input[0] in student.constants]
-        for part in stored:
-            if key(part.input[0]) in student.fixed:
-                if part.input[1] in new:  # in the codes of the activations beside it
-                    value = student.fixed[key(part.input[0])].numpy() / new[part.input[1]] + new[part.input[2]]
-                    new[part.input[0]] = np.clip(np.rint(value), 0, 255).astype(np.uint8)
-                continue
-            module = student.weights[key(part.input[0])]
-            if isinstance(module, Weight):
-                codes = torch.clamp(torch.round(module.codes), -module.limit, module.limit)
-                new[part.input[0]] = codes.detach().numpy().astype(np.int8)
-            elif (
-                isinstance(module, Bias) and len(stored) == 2 and parts[0] is not None and parts[0].input[1:2] and parts[0].input[1] in new
-            ):
-                scale = new[parts[0].input[1]] * student.constants[stored[0].input[1]].astype(np.float32)
-                values = module().detach().numpy()
-                new[part.input[1]] = scale.astype(np.float32)
-                new[part.input[0]] = np.clip(np.rint(values / scale), -INT32, INT32).astype(np.int32)
-    return with_values(qdq, new)
-
-
-def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
-    """A copy with other numbers in some initializers; their shapes stay."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    for tensor in result.graph.initializer:
-        if tensor.name in new:
-            tensor.CopyFrom(numpy_helper.from_array(new[tensor.name].reshape(tuple(tensor.dims)), tensor.name))
-    return result
+    """The graph with the student's numbers."""
+    scales = {node.input[1] for node in qdq.graph.node if node.op_type == "QuantizeLinear"}
+    codes = {node.input[0] for node in qdq.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in student.constants}
+    modules = {name: student.weights[key(name)] for name in codes if key(name) in student.weights}
+    with torch.no_grad():
+        return with_numbers(
+            qdq,
+            Numbers(
+                activations={name: student.quantizers[key(name)].numbers() for name in scales},  # type: ignore[operator]
+                weights={name: module.numbers() for name, module in modules.items() if isinstance(module, Weight)},
+                biases={name: module().numpy() for name, module in modules.items() if isinstance(module, Bias)},
+                beside={name: student.fixed[key(name)].numpy() for name in codes if key(name) in student.fixed},
+            ),
+        )
 
 
 def _forever(source: InputSource, size: int) -> Iterator[Tensor]:
     while True:
         for batch in source.batches(size):
             yield torch.from_numpy(np.ascontiguousarray(batch.x)).contiguous(memory_format=torch.channels_last)
-
-
-def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine."""
-    return min(1.0, (step + 1) / (WARM_UP * steps + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))

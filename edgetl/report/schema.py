@@ -146,6 +146,34 @@ class Models(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelReport(Exact):
+    """A step that onnxruntime runs; `share` of the model's time."""
+
+    name: str
+    kind: str
+    share: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelsReport(Exact):
+    """Where the time of the int8 graph goes after onnxruntime's fusions (`edgetl.runtime.kernels`); shares of the whole.
+
+    Attributes:
+        int8: of kernels on codes.
+        conversion: of QuantizeLinear and DequantizeLinear.
+        floating: of the others.
+        float_layers: Conv, Gemm and MatMul that stayed in float.
+        islands: conversions within the graph.
+    """
+
+    int8: Share
+    conversion: Share
+    floating: Share
+    float_layers: tuple[KernelReport, ...]
+    islands: tuple[KernelReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Exact):
     """The whole of `report.json`."""
 
@@ -160,6 +188,7 @@ class Report(Exact):
     shipped: Shipped
     notes: tuple[str, ...] | None = None
     baselines: Baselines | None = None
+    kernels: KernelsReport | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, read_report
+from edgetl.report.schema import MODEL_NAMES, DropParity, KernelsReport, ModelReport, Report, read_report
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 NO_VALUE = "-"
@@ -102,6 +102,16 @@ def needed(parity: DropParity) -> str:
         return "No number of images would prove this drop: it uses up the budget."
     grain = 10 ** max(0, len(str(parity.images_needed)) - 2)
     return f"About {math.ceil(parity.images_needed / grain) * grain:,} test images with the same outcome would prove it."
+
+
+def where_time_goes(kernels: KernelsReport) -> str:
+    """What onnxruntime made of the int8 graph, in a sentence."""
+    words = f"Of the int8 model's time, {percent(kernels.int8)} goes into int8 kernels and {percent(kernels.conversion)} into conversions"
+    if not kernels.float_layers:
+        return f"{words}; no Conv, Gemm or MatMul stayed in float."
+    named = ", ".join(f"{layer.kind} {layer.name} ({percent(layer.share)})" for layer in kernels.float_layers[:3])
+    more = len(kernels.float_layers) - 3
+    return f"{words}; in float stayed {named}{f' and {more} more' if more > 0 else ''}."
 
 
 def deciding(report: Report) -> DropParity | None:

@@ -89,7 +89,7 @@ class Session:
     """A model that has been opened; `open_session` makes one.
 
     Attributes:
-        path: the file.
+        name: of the model, for messages.
         threads: onnxruntime's threads inside an operator.
         input: name and shape of the model's only input.
         output_name: the output that `run` gives.
@@ -97,7 +97,7 @@ class Session:
         engine: the onnxruntime session.
     """
 
-    path: Path
+    name: str
     threads: int
     input: ModelInput
     output_name: str
@@ -127,38 +127,47 @@ class Session:
         try:
             (output,) = self.engine.run([self.output_name], feed)
         except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-            raise InputError(f"{self.path.name} cannot be run on inputs of shape {show(given.shape)}: {brief(error)}") from error
+            raise InputError(f"{self.name} cannot be run on inputs of shape {show(given.shape)}: {brief(error)}") from error
         if output.ndim < 2 or len(output) != len(given) or any(size != 1 for size in output.shape[2:]):
             found = f"found an output of shape {show(output.shape)}"
-            raise InputError(f"expected {self.path.name} to give one row per image, [{len(given)}, k], {found}")
+            raise InputError(f"expected {self.name} to give one row per image, [{len(given)}, k], {found}")
         rows: NDArray[np.float32] = output.reshape(len(given), output.shape[1])
         return rows
 
 
-def open_session(path: Path, *, threads: int = 1, optimize: bool = True) -> Session:
+def open_session(path: Path, *, threads: int = 1, optimize: bool = True, profile: Path | None = None) -> Session:
     """Open an ONNX file under onnxruntime's CPU provider.
 
     Args:
         path: the file.
         threads: threads inside an operator.
         optimize: whether onnxruntime may fuse operators (what apps get); without, it runs the graph as written.
+        profile: beginning of the name of the file that `engine.end_profiling()` writes.
 
     Raises:
         InputError: no ONNX, external data, not exactly one float NCHW input, no float [n, k] output, or an
             operator that onnxruntime's CPU provider does not have.
     """
     refuse_external_data(load_proto(path), path)
-    engine = start(path, threads=threads, optimize=optimize)
-    taken, outputs = input_of(engine, path.name), engine.get_outputs()
+    return _opened(start(path, threads=threads, optimize=optimize, profile=profile), path.name, threads)
+
+
+def open_graph(model: onnx.ModelProto, *, threads: int = 1) -> Session:
+    """Open a classifier that is in memory; otherwise as `open_session`."""
+    return _opened(start(model.SerializeToString(), threads=threads), "the model", threads)
+
+
+def _opened(engine: Any, name: str, threads: int) -> Session:
+    taken, outputs = input_of(engine, name), engine.get_outputs()
     output = next((node for node in outputs if _is_logits(node)), None)
     if output is None:
         found = ", ".join(f"{node.name}: {node.type} {show(node.shape)}" for node in outputs)
-        raise InputError(f"expected {path.name} to have a float output of shape [n, k], found {found}: edgetl takes classifiers")
+        raise InputError(f"expected {name} to have a float output of shape [n, k], found {found}: edgetl takes classifiers")
     width = output.shape[1] if len(output.shape) > 1 and isinstance(output.shape[1], int) else None
-    return Session(path=path, threads=threads, input=taken, output_name=output.name, outputs=width, engine=engine)
+    return Session(name=name, threads=threads, input=taken, output_name=output.name, outputs=width, engine=engine)
 
 
-def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True) -> Any:
+def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profile: Path | None = None) -> Any:
     """A bare onnxruntime session on the CPU provider, quiet.
 
     Raises:
@@ -168,6 +177,8 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True) -> An
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

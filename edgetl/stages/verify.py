@@ -26,8 +26,9 @@ from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
-from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report
+from edgetl.report.schema import DataReport, ImageCounts, KernelReport, KernelsReport, Latency, Models, Report
 from edgetl.report.thumbnails import with_thumbnails
+from edgetl.runtime.kernels import kernels, placement
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import outputs_of
@@ -66,7 +67,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -163,6 +164,7 @@ class _Judged:
             shipped=stage.shipped,
             notes=tuple(f"golden vectors: {problem}" for problem in self.broken_vectors) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
+            kernels=_kernels(stage.int8.path) if stage.int8 else None,
         )
 
     @cached_property
@@ -260,3 +262,12 @@ class _Judged:
         return FileFacts(
             arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
         )
+
+
+def _kernels(path: Path) -> KernelsReport:
+    found = placement(kernels(path))
+    float_layers, islands = (
+        tuple(KernelReport(name=kernel.name, kind=kernel.kind, share=kernel.share) for kernel in listed)
+        for listed in (found.float_layers, found.islands)
+    )
+    return KernelsReport(int8=found.int8, conversion=found.conversion, floating=found.floating, float_layers=float_layers, islands=islands)

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
 
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
@@ -23,16 +22,8 @@ from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
 from edgetl.quantization.ranges import extremes
-from edgetl.quantization.targets import reduced_range
 from edgetl.runtime.onnx_metadata import ModelInfo, check, describe, read_info, save
 from edgetl.runtime.session import open_session
-from edgetl.settings import Target
-
-
-def weights(path: Path) -> list[np.ndarray[Any, Any]]:
-    """Matrices and kernels; per-channel zero points, which are vectors, are left out."""
-    tensors = onnx.load(path).graph.initializer
-    return [numpy_helper.to_array(tensor) for tensor in tensors if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1]
 
 
 @pytest.mark.parametrize("options", [{}, {"keepdims": 1}, {"opset": 11, "batch_norm": True}, {"batch": 1}, {"batch": 3}])
@@ -43,14 +34,6 @@ def test_int8_answers_like_float(build_small: Callable[..., Path], noise: Any, t
     assert sqnr_db(open_session(path).run(batch.x), open_session(out).run(batch.x)) > 20
     check(out)
     assert record.int8["Conv"] == 3 and record.int8["Gemm"] == 1 and record.int8["GlobalAveragePool"] == 2
-
-
-@pytest.mark.parametrize("target", get_args(Target))
-def test_reduced_range_keeps_weights_to_seven_bits(small: Path, noise: Any, tmp_path: Path, target: Target) -> None:
-    record = quantize(small, noise(4), target=target, out=tmp_path / "int8.onnx")
-    most = max(int(np.abs(weight.astype(int)).max()) for weight in weights(tmp_path / "int8.onnx"))
-    assert most == (64 if reduced_range(target) else 127)
-    assert record.reduce_range == (target != "x86")
 
 
 def test_same_inputs_same_bytes_whatever_the_batch_size(small: Path, noise: Any, tmp_path: Path) -> None:
@@ -80,7 +63,7 @@ def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_p
     prepared = prepare(small)
     seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
     ranges = {name: extremes(found) for name, found in seen.items()}
-    graph = with_float_outputs(write_qdq(prepared, ranges, reduce_range=True))
+    graph = with_float_outputs(write_qdq(prepared, ranges))
     save(graph, tmp_path / "long.onnx")
     save(compact(graph), tmp_path / "short.onnx")
     (batch,) = noise(20, seed=2).batches(20)

@@ -43,7 +43,7 @@ def test_ranges_and_graph_equal_those_of_quantize_static_minmax(small: Path, noi
     quantize_static(
         tmp_path / "prepared.onnx", tmp_path / "peer.onnx", Reader(), op_types_to_quantize=list(INT8_OPS), per_channel=True, **types
     )
-    ours = write_qdq(prepared, observed(small, noise(12)), reduce_range=False)
+    ours = write_qdq(prepared, observed(small, noise(12)))
     theirs = onnx.load(tmp_path / "peer.onnx")
     assert {t.name: t.SerializeToString() for t in ours.graph.initializer} == {
         t.name: t.SerializeToString() for t in theirs.graph.initializer

@@ -15,11 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.layers import UnknownOperator
 from edgetl.quantization.observers import observe, tensors_beside
-from edgetl.quantization.operators import UnknownOperator
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
 from edgetl.quantization.ranges import extremes
+from edgetl.quantization.saturation import saturating
 from edgetl.quantization.simulation import Simulation
 from edgetl.runtime.session import start
 
@@ -114,7 +115,7 @@ def test_a_quantized_graph_answers_as_under_onnxruntime(small: Path, noise: Any)
     """Sums in another order may tip a rounding here and there: far less than what int8 itself costs."""
     prepared = prepare(small)
     seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
-    graph = with_float_outputs(write_qdq(prepared, {name: extremes(found) for name, found in seen.items()}, reduce_range=False))
+    graph = with_float_outputs(write_qdq(prepared, {name: extremes(found) for name, found in seen.items()}))
     (batch,) = noise(50, seed=1).batches(50)
     wanted, found, exact = answers(graph, batch.x, optimize=False), simulated(graph, batch.x), answers(prepared, batch.x)
     assert sqnr_db(wanted, found) > sqnr_db(exact, wanted) + 10
@@ -135,7 +136,7 @@ def test_an_operator_without_a_gradient_is_named() -> None:
 # tune
 
 
-def test_tuning_brings_seven_bits_closer_to_float(small: Path, noise: Any, tmp_path: Path) -> None:
+def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any, tmp_path: Path) -> None:
     (batch,) = noise(300, seed=9).batches(300)
     wanted = answers(onnx.load(small), batch.x)
     noises = []
@@ -143,7 +144,7 @@ def test_tuning_brings_seven_bits_closer_to_float(small: Path, noise: Any, tmp_p
         record = quantize(small, noise(60), target="portable", out=tmp_path / name, tune_images=images)
         noises.append(sqnr_db(wanted, answers(onnx.load(tmp_path / name), batch.x)))
     assert record.trials[-1].name == "tuned together" and record.trials[-1].kept
-    assert noises[1] > noises[0] + 1
+    assert noises[1] > noises[0] + 0.5
 
 
 def test_tuning_changes_numbers_and_nothing_else(small: Path, noise: Any, tmp_path: Path) -> None:
@@ -151,8 +152,7 @@ def test_tuning_changes_numbers_and_nothing_else(small: Path, noise: Any, tmp_pa
         quantize(small, noise(60), target="portable", out=tmp_path / name, tune_images=images)
     plain, tuned = onnx.load(tmp_path / "plain"), onnx.load(tmp_path / "tuned")
     assert [node.op_type for node in plain.graph.node] == [node.op_type for node in tuned.graph.node]
-    weights = [numpy_helper.to_array(t) for t in tuned.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) > 1]
-    assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) <= 64
+    assert not saturating(tuned)
 
 
 def test_a_graph_without_gradients_is_quantized_without_them(small: Path, noise: Any, tmp_path: Path) -> None:

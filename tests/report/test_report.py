@@ -16,9 +16,9 @@ import pytest
 
 from edgetl.report import charts, figures
 from edgetl.report.html import render
-from edgetl.report.schema import ImageCounts, Models, Report
+from edgetl.report.schema import ImageCounts, KernelReport, KernelsReport, Models, Report, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
-from edgetl.report.text import chart_models, comparison, markdown, verdict_words
+from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes
 
 from .conftest import log, trial
 
@@ -358,3 +358,22 @@ def test_drawing_writes_nothing_at_home_and_imports_no_torch_or_pyplot(tmp_path:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_stayed_in_float_is_named(report: Report) -> None:
+    layers = tuple(KernelReport(name=f"conv{i}", kind="FusedConv", share=share) for i, share in enumerate((0.2, 0.1, 0.03, 0.02)))
+    islands = (KernelReport(name="x_QuantizeLinear", kind="QuantizeLinear", share=0.04),)
+    kernels = KernelsReport(int8=0.6, conversion=0.05, floating=0.35, float_layers=layers, islands=islands)
+    found = replace(report, kernels=kernels)
+    assert read_report(found.to_json()) == found
+    words = "Of the int8 model's time, 60.0% goes into int8 kernels and 5.0% into conversions; in float stayed FusedConv conv0 (20.0%), "
+    assert where_time_goes(kernels) == f"{words}FusedConv conv1 (10.0%), FusedConv conv2 (3.0%) and 1 more."
+    page = Page(render(found.to_json(), {}))
+    assert words in page.text and "x_QuantizeLinear" in page.text
+    assert "What runs in float" in page.text
+
+
+def test_a_graph_all_in_int8_says_so(report: Report) -> None:
+    kernels = KernelsReport(int8=0.97, conversion=0.03, floating=0.0, float_layers=(), islands=())
+    assert where_time_goes(kernels).endswith("3.0% into conversions; no Conv, Gemm or MatMul stayed in float.")
+    assert "What runs in float" not in Page(render(replace(report, kernels=kernels).to_json(), {})).text

@@ -249,6 +249,9 @@ def test_the_numbers_are_those_of_a_plain_count(chain: Chain, tmp_path: Path) ->
         assert report["models"][name]["size_bytes"] == subject.path.stat().st_size
     assert report["parity"]["int8"]["drop"] == pytest.approx(right["onnx_float"].mean() - right["onnx_int8"].mean())
     assert report["parity"]["export"]["agreement"] == 1.0 and report["parity"]["export"]["passed"]
+    time = report["kernels"]
+    assert time["int8"] + time["conversion"] + time["floating"] == pytest.approx(1, abs=1e-3)  # type: ignore[operator]
+    assert time["int8"] > 0.5 and time["float_layers"] == []  # type: ignore[comparison-overlap, operator]
 
 
 def test_images_that_the_model_has_seen_are_refused_and_named(chain: Chain, tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""`edgetl.quantize`: the int8 engine in one call, on a plain ONNX file and arrays, without any other stage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_whole
+from edgetl.core.preprocess import Preprocess
+from edgetl.data.calibration import open_calibration
+from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.quantization.engine import QuantizationRecord
+from edgetl.quantization.engine import quantize as write_int8
+from edgetl.quantization.heldout import Images, parts
+from edgetl.runtime.kernels import Placement, kernels, placement
+from edgetl.runtime.latency import Latency, measure_all
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.session import InputSource, open_session
+from edgetl.settings import Runtime, Target
+
+LATENCY_RUNS = 30
+AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A file: bytes, and the latency of one image at one thread in ms, both files in turns."""
+
+    size_bytes: int
+    latency_ms: Latency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """An int8 model, and what is known of it.
+
+    Attributes:
+        model: the int8 graph.
+        log: what was tried and what it bought, range by range; where the remaining noise comes from.
+        before, after: the float and the int8 file.
+        images: held-out calibration images that `agreement` and `sqnr_db` were measured on.
+        agreement: share of images with the same answer.
+        sqnr_db: of the logits against the float model's; infinite where they are equal.
+        placement: what onnxruntime runs in int8 and in float.
+    """
+
+    model: onnx.ModelProto
+    log: QuantizationRecord
+    before: Measured
+    after: Measured
+    images: int
+    agreement: float
+    sqnr_db: float
+    placement: Placement
+
+    def save(self, path: str | Path) -> None:
+        """Write the model; an existing file is replaced whole or not at all."""
+        write_whole(Path(path), self.model.SerializeToString())
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images in memory as a source: float32 [n, c, h, w]."""
+
+    x: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """The images, in order, `size` at a time."""
+        for start in range(0, len(self.x), size):
+            yield Images(self.x[start : start + size])
+
+
+def quantize(
+    model: str | Path | onnx.ModelProto,
+    calibration: str | Path | NDArray[np.float32] | InputSource,
+    *,
+    target: Target = "portable",
+    preprocess: Preprocess | None = None,
+    tune_images: int | None = None,
+    threads: int | None = None,
+) -> Result:
+    """The int8 form of a float ONNX classifier.
+
+    Args:
+        model: a file, or a graph in memory.
+        calibration: images without labels: a folder, an .npz, an array float32 [n, c, h, w] (already preprocessed), or a stream.
+        target: the CPU it is for; `portable` answers the same on all.
+        preprocess: how images of a folder are prepared, where the model does not say.
+        tune_images: images that the tuning looks at; None: by the size of the input, 0: no tuning.
+        threads: of onnxruntime and torch; another number gives other bytes. None: the machine's, at most 8.
+
+    Raises:
+        InputError: a model or images that cannot be used: expected, found, what to do.
+    """
+    count = threads if threads is not None else Runtime().threads
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        before = Path(model) if isinstance(model, str | Path) else Path(folder) / "model.onnx"
+        if isinstance(model, onnx.ModelProto):
+            before.write_bytes(model.SerializeToString())
+        after = Path(folder) / "model.int8.onnx"
+        source = _source(calibration, before, preprocess)
+        log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images)
+        wanted, found = (_answers(path, parts(source)[1], count) for path in (before, after))
+        latency = measure_all([before, after], LATENCY_RUNS)
+        sizes = [path.stat().st_size for path in (before, after)]
+        return Result(
+            model=onnx.load(after),
+            log=log,
+            before=Measured(size_bytes=sizes[0], latency_ms=latency[0]),
+            after=Measured(size_bytes=sizes[1], latency_ms=latency[1]),
+            images=len(found),
+            agreement=agreement(wanted.argmax(1), found.argmax(1)),
+            sqnr_db=sqnr_db(wanted, found),
+            placement=placement(kernels(after)),
+        )
+
+
+def _source(calibration: str | Path | NDArray[np.float32] | InputSource, model: Path, preprocess: Preprocess | None) -> InputSource:
+    if isinstance(calibration, str | Path):
+        return open_calibration(Path(calibration), preprocess or read_info(model).preprocess)
+    if not isinstance(calibration, np.ndarray):
+        return calibration
+    if calibration.ndim != 4 or calibration.dtype != np.float32 or not len(calibration):
+        found = f"{calibration.dtype} of shape {list(calibration.shape)}"
+        raise InputError(
+            f"expected calibration images as a float32 array [n, c, h, w], found {found}. Prepare them as the model was trained"
+        )
+    return Arrays(calibration)
+
+
+def _answers(model: Path, source: InputSource, threads: int) -> NDArray[np.float32]:
+    session = open_session(model, threads=threads)
+    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])

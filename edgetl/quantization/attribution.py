@@ -1,0 +1,138 @@
+"""Where the noise of int8 comes from: the share of each rounding, of activations and of weights, in the error of the logits.
+
+One pass over a few images. Each rounding is taken alone, to first order: its error times the gradient of the logits there.
+The gradient is that of one random sum of the logits with signs v, since E[(v . J e)^2] = |J e|^2 (Hutchinson 1989, "A
+stochastic estimator of the trace"), so one backward pass serves all roundings at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from edgetl.quantization.layers import absorbed, constants, float_name
+from edgetl.quantization.noise import Source
+from edgetl.quantization.qdq import FORWARDING
+from edgetl.quantization.saturation import Pairs
+from edgetl.quantization.simulation import Codes, Quantizer, Simulation, Step, Weight, key
+from edgetl.runtime.session import InputSource
+from edgetl.settings import Runtime
+from edgetl.training.device import pinned
+
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+HANDS_ON = FORWARDING | {"MaxPool", "Slice", "Split"}
+SIGNS = 2  # random sums per image
+AT_ONCE, MOST_IMAGES, PIXELS = 8, 128, 1_600_000  # images: in a batch, in all, and how many pixels in all
+
+
+def attribute(
+    float_model: onnx.ModelProto,
+    qdq: onnx.ModelProto,
+    source: InputSource,
+    *,
+    pairs: Mapping[str, Pairs] | None = None,
+    threads: int = 1,
+    seed: int = 0,
+) -> tuple[Source, ...]:
+    """The roundings of a QDQ graph, the worst first.
+
+    Args:
+        float_model: what `qdq` was made from.
+        qdq: the graph; only its stored numbers round, its operators compute in float32.
+        source: images, the first few of which are looked at; their labels are not read.
+        pairs: neighbours in weights that are limited, by the name of their codes.
+        threads: of torch.
+        seed: of the signs.
+
+    Raises:
+        UnknownOperator: the graph cannot be run in torch.
+    """
+    probed = Probed(qdq, float_model, pairs)
+    generator = torch.Generator().manual_seed(seed)
+    seen = 0
+    with pinned(Runtime(device="cpu", threads=threads)):
+        for x in _images(source):
+            logits, _ = probed(x)
+            for _ in range(SIGNS):
+                signs = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
+                (logits * signs).sum().backward(retain_graph=True)
+            seen += len(x) * SIGNS
+    noises = {site: total / seen for site, total in probed.noise.items()}
+    whole = sum(noises.values()) or 1.0
+    found = [Source(name=name, kind=kind, noise=noise, share=noise / whole) for (name, kind), noise in noises.items()]
+    return tuple(sorted(found, key=lambda source: (-source.noise, source.name)))
+
+
+Site = tuple[str, Literal["activations", "weights"]]
+
+
+class Probed(Simulation):
+    """The float function of a QDQ graph, which measures in the backward pass what each rounding would do."""
+
+    def __init__(self, model: onnx.ModelProto, float_model: onnx.ModelProto, pairs: Mapping[str, Pairs] | None) -> None:
+        super().__init__(model, constants(float_model), pairs)
+        self.noise: dict[Site, float] = {}
+        makers = {name: node for node in model.graph.node for name in node.output}
+        self.rounded = {  # already, to the same codes, before an operator that hands them on
+            node.input[0]
+            for node in model.graph.node
+            if node.op_type == "QuantizeLinear"
+            and (maker := makers.get(node.input[0])) is not None
+            and maker.op_type in HANDS_ON
+            and (before := makers.get(maker.input[0])) is not None
+            and before.input[1:2] == node.input[1:2]
+        }
+        self.absorbed = absorbed(float_model, model)
+        self.behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+
+    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+        if step.kind == "DequantizeLinear" and isinstance(given[0], Codes):
+            quantizer = self.quantizers[given[0].quantizer]
+            assert isinstance(quantizer, Quantizer)
+            name, exact = given[0].name, given[0].values
+            if name in self.rounded:
+                return (exact,)
+            if name in self.absorbed:
+                exact = torch.clamp(exact, *self.absorbed[name])
+            with torch.no_grad():
+                error = quantizer(exact) - exact
+            return (self._probed(exact, (name, "activations"), error),)
+        weight = self._weight(step.inputs[1]) if step.kind in WEIGHTED else None
+        if step.kind == "DequantizeLinear" and (stored := self._weight(step.outputs[0])) is not None:
+            return (stored.codes.detach() * stored.get_buffer("scale"),)
+        (result,) = (outputs := super()._run(step, given))[:1]
+        if weight is None:
+            return outputs
+        with torch.no_grad():
+            (change,) = super()._run(step, [given[0], weight() - given[1]])
+        return (self._probed(result, (float_name(self.behind[step.inputs[1]]), "weights"), change),)
+
+    def _weight(self, dequantized: str) -> Weight | None:
+        found = self.weights[name] if (name := key(self.behind.get(dequantized, ""))) in self.weights else None
+        return found if isinstance(found, Weight) else None
+
+    def _probed(self, value: Tensor, site: Site, error: Tensor) -> Tensor:
+        self.noise.setdefault(site, 0.0)
+
+        def note(gradient: Tensor) -> None:
+            self.noise[site] += float((gradient * error).flatten(1).sum(1).square().sum())
+
+        probe = (value if value.requires_grad else value.detach().requires_grad_()) * 1.0  # this reader's gradient only
+        probe.register_hook(note)  # type: ignore[no-untyped-call]
+        return probe
+
+
+def _images(source: InputSource) -> Iterator[Tensor]:
+    """The first images of a source, float32 [n, c, h, w], channels last: fewer large ones."""
+    left = None
+    for batch in source.batches(AT_ONCE):
+        left = max(AT_ONCE, min(MOST_IMAGES, PIXELS // (batch.x.shape[2] * batch.x.shape[3]))) if left is None else left
+        if left <= 0:
+            return
+        yield torch.from_numpy(np.ascontiguousarray(batch.x[:left])).contiguous(memory_format=torch.channels_last)
+        left -= len(batch.x)

@@ -1,0 +1,142 @@
+"""The layers of a QDQ graph: which constants are the weight and the bias of which operator, and new numbers for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
+
+CODES = 255  # steps of uint8
+MOST = 127  # of an int8 weight; symmetric, so that no code stands alone
+INT32 = 2**31 - 1
+
+
+class UnknownOperator(Exception):
+    """A graph that cannot be run in torch; the message names the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A Conv, Gemm or MatMul with an int8 weight.
+
+    Attributes:
+        node: the operator.
+        weight: the DequantizeLinear of its weight.
+        bias: that of its bias, if it has one.
+        source: that of its activations; None where they come in float.
+    """
+
+    node: onnx.NodeProto
+    weight: onnx.NodeProto
+    bias: onnx.NodeProto | None
+    source: onnx.NodeProto | None
+
+    @property
+    def name(self) -> str:
+        """The weight's name in the float graph."""
+        return float_name(self.weight.input[0])
+
+
+def layers(model: onnx.ModelProto) -> Iterator[Layer]:
+    """The layers of a QDQ graph, in its order."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        source, weight, bias = ([makers.get(name) for name in node.input] + [None])[:3]
+        if weight is not None and weight.input[0] in stored:
+            yield Layer(node=node, weight=weight, bias=bias, source=source)
+
+
+def absorbed(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str, tuple[float | None, float | None]]:
+    """Activations whose Relu or Clip the QDQ writer left to the quantizer, and the bounds that this must keep; by name."""
+    stored = constants(float_model)
+    makers = {name: node.op_type for node in qdq.graph.node for name in node.output}
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for node in float_model.graph.node:
+        if node.op_type in ("Relu", "Clip") and makers.get(node.output[0], node.op_type) != node.op_type:
+            low, high = ([*node.input[1:], "", ""])[:2]
+            bounds = tuple(float(stored[name]) if name in stored else None for name in (low, high))
+            found[node.output[0]] = (0.0, None) if node.op_type == "Relu" else (bounds[0], bounds[1])
+    return found
+
+
+def float_name(codes: str) -> str:
+    """The name that a quantized constant had in the float graph."""
+    return codes.removesuffix(TENSOR_NAME_QUANT_SUFFIX)
+
+
+def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """The stored tensors, by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def channel_axis(dequantize: onnx.NodeProto) -> int:
+    """The axis along which a constant has scales of its own."""
+    return next((item.i for item in dequantize.attribute if item.name == "axis"), 1)
+
+
+def along(scale: NDArray[np.float32], ndim: int, axis: int) -> NDArray[np.float32]:
+    """A scale per tensor or channel -> a shape that broadcasts against a tensor of `ndim` axes."""
+    shape = [1] * ndim
+    if scale.size > 1:
+        shape[axis] = -1
+    return scale.reshape(shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What goes into a QDQ graph in place of what is there.
+
+    Attributes:
+        activations: name of an activation's scale -> scale and zero point (uint8 codes).
+        weights: name of int8 codes -> codes and scale, float32 of one value or one per channel.
+        biases: name of int32 codes -> values, float32 [channels].
+        beside: name of uint8 codes of a constant beside activations (what Pad fills with, say) -> value.
+    """
+
+    activations: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    weights: Mapping[str, tuple[NDArray[np.int8], NDArray[np.float32]]] = field(default_factory=dict)
+    biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:
+    """A copy of a QDQ graph with other numbers; the scale of a bias stays that of input times weight, as int8 kernels need it."""
+    old = constants(model)
+    new: dict[str, NDArray[Any]] = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[1] in numbers.activations:
+            scale, zero = numbers.activations[node.input[1]]
+            new[node.input[1]], new[node.input[2]] = np.array(scale, np.float32), np.array(zero, np.uint8)
+        elif node.op_type == "DequantizeLinear" and node.input[0] in numbers.weights:
+            new[node.input[0]], new[node.input[1]] = numbers.weights[node.input[0]]
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in numbers.beside:
+            step, offset = (new.get(name, old[name]) for name in node.input[1:3])
+            new[node.input[0]] = np.clip(np.rint(numbers.beside[node.input[0]] / step + offset), 0, CODES).astype(np.uint8)
+    for layer in layers(model):
+        if layer.bias is None or layer.source is None or layer.bias.input[0] not in numbers.biases:
+            continue
+        ours, theirs = (new.get(name, old[name]) for name in (layer.source.input[1], layer.weight.input[1]))
+        values = numbers.biases[layer.bias.input[0]]
+        step = np.broadcast_to((ours * theirs.ravel()).astype(np.float32), values.shape)
+        new[layer.bias.input[1]] = step if old[layer.bias.input[1]].size > 1 else step.ravel()[:1]
+        new[layer.bias.input[0]] = np.clip(np.rint(values / step), -INT32, INT32).astype(np.int32)
+    return _with_values(model, new)
+
+
+def _with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for tensor in result.graph.initializer:
+        if tensor.name in new:
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(new[tensor.name]).reshape(tuple(tensor.dims)), tensor.name))
+    return result

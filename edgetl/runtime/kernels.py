@@ -1,0 +1,106 @@
+"""What onnxruntime really runs: the kernels that its optimizer made of a graph, and how the time divides between them.
+
+A QDQ file is a request. Where a pattern does not match, onnxruntime computes in float and converts back and forth, without a
+word: a file can be "int8" and slower than float (microsoft/onnxruntime #20052, #17389). Its profiler tells.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetl.runtime.latency import WARM_UP, sample
+from edgetl.runtime.session import open_session
+
+MATRIX = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+CODES = frozenset({"uint8", "int8"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One step of what is run.
+
+    Attributes:
+        name: of the node, as far as the file and onnxruntime's fusions keep one.
+        kind: onnxruntime's operator.
+        share: of the time of all kernels, a fraction; medians of the runs.
+        on: "int8" where codes go in, "conversion" between codes and floats, else "float".
+    """
+
+    name: str
+    kind: str
+    share: float
+    on: str
+
+
+def kernels(path: Path, runs: int = 20) -> tuple[Kernel, ...]:
+    """The kernels of a model in the order in which they run: one thread, one image of noise.
+
+    Raises:
+        InputError: a model that cannot be used.
+    """
+    image = sample(open_session(path))
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        session = open_session(path, profile=Path(folder) / "profile")
+        for _ in range(WARM_UP + runs):
+            session.run(image)
+        events = json.loads(Path(session.engine.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[int, list[float]] = defaultdict(list)
+    found: dict[int, dict[str, Any]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            index = int(event["args"]["node_index"])
+            times[index].append(float(event["dur"]))
+            found.setdefault(index, event)
+    medians = {index: statistics.median(durations[WARM_UP:]) for index, durations in times.items()}
+    whole = sum(medians.values()) or 1.0
+    return tuple(_kernel(event, medians[index] / whole) for index, event in found.items())
+
+
+def _kernel(event: dict[str, Any], share: float) -> Kernel:
+    kind = event["args"]["op_name"]
+    types = {name for given in event["args"].get("input_type_shape", []) for name in given}
+    on = "conversion" if kind in CONVERSIONS else "int8" if types & CODES else "float"
+    share = round(share, 6)
+    return Kernel(name=event["name"].removesuffix("_kernel_time"), kind=kind, share=share, on=on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the time of a graph goes; shares are fractions and add up to 1.
+
+    Attributes:
+        int8: share of the kernels on codes.
+        conversion: share of QuantizeLinear and DequantizeLinear.
+        floating: share of all others.
+        float_layers: Conv, Gemm and MatMul among these, the slowest first.
+        islands: conversions within the graph: all but that of the input and those that give the logits.
+    """
+
+    int8: float
+    conversion: float
+    floating: float
+    float_layers: tuple[Kernel, ...]
+    islands: tuple[Kernel, ...]
+
+
+def placement(found: tuple[Kernel, ...]) -> Placement:
+    """The summary of `kernels`."""
+    share = {on: min(1.0, sum(kernel.share for kernel in found if kernel.on == on)) for on in ("int8", "conversion", "float")}
+    on_codes = [index for index, kernel in enumerate(found) if kernel.on == "int8"]
+    first, last = (on_codes[0], on_codes[-1]) if on_codes else (len(found), 0)
+    inside = [kernel for kernel in found[first : last + 1] if kernel.on == "conversion"]
+    layers = [kernel for kernel in found if kernel.on == "float" and kernel.kind in MATRIX]
+    return Placement(
+        int8=share["int8"],
+        conversion=share["conversion"],
+        floating=share["float"],
+        float_layers=tuple(sorted(layers, key=lambda kernel: -kernel.share)),
+        islands=tuple(sorted(inside, key=lambda kernel: -kernel.share)),
+    )
