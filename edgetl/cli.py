@@ -185,6 +185,8 @@ def quantize(
                 f"{out} is the float model",
                 style="yellow",
             )
+        elif decision.within is False:
+            console.print(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow", style="yellow")
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
     tell(as_json, facts, f"edgetl verify {out} --reference {model} --data LABELLED_IMAGES")
 

@@ -145,7 +145,9 @@ class DistillSettings(Settings):
         None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned: 5e-4, since its weights are inherited."
     )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
-    batch_size: int | None = Field(None, ge=2, le=4096, description="Images per step. Default: 64; pruned: 16.")
+    batch_size: int | None = Field(
+        None, ge=2, le=4096, description="Images per step. Default: 64; pruned, with fewer than 5,000 images: 16."
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
     hard_weight: float = Field(0.1, ge=0, le=1, description="Weight of the labels beside the teacher's answers.")
@@ -170,10 +172,9 @@ class DistillSettings(Settings):
         """The peak learning rate: what was learned before is not to be lost at once."""
         return self.lr if self.lr is not None else 5e-4 if self.inherits else 4e-3
 
-    @property
-    def images_per_step(self) -> int:
-        """The batch size: few epochs need small steps."""
-        return self.batch_size if self.batch_size is not None else 16 if self.inherits else 64
+    def batch_for(self, images: int) -> int:
+        """The batch size for `images` training images: few epochs of few images need small steps."""
+        return self.batch_size if self.batch_size is not None else 16 if self.inherits and images < 5_000 else 64
 
 
 class QuantizeSettings(Settings):
@@ -182,8 +183,13 @@ class QuantizeSettings(Settings):
     target: Target = Field("portable", description="CPU the int8 graph is for; portable gives the same answers on all.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
     max_drop: Fraction = Field(
-        0.01, description="Drop of int8 against float, on val, beyond which float ships, unless it may be chance (95%)."
+        0.01, description="Drop of int8 against float, on val, beyond which layers, or all, stay in float, unless it may be chance (95%)."
     )
+    min_agreement: float | None = Field(
+        None, ge=0, le=1, description="Share of images with the float model's answer that is enough; below it layers stay in float."
+    )
+    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that leaving layers in float may make.")
+    max_ms: float | None = Field(None, gt=0, description="Longest latency, ms per image at one thread, that this may make.")
     tune_images: int | None = Field(
         None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 30 million pixels; 0: none."
     )

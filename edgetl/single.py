@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
-from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Int8Model
+from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import check_place, disk_errors, publish_folder, write_whole
@@ -16,7 +16,7 @@ from edgetl.data.calibration import open_calibration, open_evaluation, open_labe
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
-from edgetl.runtime.onnx_metadata import ModelInfo, read_info
+from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import FLOAT, INT8, SEEN, Quantize, Quantized
 from edgetl.stages.verify import Subject, Verdict, Verify
@@ -89,7 +89,7 @@ def quantize(
                 seen=seen_by(model),
             )
         )
-        shipped = quantized.int8 if quantized.decision.shipped == "int8" else quantized.float_model
+        shipped = quantized.int8 if quantized.decision.shipped != "float" else quantized.float_model
         with disk_errors(out.parent):
             write_whole(out, shipped.path.read_bytes())
     return quantized
@@ -108,7 +108,7 @@ class Origin:
 
     float_model: FloatModel
     int8: Int8Model | None
-    shipped: str
+    shipped: Form
     seen: SeenImages
     target: str
 
@@ -131,7 +131,7 @@ def export(
             Export(
                 int8=origin.int8,
                 float_model=origin.float_model,
-                shipped="int8" if origin.shipped == "int8" else "float",
+                shipped=origin.shipped,
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
@@ -161,9 +161,9 @@ def origin_of(model: Path, do: Workspace) -> Origin:
         return Origin(
             float_model=FloatModel.of(folder / FLOAT),
             int8=int8,
-            shipped="int8" if given.sha256 == int8.sha256 else "float",
+            shipped=form_of(info) if given.sha256 == int8.sha256 else "float",
             seen=SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")),
-            target=read_info(int8.path).extra.get("edgetl.target", "portable"),
+            target=read_info(int8.path).extra.get(TARGET, "portable"),
         )
     if is_quantized(info):
         raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
@@ -173,7 +173,14 @@ def origin_of(model: Path, do: Workspace) -> Origin:
 
 def is_quantized(info: ModelInfo) -> bool:
     """Whether edgetl made the graph int8."""
-    return "edgetl.target" in info.extra
+    return TARGET in info.extra
+
+
+def form_of(info: ModelInfo) -> Form:
+    """What edgetl made of the graph."""
+    if not is_quantized(info):
+        return "float"
+    return "mixed" if info.extra.get(FORM) == MIXED else "int8"
 
 
 def verify(
@@ -206,13 +213,13 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
 
     bundle = open_bundle(folder)
     prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
-    int8 = judged(bundle.model) if bundle.manifest.shipped == "int8" else None
+    int8 = judged(bundle.model) if bundle.manifest.shipped != "float" else None
     images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images)
     return Verify(
         data=images,
         data_name=Path(data).name,
         classes=bundle.manifest.classes,
-        shipped="int8" if int8 else "float",
+        shipped=bundle.manifest.shipped,
         int8=int8,
         onnx_float=judged(bundle.float_model),
         teacher=None,
@@ -233,7 +240,7 @@ def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str
         data=images,
         data_name=Path(data).name,
         classes=info.classes or (images.classes if isinstance(images, Images) else numbered(images)),
-        shipped="int8" if quantized else "float",
+        shipped=form_of(info),
         int8=model if quantized else None,
         onnx_float=None if quantized else model,
         teacher=None,

@@ -111,7 +111,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             data_name=job.data.name,
             classes=job.data.classes,
             shipped=quantized.decision.shipped,
-            int8=subject(shipped if quantized.decision.shipped == "int8" else quantized.int8.path, student_name(job)),
+            int8=subject(shipped if quantized.decision.shipped != "float" else quantized.int8.path, student_name(job)),
             onnx_float=subject(exported.bundle.path / "model.float.onnx", student_name(job)),
             teacher=subject(teacher_graph.path, job.teacher.settings.arch),
             student=student.checkpoint,

@@ -17,6 +17,7 @@ from edgetl.bundle.read import open_bundle
 from edgetl.core.errors import InputError, WorkspaceError
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
+from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.single import export, quantize, verify
 
@@ -172,3 +173,34 @@ def test_an_exported_int8_model_brings_its_float_graph_and_record_along(model: P
     with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 60 and {row["answer"] for row in rows} <= set(LABELS)
+
+
+def strong(path: Path, count: int, seed: int, model: Path) -> Path:
+    """Images much stronger than those of `tensors`, labelled with what the float model answers."""
+    x = 6 * np.random.default_rng(seed).normal(size=(count, 3, 32, 32)).astype(np.float32)
+    x *= np.random.default_rng(seed + 1).uniform(0.2, 2, size=(count, 3, 1, 1)).astype(np.float32)
+    np.savez(path, x=x, y=open_session(model).run(x).argmax(1))
+    return path
+
+
+def test_what_int8_loses_too_much_on_ships_mixed_and_says_so_everywhere(model: Path, tmp_path: Path) -> None:
+    """The first layer in float takes the strong images as they are; the bundle and the verdict know it for what it is."""
+    calibration, out = tensors(tmp_path / "c.npz", 40, 0), tmp_path / "q.onnx"
+    images = strong(tmp_path / "val.npz", 300, 5, model)
+    plain = quantize(model, calibration, tmp_path / "plain.onnx", QuantizeSettings()).decision
+    found = quantize(model, calibration, out, QuantizeSettings(max_drop=0.05), evaluation=str(images)).decision
+    assert plain.shipped == "int8" and plain.within is None
+    assert found.shipped == "mixed" and found.within and found.drop is not None and found.drop < 0.2
+    (decisions,) = tmp_path.glob("q.onnx.work/stages/quantize-*/decisions.json")
+    log = json.loads(decisions.read_text(encoding="utf-8"))["quantization"]
+    assert len(log["floating"]) == 1 and log["evaluations"][0]["lost"] and not log["evaluations"][-1]["lost"]
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    (tmp_path / "p.json").write_text(json.dumps({"size": 32, "resize": 32}), encoding="utf-8")
+    golden, few = open_images(None, DataSettings()).only("val"), ExportSettings(golden_images=2)
+    bundle = export(out, tmp_path / "bundle", few, golden, labels=tmp_path / "labels.txt", preprocess=str(tmp_path / "p.json"))
+    assert open_bundle(bundle.path).manifest.shipped == "mixed"
+    with Workspace(tmp_path / "verdict") as do:
+        verdict = verify(bundle.path, str(strong(tmp_path / "test.npz", 300, 9, model)), do, VerifySettings(max_drop=0.2, latency_runs=5))
+    report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
+    assert verdict.shipped == report["shipped"] == "mixed" and "onnx_int8" in report["models"]
+    assert report["kernels"]["float_layers"]

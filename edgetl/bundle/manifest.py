@@ -9,7 +9,7 @@
 | `inputs`     | name, shape ("batch" where any number will do), dtype and meaning of each input    |
 | `outputs`    | the same of each output                                                            |
 | `opset`      | of model.onnx                                                                      |
-| `shipped`    | whether model.onnx is the `int8` or the `float` graph                              |
+| `shipped`    | whether model.onnx is the `int8` graph, a `mixed` one (some layers in float) or `float` |
 | `target`     | the CPUs an int8 graph was made for                                                |
 | `size_bytes` | of the graphs                                                                      |
 | `files`      | sha256 of every other file: relative path with `/` -> 64 hex digits                |
@@ -28,6 +28,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
 from edgetl.core.preprocess import Preprocess
 
@@ -58,7 +59,7 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     opset: int
-    shipped: Literal["int8", "float"]
+    shipped: Form
     target: str
     size_bytes: Mapping[str, int]
     files: Mapping[str, Sha256]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from edgetl.bundle.client import readme
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
@@ -13,6 +12,7 @@ from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
+from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
@@ -26,7 +26,7 @@ def write_bundle(
     *,
     shipped: Path,
     float_model: Path,
-    form: Literal["int8", "float"],
+    form: Form,
     info: ModelInfo,
     golden: Sequence[tuple[bytes, str]],
     target: str,
@@ -38,7 +38,7 @@ def write_bundle(
         out: a folder that is new or empty.
         shipped: the graph to ship, which becomes model.onnx.
         float_model: the float graph it came from (or is), which becomes model.float.onnx.
-        form: whether `shipped` is the int8 or the float graph.
+        form: of `shipped`.
         info: classes, Preprocess, task and seen images; both graphs will carry them.
         golden: bytes of image files, each with its suffix, for the golden vectors.
         target: the CPUs an int8 graph was made for.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
+
+Form = Literal["int8", "mixed", "float"]  # of a graph that ships: all layers in int8, some in float, all in float
 
 
 @dataclass(frozen=True, kw_only=True)

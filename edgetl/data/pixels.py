@@ -29,6 +29,13 @@ class PixelSet:
         """The number of images."""
         return len(self.labels)
 
+    def spread(self, count: int) -> PixelSet:
+        """`count` of the images at most, evenly spread over all."""
+        if count >= len(self):
+            return self
+        at = torch.arange(count) * len(self) // count
+        return PixelSet(self.pixels[at], self.labels[at])
+
     def shrunk(self, side: int) -> PixelSet:
         """The same images at `side` pixels, antialiased."""
         if side == self.pixels.shape[-1] or not len(self):

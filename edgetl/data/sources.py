@@ -124,7 +124,8 @@ def read_hashes(collection: Collection, *, index: Path | None, rehash: bool, ski
     ]
     if not (skip_bad and broken):
         return hashed, block("image files that cannot be decoded. Replace or delete them, or leave them out with --skip-bad-images", broken)
-    say(f"{collection.name}: {len(broken)} image files skipped that cannot be decoded:\n{listing(broken, SKIPPED_SHOWN)}")
+    files = "1 image file" if len(broken) == 1 else f"{len(broken)} image files"
+    say(f"{collection.name}: {files} skipped that cannot be decoded:\n{listing(broken, SKIPPED_SHOWN)}")
     held, left = ({(item.part, item.label) for item in items} for items in (collection.items, hashed))
     lost = sorted(f"{label} (in {part})" if part else label for part, label in held - left)
     return hashed, block("classes of which no image at all can be decoded. Replace their images", lost)

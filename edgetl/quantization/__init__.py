@@ -1,3 +1,16 @@
-"""The int8 engine: float ONNX in, int8 ONNX out. No torch."""
+"""The int8 engine, on ONNX graphs: float in, int8 out. `engine.quantize` is the whole in one look.
+
+In the order in which it uses them:
+
+| what for | modules |
+|---|---|
+| one form of what exporters write in many | `prepare`, `rewrite` |
+| what calibration images show | `observers`, `heldout`, `ranges` |
+| the int8 graph | `qdq`, `layers`, `weights`, `saturation`, `targets`, `compact` |
+| tried, judged, kept or not | `trials` |
+| the graph with gradients (torch) | `simulation`, `operators`, `tune`, `attribution`, `noise` |
+| layers in float, for a budget | `mixed`, `search`, `judging` |
+| the engine in one call | `api` |
+"""
 
 import edgetl.runtime  # noqa: F401  telemetry off before any module here imports onnxruntime.quantization

@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from edgetl.quantization.layers import absorbed, constants, float_name
+from edgetl.quantization.layers import WEIGHTED, absorbed, constants, float_name
 from edgetl.quantization.noise import Source
 from edgetl.quantization.qdq import FORWARDING
 from edgetl.quantization.saturation import Pairs
@@ -24,7 +24,6 @@ from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
 
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 HANDS_ON = FORWARDING | {"MaxPool", "Slice", "Split"}
 SIGNS = 2  # random sums per image
 AT_ONCE, MOST_IMAGES, PIXELS = 8, 128, 1_600_000  # images: in a batch, in all, and how many pixels in all

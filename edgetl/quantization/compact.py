@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.qdq import on_codes
 
-LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -29,7 +29,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     _rename(graph, _short_names(graph, public))
     int8 = on_codes(result)
     for index, node in enumerate(graph.node):
-        if node.op_type not in LAYERS or int8[index]:
+        if node.op_type not in WEIGHTED or int8[index]:
             node.ClearField("name")
     return result
 

@@ -7,60 +7,30 @@ fitted on: what does not help is not kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edgetl.core.progress import say
-from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.compact import compact
 from edgetl.quantization.heldout import parts
-from edgetl.quantization.layers import UnknownOperator
+from edgetl.quantization.judging import Judging
+from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.qdq import INT8_OPS, on_codes, with_float_outputs, with_shared_concats, write_qdq
+from edgetl.quantization.qdq import INT8_OPS, as_qdq, on_codes
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, percentile, useful
 from edgetl.quantization.saturation import Pairs, pairs_of, saturating
+from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.targets import saturates
+from edgetl.quantization.trials import NotTunable, Trial, Trials, in_torch
 from edgetl.quantization.weights import with_fitted_weights
-from edgetl.runtime.onnx_metadata import check_model, clean, describe, read_info, save
-from edgetl.runtime.session import InputSource, open_graph, open_session
+from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
+from edgetl.runtime.session import InputSource, open_session
 from edgetl.settings import Target
-
-TARGET = "edgetl.target"
-AT_ONCE = 16  # images that judge
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One way to int8, and how it answers on the calibration images that judge.
-
-    Attributes:
-        name: of the way.
-        sqnr_db: of the logits against the float model's; None where they are equal.
-        agreement: share of images with the same answer.
-        kept: whether it is the best so far.
-        why_not: why it could not be tried.
-    """
-
-    name: str
-    sqnr_db: float | None = None
-    agreement: float | None = None
-    kept: bool = False
-    why_not: str | None = None
-
-    def line(self) -> str:
-        """For people."""
-        if self.why_not:
-            return f"{self.name}: not tried, {self.why_not}"
-        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
-        return f"{self.name}: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +42,13 @@ class QuantizationRecord:
         limited: weights of which some pairs had to be limited, so that nothing saturates, and how many pairs.
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
-        trials: what was tried, in order; the last one kept is the result.
+        trials: what was tried, in order; the last one kept is the result, all in int8.
         noise: where what noise is left comes from, the worst first; empty where nothing was tuned.
+        evaluations: what the search for layers to leave in float looked at; empty where there was no budget.
+        floating: layers that were left in float.
+        within: whether the result keeps the budget; None where there was none.
         int8: operator type -> how many run in int8.
-        floating: operator type -> how many stay in float.
+        in_float: operator type -> how many stay in float.
     """
 
     target: Target
@@ -84,8 +57,11 @@ class QuantizationRecord:
     ranges: Mapping[str, Choice]
     trials: tuple[Trial, ...]
     noise: tuple[Source, ...]
+    evaluations: tuple[Evaluation, ...]
+    floating: tuple[str, ...]
+    within: bool | None
     int8: Mapping[str, int]
-    floating: Mapping[str, int]
+    in_float: Mapping[str, int]
 
 
 def quantize(
@@ -97,8 +73,13 @@ def quantize(
     out: Path,
     threads: int = 1,
     tune_images: int | None = None,
+    budget: Budget | None = None,
+    evaluation: InputSource | None = None,
+    memory: Path | None = None,
 ) -> QuantizationRecord:
     """Write the int8 form of the float classifier `model` to `out`; the same inputs and threads give the same bytes.
+
+    Where latency decides (a search, see `budget`), the same bytes come from the same `memory`.
 
     Args:
         model: float ONNX; its labels, Preprocess and other metadata are kept.
@@ -108,6 +89,9 @@ def quantize(
         out: the file to write.
         threads: of onnxruntime, and of torch in the last step.
         tune_images: images that the last step looks at; None: by the size of the input, 0: no such step.
+        budget: where int8 costs more, layers are left in float. None: none are.
+        evaluation: images that judge the budget; None: calibration images that nothing was fitted on.
+        memory: JSON file of what the search found out, to go on from.
 
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
@@ -116,93 +100,66 @@ def quantize(
     info = read_info(model)
     prepared = prepare(model)
     seen = observe(prepared, tensors_beside(prepared, INT8_OPS), calibration, batch_size=batch_size, threads=threads)
-    used = useful(prepared)
-    chosen = {name: choose(found, used.get(name)) for name, found in seen.items()}
+    ranges = _Ranges.of(seen, prepared)
     fitting, judging = parts(calibration)
-    trials = _Trials(prepared, judging, threads)
+    unlimited = as_qdq(prepared, ranges.widest)
+    pairs = pairs_of(unlimited) if saturates(target) else {}
+    trials = Trials(prepared, judging, threads)
+    trials.run("extremes as ranges", lambda: with_fitted_weights(unlimited, prepared, pairs))
+    trials.run("ranges by reconstruction", lambda: with_fitted_weights(as_qdq(prepared, ranges.reconstructing), prepared, pairs))
+    noise: tuple[Source, ...] = ()
+    if tune_images != 0 and trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, pairs, threads, tune_images)):
+        noise = _noise(prepared, trials.best, judging, pairs, threads, seen)
 
-    def unlimited(ranges: Mapping[str, Range]) -> onnx.ModelProto:
-        return with_shared_concats(with_float_outputs(write_qdq(prepared, ranges)), prepared)
+    def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
+        extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
+        return describe(compact(with_opsets_used(clean(graph))), replace(info, extra=extra))
 
-    reconstructing = unlimited({name: found.range for name, found in chosen.items()})
-    pairs = pairs_of(reconstructing) if saturates(target) else {}
-
-    widest = {name: extremes(found, used.get(name)) for name, found in seen.items()}
-    trials.run("extremes as ranges", lambda: with_fitted_weights(unlimited(widest), prepared, pairs))
-    trials.run("ranges by reconstruction", lambda: with_fitted_weights(reconstructing, prepared, pairs))
-    if tune_images != 0:
-        trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, pairs, threads, tune_images))
-    untuned = tune_images == 0 or trials.log[-1].why_not is not None  # then torch, which this needs too, stays out
-    noise = () if untuned else _noise(prepared, trials.best, judging, pairs, threads, seen)
-    described = describe(compact(with_opsets_used(clean(trials.best))), replace(info, extra={**info.extra, TARGET: target}))
-    check_model(described, out.name)
-    save(described, out)
-    int8, floating = counts(described)
+    searched = Searched(graph=trials.best)
+    if budget is not None:
+        judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
+        searched = within_budget(prepared, trials.best, ranges.widest, noise, judge, memory)
+    written = finish(searched.graph, searched.floating)
+    check_model(written, out.name)
+    save(written, out)
+    int8, in_float = counts(written)
     return QuantizationRecord(
         target=target,
-        limited=saturating(reconstructing) if saturates(target) else {},
+        limited=saturating(unlimited) if pairs else {},
         images=len(calibration),
-        ranges=chosen,
+        ranges=ranges.chosen,
         trials=tuple(trials.log),
-        noise=noise,
+        noise=noise[:LISTED],
+        evaluations=searched.evaluations,
+        floating=searched.floating,
+        within=searched.within,
         int8=int8,
-        floating=floating,
+        in_float=in_float,
     )
 
 
-class _Trials:
-    """Keeps the best graph so far, by the noise of its logits."""
+@dataclass(frozen=True, kw_only=True)
+class _Ranges:
+    """Two ranges of every activation: what was seen, and what reconstructs it best."""
 
-    def __init__(self, prepared: onnx.ModelProto, judging: InputSource, threads: int) -> None:
-        self.judging, self.threads = judging, threads
-        self.log: list[Trial] = []
-        self.wanted = self._answers(prepared)
-        self.best = prepared
-        self._best_db = -np.inf
+    widest: Mapping[str, Range]
+    chosen: Mapping[str, Choice]
 
-    def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> None:
-        """Make a graph and judge it; one that cannot be made is logged."""
-        try:
-            made = make()
-        except NotTunable as error:
-            self._say(Trial(name=name, why_not=str(error)))
-            return
-        answers = self._answers(made)
-        decibels = sqnr_db(self.wanted, answers)
-        kept = decibels > self._best_db
-        same = agreement(self.wanted.argmax(1), answers.argmax(1))
-        self._say(Trial(name=name, sqnr_db=decibels if np.isfinite(decibels) else None, agreement=same, kept=kept))
-        if kept:
-            self.best, self._best_db = made, decibels
+    @staticmethod
+    def of(seen: Mapping[str, Seen], model: onnx.ModelProto) -> _Ranges:
+        used = useful(model)
+        return _Ranges(
+            widest={name: extremes(found, used.get(name)) for name, found in seen.items()},
+            chosen={name: choose(found, used.get(name)) for name, found in seen.items()},
+        )
 
-    def _say(self, trial: Trial) -> None:
-        self.log.append(trial)
-        say(f"quantize: {trial.line()}")
-
-    def _answers(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        session = open_graph(model, threads=self.threads)
-        return np.concatenate([session.run(batch.x) for batch in self.judging.batches(AT_ONCE)])
+    @property
+    def reconstructing(self) -> dict[str, Range]:
+        return {name: found.range for name, found in self.chosen.items()}
 
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
 FEWEST = 32  # calibration images that are worth being tuned on
-
-
-class NotTunable(Exception):
-    """Why a step that needs gradients cannot be taken."""
-
-
-T = TypeVar("T")
-
-
-def _in_torch(step: Callable[[], T]) -> T:
-    """What `step` gives, which imports torch itself: nothing else here needs it."""
-    try:
-        return step()
-    except ImportError as error:
-        raise NotTunable(f"torch is not installed ({error})") from error
-    except UnknownOperator as error:
-        raise NotTunable(f"no gradient of the operator {error} here") from error
 
 
 def _tuned(
@@ -221,7 +178,7 @@ def _tuned(
 
         return tune(prepared, start_from, source, pairs=pairs, images=images, threads=threads)
 
-    return _in_torch(step)
+    return in_torch(step)
 
 
 def _noise(
@@ -235,7 +192,7 @@ def _noise(
     """The worst sources of noise, with what was seen of them."""
     from edgetl.quantization.attribution import attribute
 
-    found = attribute(prepared, written, source, pairs=pairs, threads=threads)[:LISTED]
+    found = attribute(prepared, written, source, pairs=pairs, threads=threads)
     described = tuple(
         replace(source, low=seen[source.name].low, high=seen[source.name].high, usual=percentile(seen[source.name], 99.8).high)
         if source.name in seen

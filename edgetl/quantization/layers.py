@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
 
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 CODES = 255  # steps of uint8
 MOST = 127  # of an int8 weight; symmetric, so that no code stands alone
 INT32 = 2**31 - 1
@@ -48,7 +49,7 @@ def layers(model: onnx.ModelProto) -> Iterator[Layer]:
     stored = {tensor.name for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        if node.op_type not in WEIGHTED:
             continue
         source, weight, bias = ([makers.get(name) for name in node.input] + [None])[:3]
         if weight is not None and weight.input[0] in stored:
@@ -106,6 +107,28 @@ class Numbers:
     weights: Mapping[str, tuple[NDArray[np.int8], NDArray[np.float32]]] = field(default_factory=dict)
     biases: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def numbers_of(model: onnx.ModelProto) -> Numbers:
+    """What a QDQ graph has, to be carried over into another of the same names."""
+    stored = constants(model)
+    activations = {
+        node.input[1]: (float(stored[node.input[1]]), int(stored[node.input[2]]))
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+    }
+    weights: dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]] = {}
+    values: dict[np.dtype[Any], dict[str, NDArray[np.float32]]] = {np.dtype(kind): {} for kind in (np.int32, np.uint8)}
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in stored:
+            continue
+        codes, scale = stored[node.input[0]], stored[node.input[1]]
+        if codes.dtype == np.int8:
+            weights[node.input[0]] = (codes, scale)
+            continue
+        zero = stored[node.input[2]].astype(np.float32) if len(node.input) > 2 else np.float32(0)
+        values[codes.dtype][node.input[0]] = ((codes - zero) * scale).astype(np.float32)
+    return Numbers(activations=activations, weights=weights, biases=values[np.dtype(np.int32)], beside=values[np.dtype(np.uint8)])
 
 
 def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:

@@ -7,20 +7,22 @@ nor a kernel chosen by it can change a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
 from edgetl.quantization.prepare import float_values
 from edgetl.runtime.session import InputSource, input_of, start
 
-SEEN = "edgetl_seen_"
+SEEN, NAME = "edgetl_seen_", "the model to quantize"
 HALF = 2048  # bins on either side of zero
 SAMPLE = 16_384  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
 MOMENTUM = 0.95  # of the moving averages
@@ -94,25 +96,27 @@ class Seen:
     held_out: Histogram = field(default_factory=Histogram)
     images: int = 0
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """See one image's values, float32 of any shape."""
-        flat = values.ravel()
-        low, high = float(flat.min()), float(flat.max())
+    def add(self, low: float, high: float, sample: NDArray[np.float32]) -> None:
+        """See one image: the extremes of all its values, and a sample of them, float32 [n]."""
         self.low, self.high = min(self.low, low), max(self.high, high)
         share = MOMENTUM if self.images else 0.0
         self.mean_low = share * self.mean_low + (1 - share) * low
         self.mean_high = share * self.mean_high + (1 - share) * high
         self.images += 1
         if np.isfinite(low) and np.isfinite(high):
-            step = max(1, len(flat) // SAMPLE) | 1  # odd: never in step with rows of even length
-            (self.held_out if self.images % HELD_OUT == 0 else self.fitted).add(flat[::step])
+            (self.held_out if self.images % HELD_OUT == 0 else self.fitted).add(sample)
 
 
 def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[str, ...]:
-    """The float inputs and outputs of operators of these types, in the order of the graph."""
+    """The float inputs and outputs of operators of these types, in the order of the graph.
+
+    What only a Relu reads is left out: the QDQ writer makes one of the two, and onnxruntime one kernel.
+    """
     values = float_values(model)
+    read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
+    cut = {node.input[0] for node in model.graph.node if node.op_type == "Relu" and read[node.input[0]] == 1}
     names = (name for node in model.graph.node if node.op_type in op_types for name in (*node.input, *node.output))
-    return tuple(dict.fromkeys(name for name in names if name in values))
+    return tuple(dict.fromkeys(name for name in names if name in values and name not in cut))
 
 
 def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource, *, batch_size: int, threads: int = 1) -> dict[str, Seen]:
@@ -122,15 +126,19 @@ def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource,
         InputError: no samples, samples that do not fit the model, or activations that are not finite.
     """
     names = tuple(tensors)
-    engine = start(_watched(model, names), threads=threads, optimize=False)
-    taken = input_of(engine, "the model to quantize")
     seen = {name: Seen() for name in names}
+    engine: Any = None
     with track("calibrate", total=len(source), unit="image") as bar:
         for batch in source.batches(batch_size):
             for image in batch.x:
+                if engine is None:
+                    engine = start(_watched(model, _sizes(model, names, image)), threads=threads, optimize=True)
+                    taken = input_of(engine, NAME)
                 ((feed, _),) = taken.feeds(image[np.newaxis])
-                for name, values in zip(names, engine.run(None, feed), strict=True):
-                    seen[name].add(values)
+                found = engine.run(None, feed)
+                for index, name in enumerate(names):
+                    low, high, sample = found[3 * index : 3 * index + 3]
+                    seen[name].add(float(low), float(high), sample)
             bar.advance(len(batch.x))
     if not all(found.images for found in seen.values()):
         raise InputError("expected at least one calibration image, found none")
@@ -142,14 +150,44 @@ def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource,
     return seen
 
 
-def _watched(model: onnx.ModelProto, tensors: Collection[str]) -> bytes:
-    """The model with `tensors` as its outputs."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    del watched.graph.value_info[:]
-    for index, name in enumerate(tensors):
-        watched.graph.node.append(helper.make_node("Identity", [name], [f"{SEEN}{index}"]))  # also of the input, which is no output
-        watched.graph.output.append(helper.make_tensor_value_info(f"{SEEN}{index}", onnx.TensorProto.FLOAT, None))
-    serialized: bytes = watched.SerializeToString()
+def _sizes(model: onnx.ModelProto, tensors: Collection[str], image: NDArray[np.float32]) -> dict[str, int]:
+    """How many values each tensor has for an image [c, h, w]."""
+    nodes = [helper.make_node("Size", [name], [f"{SEEN}{index}"]) for index, name in enumerate(tensors)]
+    engine = start(_with_outputs(model, nodes, [node.output[0] for node in nodes], TensorProto.INT64), optimize=False)
+    ((feed, _),) = input_of(engine, NAME).feeds(image[np.newaxis])
+    return {name: int(size) for name, size in zip(tensors, engine.run(None, feed), strict=True)}
+
+
+def _watched(model: onnx.ModelProto, sizes: Mapping[str, int]) -> bytes:
+    """The model with three outputs for each tensor: lowest and highest value, and a sample of its values.
+
+    They are taken inside the graph: copying all values out of it and reading them again took longer than computing them.
+    """
+    nodes: list[onnx.NodeProto] = []
+    outputs: list[str] = []
+    for index, (name, size) in enumerate(sizes.items()):
+        step = max(1, size // SAMPLE) | 1  # odd: never in step with rows of even length
+        to = f"{SEEN}{index}_"
+        for key, value in (("all", -1), ("first", 0), ("last", size), ("step", step)):
+            stored = helper.make_tensor(f"{to}{key}", TensorProto.INT64, [1], [value])
+            nodes.append(helper.make_node("Constant", [], [f"{to}{key}"], value=stored))
+        nodes += [
+            helper.make_node("Reshape", [name, f"{to}all"], [f"{to}flat"]),
+            helper.make_node("ReduceMin", [f"{to}flat"], [f"{to}low"], keepdims=0),
+            helper.make_node("ReduceMax", [f"{to}flat"], [f"{to}high"], keepdims=0),
+            helper.make_node("Slice", [f"{to}flat", f"{to}first", f"{to}last", f"{to}first", f"{to}step"], [f"{to}sample"]),
+        ]
+        outputs += [f"{to}low", f"{to}high", f"{to}sample"]
+    return _with_outputs(model, nodes, outputs, TensorProto.FLOAT)
+
+
+def _with_outputs(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str], kind: int) -> bytes:
+    """The model with `nodes` more, and other outputs, all of one type."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.output[:]
+    del result.graph.value_info[:]
+    result.graph.node.extend(nodes)
+    result.graph.output.extend(helper.make_tensor_value_info(name, kind, None) for name in outputs)
+    serialized: bytes = result.SerializeToString()
     return serialized

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from edgetl.core.errors import InputError
+from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.rewrite import hard_swish, spatial_means
 from edgetl.runtime.onnx_metadata import clean
 from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_data
@@ -21,7 +22,6 @@ from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_dat
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 OLDEST_IR, NEWEST_IR = 8, 10  # below 4, weights were inputs; above 10, older runtimes do not read the file
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 def prepare(path: Path) -> onnx.ModelProto:

@@ -28,15 +28,21 @@ NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quant
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
 
-def write_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, op_types: Collection[str] = INT8_OPS) -> onnx.ModelProto:
+def write_qdq(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], *, op_types: Collection[str] = INT8_OPS, floating: Collection[str] = ()
+) -> onnx.ModelProto:
     """A prepared float graph -> its QDQ form; `ranges` has every float tensor beside an operator of `op_types`.
 
     Args:
         model: the graph, as `prepare` gives it.
-        ranges: bounds of activations.
+        ranges: bounds of activations; of what only a Relu reads they may be left out: they are those of its result.
         op_types: the operators to quantize.
+        floating: names of those that stay in float all the same.
     """
     bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in ranges.items()}
+    for node in model.graph.node:
+        if node.op_type == "Relu" and node.output[0] in bounds:
+            bounds.setdefault(node.input[0], bounds[node.output[0]])
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     writer = QDQQuantizer(
@@ -47,7 +53,7 @@ def write_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, op_types: 
         QuantType.QUInt8,  # activations
         TensorsData(CalibrationMethod.MinMax, bounds),
         [],
-        [],
+        sorted(floating),
         list(op_types),
         {},
     )
@@ -55,6 +61,11 @@ def write_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, op_types: 
     writer.model.topological_sort()
     written: onnx.ModelProto = writer.model.model
     return written
+
+
+def as_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, floating: Collection[str] = ()) -> onnx.ModelProto:
+    """A prepared float graph in the form that edgetl ships: pairs where codes pay, float outputs, Concats that copy."""
+    return with_shared_concats(with_float_outputs(write_qdq(model, ranges, floating=floating)), model)
 
 
 def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,7 +24,8 @@ from edgetl.training.device import pinned
 from edgetl.training.schedule import cosine
 
 WARM_UP = 0.05  # of the steps
-BATCH = 16
+BATCH = 16  # images a step
+AT_ONCE = 200_000  # pixels whose activations and gradients are in memory, or one image
 PIXELS = 30_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
@@ -70,7 +71,9 @@ def tune(
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * cosine((step + 1) / (steps + 1), WARM_UP)
             optimizer.zero_grad()
-            loss_of(teacher, student, x, alike).backward()  # type: ignore[no-untyped-call]
+            for part in torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3]))):
+                loss = loss_of(teacher, student, part, alike) * (len(part) / len(x))
+                loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bar.advance()
     return written(qdq, student)

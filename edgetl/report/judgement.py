@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.metrics.classification import confusion, macro_f1, per_class
 from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, sqnr_db, verdict, wilson
-from edgetl.report.schema import ClassScores, DropParity, ExportParity, Int8Parity, Latency, ModelReport, Parity, Verdict
+from edgetl.report.schema import ClassScores, DropParity, ExportParity, Int8Parity, Latency, ModelReport, Parity, Verdict, model_name
 from edgetl.tasks.classification import Classification
 
 Outputs = NDArray[np.float32]
@@ -43,7 +43,7 @@ class Judgement:
     task: Classification
     labels: NDArray[np.int64]
     outputs: Mapping[str, Outputs]
-    shipped: Literal["int8", "float"]
+    shipped: Form
     max_drop: float
     max_int8_drop: float
 
@@ -98,7 +98,7 @@ class Judgement:
         return Int8Parity(**vars(base), sqnr_db=sqnr if np.isfinite(sqnr) else None)
 
     def _end_to_end(self) -> DropParity | None:
-        shipped = f"onnx_{self.shipped}"
+        shipped = model_name(self.shipped)
         reference = "teacher" if "teacher" in self.outputs else "onnx_float"
         if reference == shipped or not {reference, shipped} <= self.outputs.keys():
             return None

@@ -14,16 +14,23 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
 from edgetl.report.baselines import Baselines
+from edgetl.report.kernels import KernelsReport
 from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 
 Verdict = Literal["certified", "passed", "failed"]
-Shipped = Literal["int8", "mixed", "float"]
+Shipped = Form
 RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
+
+
+def model_name(form: Form) -> str:
+    """The key in `models` of what ships: a mixed graph is judged as the int8 one."""
+    return "onnx_float" if form == "float" else "onnx_int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,34 +150,6 @@ class Models(Exact):
     student: ModelReport | None = None
     onnx_float: ModelReport | None = None
     onnx_int8: ModelReport | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelReport(Exact):
-    """A step that onnxruntime runs; `share` of the model's time."""
-
-    name: str
-    kind: str
-    share: Share
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelsReport(Exact):
-    """Where the time of the int8 graph goes after onnxruntime's fusions (`edgetl.runtime.kernels`); shares of the whole.
-
-    Attributes:
-        int8: of kernels on codes.
-        conversion: of QuantizeLinear and DequantizeLinear.
-        floating: of the others.
-        float_layers: Conv, Gemm and MatMul that stayed in float.
-        islands: conversions within the graph.
-    """
-
-    int8: Share
-    conversion: Share
-    floating: Share
-    float_layers: tuple[KernelReport, ...]
-    islands: tuple[KernelReport, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from edgetl.report.schema import MODEL_NAMES, DropParity, KernelsReport, ModelReport, Report, read_report
+from edgetl.report.kernels import KernelsReport
+from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, model_name, read_report
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 NO_VALUE = "-"
@@ -123,14 +124,19 @@ def sides(report: Report) -> tuple[str, str]:
     """Names of candidate and reference in the comparison that the verdict rests on."""
     if report.parity.end_to_end is None:
         return "int8 model", "float model"
-    return f"{'float' if report.shipped == 'float' else 'int8'} model", reference_name(report) if report.models.teacher else "float model"
+    return f"{report.shipped} model", reference_name(report) if report.models.teacher else "float model"
 
 
 def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
     """Name for people and numbers of each model that was given, teacher first."""
     for name in MODEL_NAMES:
         if model := getattr(report.models, name):
-            yield (reference_name(report) if name == "teacher" else LABELS[name]), model
+            yield (reference_name(report) if name == "teacher" else label(report, name)), model
+
+
+def label(report: Report, name: str) -> str:
+    """The name for people of a key of `models`; int8 with layers in float is called mixed."""
+    return LABELS[name].replace("int8", "mixed") if report.shipped == "mixed" else LABELS[name]
 
 
 def reference_name(report: Report) -> str:
@@ -147,17 +153,18 @@ def chart_models(report: Report) -> list[Named]:
 
 def chart_label(report: Report, name: str) -> str:
     """The page's name for a model of `report.json`."""
+    quantized = "mixed" if report.shipped == "mixed" else "int8"
     match name, report.models.student:
         case "teacher", _:
             return reference_name(report)
         case "onnx_float", None:
             return "float model"
         case "onnx_int8", None:
-            return "int8 model"
+            return f"{quantized} model"
         case "onnx_float", _:
             return "student, float"
         case "onnx_int8", _:
-            return "student, int8"
+            return f"student, {quantized}"
     return name
 
 
@@ -168,12 +175,12 @@ def shipped_chart_label(report: Report) -> str:
 
 def shipped_name(report: Report) -> str:
     """The key in `models` of what ships."""
-    return "onnx_float" if report.shipped == "float" else "onnx_int8"
+    return model_name(report.shipped)
 
 
 def shipped_label(report: Report) -> str:
     """The name for people of the model that ships."""
-    return LABELS[shipped_name(report)]
+    return label(report, shipped_name(report))
 
 
 def shipped_model(report: Report) -> ModelReport | None:

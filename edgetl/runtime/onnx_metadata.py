@@ -24,6 +24,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.runtime.session import brief, load_proto, refuse_external_data
 
 LABELS, PREPROCESS, SPLIT, TASK = "edgetl.labels", "edgetl.preprocess", "edgetl.split", "edgetl.task"
+TARGET, FORM, MIXED = "edgetl.target", "edgetl.form", "mixed"  # of quantized graphs: the CPU they are for; whether layers are in float
 CLASSIFICATION = "classification"
 TOOL_MARKS = ("onnx.infer", "onnx.quant.pre_process")  # onnxruntime's own notes; they mean nothing to a reader
 

@@ -68,7 +68,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from edgetl.bundle.write import write_bundle
-from edgetl.core.artifacts import BundleFolder, FloatModel, Int8Model
+from edgetl.core.artifacts import BundleFolder, FloatModel, Form, Int8Model
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
 from edgetl.core.seen import SeenImages
@@ -34,7 +34,7 @@ class Export(Stage[Exported]):
     version: ClassVar[int] = 1
     int8: Int8Model | None
     float_model: FloatModel
-    shipped: Literal["int8", "float"]
+    shipped: Form
     target: str
     golden: Images
     seen: SeenImages
@@ -59,7 +59,7 @@ class Export(Stage[Exported]):
             seen=self.seen,
             extra=known.extra,
         )
-        shipped = self.int8.path if self.int8 and self.shipped == "int8" else self.float_model.path
+        shipped = self.int8.path if self.int8 and self.shipped != "float" else self.float_model.path
         with track("export", 1, "bundle") as bar:
             bundle = write_bundle(
                 folder,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from edgetl.core.artifacts import FloatModel, Int8Model
+from edgetl.core.artifacts import FloatModel, Form, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
 from edgetl.core.seen import SeenImages
@@ -16,12 +16,13 @@ from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
-from edgetl.quantization.engine import quantize
+from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.search import Budget
 from edgetl.runtime.session import outputs_of
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.classification import Classification
 
-INT8, FLOAT, SEEN = "model.int8.onnx", "model.float.onnx", "seen.json"
+INT8, FLOAT, SEEN, SEARCH = "model.int8.onnx", "model.float.onnx", "seen.json", "search.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,9 @@ class Decision:
     """Which graph ships, and what on. Scores and drop are None without labelled images.
 
     Attributes:
-        shipped: "float" if the drop exceeds the budget and its whole 95% interval is a loss, else "int8".
+        shipped: "float" if the drop exceeds the budget and its whole 95% interval is a loss, else "int8", or "mixed" where that left
+            layers in float.
+        within: whether the budget of the search is kept; None without one.
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
     """
 
@@ -37,7 +40,8 @@ class Decision:
     agreement: float
     sqnr_db: float | None
     max_drop: float
-    shipped: Literal["int8", "float"] = "int8"
+    shipped: Form = "int8"
+    within: bool | None = None
     judged_on: Literal["val", "calibration"] = "calibration"
     float_score: float | None = None
     int8_score: float | None = None
@@ -68,7 +72,7 @@ class Quantize(Stage[Quantized]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
-        """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json` and `seen.json`.
+        """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
             InputError: an evaluation image is also a calibration image.
@@ -86,13 +90,25 @@ class Quantize(Stage[Quantized]):
                 out=int8,
                 threads=self.runtime.threads,
                 tune_images=s.tune_images,
+                budget=self._budget(),
+                evaluation=self.evaluation,
+                memory=out / SEARCH,
             )
-            decision = self._decide(float_model, int8)
+            decision = self._decide(float_model, int8, record)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
         (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+
+    def _budget(self) -> Budget | None:
+        """What was asked for: without labels a drop cannot be."""
+        s = self.settings
+        max_drop = s.max_drop if self.evaluation else None
+        asked = (max_drop, s.min_agreement, s.max_kb, s.max_ms)
+        if asked == (None, None, None, None):
+            return None
+        return Budget(max_drop=max_drop, min_agreement=s.min_agreement, max_kb=s.max_kb, max_ms=s.max_ms)
 
     def _check_disjoint(self) -> None:
         both = set(self.calibration.hashes) & set(self.evaluation.hashes if self.evaluation else ())
@@ -102,7 +118,7 @@ class Quantize(Stage[Quantized]):
                 f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
             )
 
-    def _decide(self, float_model: Path, int8: Path) -> Decision:
+    def _decide(self, float_model: Path, int8: Path, record: QuantizationRecord) -> Decision:
         source = self.calibration if self.evaluation is None else self.evaluation
         reference, labels = outputs_of(float_model, source, batch_size=self.settings.batch_size)
         candidate, _ = outputs_of(int8, source, batch_size=self.settings.batch_size)
@@ -113,6 +129,8 @@ class Quantize(Stage[Quantized]):
             agreement=agreement(task.answers(reference), task.answers(candidate)),
             sqnr_db=sqnr if math.isfinite(sqnr) else None,
             max_drop=self.settings.max_drop,
+            shipped="mixed" if record.floating else "int8",
+            within=record.within,
         )
         if self.evaluation is None:
             return alike
@@ -121,7 +139,7 @@ class Quantize(Stage[Quantized]):
         found = paired_drop(task.correct(reference, labels), task.correct(candidate, labels))
         return replace(
             alike,
-            shipped="float" if shown_worse(found, self.settings.max_drop) else "int8",
+            shipped="float" if shown_worse(found, self.settings.max_drop) else alike.shipped,
             judged_on="val",
             float_score=task.score(reference, labels),
             int8_score=task.score(candidate, labels),

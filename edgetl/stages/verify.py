@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgetl.bundle.golden import check_golden
 from edgetl.bundle.read import open_bundle
-from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
+from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
@@ -25,8 +25,9 @@ from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
+from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
-from edgetl.report.schema import DataReport, ImageCounts, KernelReport, KernelsReport, Latency, Models, Report
+from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
 from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.kernels import kernels, placement
 from edgetl.runtime.latency import measure_all
@@ -43,7 +44,7 @@ class Verdict:
 
     report: FileArtifact
     verdict: Literal["certified", "passed", "failed"]
-    shipped: Literal["int8", "float"]
+    shipped: Form
 
     @property
     def folder(self) -> Path:
@@ -71,7 +72,7 @@ class Verify(Stage[Verdict]):
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
-    shipped: Literal["int8", "float"]
+    shipped: Form
     int8: Subject | None
     onnx_float: Subject | None
     teacher: Subject | None
@@ -97,7 +98,6 @@ class Verify(Stage[Verdict]):
             _write(out / REPORT, report.to_text())
             _write(out / PREDICTIONS, judged.answers.csv_text())
             _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
-        assert report.shipped != "mixed"
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
     def against(self, reference: Subject) -> Verify:
@@ -170,7 +170,7 @@ class _Judged:
     @cached_property
     def answers(self) -> Answers:
         """What every model said, image by image."""
-        judgement, shipped = self.judgement, f"onnx_{self.stage.shipped}"
+        judgement, shipped = self.judgement, model_name(self.stage.shipped)
         files = [ref.where for ref in self.data.refs] if isinstance(self.data, Images) else None
         return Answers(
             task=judgement.task,

@@ -29,7 +29,7 @@ from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
 from edgetl.training.score import score_with
-from edgetl.training.scratch import PASSES, SMALL, Scratch, epochs_within, from_scratch
+from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
 from edgetl.training.strategy import Decision, Seen, decide, groups
 
 SOFT_LR = 1e-2
@@ -211,12 +211,11 @@ class Work:
         count = len(self.train)
         passes = count * s.head_views + len(self.val) + PASSES * count * result.epochs
         torch.manual_seed(s.seed)
-        recipe = Recipe.of(
-            s.but(epochs=epochs_within(passes, count, size, small), batch_size=max(2, min(s.batch_size, count // 8)), lr=2e-3), count
-        )
+        epochs, used = work_within(passes, count, size, small)
+        recipe = Recipe.of(s.but(epochs=epochs, batch_size=max(2, min(s.batch_size, used // 8)), lr=2e-3), used)
         return from_scratch(
             build(self.arch, self.task.outputs, small),
-            train=self.train,
+            train=self.train.spread(used),
             val=self.val,
             augment=self.augment,
             preprocess=self.preprocess,

@@ -59,7 +59,7 @@ class Recipe:
         """The recipe that a stage's settings ask for, with `images` training images."""
         return Recipe(
             epochs=s.epochs_for(images),
-            batch_size=s.images_per_step if isinstance(s, DistillSettings) else s.batch_size,
+            batch_size=s.batch_for(images) if isinstance(s, DistillSettings) else s.batch_size,
             lr=s.peak_lr if isinstance(s, DistillSettings) else s.lr,
             weight_decay=s.weight_decay,
             warmup=s.warmup,

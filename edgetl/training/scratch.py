@@ -17,7 +17,7 @@ from edgetl.training.fit import Group, Job, Recipe, fit
 SHARE = 1 / 4  # of the work of fine-tuning
 PASSES = 3  # a training step is worth as many forward passes
 SMALL = 64  # px: larger images are shrunk, for many more views in the same time
-MOST_EPOCHS = 30
+MOST_EPOCHS, FEWEST = 30, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,14 @@ class Scratch:
     image_size: int
 
 
-def epochs_within(passes: float, images: int, size: int, small: int) -> int:
-    """Epochs of `images` images of `small` pixels that cost `SHARE` of `passes` forward passes of images of `size` pixels; at least 1."""
+def work_within(passes: float, images: int, size: int, small: int) -> tuple[int, int]:
+    """Epochs, and how many of `images` images of `small` pixels, that cost `SHARE` of `passes` forward passes of `size` pixels.
+
+    Fewer epochs before fewer images; one epoch of `FEWEST` images, or of all, at least.
+    """
     views = SHARE * passes / PASSES * (size / small) ** 2
-    return max(1, min(MOST_EPOCHS, int(views / max(1, images))))
+    epochs = max(1, min(MOST_EPOCHS, int(views / max(1, images))))
+    return epochs, images if epochs > 1 else min(images, max(FEWEST, int(views)))
 
 
 def from_scratch(

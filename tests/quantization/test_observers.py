@@ -27,7 +27,7 @@ def values(seed: int, scale: float = 1.0, n: int = 5000) -> NDArray[np.float32]:
 def seen_of(make: dict[int, NDArray[np.float32]]) -> Seen:
     seen = Seen()
     for part in make.values():
-        seen.add(part)
+        seen.add(float(part.min()), float(part.max()), part.ravel())
     return seen
 
 

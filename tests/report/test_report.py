@@ -16,7 +16,8 @@ import pytest
 
 from edgetl.report import charts, figures
 from edgetl.report.html import render
-from edgetl.report.schema import ImageCounts, KernelReport, KernelsReport, Models, Report, read_report
+from edgetl.report.kernels import KernelReport, KernelsReport
+from edgetl.report.schema import ImageCounts, Models, Report, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes
 
@@ -377,3 +378,11 @@ def test_a_graph_all_in_int8_says_so(report: Report) -> None:
     kernels = KernelsReport(int8=0.97, conversion=0.03, floating=0.0, float_layers=(), islands=())
     assert where_time_goes(kernels).endswith("3.0% into conversions; no Conv, Gemm or MatMul stayed in float.")
     assert "What runs in float" not in Page(render(replace(report, kernels=kernels).to_json(), {})).text
+
+
+def test_layers_in_float_make_it_a_mixed_model_in_every_word(report: Report) -> None:
+    mixed = replace(report, shipped="mixed")
+    assert "mixed ONNX (ships)" in markdown(mixed.to_json()) and "int8 ONNX" not in markdown(mixed.to_json())
+    assert "mixed model" in verdict_words(mixed.to_json())
+    page = Page(render(mixed.to_json(), {})).text
+    assert "student, mixed" in page and "student, int8" not in page

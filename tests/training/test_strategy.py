@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgetl.data.pixels import PixelSet
 from edgetl.estimate import teacher_passes
 from edgetl.settings import FinetuneSettings
 from edgetl.training.balance import balance_for, class_weights, image_shares
-from edgetl.training.scratch import epochs_within
+from edgetl.training.scratch import work_within
 from edgetl.training.strategy import Seen, decide, groups
 
 HUNDRED = np.array([0] * 90 + [1] * 10)
@@ -55,12 +56,20 @@ def test_weighted_classes_weigh_the_same_and_images_one_on_average() -> None:
     assert image_shares(HUNDRED, 2)[HUNDRED == 1].sum() == pytest.approx(50)
 
 
-def test_the_network_from_scratch_costs_at_most_a_quarter_but_sees_each_image_once() -> None:
+def test_the_network_from_scratch_costs_at_most_a_quarter() -> None:
     images, passes = 200, 200 * 3 * 12
-    epochs = epochs_within(passes, images, 32, 32)
-    assert epochs == 3 and 3 * images * epochs <= passes / 4
-    assert epochs_within(passes, images, 224, 64) == 30  # shrunk images: many more, up to a limit
-    assert epochs_within(10, images, 32, 32) == 1
+    epochs, used = work_within(passes, images, 32, 32)
+    assert (epochs, used) == (3, images) and 3 * used * epochs <= passes / 4
+    assert work_within(passes, images, 224, 64) == (30, images)  # shrunk images: many more, up to a limit
+    assert work_within(10, images, 32, 32) == (1, images)  # a small set is seen once
+    epochs, used = work_within(2 * 40_000, 40_000, 32, 32)  # features of a large set, computed twice
+    assert epochs == 1 and 500 < used < 40_000 and 3 * used <= 2 * 40_000 / 4
+
+
+def test_some_images_are_spread_over_all() -> None:
+    images = PixelSet(torch.arange(10, dtype=torch.uint8).reshape(10, 1, 1, 1), torch.arange(10))
+    assert images.spread(4).labels.tolist() == [0, 2, 5, 7] == images.spread(4).pixels.flatten().tolist()
+    assert images.spread(10) is images
 
 
 def test_the_estimate_counts_what_learns() -> None:

@@ -1,0 +1,315 @@
+"""edgetl's int8 engine beside its peers: same float files, same calibration images, scored alike under onnxruntime on other images.
+
+    python benchmarks/ptq.py [--peers DIR] [--models NAME...] [--tools NAME...] [--images N] [--keep DIR]
+
+Peers that are no part of edgetl's environment are taken from virtual environments in DIR, one each:
+
+    python -m venv DIR/nncf && DIR/nncf/bin/pip install nncf onnx onnxruntime
+    python -m venv DIR/aimet && DIR/aimet/bin/pip install aimet-onnx onnxruntime
+    python -m venv DIR/quark && DIR/quark/bin/pip install amd-quark onnxruntime torch
+
+All write QDQ for x86 with VNNI: uint8 activations, int8 weights, per channel, as far as the tool can. Each quantizes in a process of
+its own, so that seconds (its imports among them) and peak memory are its own; a tool that is not there, or fails, gets a row that says
+so. Drop and agreement are against the float model, on images that calibrated nothing; the drop with two standard errors of the
+paired difference. Latency is the median of one image at one thread, all files in turns.
+
+Needs the models, CIFAR-10 zips and ImageNet samples of the folder named by EDGETL_SHARED (default ../shared).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BATCH, LATENCY_RUNS = 25, 60
+Feeds = list[dict[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and its images: `calibration` of them set the ranges, `judged` others judge."""
+
+    model: str
+    calibration: int
+    judged: int
+
+
+CASES = (
+    Case("resnet20_cifar10", 256, 10_000),
+    Case("mobilenet_v3_small_cifar64", 256, 4_000),
+    Case("squeezenet1_0_imagenet", 100, 300),
+)
+
+
+def edgetl(model: Path, calibration: Path, out: Path) -> None:
+    """The engine with its defaults."""
+    from edgetl.data.npz import open_npz
+    from edgetl.quantization.engine import quantize
+    from edgetl.settings import Runtime
+
+    quantize(model, open_npz(calibration), target="x86", out=out, threads=Runtime().threads)
+
+
+def onnxruntime(method: str) -> Callable[[Path, Path, Path], None]:
+    """`quantize_static` behind its own preprocessing, as its documentation has it."""
+
+    def run(model: Path, calibration: Path, out: Path) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        prepared = out.with_suffix(".pre.onnx")
+        quant_pre_process(str(model), str(prepared))
+        types: dict[str, Any] = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(prepared, out, _Reader(feeds(calibration)), per_channel=True, calibrate_method=CalibrationMethod[method], **types)
+
+    return run
+
+
+def nncf(fast: bool) -> Callable[[Path, Path, Path], None]:
+    """`nncf.quantize` with fast or full bias correction."""
+
+    def run(model: Path, calibration: Path, out: Path) -> None:
+        import nncf as tool
+        import onnx
+
+        given = feeds(calibration)
+        found = tool.quantize(
+            onnx.load(model), tool.Dataset(given), fast_bias_correction=fast, subset_size=len(given), target_device=tool.TargetDevice.CPU
+        )
+        onnx.save(found, out)
+
+    return run
+
+
+def aimet(step: str) -> Callable[[Path, Path, Path], None]:
+    """AIMET-ONNX: enhanced ranges, behind cross-layer equalization, or with AdaRound."""
+
+    def run(model: Path, calibration: Path, out: Path) -> None:
+        import aimet_onnx
+        import onnx
+
+        graph, given = onnx.load(model), feeds(calibration)
+        if step == "equalization":
+            from aimet_onnx.cross_layer_equalization import equalize_model
+
+            equalize_model(graph)
+        sim = aimet_onnx.QuantizationSimModel(
+            graph, param_type=aimet_onnx.int8, activation_type=aimet_onnx.int8, quant_scheme="tf_enhanced", config_file="default"
+        )
+        if step == "adaround":
+            aimet_onnx.apply_adaround(sim, given)
+        sim.compute_encodings(given)
+        onnx.save(sim.to_onnx_qdq(export_int32_bias=True, prequantize_constants=True), out)
+
+    return run
+
+
+def quark(model: Path, calibration: Path, out: Path) -> None:
+    """AMD Quark's A8W8 preset."""
+    from quark.onnx import ModelQuantizer
+    from quark.onnx.quantization.config import Config, get_default_config
+
+    tool = ModelQuantizer(Config(global_quant_config=get_default_config("A8W8")))
+    tool.quantize_model(str(model), str(out), _Reader(feeds(calibration)))
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One row: what runs, and the environment it runs in (None: edgetl's)."""
+
+    run: Callable[[Path, Path, Path], None]
+    home: str | None = None
+
+
+TOOLS = {
+    "edgetl": Tool(edgetl),
+    "onnxruntime MinMax": Tool(onnxruntime("MinMax")),
+    "onnxruntime Percentile": Tool(onnxruntime("Percentile")),
+    "onnxruntime Entropy": Tool(onnxruntime("Entropy")),
+    "NNCF fast": Tool(nncf(True), "nncf"),
+    "NNCF full": Tool(nncf(False), "nncf"),
+    "AIMET enhanced": Tool(aimet("ranges"), "aimet"),
+    "AIMET equalization": Tool(aimet("equalization"), "aimet"),
+    "AIMET AdaRound": Tool(aimet("adaround"), "aimet"),
+    "Quark A8W8": Tool(quark, "quark"),
+}
+
+
+class _Reader:
+    """What onnxruntime's calibrators read: one image after the other, then None."""
+
+    def __init__(self, given: Feeds) -> None:
+        self.left = iter(given)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self.left, None)
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        return self.left
+
+
+def feeds(calibration: Path) -> Feeds:
+    """The images one by one, as peers want them."""
+    return [{"input": image[np.newaxis]} for image in np.load(calibration)["x"]]
+
+
+# what follows runs in edgetl's environment
+
+
+def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
+    """Calibration and judging images with labels as .npz; for CIFAR-10 from its train and test files, for photos disjoint samples."""
+    from edgetl.core.preprocess import Preprocess, imagenet
+
+    rng = np.random.default_rng(0)
+    prepare: Callable[[bytes], NDArray[np.float32]]
+    if case.model.endswith("imagenet"):
+        files = sorted((shared / "data" / "imagenet_samples").glob("*.jpg"))
+        files = [files[i] for i in rng.permutation(len(files))]
+        drawn = [(file.read_bytes(), int(file.name[:3])) for file in files]
+        parts, prepare = [drawn[: case.calibration], drawn[case.calibration :][: case.judged]], imagenet(224)
+    else:
+        wanted = (("train", case.calibration), ("test", case.judged))
+        parts = [_drawn(shared / "data" / f"cifar10_{part}.zip", count, rng) for part, count in wanted]
+        prepare = upsampled if case.model.endswith("64") else Preprocess(size=32, resize=32)
+    paths = (folder / f"{case.model}-calibration.npz", folder / f"{case.model}-judging.npz")
+    for path, images in zip(paths, parts, strict=True):
+        np.savez(path, x=np.stack([prepare(image) for image, _ in images]), y=np.array([label for _, label in images]))
+    return paths
+
+
+def _drawn(archive: Path, count: int, rng: np.random.Generator) -> list[tuple[bytes, int]]:
+    with zipfile.ZipFile(archive) as pack:
+        names = sorted(name for name in pack.namelist() if name.endswith(".jpg"))
+        classes = sorted({Path(name).parent.name for name in names})
+        return [(pack.read(names[i]), classes.index(Path(names[i]).parent.name)) for i in rng.choice(len(names), count, replace=False)]
+
+
+def upsampled(data: bytes) -> NDArray[np.float32]:
+    """float32 [3, 64, 64]: normalized at 32 px, then bilinear, align_corners=False."""
+    from edgetl.core.preprocess import Preprocess
+
+    values = Preprocess(size=32, resize=32)(data)
+    for axis in (1, 2):
+        at = np.clip((np.arange(64) + 0.5) / 2 - 0.5, 0, 31)
+        low = at.astype(int)
+        shape = [64 if i == axis else 1 for i in range(3)]
+        share = (at - low).astype(np.float32).reshape(shape)
+        values = values.take(low, axis) * (1 - share) + values.take(np.minimum(low + 1, 31), axis) * share
+    return values
+
+
+@dataclass
+class Made:
+    """What a tool gave: a file, or the reason why there is none."""
+
+    tool: str
+    out: Path
+    costs: dict[str, float] = field(default_factory=dict)
+    why_not: str | None = None
+
+
+def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, peers: Path | None) -> Made:
+    """Let a tool quantize, in a process of its own."""
+    home = peers / tool.home if peers and tool.home else None
+    python = next((path for path in (home / "bin" / "python", home / "Scripts" / "python.exe") if path.exists()), None) if home else None
+    if tool.home and python is None:
+        return Made(name, out, why_not=f"not installed (--peers DIR with DIR/{tool.home})")
+    command = [str(python or sys.executable), __file__, "--run", name, str(model), str(calibration), str(out)]
+    environment = os.environ | ({} if tool.home else {"PYTHONPATH": os.pathsep.join(sys.path)})
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        return Made(name, out, why_not=f"fails: {(done.stderr.strip() or 'no message').splitlines()[-1][:160]}")
+    return Made(name, out, costs=json.loads(done.stdout.splitlines()[-1]))
+
+
+def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None) -> Iterator[str]:
+    """One line of the table for each tool."""
+    from edgetl.data.npz import open_npz
+    from edgetl.metrics.parity import agreement, sqnr_db
+    from edgetl.runtime.latency import measure_all
+    from edgetl.runtime.session import outputs_of
+
+    model = shared / "models" / f"{case.model}.onnx"
+    calibration, judging = write_images(case, shared, folder)
+    made = [
+        made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{index}.onnx", peers) for index, name in enumerate(tools)
+    ]
+    there = [item for item in made if item.why_not is None]
+    wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
+    assert labels is not None
+    base, *latencies = measure_all([model, *(item.out for item in there)], LATENCY_RUNS)
+    for item, latency in zip(there, latencies, strict=True):
+        found, _ = outputs_of(item.out, open_npz(judging), batch_size=BATCH)
+        lost = (wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels)
+        share = agreement(wanted.argmax(1), found.argmax(1))
+        yield (
+            f"| {case.model} | {item.tool} | {100 * lost.mean():.2f} ± {200 * lost.std() / len(lost) ** 0.5:.2f} "
+            f"| {share:.4f} ± {(share * (1 - share) / len(lost)) ** 0.5:.4f} | {len(lost)} | {sqnr_db(wanted, found):.1f} "
+            f"| {latency.p50:.2f} / {base.p50:.2f} = {latency.p50 / base.p50:.2f} "
+            f"| {item.out.stat().st_size / model.stat().st_size:.4f} | {item.costs['seconds']:.0f} | {item.costs['peak_mib']:.0f} |"
+        )
+    for item in made:
+        if item.why_not:
+            yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | |"
+
+
+def peak_mib() -> float:
+    """The largest resident size of this process; NaN without /proc (getrusage starts at the parent's peak)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii").splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), float("nan"))
+
+
+def run_tool(name: str, model: Path, calibration: Path, out: Path) -> dict[str, float]:
+    """Quantize in this process: seconds and peak memory, MiB."""
+    begin = time.perf_counter()
+    TOOLS[name].run(model, calibration, out)
+    return {"seconds": time.perf_counter() - begin, "peak_mib": peak_mib()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, default=None, help="folder of the peers' virtual environments")
+    parser.add_argument("--models", nargs="+", default=[case.model for case in CASES], choices=[case.model for case in CASES])
+    parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--images", type=int, default=None, help="images that judge, at most")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for the files that are written. Default: none")
+    parser.add_argument("--run", nargs=4, metavar=("TOOL", "MODEL", "NPZ", "OUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        name, *paths = options.run
+        found = run_tool(name, *(Path(path) for path in paths))
+        sys.stdout.write("\n" + json.dumps(found) + "\n")
+        return
+    shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (shared / "models").is_dir():
+        sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
+    print(f"{platform.machine()}, {os.cpu_count()} cores; drop in points ± 2 SE, latency in ms (int8 / float), size as share of float\n")
+    print("| model | tool | drop | agreement | n | SQNR dB | latency | size | seconds | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for case in (case for case in CASES if case.model in options.models):
+            judged = min(case.judged, options.images or case.judged)
+            for row in rows_of(Case(case.model, case.calibration, judged), options.tools, shared, folder, options.peers):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A graph as an `Evaluation`: what it answers, what it weighs, how long it takes, all under onnxruntime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgetl.metrics.parity import agreement, paired_drop, shown_worse
+from edgetl.quantization.search import Budget, Evaluation
+from edgetl.runtime.kernels import kernels
+from edgetl.runtime.latency import measure_all
+from edgetl.runtime.session import InputSource, outputs_of
+from edgetl.tasks.classification import Classification
+
+LATENCY_RUNS = 30
+AT_ONCE = 16
+
+
+@dataclass
+class Judging:
+    """Judges graphs against the float model.
+
+    Attributes:
+        float_model: its file.
+        source: images that judge; with labels, so does the drop.
+        budget: how far it may go.
+        finish: a graph -> what would be written of it.
+        threads: of onnxruntime, for the answers; latency has one.
+    """
+
+    float_model: Path
+    source: InputSource
+    budget: Budget
+    finish: Callable[[onnx.ModelProto], onnx.ModelProto]
+    threads: int
+
+    def __call__(self, graph: onnx.ModelProto, floating: tuple[str, ...]) -> Evaluation:
+        """The evaluation of a graph that leaves the layers `floating` in float."""
+        wanted, labels = self._float_answers
+        with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+            path = Path(folder) / "candidate.onnx"
+            path.write_bytes(self.finish(graph).SerializeToString())
+            found, _ = outputs_of(path, self.source, batch_size=AT_ONCE, threads=self.threads)
+            float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS)
+            size = path.stat().st_size
+        task, drop = Classification(classes=()), None
+        if labels is not None:
+            drop = paired_drop(task.correct(wanted, labels), task.correct(found, labels))
+        return Evaluation(
+            floating=floating,
+            agreement=agreement(task.answers(wanted), task.answers(found)),
+            drop=drop.drop if drop else None,
+            lost=drop is not None and self.budget.max_drop is not None and shown_worse(drop, self.budget.max_drop),
+            size_bytes=size,
+            ms=latency.p50,
+            float_ms=float_latency.p50,
+        )
+
+    @property
+    def float_bytes(self) -> int:
+        """The size of the float model."""
+        return self.float_model.stat().st_size
+
+    @cached_property
+    def _float_answers(self) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        return outputs_of(self.float_model, self.source, batch_size=AT_ONCE, threads=self.threads)
+
+
+def time_shares(model: onnx.ModelProto) -> dict[str, float]:
+    """Name of each layer of a float graph -> its share of the time, as far as onnxruntime's fusions keep names."""
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        path = Path(folder) / "float.onnx"
+        path.write_bytes(model.SerializeToString())
+        return {kernel.name: kernel.share for kernel in kernels(path)}

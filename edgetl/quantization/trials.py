@@ -1,0 +1,94 @@
+"""Ways to int8, tried and judged: what does not help on images that it was not fitted on is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgetl.core.progress import say
+from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.quantization.layers import UnknownOperator
+from edgetl.runtime.session import InputSource, open_graph
+
+AT_ONCE = 16  # images that judge
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to int8, and how it answers on the calibration images that judge.
+
+    Attributes:
+        name: of the way.
+        sqnr_db: of the logits against the float model's; None where they are equal.
+        agreement: share of images with the same answer.
+        kept: whether it is the best so far.
+        why_not: why it could not be tried.
+    """
+
+    name: str
+    sqnr_db: float | None = None
+    agreement: float | None = None
+    kept: bool = False
+    why_not: str | None = None
+
+    def line(self) -> str:
+        """For people."""
+        if self.why_not:
+            return f"{self.name}: not tried, {self.why_not}"
+        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        return f"{self.name}: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
+
+
+class NotTunable(Exception):
+    """Why a step that needs gradients cannot be taken."""
+
+
+def in_torch(step: Callable[[], T]) -> T:
+    """What `step` gives, which imports torch itself: nothing else here needs it."""
+    try:
+        return step()
+    except ImportError as error:
+        raise NotTunable(f"torch is not installed ({error})") from error
+    except UnknownOperator as error:
+        raise NotTunable(f"no gradient of the operator {error} here") from error
+
+
+class Trials:
+    """Keeps the best graph so far, by the noise of its logits."""
+
+    def __init__(self, prepared: onnx.ModelProto, judging: InputSource, threads: int) -> None:
+        self.judging, self.threads = judging, threads
+        self.log: list[Trial] = []
+        self.wanted = self._answers(prepared)
+        self.best = prepared
+        self._best_db = -np.inf
+
+    def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> bool:
+        """Make a graph and judge it; whether it could be made. Why not, is logged."""
+        try:
+            made = make()
+        except NotTunable as error:
+            self._say(Trial(name=name, why_not=str(error)))
+            return False
+        answers = self._answers(made)
+        decibels = sqnr_db(self.wanted, answers)
+        kept = decibels > self._best_db
+        same = agreement(self.wanted.argmax(1), answers.argmax(1))
+        self._say(Trial(name=name, sqnr_db=decibels if np.isfinite(decibels) else None, agreement=same, kept=kept))
+        if kept:
+            self.best, self._best_db = made, decibels
+        return True
+
+    def _say(self, trial: Trial) -> None:
+        self.log.append(trial)
+        say(f"quantize: {trial.line()}")
+
+    def _answers(self, model: onnx.ModelProto) -> NDArray[np.float32]:
+        session = open_graph(model, threads=self.threads)
+        return np.concatenate([session.run(batch.x) for batch in self.judging.batches(AT_ONCE)])
