@@ -16,7 +16,7 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def best(variant: str, seed: int, args: argparse.Namespace, data: Images) -> dic
     return max(found, key=lambda scores: float(scores["val"]))
 
 
-def report(rows: list[Mapping[str, Any]], args: argparse.Namespace, data: Images) -> None:
+def report(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace, data: Images) -> None:
     """The table, with machine, versions and n."""
     counts = data.counts()
     teacher = find_checkpoint(args.teacher, "finetune").path
@@ -142,7 +142,7 @@ def report(rows: list[Mapping[str, Any]], args: argparse.Namespace, data: Images
             print(f"{variant:<14}{len(found):>3}{spread(found, 'test'):>18}{spread(found, 'val'):>18}  {rates and f'rates {rates}'}")
 
 
-def spread(rows: list[Mapping[str, Any]], key: str) -> str:
+def spread(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     """Mean and standard deviation."""
     values = [row[key] for row in rows]
     return f"{statistics.mean(values):.3f} +- {statistics.stdev(values) if len(values) > 1 else float('nan'):.3f}"
