@@ -21,6 +21,7 @@ from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.single import export, quantize, verify
 
+QUICK = QuantizeSettings(tune_images=0)  # where the numbers do not matter
 LABELS = tuple(f"digit {i}" for i in range(10))
 
 
@@ -74,10 +75,10 @@ def test_the_output_is_whole_and_its_work_folder_says_why(model: Path, tmp_path:
 
 def test_the_same_line_again_does_nothing_again(model: Path, tmp_path: Path) -> None:
     calibration, out = tensors(tmp_path / "c.npz", 40, 0), tmp_path / "q.onnx"
-    quantize(model, calibration, out, QuantizeSettings())
+    quantize(model, calibration, out, QUICK)
     result = next(tmp_path.glob("q.onnx.work/stages/quantize-*/result.json"))
     first, bytes_before = result.stat().st_mtime_ns, out.read_bytes()
-    quantize(model, calibration, out, QuantizeSettings())
+    quantize(model, calibration, out, QUICK)
     assert result.stat().st_mtime_ns == first and out.read_bytes() == bytes_before
 
 
@@ -86,22 +87,22 @@ def test_a_refused_calibration_leaves_an_older_output_alone(model: Path, tmp_pat
     out.write_bytes(b"yesterday's")
     np.savez(tmp_path / "odd.npz", x=np.zeros((4, 3, 16, 16), dtype=np.float32))
     with pytest.raises(InputError, match=r"\[.*32, 32\].*16"):
-        quantize(model, tmp_path / "odd.npz", out, QuantizeSettings())
+        quantize(model, tmp_path / "odd.npz", out, QUICK)
     assert out.read_bytes() == b"yesterday's"
 
 
 def test_photos_need_to_be_told_how_they_are_prepared(model: Path, tmp_path: Path) -> None:
     folder = Path(__file__).parents[1] / "calibration" / "digits"
     with pytest.raises(InputError, match=r"--preprocess"):
-        quantize(model, folder, tmp_path / "q.onnx", QuantizeSettings())
+        quantize(model, folder, tmp_path / "q.onnx", QUICK)
     (tmp_path / "p.json").write_text(json.dumps({"size": 32, "resize": 32}), encoding="utf-8")
-    quantize(model, folder, tmp_path / "q.onnx", QuantizeSettings(), preprocess=str(tmp_path / "p.json"))
+    quantize(model, folder, tmp_path / "q.onnx", QUICK, preprocess=str(tmp_path / "p.json"))
     assert (tmp_path / "q.onnx").stat().st_size > 0
 
 
 def test_a_foreign_model_can_be_verified_against_its_reference(model: Path, tmp_path: Path) -> None:
     out, test = tmp_path / "q.onnx", tensors(tmp_path / "t.npz", 60, 1, labels=True)
-    quantize(model, tensors(tmp_path / "c.npz", 40, 0), out, QuantizeSettings(target="x86"))
+    quantize(model, tensors(tmp_path / "c.npz", 40, 0), out, QUICK)
     with Workspace(tmp_path / "verdict") as do:
         verdict = verify(out, str(test), do, VerifySettings(latency_runs=5, max_drop=0.2), reference=model)
     report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
@@ -111,7 +112,7 @@ def test_a_foreign_model_can_be_verified_against_its_reference(model: Path, tmp_
 
 def test_images_it_was_calibrated_on_may_not_judge_it(model: Path, tmp_path: Path) -> None:
     calibration = tensors(tmp_path / "c.npz", 40, 0, labels=True)
-    quantize(model, calibration, tmp_path / "q.onnx", QuantizeSettings())
+    quantize(model, calibration, tmp_path / "q.onnx", QUICK)
     with Workspace(tmp_path / "verdict") as do, pytest.raises(InputError, match=r"found 40 of 40 .*\n  row 0 \(calibration\)"):
         verify(tmp_path / "q.onnx", str(calibration), do, VerifySettings(), reference=model)
 
@@ -119,7 +120,7 @@ def test_images_it_was_calibrated_on_may_not_judge_it(model: Path, tmp_path: Pat
 def test_of_several_calibrations_the_one_that_gave_the_file_counts(model: Path, tmp_path: Path) -> None:
     sets = [tensors(tmp_path / f"c{seed}.npz", 40, seed, labels=True) for seed in (0, 1)]
     for calibration in (*sets, sets[0]):
-        quantize(model, calibration, tmp_path / "q.onnx", QuantizeSettings())
+        quantize(model, calibration, tmp_path / "q.onnx", QUICK)
         with Workspace(tmp_path / "verdict") as do, pytest.raises(InputError, match=r"found 40 of 40"):
             verify(tmp_path / "q.onnx", str(calibration), do, VerifySettings(), reference=model)
 
@@ -153,7 +154,7 @@ def test_a_folder_of_the_users_is_never_overwritten_by_a_bundle(model: Path, tmp
 
 def test_an_exported_int8_model_brings_its_float_graph_and_record_along(model: Path, tmp_path: Path) -> None:
     calibration = tensors(tmp_path / "c.npz", 40, 0)
-    quantize(model, calibration, tmp_path / "q.onnx", QuantizeSettings(target="x86"))
+    quantize(model, calibration, tmp_path / "q.onnx", QuantizeSettings(target="x86", tune_images=0))
     (tmp_path / "p.json").write_text(json.dumps({"size": 32, "resize": 32}), encoding="utf-8")
     (tmp_path / "labels.txt").write_text("".join(f"{name}\n" for name in LABELS), encoding="utf-8")
     images = open_images(None, DataSettings()).only("val")

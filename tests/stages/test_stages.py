@@ -147,7 +147,7 @@ def test_an_image_that_calibrates_may_not_decide(chain: Chain) -> None:
                 model=chain.graph,
                 calibration=chain.tensors("train", labelled=False),
                 evaluation=chain.tensors("train"),
-                settings=QuantizeSettings(),
+                settings=QuantizeSettings(tune_images=0),
             )
         )
 
@@ -169,7 +169,7 @@ def test_over_the_budget_the_float_graph_ships(chain: Chain, tmp_path: Path) -> 
             model=chain.graph,
             calibration=open_npz(tmp_path / "black.npz"),
             evaluation=open_npz(tmp_path / "answers.npz"),
-            settings=QuantizeSettings(max_drop=0.0),
+            settings=QuantizeSettings(max_drop=0.0, tune_images=0),
         )
     )
     assert broken.decision.drop is not None and broken.decision.drop > 0
@@ -178,7 +178,9 @@ def test_over_the_budget_the_float_graph_ships(chain: Chain, tmp_path: Path) -> 
 
 def test_without_labels_agreement_is_what_can_be_said(chain: Chain) -> None:
     alone = chain.do(
-        Quantize(model=chain.graph, calibration=chain.tensors("train", labelled=False), evaluation=None, settings=QuantizeSettings())
+        Quantize(
+            model=chain.graph, calibration=chain.tensors("train", labelled=False), evaluation=None, settings=QuantizeSettings(tune_images=0)
+        )
     ).decision
     assert (alone.shipped, alone.judged_on, alone.drop) == ("int8", "calibration", None)
     assert 0 <= alone.agreement <= 1
