@@ -89,6 +89,7 @@ def test_no_local_path_is_in_the_file(graph: Path) -> None:
         assert private.encode() not in content
 
 
+@pytest.mark.slow
 def test_same_checkpoint_same_bytes_in_another_process_and_not_a_word_is_printed(checkpoint: Path, graph: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from edgetl.lowering.lower import lower; lower(Path(sys.argv[1]), Path(sys.argv[2]))"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(ROOT)}

@@ -55,6 +55,7 @@ def test_channels_last_weights_are_written_as_they_are_meant(tmp_path: Path) -> 
     assert saved(tmp_path / "b.safetensors", model.to(memory_format=torch.channels_last)).read_bytes() == plain
 
 
+@pytest.mark.slow
 def test_same_network_same_bytes_in_another_process(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from edgetl.models.checkpoint import *; p = Path(sys.argv[1]); i = read_checkpoint(p)\n"

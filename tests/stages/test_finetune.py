@@ -172,7 +172,7 @@ def told() -> Iterator[list[str]]:
         yield lines
 
 
-@pytest.mark.parametrize("strategy", ["features", pytest.param("staged", marks=pytest.mark.slow), "full"])
+@pytest.mark.parametrize("strategy", ["features", *(pytest.param(name, marks=pytest.mark.slow) for name in ("staged", "full"))])
 def test_killed_anywhere_the_same_bytes_come_out(
     digits: Images, weights: Weights, tmp_path: Path, strategy: Literal["features", "staged", "full"]
 ) -> None:
