@@ -136,6 +136,7 @@ def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(undisturbed: tup
     assert bundle.is_dir()
 
 
+@pytest.mark.slow
 def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(tmp_path: Path) -> None:
     """The chain of docs/guide/stages.md, on a few digits in class folders."""
     home, photos, holdout = tmp_path / "home", tmp_path / "photos", tmp_path / "holdout"
