@@ -19,14 +19,14 @@ from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
 from edgetl.quantization.heldout import Images, parts
+from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.runtime.session import InputSource, open_session
+from edgetl.runtime.session import InputSource, outputs_of
 from edgetl.settings import Runtime, Target
 
 LATENCY_RUNS = 30
-AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,8 @@ def quantize(
         after = Path(folder) / "model.int8.onnx"
         source = _source(calibration, before, preprocess)
         log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images)
-        wanted, found = (_answers(path, parts(source)[1], count) for path in (before, after))
+        judging = parts(source)[1]
+        wanted, found = (outputs_of(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
         latency = measure_all([before, after], LATENCY_RUNS)
         sizes = [path.stat().st_size for path in (before, after)]
         return Result(
@@ -136,8 +137,3 @@ def _source(calibration: str | Path | NDArray[np.float32] | InputSource, model: 
             f"expected calibration images as a float32 array [n, c, h, w], found {found}. Prepare them as the model was trained"
         )
     return Arrays(calibration)
-
-
-def _answers(model: Path, source: InputSource, threads: int) -> NDArray[np.float32]:
-    session = open_session(model, threads=threads)
-    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse
 from edgetl.quantization.search import Budget, Evaluation
+from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.session import InputSource, outputs_of
 from edgetl.tasks.classification import Classification
 
 LATENCY_RUNS = 30
-AT_ONCE = 16
 
 
 @dataclass
