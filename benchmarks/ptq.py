@@ -1,6 +1,6 @@
 """edgetl's int8 engine beside its peers: same float files, same calibration images, scored alike under onnxruntime on other images.
 
-    python benchmarks/ptq.py [--peers DIR] [--models NAME...] [--tools NAME...] [--images N] [--keep DIR]
+    python benchmarks/ptq.py [--peers DIR] [--networks DIR] [--models NAME...] [--tools NAME...] [--images N] [--keep DIR]
 
 Peers that are no part of edgetl's environment are taken from virtual environments in DIR, one each:
 
@@ -13,6 +13,7 @@ its own, so that seconds (its imports among them) and peak memory are its own; a
 so. Drop and agreement are against the float model, on images that calibrated nothing; the drop with two standard errors of the
 paired difference. Latency is the median of one image at one thread, all files in turns.
 
+The three models of the default are those of the folder below; `--networks` takes those that `networks.py` trains.
 Needs the models, CIFAR-10 zips and ImageNet samples of the folder named by EDGETL_SHARED (default ../shared).
 """
 
@@ -28,7 +29,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Case:
     model: str
     calibration: int
     judged: int
+    folder: Path | None = None  # None: that of the shared models
 
 
 CASES = (
@@ -172,37 +174,43 @@ def feeds(calibration: Path) -> Feeds:
 
 def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
     """Calibration and judging images with labels as .npz; for CIFAR-10 from its train and test files, for photos disjoint samples."""
-    from edgetl.core.preprocess import Preprocess, imagenet
+    from edgetl.core.preprocess import imagenet
 
     rng = np.random.default_rng(0)
     prepare: Callable[[bytes], NDArray[np.float32]]
     if case.model.endswith("imagenet"):
         files = sorted((shared / "data" / "imagenet_samples").glob("*.jpg"))
         files = [files[i] for i in rng.permutation(len(files))]
-        drawn = [(file.read_bytes(), int(file.name[:3])) for file in files]
-        parts, prepare = [drawn[: case.calibration], drawn[case.calibration :][: case.judged]], imagenet(224)
+        photos = [(file.read_bytes(), int(file.name[:3])) for file in files]
+        parts, prepare = [photos[: case.calibration], photos[case.calibration :][: case.judged]], imagenet(224)
     else:
         wanted = (("train", case.calibration), ("test", case.judged))
-        parts = [_drawn(shared / "data" / f"cifar10_{part}.zip", count, rng) for part, count in wanted]
-        prepare = upsampled if case.model.endswith("64") else Preprocess(size=32, resize=32)
+        parts = [drawn(shared / "data" / f"cifar10_{part}.zip", count, rng) for part, count in wanted]
+        prepare = upsampled if case.model.endswith("64") else at_32
     paths = (folder / f"{case.model}-calibration.npz", folder / f"{case.model}-judging.npz")
     for path, images in zip(paths, parts, strict=True):
         np.savez(path, x=np.stack([prepare(image) for image, _ in images]), y=np.array([label for _, label in images]))
     return paths
 
 
-def _drawn(archive: Path, count: int, rng: np.random.Generator) -> list[tuple[bytes, int]]:
+def drawn(archive: Path, count: int, rng: np.random.Generator) -> list[tuple[bytes, int]]:
+    """`count` of its photos, as files, with their classes."""
     with zipfile.ZipFile(archive) as pack:
         names = sorted(name for name in pack.namelist() if name.endswith(".jpg"))
         classes = sorted({Path(name).parent.name for name in names})
         return [(pack.read(names[i]), classes.index(Path(names[i]).parent.name)) for i in rng.choice(len(names), count, replace=False)]
 
 
-def upsampled(data: bytes) -> NDArray[np.float32]:
-    """float32 [3, 64, 64]: normalized at 32 px, then bilinear, align_corners=False."""
+def at_32(data: bytes) -> NDArray[np.float32]:
+    """float32 [3, 32, 32], normalized."""
     from edgetl.core.preprocess import Preprocess
 
-    values = Preprocess(size=32, resize=32)(data)
+    return Preprocess(size=32, resize=32)(data)
+
+
+def upsampled(data: bytes) -> NDArray[np.float32]:
+    """float32 [3, 64, 64]: normalized at 32 px, then bilinear, align_corners=False."""
+    values = at_32(data)
     for axis in (1, 2):
         at = np.clip((np.arange(64) + 0.5) / 2 - 0.5, 0, 31)
         low = at.astype(int)
@@ -243,7 +251,7 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
     from edgetl.runtime.latency import measure_all
     from edgetl.runtime.session import outputs_of
 
-    model = shared / "models" / f"{case.model}.onnx"
+    model = (case.folder or shared / "models") / f"{case.model}.onnx"
     calibration, judging = write_images(case, shared, folder)
     made = [
         made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{index}.onnx", peers) for index, name in enumerate(tools)
@@ -267,6 +275,12 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
             yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | |"
 
 
+def cases(networks: Path | None, wanted: Sequence[str] | None) -> list[Case]:
+    """The shared models, or those that `networks.py` wrote, as far as they are wanted."""
+    found = CASES if networks is None else tuple(Case(path.stem, 256, 2_000, networks) for path in sorted(networks.glob("*_cifar??.onnx")))
+    return [case for case in found if wanted is None or case.model in wanted]
+
+
 def peak_mib() -> float:
     """The largest resident size of this process; NaN without /proc (getrusage starts at the parent's peak)."""
     status = Path("/proc/self/status")
@@ -285,7 +299,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, default=None, help="folder of the peers' virtual environments")
-    parser.add_argument("--models", nargs="+", default=[case.model for case in CASES], choices=[case.model for case in CASES])
+    parser.add_argument("--networks", type=Path, default=None, help="folder of networks.py's models, in place of the shared ones")
+    parser.add_argument("--models", nargs="+", default=None, help="names of models, without .onnx. Default: all")
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--images", type=int, default=None, help="images that judge, at most")
     parser.add_argument("--keep", type=Path, default=None, help="folder for the files that are written. Default: none")
@@ -305,9 +320,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for case in (case for case in CASES if case.model in options.models):
-            judged = min(case.judged, options.images or case.judged)
-            for row in rows_of(Case(case.model, case.calibration, judged), options.tools, shared, folder, options.peers):
+        for case in cases(options.networks, options.models):
+            limited = replace(case, judged=min(case.judged, options.images or case.judged))
+            for row in rows_of(limited, options.tools, shared, folder, options.peers):
                 print(row, flush=True)
 
 

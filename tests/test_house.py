@@ -23,7 +23,8 @@ MODULES = sorted((ROOT / "edgetl").rglob("*.py"))
 MAX_FUNCTION_LINES, P90_FUNCTION_LINES, MAX_MODULE_LINES = 60, 30, 300
 MAY_PRINT = {"edgetl/cli.py", "edgetl/shell.py", "edgetl/terminal.py"}
 TORCH_FREE = ("bundle", "core", "metrics", "quantization", "report", "runtime", "settings", "tasks")
-WITH_TORCH = {f"edgetl.quantization.{name}" for name in ("attribution", "operators", "simulation", "tune")}  # need gradients
+TORCH_STEPS = ("attribution", "operators", "rounding", "simulation", "tune")
+WITH_TORCH = {f"edgetl.quantization.{name}" for name in TORCH_STEPS}
 VAGUE = re.compile(r"utils?|managers?|helpers?", re.IGNORECASE)
 UNFINISHED = re.compile(r"\b(TODO|FIXME|[Pp]laceholder|[Dd]ummy|raise NotImplementedError)\b")
 

@@ -7,8 +7,8 @@ In the order in which it uses them:
 | one form of what exporters write in many | `prepare`, `rewrite` |
 | what calibration images show | `observers`, `heldout`, `ranges` |
 | the int8 graph | `qdq`, `layers`, `weights`, `saturation`, `targets`, `compact` |
-| tried, judged, kept or not | `trials` |
-| the graph with gradients (torch) | `simulation`, `operators`, `tune`, `attribution`, `noise` |
+| tried, judged, kept or not | `starting`, `equalization`, `trials` |
+| the graph in torch | `simulation`, `operators`, `rounding`, `tune`, `attribution`, `noise` |
 | layers in float, for a budget | `mixed`, `search`, `judging` |
 | the engine in one call | `api` |
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from edgetl.data.calibration import open_calibration
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
-from edgetl.quantization.heldout import Images, parts
+from edgetl.quantization.heldout import Arrays, parts
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
@@ -63,21 +62,6 @@ class Result:
     def save(self, path: str | Path) -> None:
         """Write the model; an existing file is replaced whole or not at all."""
         write_whole(Path(path), self.model.SerializeToString())
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Images in memory as a source: float32 [n, c, h, w]."""
-
-    x: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def batches(self, size: int) -> Iterator[Images]:
-        """The images, in order, `size` at a time."""
-        for start in range(0, len(self.x), size):
-            yield Images(self.x[start : start + size])
 
 
 def quantize(

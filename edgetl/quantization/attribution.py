@@ -7,26 +7,26 @@ stochastic estimator of the trace"), so one backward pass serves all roundings a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor
 
+from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import WEIGHTED, absorbed, constants, float_name
 from edgetl.quantization.noise import Source
 from edgetl.quantization.qdq import FORWARDING
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Codes, Quantizer, Simulation, Step, Weight, key
 from edgetl.runtime.session import InputSource
-from edgetl.settings import Runtime
-from edgetl.training.device import pinned
+from edgetl.training.device import threaded
 
 HANDS_ON = FORWARDING | {"MaxPool", "Slice", "Split"}
 SIGNS = 2  # random sums per image
-AT_ONCE, MOST_IMAGES, PIXELS = 8, 128, 1_600_000  # images: in a batch, in all, and how many pixels in all
+MOST_IMAGES, PIXELS = 128, 1_600_000  # of all images that are looked at
+AT_ONCE = 50_000  # pixels whose activations and gradients are in memory, or one image
 
 
 def attribute(
@@ -53,9 +53,10 @@ def attribute(
     """
     probed = Probed(qdq, float_model, pairs)
     generator = torch.Generator().manual_seed(seed)
+    images = torch.from_numpy(first_images(source, PIXELS, MOST_IMAGES)).contiguous(memory_format=torch.channels_last)
     seen = 0
-    with pinned(Runtime(device="cpu", threads=threads)):
-        for x in _images(source):
+    with threaded(threads):
+        for x in torch.split(images, max(1, AT_ONCE // (images.shape[2] * images.shape[3]))):
             logits, _ = probed(x)
             for _ in range(SIGNS):
                 signs = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
@@ -76,6 +77,9 @@ class Probed(Simulation):
     def __init__(self, model: onnx.ModelProto, float_model: onnx.ModelProto, pairs: Mapping[str, Pairs] | None) -> None:
         super().__init__(model, constants(float_model), pairs)
         self.noise: dict[Site, float] = {}
+        for weight in self.weights.values():
+            if isinstance(weight, Weight):
+                weight.codes.data = weight.get_buffer("exact").clone()  # to the nearest: what was learned makes good for others
         makers = {name: node for node in model.graph.node for name in node.output}
         self.rounded = {  # already, to the same codes, before an operator that hands them on
             node.input[0]
@@ -103,7 +107,7 @@ class Probed(Simulation):
             return (self._probed(exact, (name, "activations"), error),)
         weight = self._weight(step.inputs[1]) if step.kind in WEIGHTED else None
         if step.kind == "DequantizeLinear" and (stored := self._weight(step.outputs[0])) is not None:
-            return (stored.codes.detach() * stored.get_buffer("scale"),)
+            return (stored.get_buffer("exact") * stored.get_buffer("scale"),)
         (result,) = (outputs := super()._run(step, given))[:1]
         if weight is None:
             return outputs
@@ -124,14 +128,3 @@ class Probed(Simulation):
         probe = (value if value.requires_grad else value.detach().requires_grad_()) * 1.0  # this reader's gradient only
         probe.register_hook(note)  # type: ignore[no-untyped-call]
         return probe
-
-
-def _images(source: InputSource) -> Iterator[Tensor]:
-    """The first images of a source, float32 [n, c, h, w], channels last: fewer large ones."""
-    left = None
-    for batch in source.batches(AT_ONCE):
-        left = max(AT_ONCE, min(MOST_IMAGES, PIXELS // (batch.x.shape[2] * batch.x.shape[3]))) if left is None else left
-        if left <= 0:
-            return
-        yield torch.from_numpy(np.ascontiguousarray(batch.x[:left])).contiguous(memory_format=torch.channels_last)
-        left -= len(batch.x)

@@ -19,15 +19,13 @@ from edgetl.quantization.heldout import parts
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
-from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.qdq import INT8_OPS, as_qdq, on_codes
-from edgetl.quantization.ranges import Choice, Range, choose, extremes, percentile, useful
-from edgetl.quantization.saturation import Pairs, pairs_of, saturating
+from edgetl.quantization.qdq import on_codes
+from edgetl.quantization.ranges import Choice, percentile
+from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
-from edgetl.quantization.targets import saturates
-from edgetl.quantization.trials import NotTunable, Trial, Trials, in_torch
-from edgetl.quantization.weights import with_fitted_weights
+from edgetl.quantization.starting import Start
+from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.session import InputSource, open_session
 from edgetl.settings import Target
@@ -43,7 +41,7 @@ class QuantizationRecord:
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
         trials: what was tried, in order; the last one kept is the result, all in int8.
-        noise: where what noise is left comes from, the worst first; empty where nothing was tuned.
+        noise: where what noise is left comes from, the worst first; empty where the last trial was not.
         evaluations: what the search for layers to leave in float looked at; empty where there was no budget.
         floating: layers that were left in float.
         within: whether the result keeps the budget; None where there was none.
@@ -98,18 +96,17 @@ def quantize(
     """
     open_session(model)  # refuses what is no classifier
     info = read_info(model)
-    prepared = prepare(model)
-    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), calibration, batch_size=batch_size, threads=threads)
-    ranges = _Ranges.of(seen, prepared)
+    start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
     fitting, judging = parts(calibration)
-    unlimited = as_qdq(prepared, ranges.widest)
-    pairs = pairs_of(unlimited) if saturates(target) else {}
-    trials = Trials(prepared, judging, threads)
-    trials.run("extremes as ranges", lambda: with_fitted_weights(unlimited, prepared, pairs))
-    trials.run("ranges by reconstruction", lambda: with_fitted_weights(as_qdq(prepared, ranges.reconstructing), prepared, pairs))
-    noise: tuple[Source, ...] = ()
-    if tune_images != 0 and trials.run("tuned together", lambda: _tuned(prepared, trials.best, fitting, pairs, threads, tune_images)):
-        noise = _noise(prepared, trials.best, judging, pairs, threads, seen)
+    trials = Trials(start.model, judging, threads)
+    start.try_ranges(trials)
+    start = _equalized(start, trials, calibration, batch_size, threads)
+    step = _Step(start, fitting, threads)
+    trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
+    trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
+    if tune_images != 0:
+        trials.run("tuned together", lambda: step.tuned(trials.best, tune_images))
+    noise = _noise(start, trials, judging, threads)
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
@@ -118,16 +115,16 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
-        searched = within_budget(prepared, trials.best, ranges.widest, noise, judge, memory)
+        searched = within_budget(start.model, trials.best, start.widest, noise, judge, memory)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
     int8, in_float = counts(written)
     return QuantizationRecord(
         target=target,
-        limited=saturating(unlimited) if pairs else {},
+        limited=saturating(start.plain) if start.pairs else {},
         images=len(calibration),
-        ranges=ranges.chosen,
+        ranges=start.chosen,
         trials=tuple(trials.log),
         noise=noise[:LISTED],
         evaluations=searched.evaluations,
@@ -138,66 +135,69 @@ def quantize(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ranges:
-    """Two ranges of every activation: what was seen, and what reconstructs it best."""
-
-    widest: Mapping[str, Range]
-    chosen: Mapping[str, Choice]
-
-    @staticmethod
-    def of(seen: Mapping[str, Seen], model: onnx.ModelProto) -> _Ranges:
-        used = useful(model)
-        return _Ranges(
-            widest={name: extremes(found, used.get(name)) for name, found in seen.items()},
-            chosen={name: choose(found, used.get(name)) for name, found in seen.items()},
-        )
-
-    @property
-    def reconstructing(self) -> dict[str, Range]:
-        return {name: found.range for name, found in self.chosen.items()}
-
-
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
-FEWEST = 32  # calibration images that are worth being tuned on
+ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
 
 
-def _tuned(
-    prepared: onnx.ModelProto,
-    start_from: onnx.ModelProto,
-    source: InputSource,
-    pairs: Mapping[str, Pairs],
-    threads: int,
-    images: int | None,
-) -> onnx.ModelProto:
-    if images is None and len(source) < FEWEST:
-        raise NotTunable(f"fewer than {FEWEST} calibration images to tune on")
-
-    def step() -> onnx.ModelProto:
-        from edgetl.quantization.tune import tune
-
-        return tune(prepared, start_from, source, pairs=pairs, images=images, threads=threads)
-
-    return in_torch(step)
+def _equalized(start: Start, trials: Trials, calibration: InputSource, batch_size: int, threads: int) -> Start:
+    """`start` with its layers equalized, if that helps."""
+    try:
+        other = start.equalized(calibration, batch_size=batch_size, threads=threads)
+    except NotTried as error:
+        trials.skip("layers equalized", error)
+        return start
+    return other if other.try_ranges(trials, "layers equalized, ") else start
 
 
-def _noise(
-    prepared: onnx.ModelProto,
-    written: onnx.ModelProto,
-    source: InputSource,
-    pairs: Mapping[str, Pairs],
-    threads: int,
-    seen: Mapping[str, Seen],
-) -> tuple[Source, ...]:
-    """The worst sources of noise, with what was seen of them."""
-    from edgetl.quantization.attribution import attribute
+@dataclass(frozen=True)
+class _Step:
+    """The steps that need torch, which they import."""
 
-    found = attribute(prepared, written, source, pairs=pairs, threads=threads)
+    start: Start
+    source: InputSource
+    threads: int
+
+    def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
+        """Other roundings or other biases, one layer after the other."""
+        if len(self.source) < ENOUGH:
+            raise NotTried(f"fewer than {ENOUGH} calibration images to fit on")
+
+        def step() -> onnx.ModelProto:
+            from edgetl.quantization.rounding import refined
+
+            wanted = {"second_order": second_order, "correct_biases": correct_biases}
+            return refined(self.start.model, graph, self.source, pairs=self.start.pairs, threads=self.threads, **wanted)
+
+        return in_torch(step)
+
+    def tuned(self, graph: onnx.ModelProto, images: int | None) -> onnx.ModelProto:
+        """All numbers together."""
+        if images is None and len(self.source) < FEWEST:
+            raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
+
+        def step() -> onnx.ModelProto:
+            from edgetl.quantization.tune import tune
+
+            return tune(self.start.model, graph, self.source, pairs=self.start.pairs, images=images, threads=self.threads)
+
+        return in_torch(step)
+
+
+def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> tuple[Source, ...]:
+    """The worst sources of noise, with what was seen of them; none where the trials say that the graph cannot be run in torch."""
+    if trials.log[-1].why_not is not None:
+        return ()
+
+    def step() -> tuple[Source, ...]:
+        from edgetl.quantization.attribution import attribute
+
+        return attribute(start.model, trials.best, source, pairs=start.pairs, threads=threads)
+
     described = tuple(
-        replace(source, low=seen[source.name].low, high=seen[source.name].high, usual=percentile(seen[source.name], 99.8).high)
-        if source.name in seen
+        replace(source, low=seen.low, high=seen.high, usual=percentile(seen, 99.8).high)
+        if (seen := start.seen.get(source.name)) is not None
         else source
-        for source in found
+        for source in in_torch(step)
     )
     for source_of in described[:SAID]:
         say(f"quantize: {source_of.line()}")

@@ -21,6 +21,21 @@ class Images:
     y: None = None
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """Images in memory as a source: float32 [n, c, h, w]."""
+
+    x: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """The images, in order, `size` at a time."""
+        for start in range(0, len(self.x), size):
+            yield Images(self.x[start : start + size])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """The images of `source` that judge (every fifth), or the others; as a stream, like the source."""
@@ -53,3 +68,15 @@ def parts(source: InputSource) -> tuple[InputSource, InputSource]:
     if len(source) < EVERY:
         return source, source
     return Part(source=source, judges=False), Part(source=source, judges=True)
+
+
+def first_images(source: InputSource, pixels: int, most: int, at_least: int = 8) -> NDArray[np.float32]:
+    """The first images of a source, float32 [n, c, h, w]: `most`, or fewer large ones, so many as have `pixels` pixels."""
+    found: list[NDArray[np.float32]] = []
+    wanted = at_least
+    for batch in source.batches(at_least):
+        wanted = max(at_least, min(most, pixels // (batch.x.shape[2] * batch.x.shape[3])))
+        found.append(batch.x[: wanted - sum(map(len, found))])
+        if sum(map(len, found)) >= wanted:
+            break
+    return np.concatenate(found)

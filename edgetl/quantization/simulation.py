@@ -99,11 +99,13 @@ class Quantizer(nn.Module):
 class Weight(nn.Module):
     """int8 codes of a weight; learnable as real numbers that are rounded, and kept from saturating, when used."""
 
-    def __init__(self, values: NDArray[np.float32], scale: NDArray[np.float32], pairs: Pairs | None) -> None:
-        """`scale` broadcasts against `values`."""
+    def __init__(self, codes: NDArray[np.int8], values: NDArray[np.float32], scale: NDArray[np.float32], pairs: Pairs | None) -> None:
+        """Start at `codes`, and within them where `values`, float32 of the same shape, would be; `scale` broadcasts."""
         super().__init__()
+        exact = (values / scale).astype(np.float32)
         self.register_buffer("scale", torch.from_numpy(np.array(scale)))
-        self.codes = nn.Parameter(torch.from_numpy(np.array(values)) / self.get_buffer("scale"))
+        self.register_buffer("exact", torch.from_numpy(exact))
+        self.codes = nn.Parameter(torch.from_numpy(np.where(np.rint(exact) == codes, exact, codes.astype(np.float32))))
         self.pairs = (torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)) if pairs else None
 
     def whole(self) -> Tensor:
@@ -130,16 +132,15 @@ class Weight(nn.Module):
 class Bias(nn.Module):
     """int32 codes of a bias. What is learned is its change, in steps of 64 codes: about what one input code times one weight makes."""
 
-    def __init__(self, values: NDArray[np.float32], scale: NDArray[np.float32]) -> None:
+    def __init__(self, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> None:
         super().__init__()
-        self.register_buffer("start", torch.from_numpy(np.array(values)))
-        self.register_buffer("scale", torch.from_numpy(np.array(np.broadcast_to(scale, values.shape))))
-        self.steps = nn.Parameter(torch.zeros(values.shape))
+        self.register_buffer("start", torch.from_numpy(codes.astype(np.float32)))
+        self.register_buffer("scale", torch.from_numpy(np.array(np.broadcast_to(scale, codes.shape))))
+        self.steps = nn.Parameter(torch.zeros(codes.shape))
 
     def forward(self) -> Tensor:
         """The bias, rounded with the scale it had at first."""
-        scale = self.get_buffer("scale")
-        return rounded(self.get_buffer("start") / scale + BIAS_STEP * self.steps) * scale
+        return rounded(self.get_buffer("start") + BIAS_STEP * self.steps) * self.get_buffer("scale")
 
 
 class Simulation(nn.Module):
@@ -155,7 +156,7 @@ class Simulation(nn.Module):
 
         Args:
             model: the graph.
-            floats: its weights and biases as they were before rounding, by name.
+            floats: its weights as they were before rounding, by name.
             pairs: neighbours in its weights that must not saturate, by the name of their codes.
 
         Raises:
@@ -182,10 +183,11 @@ class Simulation(nn.Module):
                 self.fixed[key(node.input[0])] = torch.from_numpy(np.asarray((codes - zero) * scale, np.float32))
                 return
             scale = along(scale, codes.ndim, channel_axis(node))
-            values = floats.get(float_name(node.input[0]), codes.astype(np.float32) * scale)
-            self.weights[key(node.input[0])] = (
-                Bias(values, scale) if codes.dtype == np.int32 else Weight(values, scale, pairs.get(node.input[0]))
-            )
+            if codes.dtype == np.int32:
+                self.weights[key(node.input[0])] = Bias(codes, scale)
+            else:
+                values = floats.get(float_name(node.input[0]), codes * scale)
+                self.weights[key(node.input[0])] = Weight(codes, values, scale, pairs.get(node.input[0]))
         elif node.op_type not in OPERATORS and node.op_type not in ("DequantizeLinear", "Constant"):
             raise UnknownOperator(node.op_type)
 

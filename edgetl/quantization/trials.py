@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,6 +29,7 @@ class Trial:
         sqnr_db: of the logits against the float model's; None where they are equal.
         agreement: share of images with the same answer.
         kept: whether it is the best so far.
+        seconds: what it took to make, without judging it.
         why_not: why it could not be tried.
     """
 
@@ -35,6 +37,7 @@ class Trial:
     sqnr_db: float | None = None
     agreement: float | None = None
     kept: bool = False
+    seconds: float = 0.0
     why_not: str | None = None
 
     def line(self) -> str:
@@ -42,11 +45,11 @@ class Trial:
         if self.why_not:
             return f"{self.name}: not tried, {self.why_not}"
         noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
-        return f"{self.name}: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
+        return f"{self.name}, {self.seconds:.0f} s: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
 
 
-class NotTunable(Exception):
-    """Why a step that needs gradients cannot be taken."""
+class NotTried(Exception):
+    """Why a way is not taken."""
 
 
 def in_torch(step: Callable[[], T]) -> T:
@@ -54,9 +57,9 @@ def in_torch(step: Callable[[], T]) -> T:
     try:
         return step()
     except ImportError as error:
-        raise NotTunable(f"torch is not installed ({error})") from error
+        raise NotTried(f"torch is not installed ({error})") from error
     except UnknownOperator as error:
-        raise NotTunable(f"no gradient of the operator {error} here") from error
+        raise NotTried(f"no gradient of the operator {error} here") from error
 
 
 class Trials:
@@ -65,30 +68,45 @@ class Trials:
     def __init__(self, prepared: onnx.ModelProto, judging: InputSource, threads: int) -> None:
         self.judging, self.threads = judging, threads
         self.log: list[Trial] = []
-        self.wanted = self._answers(prepared)
+        self.wanted = answers(prepared, judging, threads)
         self.best = prepared
         self._best_db = -np.inf
 
     def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> bool:
-        """Make a graph and judge it; whether it could be made. Why not, is logged."""
+        """Make a graph and judge it; whether it is the best so far. Why it could not be made, is logged."""
+        begin = time.perf_counter()
         try:
             made = make()
-        except NotTunable as error:
-            self._say(Trial(name=name, why_not=str(error)))
+        except NotTried as error:
+            self.skip(name, error)
             return False
-        answers = self._answers(made)
-        decibels = sqnr_db(self.wanted, answers)
+        seconds = time.perf_counter() - begin
+        found = answers(made, self.judging, self.threads)
+        decibels = sqnr_db(self.wanted, found)
         kept = decibels > self._best_db
-        same = agreement(self.wanted.argmax(1), answers.argmax(1))
-        self._say(Trial(name=name, sqnr_db=decibels if np.isfinite(decibels) else None, agreement=same, kept=kept))
+        self._say(
+            Trial(
+                name=name,
+                sqnr_db=decibels if np.isfinite(decibels) else None,
+                agreement=agreement(self.wanted.argmax(1), found.argmax(1)),
+                kept=kept,
+                seconds=round(seconds, 2),
+            )
+        )
         if kept:
             self.best, self._best_db = made, decibels
-        return True
+        return kept
+
+    def skip(self, name: str, why: NotTried) -> None:
+        """Log what is not tried."""
+        self._say(Trial(name=name, why_not=str(why)))
 
     def _say(self, trial: Trial) -> None:
         self.log.append(trial)
         say(f"quantize: {trial.line()}")
 
-    def _answers(self, model: onnx.ModelProto) -> NDArray[np.float32]:
-        session = open_graph(model, threads=self.threads)
-        return np.concatenate([session.run(batch.x) for batch in self.judging.batches(AT_ONCE)])
+
+def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
+    """What a graph answers under onnxruntime, float32 [n, k]."""
+    session = open_graph(model, threads=threads)
+    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])

@@ -7,7 +7,6 @@ finetuning of all degrees of freedom"; that rounding to the nearest code is not 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,19 +18,19 @@ from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
 from edgetl.runtime.session import InputSource
-from edgetl.settings import Runtime
-from edgetl.training.device import pinned
+from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
 
 WARM_UP = 0.05  # of the steps
 BATCH = 16  # images a step
-AT_ONCE = 200_000  # pixels whose activations and gradients are in memory, or one image
+AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
 PIXELS = 30_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
 BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
 ZERO_LR = 0.01  # of zero points, in uint8 codes
 SCALE_LR = 0.005  # of the logarithms of scales
+MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
 MOST_INNER = 8
 INNER = 2.0  # weight of the inner values' error beside that of the logits
 
@@ -60,21 +59,18 @@ def tune(
     """
     teacher, student = Simulation(float_model), Simulation(qdq, constants(float_model), pairs)
     alike = same_values(float_model, qdq)
-    optimizer = torch.optim.Adam(groups(student))
-    rates = [group["lr"] for group in optimizer.param_groups]
+    learned = [Adam(parameter, rate) for parameter, rate in learnable(student)]
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
     steps = max(1, images // BATCH)
-    with pinned(Runtime(device="cpu", threads=threads)), track("tune", total=steps, unit="step") as bar:
+    with threaded(threads), track("tune", total=steps, unit="step") as bar:
         for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * cosine((step + 1) / (steps + 1), WARM_UP)
-            optimizer.zero_grad()
             for part in torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3]))):
                 loss = loss_of(teacher, student, part, alike) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            for each in learned:
+                each.step(cosine((step + 1) / (steps + 1), WARM_UP))
             bar.advance()
     return written(qdq, student)
 
@@ -101,17 +97,38 @@ def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     return dot(difference, difference) / dot(wanted, wanted).clamp_min(1e-12)
 
 
-def groups(student: Simulation) -> list[dict[str, Any]]:
-    """What is learned, by kind, each in units of its own."""
-    modules = list(student.modules())
-    quantizers = [module for module in modules if isinstance(module, Quantizer)]
-    found = [
-        {"params": [module.codes for module in modules if isinstance(module, Weight)], "lr": CODE_LR},
-        {"params": [module.steps for module in modules if isinstance(module, Bias)], "lr": BIAS_LR},
-        {"params": [module.zero for module in quantizers if module.zero.requires_grad], "lr": ZERO_LR},
-        {"params": [module.log_scale for module in quantizers], "lr": SCALE_LR},
-    ]
-    return [group for group in found if group["params"]]
+class Adam:
+    """Kingma and Ba 2015, "Adam: a method for stochastic optimization", for one parameter; torch.optim imports 150 MB."""
+
+    def __init__(self, parameter: Tensor, rate: float) -> None:
+        self.parameter, self.rate, self.steps = parameter, rate, 0
+        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """One step of `share` of the rate along the gradient, which is taken away."""
+        gradient = self.parameter.grad
+        self.parameter.grad = None
+        if gradient is None:
+            return
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - MEAN)
+        self.square.mul_(SQUARE).addcmul_(gradient, gradient, value=1 - SQUARE)
+        size = (self.square / (1 - SQUARE**self.steps)).sqrt_().add_(1e-8)
+        self.parameter.addcdiv_(self.mean, size, value=-share * self.rate / (1 - MEAN**self.steps))
+
+
+def learnable(student: Simulation) -> Iterator[tuple[Tensor, float]]:
+    """What is learned, and its rate, each in units of its own."""
+    for module in student.modules():
+        if isinstance(module, Weight):
+            yield module.codes, CODE_LR
+        elif isinstance(module, Bias):
+            yield module.steps, BIAS_LR
+        elif isinstance(module, Quantizer):
+            yield module.log_scale, SCALE_LR
+            if module.zero.requires_grad:
+                yield module.zero, ZERO_LR
 
 
 def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str, str]:

@@ -48,11 +48,21 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
 @contextmanager
 def pinned(runtime: Runtime) -> Iterator[torch.device]:
     """The device of `runtime`, with the thread count pinned and deterministic algorithms while the block runs."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(runtime.threads)
+    strict = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield pick_device(runtime.device)
+        with threaded(runtime.threads):
+            yield pick_device(runtime.device)
+    finally:
+        torch.use_deterministic_algorithms(strict)
+
+
+@contextmanager
+def threaded(count: int) -> Iterator[None]:
+    """Torch on `count` threads of the CPU while the block runs. Enough for the same bits, where no kernel adds in any order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)

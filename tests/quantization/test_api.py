@@ -26,7 +26,14 @@ def test_a_file_and_an_array_are_enough(small: Path, noise: Any, tmp_path: Path)
     float_answers, int8_answers = (open_session(path).run(images(noise, 40)) for path in (small, tmp_path / "int8.onnx"))
     assert (float_answers.argmax(1) == int8_answers.argmax(1)).mean() > 0.9
     assert result.images == 8 and 0.8 <= result.agreement <= 1 and result.sqnr_db > 20
-    assert [trial.name for trial in result.log.trials] == ["extremes as ranges", "ranges by reconstruction", "tuned together"]
+    assert [trial.name for trial in result.log.trials] == [
+        "extremes as ranges",
+        "ranges by reconstruction",
+        "layers equalized",
+        "second-order rounding",
+        "biases corrected",
+        "tuned together",
+    ]
     assert result.after.size_bytes == (tmp_path / "int8.onnx").stat().st_size
     assert result.before.size_bytes == small.stat().st_size
     assert result.after.latency_ms.p50 > 0 and 0 < result.placement.int8 < 1

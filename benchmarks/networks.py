@@ -1,0 +1,119 @@
+"""Float networks of many kinds for `ptq.py --networks DIR`, each trained for a few epochs on CIFAR-10's photos.
+
+    python benchmarks/networks.py DIR [--names NAME...] [--images 6000] [--epochs 4]
+
+Parity needs no record accuracy: what matters are the operators, and weights and activations that training has shaped. Inputs are
+64 px, those of the wider networks 32 px. Exported as a user would, with torch.onnx.export; a network that is there already is kept.
+
+Needs torchvision, and the CIFAR-10 zips of the folder named by EDGETL_SHARED (default ../shared).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from ptq import at_32, drawn, upsampled
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BATCH, RATE = 64, 2e-3
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to train, and the size of its input in pixels."""
+
+    build: Callable[[], nn.Module]
+    size: int
+
+
+def _torchvision(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model: nn.Module = torchvision.models.get_model(name, num_classes=10)
+        return model
+
+    return build
+
+
+def _vision_transformer() -> nn.Module:
+    sizes = {"image_size": 32, "patch_size": 4, "num_layers": 6, "num_heads": 4, "hidden_dim": 128, "mlp_dim": 256}
+    model: nn.Module = torchvision.models.VisionTransformer(**sizes, num_classes=10)
+    return model
+
+
+NETWORKS = {
+    "efficientnet_b0": Network(_torchvision("efficientnet_b0"), 64),
+    "mobilenet_v2": Network(_torchvision("mobilenet_v2"), 64),
+    "shufflenet_v2_x1_0": Network(_torchvision("shufflenet_v2_x1_0"), 64),
+    "regnet_y_400mf": Network(_torchvision("regnet_y_400mf"), 64),
+    "resnet18": Network(_torchvision("resnet18"), 32),
+    "vit_small": Network(_vision_transformer, 32),
+}
+
+
+def train(network: Network, images: int, epochs: int) -> tuple[nn.Module, float]:
+    """A trained network, and the share of 1,000 test photos that it is right on."""
+    torch.manual_seed(0)
+    x, y = loaded("train", images, network.size)
+    model = network.build().to(memory_format=torch.channels_last)
+    steps = epochs * (len(x) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    for _ in range(epochs):
+        for index in torch.randperm(len(x))[: len(x) // BATCH * BATCH].split(BATCH):  # type: ignore[no-untyped-call]
+            flipped = torch.where((torch.rand(BATCH) < 0.5)[:, None, None, None], x[index].flip(3), x[index])
+            loss = F.cross_entropy(model(flipped.contiguous(memory_format=torch.channels_last)), y[index], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    model.eval()
+    x, y = loaded("test", 1000, network.size)
+    with torch.no_grad():
+        right = torch.cat([model(part).argmax(1) for part in torch.split(x, BATCH)]) == y
+    return model, float(right.float().mean())
+
+
+def loaded(part: str, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Photos of CIFAR-10: float32 [count, 3, size, size] and int64 [count]."""
+    shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
+    found = drawn(shared / "data" / f"cifar10_{part}.zip", count, np.random.default_rng(1))
+    prepare = upsampled if size == 64 else at_32
+    return torch.from_numpy(np.stack([prepare(data) for data, _ in found])), torch.tensor([label for _, label in found])
+
+
+def main() -> None:
+    """Train what is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--names", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--epochs", type=int, default=4)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.names:
+        path = options.folder / f"{name}_cifar{NETWORKS[name].size}.onnx"
+        if path.exists():
+            continue
+        begin = time.perf_counter()
+        model, right = train(NETWORKS[name], options.images, options.epochs)
+        size = NETWORKS[name].size
+        inputs = torch.randn(2, 3, size, size)
+        torch.onnx.export(
+            model.to(memory_format=torch.contiguous_format), (inputs,), path, input_names=["input"], output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+        print(f"{name}: {right:.3f} on 1,000 test photos, {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Where every way to int8 starts: a float graph, the ranges of what calibration images show of it, weights of least squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+
+from edgetl.metrics.parity import sqnr_db
+from edgetl.quantization.equalization import equalized
+from edgetl.quantization.heldout import Arrays, first_images
+from edgetl.quantization.observers import Seen, observe, tensors_beside
+from edgetl.quantization.qdq import INT8_OPS, as_qdq
+from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
+from edgetl.quantization.saturation import Pairs, pairs_of
+from edgetl.quantization.targets import saturates
+from edgetl.quantization.trials import NotTried, Trials, answers
+from edgetl.quantization.weights import with_fitted_weights
+from edgetl.runtime.session import InputSource
+from edgetl.settings import Target
+
+FEW, FEW_PIXELS = 64, 800_000  # images that say whether equalization is worth a pass over all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A prepared float graph and what was seen of it.
+
+    Attributes:
+        model: the graph.
+        seen: of its activations, by name.
+        target: the CPU it is for.
+    """
+
+    model: onnx.ModelProto
+    seen: Mapping[str, Seen]
+    target: Target
+
+    @staticmethod
+    def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+        """See all of `source`."""
+        seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
+        return Start(model=model, seen=seen, target=target)
+
+    @cached_property
+    def widest(self) -> Mapping[str, Range]:
+        """The ranges that hold all that was seen."""
+        used = useful(self.model)
+        return {name: extremes(found, used.get(name)) for name, found in self.seen.items()}
+
+    @cached_property
+    def chosen(self) -> Mapping[str, Choice]:
+        """The ranges that reconstruct each activation best."""
+        used = useful(self.model)
+        return {name: choose(found, used.get(name)) for name, found in self.seen.items()}
+
+    @cached_property
+    def plain(self) -> onnx.ModelProto:
+        """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
+        return as_qdq(self.model, self.widest)
+
+    @cached_property
+    def pairs(self) -> Mapping[str, Pairs]:
+        """Neighbours in its weights that must not saturate, by the name of their codes."""
+        return pairs_of(self.plain) if saturates(self.target) else {}
+
+    def by_extremes(self) -> onnx.ModelProto:
+        """The QDQ graph of the widest ranges."""
+        return with_fitted_weights(self.plain, self.model, self.pairs)
+
+    def by_reconstruction(self) -> onnx.ModelProto:
+        """The QDQ graph of the chosen ranges."""
+        ranges = {name: found.range for name, found in self.chosen.items()}
+        return with_fitted_weights(as_qdq(self.model, ranges), self.model, self.pairs)
+
+    def try_ranges(self, trials: Trials, before: str = "") -> bool:
+        """Both ways; whether one is the best so far."""
+        found = [
+            trials.run(f"{before}extremes as ranges", self.by_extremes),
+            trials.run(f"{before}ranges by reconstruction", self.by_reconstruction),
+        ]
+        return any(found)
+
+    def equalized(self, source: InputSource, *, batch_size: int, threads: int) -> Start:
+        """The same function with ranges of weights made equal across layers, all of `source` seen again.
+
+        Raises:
+            NotTried: no layers that can be equalized, or a few images say that it does not help.
+        """
+        balanced = equalized(self.model)
+        if balanced is None:
+            raise NotTried("no two layers with only scale-equivariant operators between them")
+        few = Arrays(first_images(source, FEW_PIXELS, FEW))
+        wanted = answers(self.model, few, threads)
+        without, with_it = (
+            sqnr_db(wanted, answers(Start.of(model, few, self.target, batch_size=batch_size, threads=threads).by_extremes(), few, threads))
+            for model in (self.model, balanced)
+        )
+        if with_it <= without:
+            raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
+        return Start.of(balanced, source, self.target, batch_size=batch_size, threads=threads)
