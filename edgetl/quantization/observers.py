@@ -24,7 +24,7 @@ from edgetl.runtime.session import InputSource, input_of, start
 
 SEEN, NAME = "edgetl_seen_", "the model to quantize"
 HALF = 2048  # bins on either side of zero
-SAMPLE = 16_384  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
+SAMPLE = 8_192  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
 MOMENTUM = 0.95  # of the moving averages
 HELD_OUT = 4  # every fourth image judges what the others suggest
 

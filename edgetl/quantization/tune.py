@@ -24,7 +24,7 @@ from edgetl.training.schedule import cosine
 WARM_UP = 0.05  # of the steps
 BATCH = 16  # images a step
 AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
-PIXELS = 30_000_000  # of all images looked at, by default,
+PIXELS = 20_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
 BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
@@ -32,7 +32,7 @@ ZERO_LR = 0.01  # of zero points, in uint8 codes
 SCALE_LR = 0.005  # of the logarithms of scales
 MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
 MOST_INNER = 8
-INNER = 2.0  # weight of the inner values' error beside that of the logits
+INNER = 1.0  # weight of the inner values' error beside that of the logits
 
 
 def tune(
@@ -51,7 +51,7 @@ def tune(
         qdq: where to start.
         source: images; their labels are not read.
         pairs: neighbours in weights that must not saturate, by the name of the codes.
-        images: how many to look at in all, each counted every time; by default as many as have 30 million pixels, each at most 12 times.
+        images: how many to look at in all, each counted every time; by default as many as have 20 million pixels, each at most 12 times.
         threads: of torch; another number gives other bytes.
 
     Raises:
