@@ -148,7 +148,7 @@ def test_quantize_and_verify_of_onnx_files_need_no_torch(tmp_path: Path, shared:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "c.npz", x=rng.normal(size=(16, 3, 32, 32)).astype(np.float32))
     np.savez(tmp_path / "t.npz", x=rng.normal(size=(20, 3, 32, 32)).astype(np.float32), y=np.arange(20) % 10)
-    script = "import sys; from edgetl.cli import main\ntry:\n main()\nfinally:\n print('torch' in sys.modules, file=sys.stderr)"
+    script = "import sys; sys.modules['torch'] = None; from edgetl.cli import main; main()"
     for words in (
         ["quantize", model, "--calibration", tmp_path / "c.npz", "--out", tmp_path / "q.onnx", "--json"],
         [
@@ -166,5 +166,6 @@ def test_quantize_and_verify_of_onnx_files_need_no_torch(tmp_path: Path, shared:
         ],
     ):
         done = subprocess.run([sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode in (0, 1) and done.stderr.strip().splitlines()[-1] == "False", done.stderr
+        assert done.returncode in (0, 1), done.stderr
         json.loads(done.stdout)
+        assert words[0] == "verify" or "second-order rounding: not tried, torch is not installed" in done.stderr

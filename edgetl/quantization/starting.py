@@ -21,7 +21,8 @@ from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
-FEW, FEW_PIXELS = 64, 800_000  # images that say whether equalization is worth a pass over all
+FEWEST = 16  # calibration images that equalization is tried on
+FEW, FEW_PIXELS = 64, 800_000  # that say whether it is worth a pass over all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +67,12 @@ class Start:
         """Neighbours in its weights that must not saturate, by the name of their codes."""
         return pairs_of(self.plain) if saturates(self.target) else {}
 
+    @cached_property
     def by_extremes(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges."""
         return with_fitted_weights(self.plain, self.model, self.pairs)
 
+    @cached_property
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
         ranges = {name: found.range for name, found in self.chosen.items()}
@@ -78,8 +81,8 @@ class Start:
     def try_ranges(self, trials: Trials, before: str = "") -> bool:
         """Both ways; whether one is the best so far."""
         found = [
-            trials.run(f"{before}extremes as ranges", self.by_extremes),
-            trials.run(f"{before}ranges by reconstruction", self.by_reconstruction),
+            trials.run(f"{before}extremes as ranges", lambda: self.by_extremes),
+            trials.run(f"{before}ranges by reconstruction", lambda: self.by_reconstruction),
         ]
         return any(found)
 
@@ -92,12 +95,12 @@ class Start:
         balanced = equalized(self.model)
         if balanced is None:
             raise NotTried("no two layers with only scale-equivariant operators between them")
+        if len(source) < FEWEST:
+            raise NotTried(f"fewer than {FEWEST} calibration images")
         few = Arrays(first_images(source, FEW_PIXELS, FEW))
+        other = Start.of(balanced, few, self.target, batch_size=batch_size, threads=threads)
         wanted = answers(self.model, few, threads)
-        without, with_it = (
-            sqnr_db(wanted, answers(Start.of(model, few, self.target, batch_size=batch_size, threads=threads).by_extremes(), few, threads))
-            for model in (self.model, balanced)
-        )
+        without, with_it = (sqnr_db(wanted, answers(start.by_extremes, few, threads)) for start in (self, other))
         if with_it <= without:
             raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
         return Start.of(balanced, source, self.target, batch_size=batch_size, threads=threads)

@@ -140,7 +140,7 @@ def test_an_operator_without_a_gradient_is_named() -> None:
 
 def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
     start_from = Start.of(prepare(small), noise(60), "portable", batch_size=32, threads=1)
-    before = start_from.by_extremes()
+    before = start_from.by_extremes
     after = tune(start_from.model, before, noise(60), pairs=start_from.pairs, images=1600)
     (batch,) = noise(300, seed=9).batches(300)
     wanted, *found = (answers(model, batch.x) for model in (start_from.model, before, after))
