@@ -32,6 +32,7 @@ from edgetl.training.device import threaded
 PIXELS, MOST_IMAGES = 400_000, 256  # of the images that are looked at
 ROWS = 8192  # inputs of a layer that its second moments are taken from
 DAMPING = 0.01  # of the mean of the diagonal of H
+MOST_INPUTS = 4608  # of an output, 512 channels of 3x3: the work grows with the third power; wider layers keep the nearest codes
 BLOCK = 128  # weights whose rounding is made good at once
 
 
@@ -150,12 +151,19 @@ class Columns:
 
     @staticmethod
     def of(step: Step, weight: Weight) -> Columns | None:
-        """None where it is neither a Conv of images nor one matrix."""
+        """None where it is neither a Conv of images nor one matrix, or too wide."""
         shape = weight.codes.shape
         if step.kind == "Conv":
-            return Columns(step, shape, step.attributes.get("group", 1), False) if len(shape) == 4 else None
-        plain = len(shape) == 2 and not step.attributes.get("transA")
-        return Columns(step, shape, 1, not step.attributes.get("transB")) if plain else None
+            found = Columns(step, shape, step.attributes.get("group", 1), False) if len(shape) == 4 else None
+        else:
+            plain = len(shape) == 2 and not step.attributes.get("transA")
+            found = Columns(step, shape, 1, not step.attributes.get("transB")) if plain else None
+        return found if found is not None and found.inputs <= MOST_INPUTS else None
+
+    @property
+    def inputs(self) -> int:
+        """How many weights each output has."""
+        return self.shape[0] if self.transposed else int(np.prod(self.shape[1:]))
 
     def rows(self, values: Tensor) -> Tensor:
         """The weight as [groups, outputs, inputs]."""
@@ -169,14 +177,15 @@ class Columns:
 
     def partners(self, pairs: Pairs | None) -> list[int | None]:
         """For each input the one that it shares a 16-bit sum with."""
-        inputs = self.shape[0] if self.transposed else int(np.prod(self.shape[1:]))
-        found: list[int | None] = [None] * inputs
+        found: list[int | None] = [None] * self.inputs
         if pairs is None:
             return found
-        for a, b in zip(pairs.first, pairs.second, strict=True):
-            row_a, row_b = (int(at // self.shape[1] if self.transposed else at % inputs) for at in (a, b))
-            if found[row_a] is None:
-                found[row_a], found[row_b] = row_b, row_a
+        places = np.stack([pairs.first, pairs.second])
+        inputs, outputs = (
+            (places // self.shape[1], places % self.shape[1]) if self.transposed else (places % self.inputs, places // self.inputs)
+        )
+        for a, b in inputs[:, outputs[0] == 0].T.tolist():  # the same for every output
+            found[a], found[b] = b, a
         return found
 
     def second_moments(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -212,8 +221,10 @@ def second_order_codes(values: Tensor, moments: Tensor, partners: Collection[int
     diagonal = moments.diagonal(dim1=1, dim2=2)
     damped = moments + torch.diag_embed((DAMPING * diagonal.mean(1, keepdim=True) + 1e-12).expand_as(diagonal))
     order = torch.argsort(diagonal.mean(0), descending=True, stable=True)  # what matters most first, as all others can still follow
-    damped = damped[:, order][:, :, order].double()
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True).float()
+    factor = damped[:, order][:, :, order].double()
+    factor = torch.linalg.cholesky(factor)  # one at a time: of the widest layers each has 170 MB
+    factor = torch.cholesky_inverse(factor)
+    factor = torch.linalg.cholesky(factor, upper=True).float()
     left, codes = values[:, :, order].clone(), torch.zeros_like(values)
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)

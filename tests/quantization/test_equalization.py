@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.equalization import equalized, links
 from edgetl.quantization.layers import constants
 from edgetl.quantization.prepare import prepare
@@ -56,6 +57,23 @@ def test_only_what_is_equivariant_is_crossed() -> None:
 def test_an_output_and_other_groups_stay() -> None:
     assert [link.first for link in links(chain(outputs=("y", "a")))] == ["w2"]
     assert [link.first for link in links(chain(groups=2))] == ["w2"]
+
+
+def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: Path) -> None:
+    """One scale for all channels of an activation leaves few codes to the small ones."""
+    model = chain(groups=8)
+    made = [helper.make_node("GlobalAveragePool", ["y"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["logits"])]
+    model.graph.node.extend(made)
+    del model.graph.input[:], model.graph.output[:]
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16]))
+    model.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5]))
+    onnx.save(model, tmp_path / "float.onnx")
+    trials = quantize(tmp_path / "float.onnx", noise(40), out=tmp_path / "int8.onnx", tune_images=0).trials
+    plain, balanced = (
+        max(trial.sqnr_db for trial in trials if trial.sqnr_db and trial.name.startswith(name))
+        for name in ("extremes", "layers equalized, extremes")
+    )
+    assert balanced > plain + 3
 
 
 def test_nothing_to_do_is_said(small: Path) -> None:
