@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH, LATENCY_RUNS = 25, 60
+ADAROUND = 500  # steps a layer, of one image each: AIMET's own 10,000 were not through ResNet-20 after eight minutes
 INSECTS = {"ants": 310, "bees": 309}  # of ImageNet's 1,000 classes
 Feeds = list[dict[str, NDArray[np.float32]]]
 
@@ -114,7 +115,7 @@ def aimet(step: str) -> Callable[[Path, Path, Path], None]:
             graph, param_type=aimet_onnx.int8, activation_type=aimet_onnx.int8, quant_scheme="tf_enhanced", config_file="default"
         )
         if step == "adaround":
-            aimet_onnx.apply_adaround(sim, given)
+            aimet_onnx.apply_adaround(sim, given, num_iterations=ADAROUND)
         sim.compute_encodings(given)
         onnx.save(sim.to_onnx_qdq(export_int32_bias=True, prequantize_constants=True), out)
 
@@ -232,7 +233,7 @@ class Made:
     why_not: str | None = None
 
 
-def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, peers: Path | None) -> Made:
+def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, peers: Path | None, limit: float) -> Made:
     """Let a tool quantize, in a process of its own."""
     home = peers / tool.home if peers and tool.home else None
     python = next((path for path in (home / "bin" / "python", home / "Scripts" / "python.exe") if path.exists()), None) if home else None
@@ -240,13 +241,16 @@ def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, pe
         return Made(name, out, why_not=f"not installed (--peers DIR with DIR/{tool.home})")
     command = [str(python or sys.executable), __file__, "--run", name, str(model), str(calibration), str(out)]
     environment = os.environ | ({} if tool.home else {"PYTHONPATH": os.pathsep.join(sys.path)})
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Made(name, out, why_not=f"cut off after {limit:.0f} s")
     if done.returncode:
         return Made(name, out, why_not=f"fails: {(done.stderr.strip() or 'no message').splitlines()[-1][:160]}")
     return Made(name, out, costs=json.loads(done.stdout.splitlines()[-1]))
 
 
-def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None) -> Iterator[str]:
+def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None, limit: float) -> Iterator[str]:
     """One line of the table for each tool."""
     from edgetl.data.npz import open_npz
     from edgetl.metrics.parity import agreement, sqnr_db
@@ -256,7 +260,8 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
     model = (case.folder or shared / "models") / f"{case.model}.onnx"
     calibration, judging = write_images(case, shared, folder)
     made = [
-        made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{index}.onnx", peers) for index, name in enumerate(tools)
+        made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{index}.onnx", peers, limit)
+        for index, name in enumerate(tools)
     ]
     there = [item for item in made if item.why_not is None]
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
@@ -305,6 +310,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=None, help="names of models, without .onnx. Default: all")
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--images", type=int, default=None, help="images that judge, at most")
+    parser.add_argument("--limit", type=float, default=900, help="seconds that a tool has for a model")
     parser.add_argument("--keep", type=Path, default=None, help="folder for the files that are written. Default: none")
     parser.add_argument("--run", nargs=4, metavar=("TOOL", "MODEL", "NPZ", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -324,7 +330,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for case in cases(options.networks, options.models):
             limited = replace(case, judged=min(case.judged, options.images or case.judged))
-            for row in rows_of(limited, options.tools, shared, folder, options.peers):
+            for row in rows_of(limited, options.tools, shared, folder, options.peers, options.limit):
                 print(row, flush=True)
 
 

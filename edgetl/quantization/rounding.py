@@ -131,7 +131,7 @@ class _Refining(Simulation):
             return (output,)
         missing = (mean - channel_means(output, step.kind)).reshape(bias().shape)
         self.biases_found[layer.bias.input[0]] = (bias() + missing).numpy()
-        return (output + (missing.reshape(1, -1, 1, 1) if step.kind == "Conv" else missing),)
+        return (output + missing.reshape(1, -1, *(1,) * (output.dim() - 2)) if step.kind == "Conv" else output + missing,)
 
 
 def channel_means(output: Tensor, kind: str) -> Tensor:
