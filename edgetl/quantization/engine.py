@@ -101,11 +101,12 @@ def quantize(
     trials = Trials(start.model, judging, threads)
     start.try_ranges(trials)
     start = _equalized(start, trials, calibration, batch_size, threads)
-    step = _Step(start, fitting, threads)
+    step, nearest, before = _Step(start, fitting, threads), trials.best, trials.best_db
     trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
     trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
     if tune_images != 0:
-        trials.run("tuned together", lambda: step.tuned(trials.best, tune_images))
+        tune_from = trials.best if trials.best_db >= before + MARGIN else nearest
+        trials.run("tuned together", lambda: step.tuned(tune_from, tune_images))
     noise = _noise(start, trials, judging, threads)
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
@@ -136,6 +137,7 @@ def quantize(
 
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
+MARGIN = 0.5  # dB that other codes must have brought; for less, the tuning gets further from the nearest ones
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
 
 

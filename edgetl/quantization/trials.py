@@ -70,7 +70,7 @@ class Trials:
         self.log: list[Trial] = []
         self.wanted = answers(prepared, judging, threads)
         self.best = prepared
-        self._best_db = -np.inf
+        self.best_db = -np.inf
 
     def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> bool:
         """Make a graph and judge it; whether it is the best so far. Why it could not be made, is logged."""
@@ -83,7 +83,7 @@ class Trials:
         seconds = time.perf_counter() - begin
         found = answers(made, self.judging, self.threads)
         decibels = sqnr_db(self.wanted, found)
-        kept = decibels > self._best_db
+        kept = decibels > self.best_db
         self._say(
             Trial(
                 name=name,
@@ -94,7 +94,7 @@ class Trials:
             )
         )
         if kept:
-            self.best, self._best_db = made, decibels
+            self.best, self.best_db = made, decibels
         return kept
 
     def skip(self, name: str, why: NotTried) -> None:
