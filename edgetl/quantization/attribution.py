@@ -125,6 +125,6 @@ class Probed(Simulation):
         def note(gradient: Tensor) -> None:
             self.noise[site] += float((gradient * error).flatten(1).sum(1).square().sum())
 
-        probe = (value if value.requires_grad else value.detach().requires_grad_()) * 1.0  # this reader's gradient only
+        probe = (value if value.requires_grad else value.detach().requires_grad_()).view_as(value)  # of this reader only
         probe.register_hook(note)  # type: ignore[no-untyped-call]
         return probe
