@@ -24,7 +24,7 @@ from edgetl.quantization.qdq import on_codes
 from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
-from edgetl.quantization.starting import Start
+from edgetl.quantization.starting import MARGIN, Start
 from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.session import InputSource, open_session
@@ -137,7 +137,6 @@ def quantize(
 
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
-MARGIN = 0.5  # dB that other codes must have brought; for less, the tuning gets further from the nearest ones
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
 
 

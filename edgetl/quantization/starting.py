@@ -21,6 +21,7 @@ from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
+MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, layers are not equalized and the tuning starts from the nearest codes
 FEWEST = 16  # calibration images that equalization is tried on
 FEW, FEW_PIXELS = 64, 800_000  # that say whether it is worth a pass over all
 
@@ -101,6 +102,6 @@ class Start:
         other = Start.of(balanced, few, self.target, batch_size=batch_size, threads=threads)
         wanted = answers(self.model, few, threads)
         without, with_it = (sqnr_db(wanted, answers(start.by_extremes, few, threads)) for start in (self, other))
-        if with_it <= without:
+        if with_it < without + MARGIN:
             raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
         return Start.of(balanced, source, self.target, batch_size=batch_size, threads=threads)
