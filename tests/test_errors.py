@@ -65,7 +65,7 @@ def model(path: Path) -> Path:
 
 
 def arrays(path: Path) -> Path:
-    np.savez(path, x=np.random.default_rng(0).normal(size=(16, 3, 24, 24)).astype(np.float32))
+    np.savez(path, x=np.random.default_rng(0).normal(size=(12, 3, 24, 24)).astype(np.float32))
     return path
 
 

@@ -100,6 +100,7 @@ def test_an_identical_run_does_no_stage_again(undisturbed: tuple[Path, Any]) -> 
     assert (folder / "run" / "report.json").read_bytes() == report
 
 
+@pytest.mark.slow  # the reasons themselves: tests/core/test_plan.py
 def test_status_says_what_would_rerun_and_why(undisturbed: tuple[Path, Any]) -> None:
     folder = undisturbed[0]
     same = edgetl(folder / "home", "status", folder / "run")
