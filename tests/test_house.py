@@ -260,10 +260,12 @@ def test_a_documented_command_can_be_wrong(command: str) -> None:
 def test_documented_settings_and_python_are_ours() -> None:
     from edgetl.settings import PipelineSettings
 
-    for page in pages():
-        for block in fenced(page, "toml"):
+    found = [(page, kind, block) for page in pages() for kind in ("toml", "python") for block in fenced(page, kind)]
+    assert {kind for _, kind, _ in found} == {"toml", "python"}
+    for page, kind, block in found:
+        if kind == "toml":
             PipelineSettings.from_tables(tomllib.loads(block))
-        for block in fenced(page, "python"):
+        else:
             imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
             exec(compile(ast.Module(body=list(imports), type_ignores=[]), str(page), "exec"), {})
 

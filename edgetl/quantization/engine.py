@@ -185,7 +185,7 @@ class _Step:
 
 
 def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> tuple[Source, ...]:
-    """The worst sources of noise, with what was seen of them; none where the trials say that the graph cannot be run in torch."""
+    """The worst sources of noise, with what was seen of them; none where the last trial was not taken."""
     if trials.log[-1].why_not is not None:
         return ()
 

@@ -47,16 +47,19 @@ class Start:
         return Start(model=model, seen=seen, target=target)
 
     @cached_property
+    def used(self) -> Mapping[str, Range]:
+        """What readers make use of, where that is not all."""
+        return useful(self.model)
+
+    @cached_property
     def widest(self) -> Mapping[str, Range]:
         """The ranges that hold all that was seen."""
-        used = useful(self.model)
-        return {name: extremes(found, used.get(name)) for name, found in self.seen.items()}
+        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()}
 
     @cached_property
     def chosen(self) -> Mapping[str, Choice]:
         """The ranges that reconstruct each activation best."""
-        used = useful(self.model)
-        return {name: choose(found, used.get(name)) for name, found in self.seen.items()}
+        return {name: choose(found, self.used.get(name)) for name, found in self.seen.items()}
 
     @cached_property
     def plain(self) -> onnx.ModelProto:
@@ -73,7 +76,6 @@ class Start:
         """The QDQ graph of the widest ranges."""
         return with_fitted_weights(self.plain, self.model, self.pairs)
 
-    @cached_property
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
         ranges = {name: found.range for name, found in self.chosen.items()}
@@ -83,7 +85,7 @@ class Start:
         """Both ways; whether one is the best so far."""
         found = [
             trials.run(f"{before}extremes as ranges", lambda: self.by_extremes),
-            trials.run(f"{before}ranges by reconstruction", lambda: self.by_reconstruction),
+            trials.run(f"{before}ranges by reconstruction", self.by_reconstruction),
         ]
         return any(found)
 

@@ -24,7 +24,6 @@ SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 
 Verdict = Literal["certified", "passed", "failed"]
-Shipped = Form
 RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
 
 
@@ -164,7 +163,7 @@ class Report(Exact):
     models: Models
     parity: Parity
     verdict: Verdict
-    shipped: Shipped
+    shipped: Form
     notes: tuple[str, ...] | None = None
     baselines: Baselines | None = None
     kernels: KernelsReport | None = None
