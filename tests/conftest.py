@@ -9,6 +9,13 @@ import pytest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+LONGEST = ("test_pipeline.py", "test_real_folder.py")  # whole runs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that of two processes (`pytest -n 2`) none waits long for the other."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

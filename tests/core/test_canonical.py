@@ -32,7 +32,7 @@ class Thing:
 @pytest.mark.parametrize(
     "value",
     [{1, 2}, frozenset(), b"bytes", 1j, object(), Thing, len, Path("x"), [Path("x")], {"a": {"b": {1}}}, math.nan, math.inf, {1: "a"}],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_the_canonical_form_does_not_know_is_a_type_error(value: object) -> None:
     with pytest.raises(TypeError, match="no canonical form for"):

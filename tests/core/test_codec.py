@@ -48,7 +48,7 @@ def test_a_path_outside_the_folder_is_refused(tmp_path: Path) -> None:
         encode(tmp_path / "elsewhere", tmp_path / "here")
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"x", 1j, object()], ids=str)
+@pytest.mark.parametrize("value", [{1, 2}, b"x", 1j, object()], ids=lambda value: type(value).__name__)
 def test_a_type_that_results_may_not_hold_is_refused(value: object, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="a result may not hold a"):
         encode([value], tmp_path)
