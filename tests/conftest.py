@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the core to the other process
 
 LONGEST = ("test_pipeline.py", "test_real_folder.py")  # whole runs
 
