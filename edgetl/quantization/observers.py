@@ -153,7 +153,7 @@ def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource,
 def _sizes(model: onnx.ModelProto, tensors: Collection[str], image: NDArray[np.float32]) -> dict[str, int]:
     """How many values each tensor has for an image [c, h, w]."""
     nodes = [helper.make_node("Size", [name], [f"{SEEN}{index}"]) for index, name in enumerate(tensors)]
-    engine = start(_with_outputs(model, nodes, [node.output[0] for node in nodes], TensorProto.INT64), optimize=False)
+    engine = start(with_outputs(model, nodes, [node.output[0] for node in nodes], TensorProto.INT64), optimize=False)
     ((feed, _),) = input_of(engine, NAME).feeds(image[np.newaxis])
     return {name: int(size) for name, size in zip(tensors, engine.run(None, feed), strict=True)}
 
@@ -178,10 +178,10 @@ def _watched(model: onnx.ModelProto, sizes: Mapping[str, int]) -> bytes:
             helper.make_node("Slice", [f"{to}flat", f"{to}first", f"{to}last", f"{to}first", f"{to}step"], [f"{to}sample"]),
         ]
         outputs += [f"{to}low", f"{to}high", f"{to}sample"]
-    return _with_outputs(model, nodes, outputs, TensorProto.FLOAT)
+    return with_outputs(model, nodes, outputs, TensorProto.FLOAT)
 
 
-def _with_outputs(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str], kind: int) -> bytes:
+def with_outputs(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], outputs: Iterable[str], kind: int) -> bytes:
     """The model with `nodes` more, and other outputs, all of one type."""
     result = onnx.ModelProto()
     result.CopyFrom(model)

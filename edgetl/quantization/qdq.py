@@ -15,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgetl.quantization.layers import absorbed, constants
+from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.ranges import Range
 
 # Operators with int8 kernels on onnxruntime's CPU provider, and those that hand codes on as they are. Softmax stays in
@@ -53,7 +54,7 @@ def write_qdq(
         QuantType.QUInt8,  # activations
         TensorsData(CalibrationMethod.MinMax, bounds),
         [],
-        sorted(floating),
+        sorted({*floating, *(node.name for node in model.graph.node if node.name.startswith(PIXELS))}),
         list(op_types),
         {},
     )

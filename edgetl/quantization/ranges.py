@@ -39,7 +39,7 @@ class Choice:
     """A range, the rule that gave it, and what it costs.
 
     Attributes:
-        rule: "min-max", "moving average", "percentile 99.99", "squared error".
+        rule: "min-max", "moving average", "percentile 99.99", "squared error", "levels of pixels".
         error: mean squared error of the reconstructed values of held-out images, in the tensor's units squared.
         min_max_error: the same, had the extremes been the range.
     """

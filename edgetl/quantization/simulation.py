@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from edgetl.quantization.layers import CODES, MOST, UnknownOperator, along, channel_axis, constants, float_name
 from edgetl.quantization.operators import OPERATORS
+from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.saturation import Pairs, surplus
 
 BIAS_STEP = 64
@@ -79,12 +80,12 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module):
-    """uint8 codes of one activation: scale (its logarithm) and zero point, both learnable."""
+    """uint8 codes of one activation: scale (its logarithm) and zero point, both learnable unless the codes are exact."""
 
-    def __init__(self, scale: float, zero: int) -> None:
+    def __init__(self, scale: float, zero: int, exact: bool) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))))
-        self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < CODES)
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))), requires_grad=not exact)
+        self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < CODES and not exact)
 
     def numbers(self) -> tuple[float, int]:
         """Scale and zero point, as the int8 graph has them."""
@@ -175,7 +176,7 @@ class Simulation(nn.Module):
     def _read(self, node: onnx.NodeProto, floats: Mapping[str, NDArray[np.float32]], pairs: Mapping[str, Pairs]) -> None:
         if node.op_type == "QuantizeLinear":
             scale, zero = (self.constants[name] for name in node.input[1:3])
-            self.quantizers[key(node.input[1])] = Quantizer(float(scale), int(zero))
+            self.quantizers[key(node.input[1])] = Quantizer(float(scale), int(zero), exact=node.input[0] == PIXELS)
         elif node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
             codes, scale = (self.constants[name] for name in node.input[:2])
             if codes.dtype == np.uint8:  # a constant beside activations: the value that Pad fills with, say

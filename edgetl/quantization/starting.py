@@ -12,6 +12,7 @@ from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
 from edgetl.quantization.observers import Seen, observe, tensors_beside
+from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
@@ -21,7 +22,7 @@ from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
-MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, layers are not equalized and the tuning starts from the nearest codes
+MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, the tuning starts from the nearest codes
 FEWEST = 16  # calibration images that equalization is tried on
 FEW, FEW_PIXELS = 64, 800_000  # that say whether it is worth a pass over all
 
@@ -42,7 +43,8 @@ class Start:
 
     @staticmethod
     def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
-        """See all of `source`."""
+        """See all of `source`; where its images are pixels, the graph reads their codes."""
+        model = on_pixels(model, first_images(source, FEW_PIXELS, FEW))
         seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Start(model=model, seen=seen, target=target)
 
@@ -54,12 +56,15 @@ class Start:
     @cached_property
     def widest(self) -> Mapping[str, Range]:
         """The ranges that hold all that was seen."""
-        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()}
+        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | exact(self.model)
 
     @cached_property
     def chosen(self) -> Mapping[str, Choice]:
         """The ranges that reconstruct each activation best."""
-        return {name: choose(found, self.used.get(name)) for name, found in self.seen.items()}
+        found = {name: choose(seen, self.used.get(name)) for name, seen in self.seen.items()}
+        for name, bounds in exact(self.model).items():
+            found[name] = Choice(range=bounds, rule="levels of pixels", error=0.0, min_max_error=0.0)
+        return found
 
     @cached_property
     def plain(self) -> onnx.ModelProto:
@@ -90,20 +95,20 @@ class Start:
         return any(found)
 
     def equalized(self, source: InputSource, *, batch_size: int, threads: int) -> Start:
-        """The same function with ranges of weights made equal across layers, all of `source` seen again.
+        """The same function with more equal reaches of channels, all of `source` seen again.
 
         Raises:
-            NotTried: no layers that can be equalized, or a few images say that it does not help.
+            NotTried: no channels that can be equalized, or a few images say that it does not help.
         """
-        balanced = equalized(self.model)
-        if balanced is None:
-            raise NotTried("no two layers with only scale-equivariant operators between them")
         if len(source) < FEWEST:
             raise NotTried(f"fewer than {FEWEST} calibration images")
         few = Arrays(first_images(source, FEW_PIXELS, FEW))
+        balanced = equalized(self.model, self.seen, few.x)
+        if balanced is None:
+            raise NotTried("no two layers with only scale-equivariant operators between them")
         other = Start.of(balanced, few, self.target, batch_size=batch_size, threads=threads)
         wanted = answers(self.model, few, threads)
         without, with_it = (sqnr_db(wanted, answers(start.by_extremes, few, threads)) for start in (self, other))
-        if with_it < without + MARGIN:
+        if with_it < without:
             raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
         return Start.of(balanced, source, self.target, batch_size=batch_size, threads=threads)

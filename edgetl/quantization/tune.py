@@ -126,7 +126,8 @@ def learnable(student: Simulation) -> Iterator[tuple[Tensor, float]]:
         elif isinstance(module, Bias):
             yield module.steps, BIAS_LR
         elif isinstance(module, Quantizer):
-            yield module.log_scale, SCALE_LR
+            if module.log_scale.requires_grad:
+                yield module.log_scale, SCALE_LR
             if module.zero.requires_grad:
                 yield module.zero, ZERO_LR
 

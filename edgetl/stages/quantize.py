@@ -63,7 +63,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
