@@ -10,8 +10,8 @@ Peers that are no part of edgetl's environment are taken from virtual environmen
 
 All write QDQ for x86 with VNNI: uint8 activations, int8 weights, per channel, as far as the tool can. Each quantizes in a process of
 its own, so that seconds (its imports among them) and peak memory are its own; a tool that is not there, or fails, gets a row that says
-so. Drop and agreement are against the float model, on images that calibrated nothing; the drop with two standard errors of the
-paired difference. Latency is the median of one image at one thread, all files in turns.
+so. Drop and agreement are against the float model, on images that calibrated nothing; the drop, and the lead of the first
+tool over each other one in agreement and noise, with two standard errors of the paired difference. Latency is the median of one image at one thread, all files in turns.
 
 The three models of the default are those of the folder below; `--networks` takes those that `networks.py` trains.
 Needs the models, CIFAR-10 zips and ImageNet samples of the folder named by EDGETL_SHARED (default ../shared).
@@ -267,19 +267,36 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
     assert labels is not None
     base, *latencies = measure_all([model, *(item.out for item in there)], LATENCY_RUNS)
-    for item, latency in zip(there, latencies, strict=True):
-        found, _ = outputs_of(item.out, open_npz(judging), batch_size=BATCH)
+    answers = [outputs_of(item.out, open_npz(judging), batch_size=BATCH)[0] for item in there]
+    for item, latency, found in zip(there, latencies, answers, strict=True):
         lost = (wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels)
         share = agreement(wanted.argmax(1), found.argmax(1))
         yield (
             f"| {case.model} | {item.tool} | {100 * lost.mean():.2f} ± {200 * lost.std() / len(lost) ** 0.5:.2f} "
             f"| {share:.4f} ± {(share * (1 - share) / len(lost)) ** 0.5:.4f} | {len(lost)} | {sqnr_db(wanted, found):.1f} "
+            f"| {lead_in_agreement(wanted, answers[0], found)} | {lead_in_db(wanted, answers[0], found)} "
             f"| {latency.p50:.2f} / {base.p50:.2f} = {latency.p50 / base.p50:.2f} "
             f"| {item.out.stat().st_size / model.stat().st_size:.4f} | {item.costs['seconds']:.0f} | {item.costs['peak_mib']:.0f} |"
         )
     for item in made:
         if item.why_not:
-            yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | |"
+            yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | | | |"
+
+
+def lead_in_agreement(wanted: NDArray[np.float32], first: NDArray[np.float32], other: NDArray[np.float32]) -> str:
+    """How many more images, in points, have the float answer by the first than by the other; ± two standard errors of the paired difference."""
+    ours, theirs = ((found.argmax(1) == wanted.argmax(1)).astype(float) for found in (first, other))
+    more = ours - theirs
+    return f"{100 * more.mean():.2f} ± {200 * more.std() / len(more) ** 0.5:.2f}"
+
+
+def lead_in_db(wanted: NDArray[np.float32], first: NDArray[np.float32], other: NDArray[np.float32]) -> str:
+    """How much less noise the first has, in dB; ± two standard errors of the logarithm of a ratio of sums over the same images."""
+    ours, theirs = (np.square(found.astype(np.float64) - wanted).sum(1) for found in (first, other))
+    if not ours.sum() or not theirs.sum():
+        return "no noise"
+    spread = np.sqrt(np.square(theirs / theirs.sum() - ours / ours.sum()).sum())
+    return f"{10 * np.log10(theirs.sum() / ours.sum()):.1f} ± {20 / np.log(10) * spread:.1f}"
 
 
 def cases(networks: Path | None, wanted: Sequence[str] | None) -> list[Case]:
@@ -322,9 +339,11 @@ def main() -> None:
     shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
     if not (shared / "models").is_dir():
         sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
-    print(f"{platform.machine()}, {os.cpu_count()} cores; drop in points ± 2 SE, latency in ms (int8 / float), size as share of float\n")
-    print("| model | tool | drop | agreement | n | SQNR dB | latency | size | seconds | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores; drop and leads of the first tool in points or dB ± 2 SE, latency in ms (int8 / float), size as share of float\n"
+    )
+    print("| model | tool | drop | agreement | n | SQNR dB | lead | lead dB | latency | size | seconds | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
