@@ -10,8 +10,9 @@ Peers that are no part of edgetl's environment are taken from virtual environmen
 
 All write QDQ for x86 with VNNI: uint8 activations, int8 weights, per channel, as far as the tool can. Each quantizes in a process of
 its own, so that seconds (its imports among them) and peak memory are its own; a tool that is not there, or fails, gets a row that says
-so. Drop and agreement are against the float model, on images that calibrated nothing; the drop, and the lead of the first
-tool over each other one in agreement and noise, with two standard errors of the paired difference. Latency is the median of one image at one thread, all files in turns.
+so. Drop and agreement are against the float model, on images that calibrated nothing; the drop, and the lead of the first tool over
+each other one in agreement and noise, with two standard errors of the paired difference. Latency is the median of one image at one
+thread, all files in turns.
 
 The three models of the default are those of the folder below; `--networks` takes those that `networks.py` trains.
 Needs the models, CIFAR-10 zips and ImageNet samples of the folder named by EDGETL_SHARED (default ../shared).
@@ -284,7 +285,7 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
 
 
 def lead_in_agreement(wanted: NDArray[np.float32], first: NDArray[np.float32], other: NDArray[np.float32]) -> str:
-    """How many more images, in points, have the float answer by the first than by the other; ± two standard errors of the paired difference."""
+    """How many more images have the float answer by the first than by the other, in points; ± two standard errors, paired."""
     ours, theirs = ((found.argmax(1) == wanted.argmax(1)).astype(float) for found in (first, other))
     more = ours - theirs
     return f"{100 * more.mean():.2f} ± {200 * more.std() / len(more) ** 0.5:.2f}"
@@ -339,9 +340,8 @@ def main() -> None:
     shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
     if not (shared / "models").is_dir():
         sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores; drop and leads of the first tool in points or dB ± 2 SE, latency in ms (int8 / float), size as share of float\n"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} cores; drop and leads of the first tool in points or dB, ± 2 standard errors;")
+    print("latency in ms (int8 / float), size as share of float\n")
     print("| model | tool | drop | agreement | n | SQNR dB | lead | lead dB | latency | size | seconds | peak MiB |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:

@@ -37,6 +37,7 @@ class QuantizationRecord:
 
     Attributes:
         target: the CPU it was made for.
+        stem: the first layers, which stay in float on this CPU in any case.
         limited: weights of which some pairs had to be limited, so that nothing saturates, and how many pairs.
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
@@ -50,6 +51,7 @@ class QuantizationRecord:
     """
 
     target: Target
+    stem: tuple[str, ...]
     limited: Mapping[str, int]
     images: int
     ranges: Mapping[str, Choice]
@@ -97,6 +99,8 @@ def quantize(
     open_session(model)  # refuses what is no classifier
     info = read_info(model)
     start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
+    if start.stem:
+        say(f"quantize: in float stay the first nodes, {', '.join(start.stem)}: int8 kernels gain nothing where so few products are summed")
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
     start.try_ranges(trials)
@@ -116,13 +120,14 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
-        searched = within_budget(start.model, trials.best, start.widest, noise, judge, memory)
+        searched = within_budget(start.model, start.stem, trials.best, start.widest, noise, judge, memory)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
     int8, in_float = counts(written)
     return QuantizationRecord(
         target=target,
+        stem=start.stem,
         limited=saturating(start.plain) if start.pairs else {},
         images=len(calibration),
         ranges=start.chosen,

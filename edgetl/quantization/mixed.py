@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Searched:
 
 def within_budget(
     prepared: onnx.ModelProto,
+    stem: Collection[str],
     int8: onnx.ModelProto,
     ranges: Mapping[str, Range],
     noise: Sequence[Source],
@@ -50,6 +51,7 @@ def within_budget(
 
     Args:
         prepared: the float graph.
+        stem: its nodes that are in float in any case.
         int8: all of it in int8; its numbers are those of the mixed graphs.
         ranges: of activations, for what has no number there.
         noise: of each rounding.
@@ -67,7 +69,8 @@ def within_budget(
     first = judged(int8, ())
     if first.good(judge.budget):
         return Searched(graph=int8, evaluations=tuple(made), within=first.small(judge.budget))
-    ranked, numbers = order(prepared, noise, time_shares(prepared)), numbers_of(int8)
+    ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in stem)
+    numbers = numbers_of(int8)
     count = min(MOST, math.ceil(math.log2(max(2, len(ranked)))))
     say(
         f"quantize: int8 is over its budget; looking for the fewest of {len(ranked)} layers to leave in float: "
@@ -75,7 +78,7 @@ def within_budget(
     )
 
     def make(floating: Sequence[str]) -> onnx.ModelProto:
-        return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, floating)), numbers)
+        return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*stem, *floating])), numbers)
 
     found = fewest(ranked, make, judged, judge.budget)
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):

@@ -16,6 +16,7 @@ from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
+from edgetl.quantization.stem import stem
 from edgetl.quantization.targets import saturates
 from edgetl.quantization.trials import NotTried, Trials, answers
 from edgetl.quantization.weights import with_fitted_weights
@@ -43,10 +44,16 @@ class Start:
 
     @staticmethod
     def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
-        """See all of `source`; where its images are pixels, the graph reads their codes."""
-        model = on_pixels(model, first_images(source, FEW_PIXELS, FEW))
+        """See all of `source`; where its images are pixels, the first Conv reads their codes, unless it stays in float."""
+        if not stem(model, target):
+            model = on_pixels(model, first_images(source, FEW_PIXELS, FEW))
         seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Start(model=model, seen=seen, target=target)
+
+    @cached_property
+    def stem(self) -> tuple[str, ...]:
+        """The first nodes, which stay in float."""
+        return stem(self.model, self.target)
 
     @cached_property
     def used(self) -> Mapping[str, Range]:
@@ -69,7 +76,7 @@ class Start:
     @cached_property
     def plain(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
-        return as_qdq(self.model, self.widest)
+        return as_qdq(self.model, self.widest, floating=self.stem)
 
     @cached_property
     def pairs(self) -> Mapping[str, Pairs]:
@@ -84,7 +91,7 @@ class Start:
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
         ranges = {name: found.range for name, found in self.chosen.items()}
-        return with_fitted_weights(as_qdq(self.model, ranges), self.model, self.pairs)
+        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.stem), self.model, self.pairs)
 
     def try_ranges(self, trials: Trials, before: str = "") -> bool:
         """Both ways; whether one is the best so far."""

@@ -101,6 +101,6 @@ def test_the_codes_are_the_bytes_of_the_photos(small: Path, tmp_path: Path, tune
 
 
 def test_the_range_is_that_of_the_levels_whatever_was_seen(small: Path) -> None:
-    begun = Start.of(prepare(small), Arrays(Photos.drawn(16).x), "x86", batch_size=8, threads=1)
+    begun = Start.of(prepare(small), Arrays(Photos.drawn(16).x), "portable", batch_size=8, threads=1)
     for found in (begun.widest[PIXELS], begun.chosen[PIXELS].range):
         assert found.low == pytest.approx(-114 / 255) and found.high == pytest.approx(141 / 255)
