@@ -32,7 +32,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,13 +60,17 @@ CASES = (
 )
 
 
-def edgetl(model: Path, calibration: Path, out: Path) -> None:
+def edgetl(target: Literal["x86", "portable"]) -> Callable[[Path, Path, Path], None]:
     """The engine with its defaults."""
-    from edgetl.data.npz import open_npz
-    from edgetl.quantization.engine import quantize
-    from edgetl.settings import Runtime
 
-    quantize(model, open_npz(calibration), target="x86", out=out, threads=Runtime().threads)
+    def run(model: Path, calibration: Path, out: Path) -> None:
+        from edgetl.data.npz import open_npz
+        from edgetl.quantization.engine import quantize
+        from edgetl.settings import Runtime
+
+        quantize(model, open_npz(calibration), target=target, out=out, threads=Runtime().threads)
+
+    return run
 
 
 def onnxruntime(method: str) -> Callable[[Path, Path, Path], None]:
@@ -141,7 +145,8 @@ class Tool:
 
 
 TOOLS = {
-    "edgetl": Tool(edgetl),
+    "edgetl": Tool(edgetl("x86")),
+    "edgetl portable": Tool(edgetl("portable")),
     "onnxruntime MinMax": Tool(onnxruntime("MinMax")),
     "onnxruntime Percentile": Tool(onnxruntime("Percentile")),
     "onnxruntime Entropy": Tool(onnxruntime("Entropy")),
