@@ -8,50 +8,66 @@ from typing import Any, get_args
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.prepare import prepare
-from edgetl.quantization.qdq import on_codes
 from edgetl.quantization.search import Budget
 from edgetl.quantization.stem import stem
 from edgetl.settings import Target
 
-
-def kinds(model: onnx.ModelProto, names: tuple[str, ...]) -> list[str]:
-    return [node.op_type for node in model.graph.node if node.name in names]
+FIRST = ("first", "relu", "depthwise", "sigmoid")
 
 
-def test_small_sums_from_the_input_on(small: Path) -> None:
-    model = prepare(small)
-    for target in get_args(Target):
-        found = kinds(model, stem(model, target))
-        assert found == (["Conv", "Relu", "Conv", "HardSwish"] if target in ("x86", "x86-avx2") else [])
+def network(path: Path, *, kernel: int = 3, residual: bool = False) -> Path:
+    """Sums of 27 and 9 products (`first` has more with a larger kernel), then 72; 16 px in, 5 logits out."""
+    rng = np.random.default_rng(0)
+    shapes = {"a": (8, 3, kernel, kernel), "b": (8, 1, 3, 3), "c": (8, 8, 3, 3), "d": (8, 5)}
+    stored = [numpy_helper.from_array(rng.standard_normal(shape, dtype=np.float32) / 3, name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["input", "a"], ["x1"], name="first", pads=[kernel // 2] * 4),
+        helper.make_node("Relu", ["x1"], ["x2"], name="relu"),
+        helper.make_node("Conv", ["x2", "b"], ["x3"], name="depthwise", pads=[1] * 4, group=8),
+        helper.make_node("Sigmoid", ["x3"], ["x4"], name="sigmoid"),
+        helper.make_node("Conv", ["x4", "c"], ["x5"], name="large", pads=[1] * 4),
+        *([helper.make_node("Add", ["x4", "x5"], ["x6"], name="add")] if residual else []),
+        helper.make_node("GlobalAveragePool", ["x6" if residual else "x5"], ["x7"], name="mean"),
+        helper.make_node("Flatten", ["x7"], ["x8"], name="flat"),
+        helper.make_node("Gemm", ["x8", "d"], ["logits"], name="classifier"),
+    ]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 16, 16])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])]
+    graph = helper.make_graph(nodes, "network", inputs, outputs, stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
 
 
-def test_a_larger_first_layer_is_none(small: Path) -> None:
-    model = prepare(small)
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "stem.weight")
-    weight.CopyFrom(numpy_helper.from_array(np.ones((8, 3, 4, 3), np.float32), "stem.weight"))
-    assert stem(model, "x86") == ()
+@pytest.mark.parametrize("target", get_args(Target))
+def test_small_sums_from_the_input_on(tmp_path: Path, target: Target) -> None:
+    assert stem(prepare(network(tmp_path / "n.onnx")), target) == (FIRST if target in ("x86", "x86-avx2") else ())
 
 
-@pytest.mark.parametrize(("name", "expected"), [("mobilenet_v3_small_cifar64", 2), ("resnet20_cifar10", 1), ("squeezenet1_0_imagenet", 0)])
-def test_real_networks(shared: Path, name: str, expected: int) -> None:
+def test_a_larger_first_layer_and_a_residual_have_none(tmp_path: Path) -> None:
+    assert stem(prepare(network(tmp_path / "n.onnx", kernel=5)), "x86") == ()
+    assert stem(prepare(network(tmp_path / "n.onnx", residual=True)), "x86") == ()
+
+
+@pytest.mark.parametrize(("name", "convs"), [("mobilenet_v3_small_cifar64", 7), ("resnet20_cifar10", 0), ("squeezenet1_0_imagenet", 0)])
+def test_real_networks(shared: Path, name: str, convs: int) -> None:
     model = prepare(shared / "models" / f"{name}.onnx")
-    assert kinds(model, stem(model, "x86")).count("Conv") == expected
+    found = stem(model, "x86")
+    assert [node.op_type for node in model.graph.node if node.name in found].count("Conv") == convs
 
 
-@pytest.mark.parametrize("budget", [None, Budget(min_agreement=1.0)])
-def test_they_are_in_float_whatever_else_is(small: Path, noise: Any, tmp_path: Path, budget: Budget | None) -> None:
-    records = {}
-    for target in ("arm64", "x86"):
-        out = tmp_path / f"{target}.onnx"
-        records[target] = quantize(small, noise(40), target=target, out=out, tune_images=0, budget=budget)
-        graph = onnx.load(out).graph
-        makers = {name: node.op_type for node in graph.node for name in node.output}
-        first = next(node for node in graph.node if node.op_type == "Conv")
-        assert (makers.get(first.input[0]) == "DequantizeLinear") == (target == "arm64")
-        assert on_codes(onnx.load(out))
-    assert records["x86"].stem and not records["arm64"].stem
-    assert not {*records["x86"].floating} & {*records["x86"].stem}
+@pytest.mark.parametrize("budget", [None, Budget(max_kb=1e6, min_agreement=1.0)])
+def test_they_are_in_float_whatever_else_is(noise: Any, tmp_path: Path, budget: Budget | None) -> None:
+    record = quantize(network(tmp_path / "n.onnx"), noise(40), target="x86", out=tmp_path / "int8.onnx", tune_images=0, budget=budget)
+    assert record.stem == FIRST and not {*record.floating} & {*FIRST}
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    (large,) = (node for node in graph.node if node.op_type == "Conv" and makers.get(node.input[1]) == "DequantizeLinear")
+    assert makers[large.input[0]] == "DequantizeLinear"
+    kinds = [node.op_type for node in graph.node if node.op_type != "DequantizeLinear"]
+    assert kinds[:5] == ["Conv", "Relu", "Conv", "Sigmoid", "QuantizeLinear"]
+    assert record.int8 == {"Conv": 1, "Flatten": 1, "Gemm": 1, "GlobalAveragePool": 1}
+    assert record.in_float == {"Conv": 2, "Relu": 1, "Sigmoid": 1}
