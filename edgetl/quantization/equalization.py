@@ -9,7 +9,7 @@ The float function stays the same, up to rounding.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,17 +25,17 @@ from edgetl.runtime.session import input_of, start
 
 EQUIVARIANT = frozenset({"AveragePool", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Relu"})  # for each channel
 HALF_WAY = 0.5
-MOST = 16.0  # a channel is raised by
+MOST = 16.0  # that a channel is multiplied by
 NAME = "the model to quantize"
 
 
-def equalized(model: onnx.ModelProto, tensors: Mapping[str, object], images: NDArray[np.float32]) -> onnx.ModelProto | None:
-    """A prepared graph whose channels reach further where others of their activation do; None where no channel can be changed.
+def equalized(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.float32]) -> onnx.ModelProto | None:
+    """A prepared graph whose smaller channels reach further than they did; None where no channel can be changed.
 
     Args:
         model: the graph.
         tensors: names of the activations that are quantized.
-        images: what they are judged by, float32 [n, c, h, w].
+        images: that show how far channels reach, float32 [n, c, h, w].
     """
     channels = Channels.of(model)
     factors = channels.factors(reaches(model, tensors, images)).astype(np.float32)
@@ -54,7 +54,7 @@ def equalized(model: onnx.ModelProto, tensors: Mapping[str, object], images: NDA
     return result
 
 
-def reaches(model: onnx.ModelProto, tensors: Mapping[str, object], images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def reaches(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """The largest absolute value of each channel of [n, c] and [n, c, h, w] activations, float32 [c], by name."""
     ranks = float_values(model)
     names = [name for name in tensors if ranks.get(name) in (2, 4)]
