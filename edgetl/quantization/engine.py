@@ -25,7 +25,6 @@ from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.starting import MARGIN, Start
-from edgetl.quantization.stem import PRODUCTS
 from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.session import InputSource, open_session
@@ -101,9 +100,7 @@ def quantize(
     info = read_info(model)
     start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
     if start.stem:
-        say(
-            f"quantize: up to {start.stem[-1]} all stays in float: int8 kernels gain nothing where fewer than {PRODUCTS} products are summed"
-        )
+        say(f"quantize: all up to {start.stem[-1]} stays in float, since int8 kernels do not pay for so small sums")
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
     start.try_ranges(trials)
