@@ -112,6 +112,34 @@ def exact(model: onnx.ModelProto) -> dict[str, Range]:
     return {} if offset is None else {PIXELS: Range(float(offset[0]), float(offset[0]) + 1)}
 
 
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph that maps pixels to codes in one QuantizeLinear, each channel with a scale and zero point of its own; the same codes.
+
+    The graph itself where it does not read pixels, or where the value 0 of a channel lies midway between two levels: then rounding, not
+    the map, would decide.
+    """
+    stored = constants(model)
+    quantize = next((node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == PIXELS), None)
+    if quantize is None:
+        return model
+    step = 1 / (CODES * stored[f"{PIXELS}_factor"].astype(np.float64))
+    zeros = -stored[f"{PIXELS}_mean"] / step
+    if (np.abs(zeros % 1 - 0.5) < TOLERANCE).any() or not ((zeros > -0.5) & (zeros < CODES + 0.5)).all():
+        return model
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    mapping = next(node for node in result.graph.node if node.name == f"{PIXELS}_map")
+    quantize = next(node for node in result.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == PIXELS)
+    quantize.input[:] = [mapping.input[0], f"{PIXELS}_step", f"{PIXELS}_zeros"]
+    unused = {*mapping.input[1:]}
+    result.graph.node.remove(mapping)
+    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in result.graph.initializer if item.name not in unused]
+    del result.graph.initializer[:]
+    steps = numpy_helper.from_array(step.astype(np.float32), f"{PIXELS}_step")
+    result.graph.initializer.extend([*kept, steps, numpy_helper.from_array(np.rint(zeros).astype(np.uint8), f"{PIXELS}_zeros")])
+    return result
+
+
 def _movable(model: onnx.ModelProto, node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
     """Whether it is a Conv of images whose weight and bias are constants of its own."""
     used = [name for other in model.graph.node for name in other.input]

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.heldout import Arrays
-from edgetl.quantization.pixels import PIXELS, Levels, on_pixels
+from edgetl.quantization.pixels import PIXELS, Levels, folded, on_pixels
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.starting import Start
 from edgetl.runtime.session import start
@@ -98,6 +98,17 @@ def test_the_codes_are_the_bytes_of_the_photos(small: Path, tmp_path: Path, tune
     inner = codes[:, :, 1:-1, 1:-1]  # the border is padding
     np.testing.assert_array_equal(inner, photos.codes)
     assert set(np.unique(codes[:, :, 0])) <= {103, 104, 116, 117, 123, 124}  # what 0 is nearest to, channel by channel
+
+
+@pytest.mark.parametrize(("mean", "folds"), [(MEAN, True), (np.array([0.5, 0.5, 0.5]), False)])
+def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64], folds: bool) -> None:
+    """255 times a mean of 0.5 is 127.5, midway between two levels."""
+    x = ((Photos.drawn(40).codes / 255 - mean[:, None, None]) / STD[:, None, None]).astype(np.float32)
+    graph = Start.of(prepare(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
+    found = folded(graph)
+    assert (found is not graph) == folds and any(node.op_type == "BatchNormalization" for node in found.graph.node) != folds
+    before, after = (start(one.SerializeToString(), optimize=True).run(None, {"input": x})[0] for one in (graph, found))
+    np.testing.assert_array_equal(after, before)
 
 
 def test_the_range_is_that_of_the_levels_whatever_was_seen(small: Path) -> None:
