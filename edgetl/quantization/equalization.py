@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from edgetl.quantization.layers import along, constants
-from edgetl.quantization.observers import with_outputs
+from edgetl.quantization.layers import along, constants, with_values
+from edgetl.quantization.observers import NAME, with_outputs
 from edgetl.quantization.prepare import float_values
 from edgetl.runtime.session import input_of, start
 
 EQUIVARIANT = frozenset({"AveragePool", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Relu"})  # for each channel
 HALF_WAY = 0.5
 MOST = 16.0  # that a channel is multiplied by
-NAME = "the model to quantize"
 
 
 def equalized(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.float32]) -> onnx.ModelProto | None:
@@ -46,12 +45,7 @@ def equalized(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[
     for side in channels.sides:
         factor = along(factors[side.channels], values[side.name].ndim, side.axis)
         values[side.name] = values[side.name] / factor if side.reads else values[side.name] * factor
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    for tensor in result.graph.initializer:
-        if tensor.name in values:
-            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
-    return result
+    return with_values(model, values)
 
 
 def reaches(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -153,10 +153,11 @@ def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:
         step = np.broadcast_to((ours * theirs.ravel()).astype(np.float32), values.shape)
         new[layer.bias.input[1]] = step if old[layer.bias.input[1]].size > 1 else step.ravel()[:1]
         new[layer.bias.input[0]] = np.clip(np.rint(values / step), -INT32, INT32).astype(np.int32)
-    return _with_values(model, new)
+    return with_values(model, new)
 
 
-def _with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """A copy with other values of some stored tensors, by name; shapes stay."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     for tensor in result.graph.initializer:

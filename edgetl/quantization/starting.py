@@ -47,6 +47,11 @@ class Start:
         """See all of `source`; where its images are pixels, the first Conv reads their codes, unless it stays in float."""
         if not stem(model, target):
             model = on_pixels(model, first_images(source, FEW_PIXELS, FEW))
+        return Start._seeing(model, source, target, batch_size=batch_size, threads=threads)
+
+    @staticmethod
+    def _seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+        """See all of `source` with the graph as it is."""
         seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Start(model=model, seen=seen, target=target)
 
@@ -113,9 +118,9 @@ class Start:
         balanced = equalized(self.model, self.seen, few.x)
         if balanced is None:
             raise NotTried("no two layers with only scale-equivariant operators between them")
-        other = Start.of(balanced, few, self.target, batch_size=batch_size, threads=threads)
+        other = Start._seeing(balanced, few, self.target, batch_size=batch_size, threads=threads)
         wanted = answers(self.model, few, threads)
         without, with_it = (sqnr_db(wanted, answers(start.by_extremes, few, threads)) for start in (self, other))
         if with_it < without:
             raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
-        return Start.of(balanced, source, self.target, batch_size=batch_size, threads=threads)
+        return Start._seeing(balanced, source, self.target, batch_size=batch_size, threads=threads)
