@@ -53,11 +53,11 @@ def attribute(
     """
     probed = Probed(qdq, float_model, pairs)
     generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(first_images(source, PIXELS, MOST_IMAGES)).contiguous(memory_format=torch.channels_last)
+    images = torch.from_numpy(first_images(source, PIXELS, MOST_IMAGES))
     seen = 0
     with threaded(threads):
         for x in torch.split(images, max(1, AT_ONCE // (images.shape[2] * images.shape[3]))):
-            logits, _ = probed(x)
+            logits, _ = probed(x.contiguous(memory_format=torch.channels_last))
             for _ in range(SIGNS):
                 signs = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
                 (logits * signs).sum().backward(retain_graph=True)
@@ -121,6 +121,7 @@ class Probed(Simulation):
 
     def _probed(self, value: Tensor, site: Site, error: Tensor) -> Tensor:
         self.noise.setdefault(site, 0.0)
+        error = error.bfloat16()  # it is kept until the backward pass, and needs no more digits
 
         def note(gradient: Tensor) -> None:
             self.noise[site] += float((gradient * error).flatten(1).sum(1).square().sum())

@@ -6,7 +6,6 @@ fitted on: what does not help is not kept.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +15,12 @@ import onnx
 from edgetl.core.progress import say
 from edgetl.quantization.compact import compact
 from edgetl.quantization.heldout import parts
+from edgetl.quantization.islands import InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
 from edgetl.quantization.pixels import folded
 from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.qdq import on_codes
 from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
@@ -38,7 +37,7 @@ class QuantizationRecord:
 
     Attributes:
         target: the CPU it was made for.
-        stem: the first layers, which stay in float on this CPU in any case.
+        ends: the first and last layers that stay in float on this CPU in any case.
         limited: weights of which some pairs had to be limited, so that nothing saturates, and how many pairs.
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
@@ -48,11 +47,11 @@ class QuantizationRecord:
         floating: layers that were left in float.
         within: whether the result keeps the budget; None where there was none.
         int8: operator type -> how many run in int8.
-        in_float: operator type -> how many stay in float.
+        in_float: those that stay in float, and why.
     """
 
     target: Target
-    stem: tuple[str, ...]
+    ends: tuple[str, ...]
     limited: Mapping[str, int]
     images: int
     ranges: Mapping[str, Choice]
@@ -62,7 +61,7 @@ class QuantizationRecord:
     floating: tuple[str, ...]
     within: bool | None
     int8: Mapping[str, int]
-    in_float: Mapping[str, int]
+    in_float: tuple[InFloat, ...]
 
 
 def quantize(
@@ -100,12 +99,11 @@ def quantize(
     open_session(model)  # refuses what is no classifier
     info = read_info(model)
     start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
-    if start.stem:
-        say(f"quantize: all up to {start.stem[-1]} stays in float, since int8 kernels do not pay for so small sums")
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
+    if start.equalizing:
+        trials.note(start.equalizing)
     start.try_ranges(trials)
-    start = _equalized(start, trials, calibration, batch_size, threads)
     step, nearest, before = _Step(start, fitting, threads), trials.best, trials.best_db
     trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
     trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
@@ -121,14 +119,16 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
-        searched = within_budget(start.model, start.stem, trials.best, start.widest, noise, judge, memory)
+        searched = within_budget(start.model, start.ends, trials.best, start.widest, noise, judge, memory)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
-    int8, in_float = counts(written)
+    int8, in_float = placed(folded(searched.graph), start.ends, searched.floating)
+    if in_float:
+        say(f"quantize: in float run {line(in_float)}")
     return QuantizationRecord(
         target=target,
-        stem=start.stem,
+        ends=start.ends,
         limited=saturating(start.plain) if start.pairs else {},
         images=len(calibration),
         ranges=start.chosen,
@@ -144,16 +144,6 @@ def quantize(
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
-
-
-def _equalized(start: Start, trials: Trials, calibration: InputSource, batch_size: int, threads: int) -> Start:
-    """`start` with its layers equalized, if that helps."""
-    try:
-        other = start.equalized(calibration, batch_size=batch_size, threads=threads)
-    except NotTried as error:
-        trials.skip("layers equalized", error)
-        return start
-    return other if other.try_ranges(trials, "layers equalized, ") else start
 
 
 @dataclass(frozen=True)
@@ -209,10 +199,3 @@ def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> t
     for source_of in described[:SAID]:
         say(f"quantize: {source_of.line()}")
     return described
-
-
-def counts(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, int]]:
-    """Operators of a QDQ graph by type: those that onnxruntime can run on int8 codes, and those in float."""
-    places = on_codes(model)
-    int8, floating = (Counter(model.graph.node[i].op_type for i, codes in places.items() if codes is wanted) for wanted in (True, False))
-    return dict(sorted(int8.items())), dict(sorted(floating.items()))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgetl.runtime.session import InputSource
 
 EVERY = 5
+FEW, FEW_PIXELS = 64, 800_000  # images that decide what need not be decided on all, or so many as have so many pixels
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def parts(source: InputSource) -> tuple[InputSource, InputSource]:
     return Part(source=source, judges=False), Part(source=source, judges=True)
 
 
-def first_images(source: InputSource, pixels: int, most: int, at_least: int = 8) -> NDArray[np.float32]:
+def first_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW, at_least: int = 8) -> NDArray[np.float32]:
     """The first images of a source, float32 [n, c, h, w]: `most`, or fewer large ones, so many as have `pixels` pixels."""
     found: list[NDArray[np.float32]] = []
     wanted = at_least

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,3 +164,26 @@ def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx
         if tensor.name in new:
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(new[tensor.name]).reshape(tuple(tensor.dims)), tensor.name))
     return result
+
+
+def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], new: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
+    """A copy with other nodes and with new (or other) stored tensors, by name; those that nobody reads any more are left out."""
+    given = new or {}
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    used = {*_read(copied), *(output.name for output in model.graph.output)}
+    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in model.graph.initializer if item.name in used - {*given}]
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:], result.graph.initializer[:]
+    result.graph.node.extend(copied)
+    result.graph.initializer.extend([*kept, *(numpy_helper.from_array(value, name) for name, value in given.items())])
+    return result
+
+
+def _read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """The names that nodes read, those in their branches and bodies too."""
+    for node in nodes:
+        yield from node.input
+        for item in node.attribute:
+            yield from _read(item.g.node)
+            yield from (output.name for output in item.g.output)

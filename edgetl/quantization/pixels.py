@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from edgetl.quantization.layers import CODES, constants
+from edgetl.quantization.layers import CODES, constants, with_nodes
 from edgetl.quantization.prepare import typed
 from edgetl.quantization.ranges import Range
 
@@ -97,13 +97,8 @@ def on_pixels(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.Model
     inputs = [padded, *(f"{PIXELS}_{key}" for key in ("factor", "offset", "mean", "variance"))]
     before.append(helper.make_node("BatchNormalization", inputs, [PIXELS], name=f"{PIXELS}_map", epsilon=0.0))
     conv.input[0] = PIXELS
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in (*before, *result.graph.node)]
-    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in result.graph.initializer if item.name not in values]
-    del result.graph.node[:], result.graph.initializer[:]
-    result.graph.node.extend(nodes)
     whole = {key: value if value.dtype == np.int64 else value.astype(np.float32) for key, value in values.items()}
-    result.graph.initializer.extend([*kept, *(numpy_helper.from_array(value, key) for key, value in whole.items())])
-    return typed(result)
+    return typed(with_nodes(result, [*before, *result.graph.node], whole))
 
 
 def exact(model: onnx.ModelProto) -> dict[str, Range]:
@@ -126,18 +121,11 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     zeros = -stored[f"{PIXELS}_mean"] / step
     if (np.abs(zeros % 1 - 0.5) < TOLERANCE).any() or not ((zeros > -0.5) & (zeros < CODES + 0.5)).all():
         return model
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    mapping = next(node for node in result.graph.node if node.name == f"{PIXELS}_map")
-    quantize = next(node for node in result.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == PIXELS)
-    quantize.input[:] = [mapping.input[0], f"{PIXELS}_step", f"{PIXELS}_zeros"]
-    unused = {*mapping.input[1:]}
-    result.graph.node.remove(mapping)
-    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in result.graph.initializer if item.name not in unused]
-    del result.graph.initializer[:]
-    steps = numpy_helper.from_array(step.astype(np.float32), f"{PIXELS}_step")
-    result.graph.initializer.extend([*kept, steps, numpy_helper.from_array(np.rint(zeros).astype(np.uint8), f"{PIXELS}_zeros")])
-    return result
+    mapping = next(node for node in model.graph.node if node.name == f"{PIXELS}_map")
+    inputs = [mapping.input[0], f"{PIXELS}_step", f"{PIXELS}_zeros"]
+    mapped = helper.make_node("QuantizeLinear", inputs, quantize.output, name=quantize.name)
+    nodes = [mapped if node.output == quantize.output else node for node in model.graph.node if node.name != mapping.name]
+    return with_nodes(model, nodes, {inputs[1]: step.astype(np.float32), inputs[2]: np.rint(zeros).astype(np.uint8)})
 
 
 def _movable(model: onnx.ModelProto, node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:

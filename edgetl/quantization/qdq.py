@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgetl.quantization.layers import absorbed, constants
+from edgetl.quantization.layers import absorbed, constants, with_nodes
 from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.ranges import Range
 
@@ -96,15 +96,7 @@ def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) ->
     for node in result.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = replaced.get(name, name)
-    return _without_unused(result)
-
-
-def _without_unused(model: onnx.ModelProto) -> onnx.ModelProto:
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    return model
+    return with_nodes(result, result.graph.node)
 
 
 def with_float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
+from edgetl.quantization.layers import with_nodes
+
 SPATIAL = [2, 3]
 HARD_SWISH_OPSET = 14
 
@@ -31,7 +33,7 @@ def spatial_means(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
         if not kept:
             nodes.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}_flat", axis=1))
-    return _with_nodes(model, nodes)
+    return with_nodes(model, nodes)
 
 
 def hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -50,7 +52,7 @@ def hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         nodes.remove(gate)
         nodes.append(helper.make_node("HardSwish", [gate.input[0]], [node.output[0]], name=node.name))
-    return _with_nodes(model, nodes)
+    return with_nodes(model, nodes)
 
 
 def _is_hard_swish_gate(node: onnx.NodeProto) -> bool:
@@ -78,12 +80,3 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
 
 def _has(node: onnx.NodeProto, attribute: str) -> bool:
     return any(item.name == attribute for item in node.attribute)
-
-
-def _with_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:]
-    result.graph.node.extend(kept)
-    return result

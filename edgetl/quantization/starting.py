@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx
 
-from edgetl.metrics.parity import sqnr_db
+from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
 from edgetl.quantization.observers import Seen, observe, tensors_beside
@@ -16,16 +18,15 @@ from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
-from edgetl.quantization.stem import stem
 from edgetl.quantization.targets import saturates
-from edgetl.quantization.trials import NotTried, Trials, answers
+from edgetl.quantization.trials import NotTried, Trial, Trials, answers
 from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
 MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, the tuning starts from the nearest codes
-FEWEST = 16  # calibration images that equalization is tried on
-FEW, FEW_PIXELS = 64, 800_000  # that say whether it is worth a pass over all
+FEWEST = 16  # calibration images that equalization is tried with
+EQUALIZED = "layers equalized"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,29 +37,42 @@ class Start:
         model: the graph.
         seen: of its activations, by name.
         target: the CPU it is for.
+        equalizing: whether its channels were equalized, and why (not).
     """
 
     model: onnx.ModelProto
     seen: Mapping[str, Seen]
     target: Target
+    equalizing: Trial | None = None
 
     @staticmethod
     def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
-        """See all of `source`; where its images are pixels, the first Conv reads their codes, unless it stays in float."""
-        if not stem(model, target):
-            model = on_pixels(model, first_images(source, FEW_PIXELS, FEW))
-        return Start._seeing(model, source, target, batch_size=batch_size, threads=threads)
+        """See all of `source`, once. What the graph is by then, its first images decide.
+
+        Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
+        help, channels have them.
+        """
+        few = Arrays(first_images(source))
+        if not first_layers(model, target):
+            model = on_pixels(model, few.x)
+        try:
+            if len(source) < FEWEST:
+                raise NotTried(f"fewer than {FEWEST} calibration images")
+            model, equalizing = _equalized(model, few, target, threads)
+        except NotTried as error:
+            equalizing = Trial(name=EQUALIZED, why_not=str(error))
+        return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
 
     @staticmethod
-    def _seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+    def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
         """See all of `source` with the graph as it is."""
         seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Start(model=model, seen=seen, target=target)
 
     @cached_property
-    def stem(self) -> tuple[str, ...]:
-        """The first nodes, which stay in float."""
-        return stem(self.model, self.target)
+    def ends(self) -> tuple[str, ...]:
+        """The first and last nodes, as far as they stay in float."""
+        return ends(self.model, self.target)
 
     @cached_property
     def used(self) -> Mapping[str, Range]:
@@ -81,7 +95,7 @@ class Start:
     @cached_property
     def plain(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
-        return as_qdq(self.model, self.widest, floating=self.stem)
+        return as_qdq(self.model, self.widest, floating=self.ends)
 
     @cached_property
     def pairs(self) -> Mapping[str, Pairs]:
@@ -96,31 +110,34 @@ class Start:
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
         ranges = {name: found.range for name, found in self.chosen.items()}
-        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.stem), self.model, self.pairs)
+        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.ends), self.model, self.pairs)
 
-    def try_ranges(self, trials: Trials, before: str = "") -> bool:
-        """Both ways; whether one is the best so far."""
-        found = [
-            trials.run(f"{before}extremes as ranges", lambda: self.by_extremes),
-            trials.run(f"{before}ranges by reconstruction", self.by_reconstruction),
-        ]
-        return any(found)
+    def try_ranges(self, trials: Trials) -> None:
+        """Both ways."""
+        trials.run("extremes as ranges", lambda: self.by_extremes)
+        trials.run("ranges by reconstruction", self.by_reconstruction)
 
-    def equalized(self, source: InputSource, *, batch_size: int, threads: int) -> Start:
-        """The same function with more equal reaches of channels, all of `source` seen again.
 
-        Raises:
-            NotTried: no channels that can be equalized, or a few images say that it does not help.
-        """
-        if len(source) < FEWEST:
-            raise NotTried(f"fewer than {FEWEST} calibration images")
-        few = Arrays(first_images(source, FEW_PIXELS, FEW))
-        balanced = equalized(self.model, self.seen, few.x)
-        if balanced is None:
-            raise NotTried("no two layers with only scale-equivariant operators between them")
-        other = Start._seeing(balanced, few, self.target, batch_size=batch_size, threads=threads)
-        wanted = answers(self.model, few, threads)
-        without, with_it = (sqnr_db(wanted, answers(start.by_extremes, few, threads)) for start in (self, other))
-        if with_it < without:
-            raise NotTried(f"on {len(few)} images {with_it:.1f} dB, {without:.1f} dB without")
-        return Start._seeing(balanced, source, self.target, batch_size=batch_size, threads=threads)
+def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> tuple[onnx.ModelProto, Trial]:
+    """The same function with more equal reaches of channels, and what that is worth on a few images.
+
+    Raises:
+        NotTried: no channels that can be equalized, or it does not help.
+    """
+    begin = time.perf_counter()
+    without = Start.seeing(model, few, target, batch_size=len(few), threads=threads)
+    balanced = equalized(model, without.seen, few.x)
+    if balanced is None:
+        raise NotTried("no two layers with only scale-equivariant operators between them")
+    start = Start.seeing(balanced, few, target, batch_size=len(few), threads=threads)
+    wanted, plain, found = (answers(graph, few, threads) for graph in (model, without.by_extremes, start.by_extremes))
+    before, after = sqnr_db(wanted, plain), sqnr_db(wanted, found)
+    if after <= before:
+        raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
+    return balanced, Trial(
+        name=f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)",
+        sqnr_db=after,
+        agreement=agreement(wanted.argmax(1), found.argmax(1)),
+        kept=True,
+        seconds=round(time.perf_counter() - begin, 2),
+    )

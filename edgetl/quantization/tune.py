@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from edgetl.core.progress import track
+from edgetl.quantization.heldout import Arrays, first_images
 from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
+from edgetl.quantization.trials import answers
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
@@ -64,10 +66,11 @@ def tune(
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
     steps = max(1, images // BATCH)
+    usual = power(float_model, Arrays(first_images(source)), threads)
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
         for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
             for part in torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3]))):
-                loss = loss_of(teacher, student, part, alike) * (len(part) / len(x))
+                loss = loss_of(teacher, student, part, alike, usual) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
             for each in learned:
                 each.step(cosine((step + 1) / (steps + 1), WARM_UP))
@@ -80,12 +83,20 @@ def images_for(count: int, pixels: int) -> int:
     return max(BATCH, min(MOST_ROUNDS * count, PIXELS // pixels))
 
 
-def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[str, str]) -> Tensor:
-    """Relative squared error of the logits, and a little of that of the values on the way (`pairs`: teacher's name -> student's)."""
+def power(model: onnx.ModelProto, source: InputSource, threads: int) -> float:
+    """Mean square of a float graph's logits."""
+    return max(float(np.square(answers(model, source, threads)).mean()), 1e-12)
+
+
+def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[str, str], usual: float) -> Tensor:
+    """Relative squared error of the logits, and that of the values on the way (`pairs`: teacher's name -> student's).
+
+    Logits are compared with their `usual` mean square: two logits of two photos may all be near 0.
+    """
     with torch.no_grad():
         wanted, inner_wanted = teacher(x, pairs)
     found, inner_found = student(x, pairs.values())
-    loss = relative_error(found, wanted)
+    loss: Tensor = (found - wanted).square().mean() / usual
     if pairs:
         loss = loss + INNER * torch.stack([relative_error(inner_found[pairs[name]], inner_wanted[name]) for name in pairs]).mean()
     return loss

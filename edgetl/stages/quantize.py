@@ -18,6 +18,7 @@ from edgetl.data.tensors import TensorSource
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.search import Budget
+from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.session import outputs_of
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.classification import Classification
@@ -63,7 +64,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -120,8 +121,8 @@ class Quantize(Stage[Quantized]):
 
     def _decide(self, float_model: Path, int8: Path, record: QuantizationRecord) -> Decision:
         source = self.calibration if self.evaluation is None else self.evaluation
-        reference, labels = outputs_of(float_model, source, batch_size=self.settings.batch_size)
-        candidate, _ = outputs_of(int8, source, batch_size=self.settings.batch_size)
+        reference, labels = outputs_of(float_model, source, batch_size=AT_ONCE)
+        candidate, _ = outputs_of(int8, source, batch_size=AT_ONCE)
         task = Classification(classes=())
         sqnr = sqnr_db(reference, candidate)
         alike = Decision(

@@ -27,9 +27,9 @@ def test_a_file_and_an_array_are_enough(small: Path, noise: Any, tmp_path: Path)
     assert (float_answers.argmax(1) == int8_answers.argmax(1)).mean() > 0.9
     assert result.images == 8 and 0.8 <= result.agreement <= 1 and result.sqnr_db > 20
     assert [trial.name for trial in result.log.trials] == [
+        "layers equalized",
         "extremes as ranges",
         "ranges by reconstruction",
-        "layers equalized",
         "second-order rounding",
         "biases corrected",
         "tuned together",

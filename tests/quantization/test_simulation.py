@@ -23,7 +23,7 @@ from edgetl.quantization.ranges import extremes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.simulation import Simulation
 from edgetl.quantization.starting import Start
-from edgetl.quantization.tune import tune
+from edgetl.quantization.tune import loss_of, power, tune
 from edgetl.runtime.session import start
 
 ONE = np.array([1], np.int64)
@@ -145,6 +145,20 @@ def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
     (batch,) = noise(300, seed=9).batches(300)
     wanted, *found = (answers(model, batch.x) for model in (start_from.model, before, after))
     assert sqnr_db(wanted, found[1]) > sqnr_db(wanted, found[0]) + 1
+
+
+def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> None:
+    """Each photo alone, for memory's sake: of one whose logits are all near 0, the relative error alone would be all that counts."""
+    start_from = Start.of(prepare(small), noise(40), "portable", batch_size=32, threads=1)
+    teacher, student = Simulation(start_from.model), Simulation(start_from.by_extremes)
+    (batch,) = noise(8, seed=9).batches(8)
+    x = torch.from_numpy(batch.x * np.array([1e-3] + 7 * [1], np.float32)[:, None, None, None])
+    usual = power(start_from.model, noise(40), 1)
+    assert usual == pytest.approx(
+        np.square(answers(start_from.model, np.concatenate([b.x for b in noise(40).batches(8)]))).mean(), rel=1e-4
+    )
+    whole, *alone = (loss_of(teacher, student, part, {}, usual).item() for part in (x, *torch.split(x, 1)))
+    assert whole == pytest.approx(np.mean(alone), rel=1e-4)
 
 
 def test_tuning_changes_numbers_and_nothing_else(small: Path, noise: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which first layers stay in float, and that they do."""
+"""Which first and last layers stay in float, and that they do."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.quantization.ends import ends, first_layers, last_layers
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.islands import ENDS
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.search import Budget
-from edgetl.quantization.stem import stem
 from edgetl.settings import Target
 
 FIRST = ("first", "relu", "depthwise", "sigmoid")
 
 
-def network(path: Path, *, kernel: int = 3, residual: bool = False) -> Path:
-    """Sums of 27 and 9 products (`first` has more with a larger kernel), then 72; 16 px in, 5 logits out."""
+def network(path: Path, *, kernel: int = 3, residual: bool = False, classes: int = 5) -> Path:
+    """Sums of 27 and 9 products (`first` has more with a larger kernel), then 72; 16 px in, 864 weights before the classifier."""
     rng = np.random.default_rng(0)
-    shapes = {"a": (8, 3, kernel, kernel), "b": (8, 1, 3, 3), "c": (8, 8, 3, 3), "d": (8, 5)}
+    shapes = {"a": (8, 3, kernel, kernel), "b": (8, 1, 3, 3), "c": (8, 8, 3, 3), "d": (8, classes)}
     stored = [numpy_helper.from_array(rng.standard_normal(shape, dtype=np.float32) / 3, name) for name, shape in shapes.items()]
     nodes = [
         helper.make_node("Conv", ["input", "a"], ["x1"], name="first", pads=[kernel // 2] * 4),
@@ -36,7 +37,7 @@ def network(path: Path, *, kernel: int = 3, residual: bool = False) -> Path:
         helper.make_node("Gemm", ["x8", "d"], ["logits"], name="classifier"),
     ]
     inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 16, 16])]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])]
     graph = helper.make_graph(nodes, "network", inputs, outputs, stored)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
     return path
@@ -44,25 +45,40 @@ def network(path: Path, *, kernel: int = 3, residual: bool = False) -> Path:
 
 @pytest.mark.parametrize("target", get_args(Target))
 def test_small_sums_from_the_input_on(tmp_path: Path, target: Target) -> None:
-    assert stem(prepare(network(tmp_path / "n.onnx")), target) == (FIRST if target in ("x86", "x86-avx2") else ())
+    assert first_layers(prepare(network(tmp_path / "n.onnx")), target) == (FIRST if target in ("x86", "x86-avx2") else ())
 
 
 def test_a_larger_first_layer_and_a_residual_have_none(tmp_path: Path) -> None:
-    assert stem(prepare(network(tmp_path / "n.onnx", kernel=5)), "x86") == ()
-    assert stem(prepare(network(tmp_path / "n.onnx", residual=True)), "x86") == ()
+    assert first_layers(prepare(network(tmp_path / "n.onnx", kernel=5)), "x86") == ()
+    assert first_layers(prepare(network(tmp_path / "n.onnx", residual=True)), "x86") == ()
 
 
-@pytest.mark.parametrize(("name", "convs"), [("mobilenet_v3_small_cifar64", 7), ("resnet20_cifar10", 0), ("squeezenet1_0_imagenet", 0)])
-def test_real_networks(shared: Path, name: str, convs: int) -> None:
+@pytest.mark.parametrize("target", get_args(Target))
+def test_a_classifier_of_few_weights_and_the_mean_before_it(tmp_path: Path, target: Target) -> None:
+    last = last_layers(prepare(network(tmp_path / "n.onnx", classes=1)), target)
+    assert last == (("mean", "flat", "classifier") if target in ("x86", "x86-avx2") else ())
+
+
+def test_a_classifier_of_many_weights_does_not(tmp_path: Path) -> None:
+    assert last_layers(prepare(network(tmp_path / "n.onnx", classes=2)), "x86") == ()
+
+
+REAL = [("mobilenet_v3_small_cifar64", 7, 0), ("resnet20_cifar10", 0, 3), ("squeezenet1_0_imagenet", 0, 0)]
+
+
+@pytest.mark.parametrize(("name", "convs", "last"), REAL)
+def test_real_networks(shared: Path, name: str, convs: int, last: int) -> None:
     model = prepare(shared / "models" / f"{name}.onnx")
-    found = stem(model, "x86")
+    found = first_layers(model, "x86")
     assert [node.op_type for node in model.graph.node if node.name in found].count("Conv") == convs
+    assert len(last_layers(model, "x86")) == last
+    assert ends(model, "x86") == (*found, *last_layers(model, "x86"))
 
 
 @pytest.mark.parametrize("budget", [None, Budget(max_kb=1e6, min_agreement=1.0)])
 def test_they_are_in_float_whatever_else_is(noise: Any, tmp_path: Path, budget: Budget | None) -> None:
     record = quantize(network(tmp_path / "n.onnx"), noise(40), target="x86", out=tmp_path / "int8.onnx", tune_images=0, budget=budget)
-    assert record.stem == FIRST and not {*record.floating} & {*FIRST}
+    assert record.ends == FIRST and not {*record.floating} & {*FIRST}
     graph = onnx.load(tmp_path / "int8.onnx").graph
     makers = {name: node.op_type for node in graph.node for name in node.output}
     (large,) = (node for node in graph.node if node.op_type == "Conv" and makers.get(node.input[1]) == "DequantizeLinear")
@@ -70,4 +86,4 @@ def test_they_are_in_float_whatever_else_is(noise: Any, tmp_path: Path, budget: 
     kinds = [node.op_type for node in graph.node if node.op_type != "DequantizeLinear"]
     assert kinds[:5] == ["Conv", "Relu", "Conv", "Sigmoid", "QuantizeLinear"]
     assert record.int8 == {"Conv": 1, "Flatten": 1, "Gemm": 1, "GlobalAveragePool": 1}
-    assert record.in_float == {"Conv": 2, "Relu": 1, "Sigmoid": 1}
+    assert [(each.count, each.kind, each.why) for each in record.in_float] == [(2, "Conv", ENDS), (1, "Relu", ENDS), (1, "Sigmoid", ENDS)]

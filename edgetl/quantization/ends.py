@@ -1,0 +1,72 @@
+"""First and last layers that stay in float, since int8 kernels save nothing there and their roundings are much of the noise.
+
+First layers sum a few products for each output. In front of them lies a float image and large maps of few channels, so float kernels
+save rounding these; measured on x86 with VNNI (docs/log.md): never slower on five networks, 0.83 for 0.93 of float's time and 3.4 dB
+on MobileNetV3-small. Last layers, from the last spatial mean on, read a few hundred values; where they also have few weights, float
+costs neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
+
+Not for `portable` and `web`, whose graphs stay in integers where they can, and not for `arm64`, on which it was not measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from edgetl.quantization.layers import constants
+from edgetl.settings import Target
+
+TARGETS: frozenset[Target] = frozenset({"x86", "x86-avx2"})
+PRODUCTS = 32  # of an output value: 27 for a 3x3 Conv of an image, 9 for a depthwise one
+PASSED = frozenset({
+    "BatchNormalization", "Clip", "GlobalAveragePool", "HardSigmoid", "HardSwish", "LeakyRelu", "MaxPool", "Mul", "Pad", "Relu", "Sigmoid",
+    "Transpose",
+})  # fmt: skip
+SHARE = 0.01  # of all weights, that last layers may have
+BEHIND_MEAN = frozenset({"Add", "Flatten", "Gemm", "Identity", "MatMul", "Relu", "Reshape", "Softmax", "Squeeze"})
+MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
+
+
+def ends(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+    """Names of the nodes of a prepared graph that stay in float for `target`."""
+    return (*first_layers(model, target), *last_layers(model, target))
+
+
+def first_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+    """From the input on, small Convs and what lies between them.
+
+    None where a residual Add reads their result: onnxruntime's int8 Convs have channels last, and behind a float value that goes to
+    both a Conv and an Add it turned layouts to and fro, 18 times on ResNet-20, which cost more than was won.
+    """
+    if target not in TARGETS:
+        return ()
+    stored, reached = constants(model), {model.graph.input[0].name}
+    found: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        small = node.op_type == "Conv" and node.input[1] in stored and np.prod(stored[node.input[1]].shape[1:]) < PRODUCTS
+        if (small or node.op_type in PASSED) and reached & {*node.input} and reached | {*stored, ""} >= {*node.input}:
+            found.append(node)
+            reached.update(node.output)
+    result = tuple(node.name for node in found)
+    turned = any(node.op_type == "Add" and reached & {*node.input} for node in model.graph.node)
+    return result if not turned and any(node.op_type == "Conv" for node in found) else ()
+
+
+def last_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+    """From the last spatial mean to the answer, where nothing but the classifier lies between, of a hundredth of all weights at most."""
+    if target not in TARGETS:
+        return ()
+    stored = constants(model)
+    weights = {node.name: sum(stored[name].size for name in node.input if name in stored) for node in model.graph.node}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: list[onnx.NodeProto] = []
+    name = model.graph.output[0].name
+    while (node := makers.get(name)) is not None and node.op_type in BEHIND_MEAN | MEANS:
+        found.insert(0, node)
+        read = [each for each in node.input if each and each not in stored]
+        if node.op_type in MEANS or len(read) != 1:
+            break
+        (name,) = read
+    share = sum(weights[node.name] for node in found) / max(1, sum(weights.values()))
+    classifies = any(node.op_type in ("Gemm", "MatMul") for node in found)
+    return tuple(node.name for node in found) if classifies and share <= SHARE and found[0].op_type in MEANS else ()
