@@ -5,7 +5,7 @@
 Parity needs no record accuracy: what matters are the operators, and weights and activations that training has shaped. Inputs are
 64 px, those of the wider networks 32 px. Exported as a user would, with torch.onnx.export, two with its older exporter at opset 13; a
 network that is there already is kept. `keras_*` runs in an environment of its own (`--keras DIR/bin/python`, with pip install tensorflow
-tf2onnx pillow) and is skipped without one.
+tf2onnx "onnx<1.20") and is skipped without one.
 
 Needs torchvision and timm, and the CIFAR-10 zips of the folder named by EDGETL_SHARED (default ../shared).
 """

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import onnx
 
-from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
@@ -134,10 +134,5 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
     before, after = sqnr_db(wanted, plain), sqnr_db(wanted, found)
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
-    return balanced, Trial(
-        name=f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)",
-        sqnr_db=after,
-        agreement=agreement(wanted.argmax(1), found.argmax(1)),
-        kept=True,
-        seconds=round(time.perf_counter() - begin, 2),
-    )
+    name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"
+    return balanced, Trial.of(name, wanted, found, kept=True, seconds=time.perf_counter() - begin)

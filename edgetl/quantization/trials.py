@@ -40,6 +40,18 @@ class Trial:
     seconds: float = 0.0
     why_not: str | None = None
 
+    @staticmethod
+    def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, kept: bool, seconds: float) -> Trial:
+        """From what the float graph answers and what was found, float32 [n, k] each."""
+        decibels = sqnr_db(wanted, found)
+        return Trial(
+            name=name,
+            sqnr_db=decibels if np.isfinite(decibels) else None,
+            agreement=agreement(wanted.argmax(1), found.argmax(1)),
+            kept=kept,
+            seconds=round(seconds, 2),
+        )
+
     def line(self) -> str:
         """For people."""
         if self.why_not:
@@ -84,15 +96,7 @@ class Trials:
         found = answers(made, self.judging, self.threads)
         decibels = sqnr_db(self.wanted, found)
         kept = decibels > self.best_db
-        self.note(
-            Trial(
-                name=name,
-                sqnr_db=decibels if np.isfinite(decibels) else None,
-                agreement=agreement(self.wanted.argmax(1), found.argmax(1)),
-                kept=kept,
-                seconds=round(seconds, 2),
-            )
-        )
+        self.note(Trial.of(name, self.wanted, found, kept=kept, seconds=seconds))
         if kept:
             self.best, self.best_db = made, decibels
 
