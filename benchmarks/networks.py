@@ -5,9 +5,9 @@
 Parity needs no record accuracy: what matters are the operators, and weights and activations that training has shaped. Inputs are
 64 px, those of the wider networks 32 px. Exported as a user would, with torch.onnx.export, two with its older exporter at opset 13; a
 network that is there already is kept. `keras_*` runs in an environment of its own (`--keras DIR/bin/python`, with pip install tensorflow
-tf2onnx "onnx<1.20") and is skipped without one.
+tf2onnx "onnx<1.20") and is skipped without one, as `timm_*` is without timm.
 
-Needs torchvision and timm, and the CIFAR-10 zips of the folder named by EDGETL_SHARED (default ../shared).
+Needs torchvision, and the CIFAR-10 zips of the folder named by EDGETL_SHARED (default ../shared).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ NETWORKS = {
     "timm_convnext_atto": Network(_timm("convnext_atto"), 64),
     "timm_mobilenetv3_small_100_opset13": Network(_timm("mobilenetv3_small_100"), 64, opset=13),
 }
-KERAS = "keras_mobilenet_v2"
+KERAS, TIMM = "keras_mobilenet_v2", "timm_"
 
 
 def train(network: Network, images: int, epochs: int) -> tuple[nn.Module, float]:
@@ -164,7 +165,7 @@ def main() -> None:
     for name in options.names:
         size = 64 if name == KERAS else NETWORKS[name].size
         path = options.folder / f"{name}_cifar{size}.onnx"
-        if path.exists():
+        if path.exists() or (name.startswith(TIMM) and find_spec("timm") is None):
             continue
         begin, found = time.perf_counter(), ""
         if name != KERAS:

@@ -193,7 +193,7 @@ class QuantizeSettings(Settings):
     tune_images: int | None = Field(
         None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 20 million pixels; 0: none."
     )
-    batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call; memory grows with it, not with the images.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")
 
 

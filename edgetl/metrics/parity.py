@@ -64,6 +64,23 @@ def sqnr_db(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> f
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
+def relative_noise(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Squared error of each image's outputs over their own square, or over the median image's where that is more, float64 [n].
+
+    Images count alike: neither the few with outputs far beyond the others', nor those with outputs near zero.
+
+    Args:
+        reference: outputs of n images, of any one shape [n, ...].
+        candidate: the same of another model.
+    """
+    flat = reference.reshape(len(reference), -1).astype(np.float64)
+    signal = np.square(flat).sum(1)
+    noise = np.square(flat - candidate.reshape(len(candidate), -1)).sum(1)
+    usual = np.median(signal) or signal.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(noise > 0, noise / np.maximum(signal, usual), 0.0)
+
+
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a proportion (Wilson 1927, JASA 22:209-212).
 

@@ -29,7 +29,7 @@ MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 
 def ends(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
     """Names of the nodes of a prepared graph that stay in float for `target`."""
-    return (*first_layers(model, target), *last_layers(model, target))
+    return tuple(dict.fromkeys((*first_layers(model, target), *last_layers(model, target))))
 
 
 def first_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import onnx
 
-from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
@@ -19,7 +18,7 @@ from edgetl.quantization.qdq import INT8_OPS, as_qdq
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
 from edgetl.quantization.targets import saturates
-from edgetl.quantization.trials import NotTried, Trial, Trials, answers
+from edgetl.quantization.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
@@ -131,7 +130,7 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
         raise NotTried("no two layers with only scale-equivariant operators between them")
     start = Start.seeing(balanced, few, target, batch_size=len(few), threads=threads)
     wanted, plain, found = (answers(graph, few, threads) for graph in (model, without.by_extremes, start.by_extremes))
-    before, after = sqnr_db(wanted, plain), sqnr_db(wanted, found)
+    before, after = decibels(wanted, plain), decibels(wanted, found)
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
     name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.core.progress import say
-from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.layers import UnknownOperator
 from edgetl.runtime.session import InputSource, open_graph
 
@@ -26,7 +27,7 @@ class Trial:
 
     Attributes:
         name: of the way.
-        sqnr_db: of the logits against the float model's; None where they are equal.
+        sqnr_db: of the logits against the float model's, images weighed alike (see `decibels`); None where they are equal.
         agreement: share of images with the same answer.
         kept: whether it is the best so far.
         seconds: what it took to make, without judging it.
@@ -43,10 +44,10 @@ class Trial:
     @staticmethod
     def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, kept: bool, seconds: float) -> Trial:
         """From what the float graph answers and what was found, float32 [n, k] each."""
-        decibels = sqnr_db(wanted, found)
+        sqnr_db = decibels(wanted, found)
         return Trial(
             name=name,
-            sqnr_db=decibels if np.isfinite(decibels) else None,
+            sqnr_db=sqnr_db if np.isfinite(sqnr_db) else None,
             agreement=agreement(wanted.argmax(1), found.argmax(1)),
             kept=kept,
             seconds=round(seconds, 2),
@@ -94,11 +95,11 @@ class Trials:
             return
         seconds = time.perf_counter() - begin
         found = answers(made, self.judging, self.threads)
-        decibels = sqnr_db(self.wanted, found)
-        kept = decibels > self.best_db
+        sqnr_db = decibels(self.wanted, found)
+        kept = sqnr_db > self.best_db
         self.note(Trial.of(name, self.wanted, found, kept=kept, seconds=seconds))
         if kept:
-            self.best, self.best_db = made, decibels
+            self.best, self.best_db = made, sqnr_db
 
     def note(self, trial: Trial) -> None:
         """Log what was decided elsewhere, or could not be tried."""
@@ -110,3 +111,12 @@ def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArra
     """What a graph answers under onnxruntime, float32 [n, k]."""
     session = open_graph(model, threads=threads)
     return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])
+
+
+def decibels(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Signal to quantization noise of logits [n, k], in dB: that of the images' mean relative noise, infinite without any.
+
+    In the sum of squares of all images, a few with logits far beyond the others' decide alone (EfficientNet: docs/log.md).
+    """
+    noise = float(relative_noise(wanted, found).mean())
+    return -10 * math.log10(noise) if noise > 0 else math.inf

@@ -6,7 +6,7 @@ finetuning of all degrees of freedom"; that rounding to the nearest code is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from edgetl.core.progress import track
-from edgetl.quantization.heldout import Arrays, first_images
+from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
-from edgetl.quantization.trials import answers
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
@@ -66,10 +65,10 @@ def tune(
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
     steps = max(1, images // BATCH)
-    usual = power(float_model, Arrays(first_images(source)), threads)
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
+        usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
         for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
-            for part in torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3]))):
+            for part in parts_of(x):
                 loss = loss_of(teacher, student, part, alike, usual) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
             for each in learned:
@@ -83,29 +82,53 @@ def images_for(count: int, pixels: int) -> int:
     return max(BATCH, min(MOST_ROUNDS * count, PIXELS // pixels))
 
 
-def power(model: onnx.ModelProto, source: InputSource, threads: int) -> float:
-    """Mean square of a float graph's logits."""
-    return max(float(np.square(answers(model, source, threads)).mean()), 1e-12)
+def usual_squares(teacher: Simulation, images: Tensor, names: Collection[str]) -> dict[str, float]:
+    """The sum of squares that the median image has, of the logits (by the name "") and of inner values."""
+    found: dict[str, list[Tensor]] = {}
+    with torch.no_grad():
+        for part in parts_of(images):
+            logits, inner = teacher(part, names)
+            for name, values in {"": logits, **{name: inner[name] for name in names}}.items():
+                found.setdefault(name, []).append(squares(values))
+    return {name: float(torch.cat(each).median()) for name, each in found.items()}
 
 
-def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[str, str], usual: float) -> Tensor:
-    """Relative squared error of the logits, and that of the values on the way (`pairs`: teacher's name -> student's).
+def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[str, str], usual: Mapping[str, float]) -> Tensor:
+    """Relative squared error of the logits, and that of the values on the way (`pairs`: teacher's name -> student's), mean over images.
 
-    Logits are compared with their `usual` mean square: two logits of two photos may all be near 0.
+    Args:
+        teacher: the float graph.
+        student: the int8 one.
+        x: images, float32 [n, c, h, w].
+        pairs: names of the values on the way.
+        usual: see `usual_squares`.
     """
     with torch.no_grad():
         wanted, inner_wanted = teacher(x, pairs)
     found, inner_found = student(x, pairs.values())
-    loss: Tensor = (found - wanted).square().mean() / usual
+    loss = relative_error(found, wanted, usual[""])
     if pairs:
-        loss = loss + INNER * torch.stack([relative_error(inner_found[pairs[name]], inner_wanted[name]) for name in pairs]).mean()
+        errors = [relative_error(inner_found[pairs[name]], inner_wanted[name], usual[name]) for name in pairs]
+        loss = loss + INNER * torch.stack(errors).mean()
     return loss
 
 
-def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error over squared signal: 10^(-SQNR / 10)."""
-    difference = found - wanted
-    return dot(difference, difference) / dot(wanted, wanted).clamp_min(1e-12)
+def relative_error(found: Tensor, wanted: Tensor, usual: float) -> Tensor:
+    """Squared error over squared signal of each image, mean over images, as `metrics.parity.relative_noise` judges.
+
+    Images count alike: the few whose values are far beyond the others', and those whose values are all near zero.
+    """
+    return (squares(found - wanted) / squares(wanted).clamp_min(max(usual, 1e-12))).mean()
+
+
+def squares(values: Tensor) -> Tensor:
+    """Sum of squares of each image's values, [n]."""
+    return torch.stack([dot(image, image) for image in values.split(1)])
+
+
+def parts_of(x: Tensor) -> Iterator[Tensor]:
+    """As many images at a time as fit into memory with their activations."""
+    yield from torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3])))
 
 
 class Adam:

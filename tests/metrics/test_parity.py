@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, score, shown_worse, sqnr_db, tango, verdict, wilson
+from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, relative_noise, score, shown_worse, sqnr_db, tango, verdict, wilson
 
 Z95 = stats.norm.ppf(0.975)
 
@@ -136,6 +136,20 @@ def test_agreement_and_noise() -> None:
     assert sqnr_db(signal, signal * np.float32(1.01)) == pytest.approx(40, abs=0.01)
     assert sqnr_db(signal, signal) == math.inf
     assert sqnr_db(np.zeros(3, np.float32), np.ones(3, np.float32)) == -math.inf
+
+
+def test_images_count_alike_in_the_relative_noise() -> None:
+    """Neither one with outputs a thousand times the others', nor one with outputs near zero."""
+    signal = np.random.default_rng(0).standard_normal((99, 10)).astype(np.float32)
+    signal /= np.linalg.norm(signal, axis=1, keepdims=True)
+    assert relative_noise(signal, signal * np.float32(1.1)) == pytest.approx(np.full(99, 0.01), rel=1e-3)
+    signal[0] *= 1000
+    assert relative_noise(signal, signal * np.float32(1.1)) == pytest.approx(np.full(99, 0.01), rel=1e-3)
+    signal[1] *= 1e-6
+    found = relative_noise(signal, signal + np.float32(0.1) * signal[2])
+    assert found[0] == pytest.approx(1e-8, rel=1e-3) and found[1:] == pytest.approx(np.full(98, 0.01), rel=1e-3)
+    assert not relative_noise(signal, signal).any() and not relative_noise(0 * signal, 0 * signal).any()
+    assert np.isinf(relative_noise(0 * signal, signal)).all()
 
 
 def test_no_images_are_refused() -> None:

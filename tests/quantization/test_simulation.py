@@ -23,7 +23,7 @@ from edgetl.quantization.ranges import extremes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.simulation import Simulation
 from edgetl.quantization.starting import Start
-from edgetl.quantization.tune import loss_of, power, tune
+from edgetl.quantization.tune import loss_of, same_values, tune, usual_squares
 from edgetl.runtime.session import start
 
 ONE = np.array([1], np.int64)
@@ -153,12 +153,12 @@ def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> N
     teacher, student = Simulation(start_from.model), Simulation(start_from.by_extremes)
     (batch,) = noise(8, seed=9).batches(8)
     x = torch.from_numpy(batch.x * np.array([1e-3] + 7 * [1], np.float32)[:, None, None, None])
-    usual = power(start_from.model, noise(40), 1)
-    assert usual == pytest.approx(
-        np.square(answers(start_from.model, np.concatenate([b.x for b in noise(40).batches(8)]))).mean(), rel=1e-4
-    )
-    whole, *alone = (loss_of(teacher, student, part, {}, usual).item() for part in (x, *torch.split(x, 1)))
-    assert whole == pytest.approx(np.mean(alone), rel=1e-4)
+    alike = same_values(start_from.model, start_from.by_extremes)
+    usual = usual_squares(teacher, torch.from_numpy(np.concatenate([b.x for b in noise(41).batches(8)])), alike)
+    logits = answers(start_from.model, noise(41), 1)
+    assert alike and usual[""] == pytest.approx(np.median(np.square(logits).sum(1)), rel=1e-4)
+    whole, *alone = (loss_of(teacher, student, part, alike, usual).item() for part in (x, *torch.split(x, 1)))
+    assert whole == pytest.approx(np.mean(alone), rel=1e-4) and alone[0] < 100 * whole
 
 
 def test_tuning_changes_numbers_and_nothing_else(small: Path, noise: Any, tmp_path: Path) -> None:
