@@ -23,58 +23,67 @@ from edgetl.quantization.prepare import float_values
 from edgetl.runtime.session import InputSource, input_of, start
 
 SEEN, NAME = "edgetl_seen_", "the model to quantize"
-HALF = 2048  # bins on either side of zero
+OCTAVES, BINS = 16, 256  # of a histogram: powers of two below the largest value, and bins in each
+DROPPED = 15  # bits of a float32's mantissa that do not tell bins apart: 2^(23 - 15) = BINS
 SAMPLE = 8_192  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
 MOMENTUM = 0.95  # of the moving averages
+FAR = 4.0  # times the usual mean square, beyond which an image's values count less: as if there were fewer, not smaller ones
 HELD_OUT = 4  # every fourth image judges what the others suggest
 
 
 @dataclass
 class Histogram:
-    """Counts of values in bins whose width is a power of two: the same values in any order give the same counts.
+    """Counts of values in bins of a relative width: the same values in any order give the same counts.
 
-    Zeros are counted apart, since every range has an exact code for them.
+    A bin holds the values of one sign, one exponent and the same first bits of a mantissa, so that what is usual is resolved
+    even where one value is a thousand times larger. Zeros are counted apart, since every range has an exact code for them.
 
     Attributes:
-        counts: int64 [2 * HALF]; bin i holds the values in [i - HALF, i - HALF + 1) times the width.
-        exponent: of the width, base 2.
+        counts: float64 [2, OCTAVES * BINS], of positive values and of negative ones; the last octave is that of the largest value,
+            and what is below the first one is counted in its first bin.
+        end: of the last octave: its exponent, as float32 stores it, plus one.
         zeros: how many values were 0.
     """
 
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
-    exponent: int = -126
-    zeros: int = 0
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, OCTAVES * BINS)))
+    end: int = 0
+    zeros: float = 0.0
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Count `values`, float32 [n], all finite; the bins widen in pairs until the largest has one."""
+    def add(self, values: NDArray[np.float32], weight: float = 1.0) -> None:
+        """Count `values`, float32 [n], all finite, each `weight` times."""
         used = values[values != 0]
-        self.zeros += len(values) - len(used)
+        self.zeros += weight * (len(values) - len(used))
         if not len(used):
             return
-        largest = float(np.abs(used).max())
-        wanted = int(np.frexp(largest / HALF)[1])  # largest / HALF < 2^wanted
-        if not self.counts.any():
-            self.exponent = max(wanted, self.exponent)
-        while self.exponent < wanted:
-            self._widen()
-        at = np.floor(used * np.float32(2.0**-self.exponent)).astype(np.int64) + HALF
-        self.counts += np.bincount(at, minlength=2 * HALF)
+        bits = used.view(np.int32)
+        at = (bits & 0x7FFF_FFFF) >> DROPPED
+        self._reach(int(at.max()) // BINS + 1)
+        at = np.maximum(at - (self.end - OCTAVES) * BINS, 0) + OCTAVES * BINS * (bits < 0)
+        self.counts += weight * np.bincount(at, minlength=self.counts.size).reshape(self.counts.shape)
 
-    def _widen(self) -> None:
-        pairs = self.counts.reshape(-1, 2).sum(1)  # zero lies on the border of two pairs
-        self.counts = np.zeros(2 * HALF, np.int64)
-        self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
-        self.exponent += 1
+    def _reach(self, end: int) -> None:
+        """Make room for larger values: the smallest ones share a bin."""
+        moved = min(max(0, end - self.end), OCTAVES) * BINS
+        self.end = max(self.end, end)
+        if moved:
+            kept = np.zeros_like(self.counts)
+            kept[:, : OCTAVES * BINS - moved] = self.counts[:, moved:]
+            kept[:, 0] += self.counts[:, :moved].sum(1)
+            self.counts = kept
 
-    def points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Centers of the bins that hold something, and how many values each holds."""
-        (at,) = np.nonzero(self.counts)
-        return (at - HALF + 0.5).astype(np.float64) * 2.0**self.exponent, self.counts[at]
+    def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centers of the bins that hold something, ascending, and how many values each holds."""
+        first = (self.end - OCTAVES) * BINS
+        bits = np.arange(first, first + OCTAVES * BINS, dtype=np.int32).clip(0) * 2**DROPPED + 2 ** (DROPPED - 1)
+        centers = bits.astype(np.int32).view(np.float32).astype(np.float64)
+        counts = np.concatenate([self.counts[1, ::-1], self.counts[0]])
+        used = counts > 0
+        return np.concatenate([-centers[::-1], centers])[used], counts[used]
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """All values, zeros included."""
-        return int(self.counts.sum()) + self.zeros
+        return float(self.counts.sum()) + self.zeros
 
 
 @dataclass
@@ -85,7 +94,8 @@ class Seen:
         low, high: extremes of all values of all images.
         mean_low, mean_high: moving averages of the extremes of an image.
         fitted, held_out: histograms of disjoint images; the first suggests ranges, the second judges them.
-        images: how many images were seen.
+        images: how many images were seen, and how many of them had values other than 0 (`alive`).
+        usual: mean logarithm of these images' mean squares.
     """
 
     low: float = np.inf
@@ -95,6 +105,8 @@ class Seen:
     fitted: Histogram = field(default_factory=Histogram)
     held_out: Histogram = field(default_factory=Histogram)
     images: int = 0
+    alive: int = 0
+    usual: float = 0.0
 
     def add(self, low: float, high: float, sample: NDArray[np.float32]) -> None:
         """See one image: the extremes of all its values, and a sample of them, float32 [n]."""
@@ -104,7 +116,17 @@ class Seen:
         self.mean_high = share * self.mean_high + (1 - share) * high
         self.images += 1
         if np.isfinite(low) and np.isfinite(high):
-            (self.held_out if self.images % HELD_OUT == 0 else self.fitted).add(sample)
+            (self.held_out if self.images % HELD_OUT == 0 else self.fitted).add(sample, self._weight(sample))
+
+    def _weight(self, sample: NDArray[np.float32]) -> float:
+        """How often the values of an image count: less than once where they are far beyond those of others."""
+        with np.errstate(over="ignore"):
+            square = float(np.square(sample).mean())
+        if not 0 < square < np.inf:
+            return 1.0
+        self.alive += 1
+        self.usual += (np.log(square) - self.usual) / self.alive
+        return min(1.0, float(FAR * np.exp(self.usual) / square))
 
 
 def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,7 @@ class Choice:
 
     Attributes:
         rule: "min-max", "moving average", "percentile 99.99", "squared error", "levels of pixels".
-        error: mean squared error of the reconstructed values of held-out images, in the tensor's units squared.
+        error: mean squared error of the reconstructed values of held-out images, weighed as `Seen` does, in the tensor's units squared.
         min_max_error: the same, had the extremes been the range.
     """
 
@@ -91,24 +91,32 @@ RULES: Mapping[str, Callable[[Seen], Range]] = {
 }
 
 
-def least_squared_error(centers: NDArray[np.float64], counts: NDArray[np.int64], total: int, widest: Range) -> Range:
+def least_squared_error(centers: NDArray[np.float64], counts: NDArray[np.float64], total: float, widest: Range) -> Range:
     """The range within `widest` with the smallest squared error on a histogram: both ends together, then each alone."""
     best, error = widest, reconstruction_error(centers, counts, total, widest)
-    sides: list[tuple[float, float]] = [(1, 1)]
-    if widest.low < 0 < widest.high:
-        sides += [(1, 0), (0, 1)]
-    for low_side, high_side in sides:
-        start = best
-        for factor in SHRINK if low_side == high_side else REFINE:
-            candidate = start.scaled(factor if low_side else 1.0, factor if high_side else 1.0)
+
+    def search(factors: Iterable[tuple[float, float]]) -> bool:
+        """Whether the last one is the best."""
+        nonlocal best, error
+        start, last = best, False
+        for low, high in factors:
+            candidate = start.scaled(low, high)
             candidate = Range(max(candidate.low, widest.low), min(candidate.high, widest.high))
             now = reconstruction_error(centers, counts, total, candidate)
-            if now < error:
+            last = now < error
+            if last:
                 best, error = candidate, now
+        return last
+
+    while search((factor, factor) for factor in SHRINK):
+        pass  # what is best may be smaller yet
+    if widest.low < 0 < widest.high:
+        search((factor, 1.0) for factor in REFINE)
+        search((1.0, factor) for factor in REFINE)
     return best
 
 
-def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.int64], total: int, bounds: Range) -> float:
+def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.float64], total: float, bounds: Range) -> float:
     """Mean squared difference between values and what their uint8 codes stand for."""
     scale = (bounds.high - bounds.low) / CODES
     if not total:
@@ -120,14 +128,14 @@ def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.int64]
     return float(np.sum(counts * ((codes - zero) * scale - centers) ** 2) / total)
 
 
-def with_zeros(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def with_zeros(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centers and counts, zeros included, in ascending order."""
     centers, counts = histogram.points()
     at = int(np.searchsorted(centers, 0.0))
     return np.insert(centers, at, 0.0), np.insert(counts, at, histogram.zeros)
 
 
-def clipped(histogram: Histogram, within: Range | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def clipped(histogram: Histogram, within: Range | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centers and counts, as a reader sees them that makes no difference between values outside `within`."""
     centers, counts = histogram.points()
     return (np.clip(centers, within.low, within.high) if within else centers), counts

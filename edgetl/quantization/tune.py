@@ -83,14 +83,15 @@ def images_for(count: int, pixels: int) -> int:
 
 
 def usual_squares(teacher: Simulation, images: Tensor, names: Collection[str]) -> dict[str, float]:
-    """The sum of squares that the median image has, of the logits (by the name "") and of inner values."""
+    """The median image's sum of squares (the mean one, where that is 0), of the logits (by the name "") and of inner values."""
     found: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for part in parts_of(images):
             logits, inner = teacher(part, names)
             for name, values in {"": logits, **{name: inner[name] for name in names}}.items():
                 found.setdefault(name, []).append(squares(values))
-    return {name: float(torch.cat(each).median()) for name, each in found.items()}
+    every = {name: torch.cat(each) for name, each in found.items()}
+    return {name: float(each.median()) or float(each.mean()) for name, each in every.items()}
 
 
 def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[str, str], usual: Mapping[str, float]) -> Tensor:
@@ -123,7 +124,7 @@ def relative_error(found: Tensor, wanted: Tensor, usual: float) -> Tensor:
 
 def squares(values: Tensor) -> Tensor:
     """Sum of squares of each image's values, [n]."""
-    return torch.stack([dot(image, image) for image in values.split(1)])
+    return torch.stack([dot(image, image) for image in torch.split(values, 1)])
 
 
 def parts_of(x: Tensor) -> Iterator[Tensor]:

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, relative_noise, score, shown_worse, sqnr_db, tango, verdict, wilson
+from edgetl.metrics.parity import (
+    PairedDrop,
+    agreement,
+    images_needed,
+    paired_drop,
+    relative_noise,
+    score,
+    shown_worse,
+    sqnr_db,
+    tango,
+    verdict,
+    wilson,
+)
 
 Z95 = stats.norm.ppf(0.975)
 

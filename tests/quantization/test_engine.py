@@ -15,9 +15,10 @@ import pytest
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.seen import SeenImages
-from edgetl.metrics.parity import sqnr_db
+from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.compact import compact
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.heldout import Arrays
 from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
@@ -34,6 +35,19 @@ def test_int8_answers_like_float(build_small: Callable[..., Path], noise: Any, t
     assert sqnr_db(open_session(path).run(batch.x), open_session(out).run(batch.x)) > 20
     check(out)
     assert record.int8["Conv"] == 3 and record.int8["Gemm"] == 1 and record.int8["GlobalAveragePool"] == 2
+
+
+@pytest.mark.parametrize("tune_images", [0, 320])
+def test_a_few_images_far_beyond_the_others_do_not_decide(small: Path, noise: Any, tmp_path: Path, tune_images: int) -> None:
+    """Their logits are most of all squares; one of the three is among those that judge."""
+    x = np.concatenate([batch.x for batch in noise(60).batches(60)])
+    x[[7, 22, 44]] *= 300
+    record = quantize(small, Arrays(x), out=tmp_path / "int8.onnx", tune_images=tune_images)
+    by_extremes = next(trial for trial in record.trials if trial.name == "extremes as ranges")
+    assert by_extremes.sqnr_db is not None and by_extremes.sqnr_db < 0
+    (batch,) = noise(100, seed=1).batches(100)
+    wanted, found = (open_session(path).run(batch.x) for path in (small, tmp_path / "int8.onnx"))
+    assert sqnr_db(wanted, found) > 10 and agreement(wanted.argmax(1), found.argmax(1)) > 0.95
 
 
 def test_same_inputs_same_bytes_whatever_the_batch_size(small: Path, noise: Any, tmp_path: Path) -> None:

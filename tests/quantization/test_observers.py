@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgetl.quantization.heldout import parts
-from edgetl.quantization.observers import HALF, Histogram, Seen
+from edgetl.quantization.observers import BINS, OCTAVES, Histogram, Seen
 from edgetl.quantization.ranges import CODES, Range, choose, extremes, reconstruction_error
 
 
@@ -31,28 +32,31 @@ def seen_of(make: dict[int, NDArray[np.float32]]) -> Seen:
     return seen
 
 
-def test_order_does_not_matter_even_when_bins_widen() -> None:
-    parts = [values(0, 0.001), values(1), values(2, 300.0), np.zeros(7, np.float32)]
+def test_order_does_not_matter_even_when_what_is_small_shares_a_bin() -> None:
+    parts = [values(0, 1e-6), values(1), values(2, 3000.0), np.zeros(7, np.float32)]
     there, back = histogram_of(*parts), histogram_of(*reversed(parts))
     np.testing.assert_array_equal(there.counts, back.counts)
-    assert (there.exponent, there.zeros) == (back.exponent, back.zeros) == (there.exponent, 7)
+    assert (there.end, there.zeros) == (back.end, 7)
+    assert there.total == 15_007 and there.counts[:, 0].sum() > 4_000
 
 
 def test_every_value_is_in_the_bin_that_holds_it() -> None:
     found = values(3, 5.0)
     histogram = histogram_of(found)
-    width = 2.0**histogram.exponent
-    brute = np.zeros(2 * HALF, np.int64)
-    for value in found:
-        brute[int(np.floor(value / width)) + HALF] += 1
-    np.testing.assert_array_equal(histogram.counts, brute)
-    assert HALF / 2 <= np.abs(found).max() / width <= HALF  # fine enough: at least a quarter of the bins are in use
-    assert histogram.total == len(found)
+    centers, counts = histogram.points()
+    assert (np.diff(centers) > 0).all() and counts.sum() == len(found) == histogram.total
+    nearest = centers[np.abs(found[:, None] - centers).argmin(1)]
+    np.testing.assert_allclose(nearest, found, rtol=1 / BINS, atol=np.abs(found).max() * 2.0 ** (1 - OCTAVES))
+    brute = Counter(nearest.tolist())
+    assert sum(abs(brute[center] - count) for center, count in zip(centers.tolist(), counts.tolist(), strict=True)) < 0.02 * len(found)
 
 
-def test_bounds_at_a_power_of_two_have_a_bin() -> None:
-    edge = np.array([1.0, -1.0, 2.0, -2.0, 0.5], np.float32)
-    assert histogram_of(edge).counts.sum() == 5
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_values_of_any_size_have_bins(scale: float) -> None:
+    found = (np.array([1.0, -1.0, 2.0, -2.0, 0.5, 3.9999998]) * scale).astype(np.float32)
+    centers, counts = histogram_of(found).points()
+    assert counts.tolist() == [1] * 6
+    np.testing.assert_allclose(centers, np.sort(found), rtol=1 / BINS)
 
 
 def test_the_error_of_a_range_is_that_of_its_codes() -> None:
@@ -73,6 +77,22 @@ def test_one_outlier_does_not_take_the_codes_of_all_others() -> None:
     assert extremes(seen).high == 500
     assert found.range.high < 10 and found.rule != "min-max"
     assert found.error < found.min_max_error / 100
+
+
+def test_one_image_far_beyond_the_others_does_not_take_their_codes() -> None:
+    images = {seed: values(seed) for seed in range(24)}
+    assert choose(seen_of(images)).range.high < 8
+    seen = seen_of(images | {10: values(10, 1000.0)})
+    assert extremes(seen).high > 1000
+    assert choose(seen).range.high < 8 and choose(seen).rule != "min-max"
+    assert seen.fitted.total + seen.held_out.total == pytest.approx(23 * 5000, rel=1e-3)
+
+
+def test_images_within_a_few_times_the_usual_square_count_once() -> None:
+    seen = seen_of({seed: values(seed, 1 + 0.5 * (seed % 3)) for seed in range(24)})
+    assert seen.fitted.total + seen.held_out.total == 24 * 5000
+    dead = seen_of({seed: values(seed) * (seed % 2) for seed in range(24)})
+    assert dead.fitted.total + dead.held_out.total == 24 * 5000 and dead.alive == 12
 
 
 def test_uniform_values_keep_their_extremes() -> None:

@@ -154,8 +154,9 @@ def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> N
     (batch,) = noise(8, seed=9).batches(8)
     x = torch.from_numpy(batch.x * np.array([1e-3] + 7 * [1], np.float32)[:, None, None, None])
     alike = same_values(start_from.model, start_from.by_extremes)
-    usual = usual_squares(teacher, torch.from_numpy(np.concatenate([b.x for b in noise(41).batches(8)])), alike)
-    logits = answers(start_from.model, noise(41), 1)
+    (others,) = noise(41).batches(41)
+    usual = usual_squares(teacher, torch.from_numpy(others.x), alike)
+    logits = answers(start_from.model, others.x)
     assert alike and usual[""] == pytest.approx(np.median(np.square(logits).sum(1)), rel=1e-4)
     whole, *alone = (loss_of(teacher, student, part, alike, usual).item() for part in (x, *torch.split(x, 1)))
     assert whole == pytest.approx(np.mean(alone), rel=1e-4) and alone[0] < 100 * whole
