@@ -19,6 +19,7 @@ from edgetl.quantization.islands import InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
+from edgetl.quantization.padding import with_padded_codes
 from edgetl.quantization.pixels import folded
 from edgetl.quantization.prepare import prepare, with_opsets_used
 from edgetl.quantization.ranges import Choice, percentile
@@ -114,7 +115,7 @@ def quantize(
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
-        return describe(compact(with_opsets_used(clean(folded(graph)))), replace(info, extra=extra))
+        return describe(compact(with_opsets_used(clean(with_padded_codes(folded(graph))))), replace(info, extra=extra))
 
     searched = Searched(graph=trials.best)
     if budget is not None:
