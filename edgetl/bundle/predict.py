@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from edgetl.bundle.read import is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
+from edgetl.core.threads import in_threads
 from edgetl.data import files
-from edgetl.data.hashes import WORKERS
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.classification import Classification
@@ -53,10 +53,11 @@ class Classifier:
 
     def answers(self, paths: Sequence[Path], top_k: int = TOP) -> Iterator[Prediction]:
         """The answer for each image file, in order, or why there is none; `BATCH` images are decoded while others are answered."""
-        chunks = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+        images = in_threads(self.read, paths, ahead=BATCH)
         with track("predict", total=len(paths), unit="image") as bar:
-            for chunk, images in zip(chunks, _ahead(self, chunks), strict=True):
-                for prediction in self._answered(chunk, images, top_k):
+            for start in range(0, len(paths), BATCH):
+                chunk = paths[start : start + BATCH]
+                for prediction in self._answered(chunk, list(islice(images, len(chunk))), top_k):
                     bar.advance()
                     yield prediction
 
@@ -90,22 +91,6 @@ class Classifier:
         best = np.argsort(-confidences, kind="stable")[:top_k]
         top = tuple((self.task.classes[i], float(confidences[i])) for i in best)
         return Prediction(path=path, answer=top[0][0], confidence=top[0][1], top=top)
-
-
-def _ahead(classifier: Classifier, chunks: Sequence[Sequence[Path]]) -> Iterator[list[Read]]:
-    """The images of each chunk; those of the next are decoded meanwhile."""
-    pool = ThreadPoolExecutor(WORKERS)
-    try:
-        waiting: list[Future[Read]] = []
-        for chunk in chunks:
-            coming = [pool.submit(classifier.read, path) for path in chunk]
-            if waiting:
-                yield [future.result() for future in waiting]
-            waiting = coming
-        if waiting:
-            yield [future.result() for future in waiting]
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Classifier:

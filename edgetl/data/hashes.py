@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.imagefile import decode
 from edgetl.core.progress import track
+from edgetl.core.threads import in_threads
 from edgetl.data.near import Look, look_of
 
 SCHEMA = 3
 LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
-WORKERS = min(os.cpu_count() or 1, 16)
 Stamp = tuple[str, int, int, int]
 
 
@@ -103,8 +102,8 @@ def check_files(root: Path, wheres: Iterable[str], *, index: Path | None = None,
         else:
             done[where] = remembered
     try:
-        with track("read images", total=len(todo), unit="image") as bar, ThreadPoolExecutor(WORKERS) as pool:
-            results = pool.map(check_file, [base / where for where in todo])
+        with track("read images", total=len(todo), unit="image") as bar:
+            results = in_threads(check_file, [base / where for where in todo])
             for count, ((where, stamp), checked) in enumerate(zip(todo.items(), results, strict=True), start=1):
                 done[where] = checked
                 if stamp and checked.problem is None:

@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError, WorkspaceError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
-from edgetl.data.hashes import WORKERS
+from edgetl.core.threads import in_threads
 from edgetl.data.images import ImageRef, Images
 from edgetl.settings import Runtime
 
@@ -154,8 +153,8 @@ def _filled(images: Images, preprocess: Preprocess, pixels: Pixels) -> Pixels:
         except InputError as error:
             raise InputError(f"{ref.where}: {error}") from error
 
-    with track("decode images", total=len(images), unit="image") as bar, ThreadPoolExecutor(WORKERS) as pool:
-        for _ in pool.map(fill, enumerate(images.refs)):
+    with track("decode images", total=len(images), unit="image") as bar:
+        for _ in in_threads(fill, enumerate(images.refs)):
             bar.advance()
     return pixels
 

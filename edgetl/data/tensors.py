@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.data.hashes import WORKERS
+from edgetl.core.threads import in_threads
 from edgetl.data.images import Images
 from edgetl.data.kept import center, kept_squares
 
@@ -78,14 +78,14 @@ class ImageTensors:
             InputError: a file that cannot be decoded (named).
         """
         kept = kept_squares(self.images, self.preprocess)
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for start in range(0, len(self.images), size):
-                rows = slice(start, start + size)
-                if kept is not None:
-                    x = self.preprocess.normalize(np.moveaxis(center(kept[rows], self.preprocess), 1, -1))
-                else:
-                    x = np.stack(list(pool.map(self._tensor, [ref.where for ref in self.images.refs[rows]])))
-                yield Batch(x, self.images.labels[rows] if self.labelled else None)
+        decoded = in_threads(self._tensor, [ref.where for ref in self.images.refs] if kept is None else [])
+        for start in range(0, len(self.images), size):
+            rows = slice(start, start + size)
+            if kept is not None:
+                x = self.preprocess.normalize(np.moveaxis(center(kept[rows], self.preprocess), 1, -1))
+            else:
+                x = np.stack(list(islice(decoded, size)))
+            yield Batch(x, self.images.labels[rows] if self.labelled else None)
 
     def _tensor(self, where: str) -> NDArray[np.float32]:
         data = self.images.source.read(where)
