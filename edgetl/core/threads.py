@@ -54,8 +54,8 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int = 4 * W
             if given == taken:
                 return
             while given not in found:
-                number, *outcome = done.get()
-                found[number] = (outcome[0], outcome[1])
+                number, result, error = done.get()
+                found[number] = (result, error)
             result, error = found.pop(given)
             given += 1
             if error is not None:

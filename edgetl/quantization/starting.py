@@ -134,4 +134,4 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
     name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"
-    return balanced, Trial.of(name, wanted, found, kept=True, seconds=time.perf_counter() - begin)
+    return balanced, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)

@@ -42,9 +42,8 @@ class Trial:
     why_not: str | None = None
 
     @staticmethod
-    def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, kept: bool, seconds: float) -> Trial:
-        """From what the float graph answers and what was found, float32 [n, k] each."""
-        sqnr_db = decibels(wanted, found)
+    def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, sqnr_db: float, kept: bool, seconds: float) -> Trial:
+        """From what the float graph answers and what was found, float32 [n, k] each, and their `decibels`."""
         return Trial(
             name=name,
             sqnr_db=sqnr_db if np.isfinite(sqnr_db) else None,
@@ -97,7 +96,7 @@ class Trials:
         found = answers(made, self.judging, self.threads)
         sqnr_db = decibels(self.wanted, found)
         kept = sqnr_db > self.best_db
-        self.note(Trial.of(name, self.wanted, found, kept=kept, seconds=seconds))
+        self.note(Trial.of(name, self.wanted, found, sqnr_db=sqnr_db, kept=kept, seconds=seconds))
         if kept:
             self.best, self.best_db = made, sqnr_db
 
