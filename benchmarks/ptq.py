@@ -10,7 +10,9 @@ Peers that are no part of edgetl's environment are taken from virtual environmen
 
 All write QDQ for x86 with VNNI: uint8 activations, int8 weights, per channel, as far as the tool can. Each quantizes in a process of
 its own, so that seconds (its imports among them) and peak memory are its own; a tool that is not there, or fails, gets a row that says
-so. Drop and agreement are against the float model, on images that calibrated nothing; the drop, and the lead of the first tool over
+so. With `--keep DIR` files stay there, and a run that was cut off goes on; take away those of a tool that has changed since.
+
+Drop and agreement are against the float model, on images that calibrated nothing; the drop, and the lead of the first tool over
 each other one in agreement and noise, with two standard errors of the paired difference. Latency is the median of one image at one
 thread, all files in turns.
 
@@ -240,7 +242,10 @@ class Made:
 
 
 def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, peers: Path | None, limit: float) -> Made:
-    """Let a tool quantize, in a process of its own."""
+    """Let a tool quantize, in a process of its own; a file that it made before is taken as it is, with what it cost."""
+    costs = out.with_suffix(".json")
+    if costs.exists():
+        return Made(name, out, costs=json.loads(costs.read_text(encoding="utf-8")))
     home = peers / tool.home if peers and tool.home else None
     python = next((path for path in (home / "bin" / "python", home / "Scripts" / "python.exe") if path.exists()), None) if home else None
     if tool.home and python is None:
@@ -253,7 +258,8 @@ def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, pe
         return Made(name, out, why_not=f"cut off after {limit:.0f} s")
     if done.returncode:
         return Made(name, out, why_not=f"fails: {(done.stderr.strip() or 'no message').splitlines()[-1][:160]}")
-    return Made(name, out, costs=json.loads(done.stdout.splitlines()[-1]))
+    costs.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+    return Made(name, out, costs=json.loads(costs.read_text(encoding="utf-8")))
 
 
 def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None, limit: float) -> Iterator[str]:
@@ -266,8 +272,8 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
     model = (case.folder or shared / "models") / f"{case.model}.onnx"
     calibration, judging = write_images(case, shared, folder)
     made = [
-        made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{index}.onnx", peers, limit)
-        for index, name in enumerate(tools)
+        made_by(name, TOOLS[name], model, calibration, folder / f"{case.model}-{name.replace(' ', '-')}.onnx", peers, limit)
+        for name in tools
     ]
     there = [item for item in made if item.why_not is None]
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
@@ -334,7 +340,9 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--images", type=int, default=None, help="images that judge, at most")
     parser.add_argument("--limit", type=float, default=900, help="seconds that a tool has for a model")
-    parser.add_argument("--keep", type=Path, default=None, help="folder for the files that are written. Default: none")
+    parser.add_argument(
+        "--keep", type=Path, default=None, help="folder for what is written, which a later run takes from there. Default: none"
+    )
     parser.add_argument("--run", nargs=4, metavar=("TOOL", "MODEL", "NPZ", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:

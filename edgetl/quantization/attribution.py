@@ -7,7 +7,7 @@ stochastic estimator of the trace"), so one backward pass serves all roundings a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import onnx
@@ -102,29 +102,27 @@ class Probed(Simulation):
                 return (exact,)
             if name in self.absorbed:
                 exact = torch.clamp(exact, *self.absorbed[name])
-            with torch.no_grad():
-                error = quantizer(exact) - exact
-            return (self._probed(exact, (name, "activations"), error),)
+            return (self._probed(exact, (name, "activations"), lambda: quantizer(exact) - exact),)
         weight = self._weight(step.inputs[1]) if step.kind in WEIGHTED else None
         if step.kind == "DequantizeLinear" and (stored := self._weight(step.outputs[0])) is not None:
             return (stored.get_buffer("exact") * stored.get_buffer("scale"),)
         (result,) = (outputs := super()._run(step, given))[:1]
         if weight is None:
             return outputs
-        with torch.no_grad():
-            (change,) = super()._run(step, [given[0], weight() - given[1]])
-        return (self._probed(result, (float_name(self.behind[step.inputs[1]]), "weights"), change),)
+        run, x, exact = super()._run, given[0], given[1]
+        return (self._probed(result, (float_name(self.behind[step.inputs[1]]), "weights"), lambda: run(step, [x, weight() - exact])[0]),)
 
     def _weight(self, dequantized: str) -> Weight | None:
         found = self.weights[name] if (name := key(self.behind.get(dequantized, ""))) in self.weights else None
         return found if isinstance(found, Weight) else None
 
-    def _probed(self, value: Tensor, site: Site, error: Tensor) -> Tensor:
+    def _probed(self, value: Tensor, site: Site, error: Callable[[], Tensor]) -> Tensor:
+        """`value`, whose gradient is multiplied by its error; that is computed only then, from what autograd keeps in any case."""
         self.noise.setdefault(site, 0.0)
-        error = error.bfloat16()  # it is kept until the backward pass, and needs no more digits
 
         def note(gradient: Tensor) -> None:
-            self.noise[site] += float((gradient * error).flatten(1).sum(1).square().sum())
+            with torch.no_grad():
+                self.noise[site] += float((gradient * error()).flatten(1).sum(1).square().sum())
 
         probe = (value if value.requires_grad else value.detach().requires_grad_()).view_as(value)  # of this reader only
         probe.register_hook(note)  # type: ignore[no-untyped-call]

@@ -23,6 +23,7 @@ from edgetl.quantization.observers import observe, tensors_beside
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
 from edgetl.quantization.ranges import extremes
+from edgetl.runtime.kernels import kernels
 from edgetl.runtime.onnx_metadata import ModelInfo, check, describe, read_info, save
 from edgetl.runtime.session import open_session
 
@@ -83,6 +84,14 @@ def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_p
     (batch,) = noise(20, seed=2).batches(20)
     np.testing.assert_array_equal(open_session(tmp_path / "short.onnx").run(batch.x), open_session(tmp_path / "long.onnx").run(batch.x))
     assert (tmp_path / "short.onnx").stat().st_size < 0.6 * (tmp_path / "long.onnx").stat().st_size
+
+
+def test_a_compact_graph_stores_no_zero_points_of_biases_and_runs_int8_kernels(small: Path, noise: Any, tmp_path: Path) -> None:
+    quantize(small, noise(8), out=tmp_path / "int8.onnx")
+    stored = onnx.load(tmp_path / "int8.onnx").graph.initializer
+    assert sum(tensor.data_type == onnx.TensorProto.INT32 for tensor in stored) == 4  # biases of three Convs and a Gemm
+    ran = [kernel.kind for kernel in kernels(tmp_path / "int8.onnx", runs=1)]
+    assert (ran.count("QLinearConv"), ran.count("QGemm")) == (3, 1)
 
 
 def test_outputs_are_not_rounded_to_codes(small: Path, noise: Any, tmp_path: Path) -> None:
