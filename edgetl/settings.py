@@ -191,7 +191,7 @@ class QuantizeSettings(Settings):
     max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that leaving layers in float may make.")
     max_ms: float | None = Field(None, gt=0, description="Longest latency, ms per image at one thread, that this may make.")
     tune_images: int | None = Field(
-        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 20 million pixels; 0: none."
+        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 60 million pixels; 0: none."
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")

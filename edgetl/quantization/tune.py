@@ -25,12 +25,13 @@ from edgetl.training.schedule import cosine
 WARM_UP = 0.05  # of the steps
 BATCH = 16  # images a step
 AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
-PIXELS = 20_000_000  # of all images looked at, by default,
+PIXELS = 60_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
 BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
 ZERO_LR = 0.01  # of zero points, in uint8 codes
-SCALE_LR = 0.005  # of the logarithms of scales
+SCALE_LR = 0.005  # of the logarithms of scales,
+SCALE_STEPS = 160  # and in how many steps: in more, smaller ones, since scales wander (MobileNetV3-small: docs/log.md)
 MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
 MOST_INNER = 8
 INNER = 1.0  # weight of the inner values' error beside that of the logits
@@ -52,7 +53,7 @@ def tune(
         qdq: where to start.
         source: images; their labels are not read.
         pairs: neighbours in weights that must not saturate, by the name of the codes.
-        images: how many to look at in all, each counted every time; by default as many as have 20 million pixels, each at most 12 times.
+        images: how many to look at in all, each counted every time; by default as many as have 60 million pixels, each at most 12 times.
         threads: of torch; another number gives other bytes.
 
     Raises:
@@ -60,11 +61,11 @@ def tune(
     """
     teacher, student = Simulation(float_model), Simulation(qdq, constants(float_model), pairs)
     alike = same_values(float_model, qdq)
-    learned = [Adam(parameter, rate) for parameter, rate in learnable(student)]
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
     steps = max(1, images // BATCH)
+    learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
         usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
         for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
@@ -153,8 +154,8 @@ class Adam:
         self.parameter.addcdiv_(self.mean, size, value=-share * self.rate / (1 - MEAN**self.steps))
 
 
-def learnable(student: Simulation) -> Iterator[tuple[Tensor, float]]:
-    """What is learned, and its rate, each in units of its own."""
+def learnable(student: Simulation, steps: int) -> Iterator[tuple[Tensor, float]]:
+    """What is learned, and its rate, each in units of its own, where so many steps are made."""
     for module in student.modules():
         if isinstance(module, Weight):
             yield module.codes, CODE_LR
@@ -162,7 +163,7 @@ def learnable(student: Simulation) -> Iterator[tuple[Tensor, float]]:
             yield module.steps, BIAS_LR
         elif isinstance(module, Quantizer):
             if module.log_scale.requires_grad:
-                yield module.log_scale, SCALE_LR
+                yield module.log_scale, SCALE_LR * min(1.0, SCALE_STEPS / steps)
             if module.zero.requires_grad:
                 yield module.zero, ZERO_LR
 
