@@ -43,7 +43,7 @@ class QuantizationRecord:
         images: calibration images.
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
         trials: what was tried, in order; the last one kept is the result, all in int8.
-        noise: where what noise is left comes from, the worst first; empty where the last trial was not.
+        noise: where what noise is left comes from, the worst first; empty where neither biases nor all together were tried.
         evaluations: what the search for layers to leave in float looked at; empty where there was no budget.
         floating: layers that were left in float.
         within: whether the result keeps the budget; None where there was none.
@@ -110,7 +110,7 @@ def quantize(
     trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
     if tune_images != 0:
         tune_from = trials.best if trials.best_db >= before + MARGIN else nearest
-        trials.run("tuned together", lambda: step.tuned(tune_from, tune_images))
+        trials.run("tuned together", lambda: step.tuned(tune_from, tune_images, trials.best_db))
     noise = _noise(start, trials, judging, threads)
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
@@ -145,6 +145,7 @@ def quantize(
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
+QUIET = 34.0  # dB, noise of 2% of the logits: from there on, minutes of tuning on large images bought half a decibel (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -168,22 +169,26 @@ class _Step:
 
         return in_torch(step)
 
-    def tuned(self, graph: onnx.ModelProto, images: int | None) -> onnx.ModelProto:
-        """All numbers together."""
+    def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
+        """All numbers together, unless more has to be looked at than so many decibels leave to be won."""
         if images is None and len(self.source) < FEWEST:
             raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
 
         def step() -> onnx.ModelProto:
-            from edgetl.quantization.tune import tune
+            from edgetl.quantization.tune import MOST_ROUNDS, images_for, tune
 
+            height, width = next(iter(self.source.batches(1))).x.shape[2:]
+            large = images_for(len(self.source), height * width) < MOST_ROUNDS * len(self.source)
+            if images is None and large and sqnr_db >= QUIET:
+                raise NotTried(f"{sqnr_db:.1f} dB already, and on large images it takes minutes (--tune-images N tunes all the same)")
             return tune(self.start.model, graph, self.source, pairs=self.start.pairs, images=images, threads=self.threads)
 
         return in_torch(step)
 
 
 def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> tuple[Source, ...]:
-    """The worst sources of noise, with what was seen of them; none where the last trial was not taken."""
-    if trials.log[-1].why_not is not None:
+    """The worst sources of noise, with what was seen of them; none where there are too few images, or no gradients."""
+    if all(trial.why_not is not None for trial in trials.log[-2:]):
         return ()
 
     def step() -> tuple[Source, ...]:
@@ -191,11 +196,15 @@ def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> t
 
         return attribute(start.model, trials.best, source, pairs=start.pairs, threads=threads)
 
+    try:
+        found = in_torch(step)
+    except NotTried:
+        return ()
     described = tuple(
         replace(source, low=seen.low, high=seen.high, usual=percentile(seen, 99.8).high)
         if (seen := start.seen.get(source.name)) is not None
         else source
-        for source in in_torch(step)
+        for source in found
     )
     for source_of in described[:SAID]:
         say(f"quantize: {source_of.line()}")

@@ -186,6 +186,17 @@ def test_a_handful_of_images_is_not_tuned_on_unless_asked_for(small: Path, noise
     assert quantize(small, noise(20), out=tmp_path / "int8.onnx", tune_images=16).trials[-1].why_not is None
 
 
+def test_large_images_are_not_tuned_on_where_there_is_little_noise(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Large: 12 rounds would be more pixels than are looked at."""
+    few, many = 16 * 16 * 40, 16 * 16 * 12 * 32
+    for quiet, pixels, why in ((0.0, few, "on large images it takes minutes"), (0.0, many, "None"), (200.0, few, "None")):
+        monkeypatch.setattr("edgetl.quantization.engine.QUIET", quiet)
+        monkeypatch.setattr("edgetl.quantization.tune.PIXELS", pixels)
+        record = quantize(small, noise(40), out=tmp_path / "int8.onnx")
+        assert why in str(record.trials[-1].why_not)
+        assert record.noise
+
+
 def test_what_does_not_help_is_not_kept(small: Path, noise: Any, tmp_path: Path) -> None:
     """The last trial that was kept is the best of all."""
     trials = quantize(small, noise(30), out=tmp_path / "int8.onnx", tune_images=32).trials
