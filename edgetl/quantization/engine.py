@@ -26,6 +26,7 @@ from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.starting import MARGIN, Start
+from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.session import InputSource, open_session
@@ -115,6 +116,7 @@ def quantize(
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
+        graph = with_exact_sums(graph) if target == "portable" else graph
         return describe(compact(with_opsets_used(clean(with_padded_codes(folded(graph))))), replace(info, extra=extra))
 
     searched = Searched(graph=trials.best)
