@@ -1,6 +1,6 @@
 """edgetl's int8 engine beside its peers: same float files, same calibration images, scored alike under onnxruntime on other images.
 
-    python benchmarks/ptq.py [--peers DIR] [--networks DIR] [--models NAME...] [--tools NAME...] [--images N] [--keep DIR]
+    python benchmarks/ptq.py [--peers DIR] [--networks DIR] [--models NAME...] [--tools NAME...] [--images N] [--mirrored] [--keep DIR]
 
 Peers that are no part of edgetl's environment are taken from virtual environments in DIR, one each:
 
@@ -262,10 +262,12 @@ def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, pe
     return Made(name, out, costs=json.loads(costs.read_text(encoding="utf-8")))
 
 
-def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None, limit: float) -> Iterator[str]:
+def rows_of(
+    case: Case, tools: Sequence[str], shared: Path, folder: Path, peers: Path | None, limit: float, mirrored: bool
+) -> Iterator[str]:
     """One line of the table for each tool."""
     from edgetl.data.npz import open_npz
-    from edgetl.metrics.parity import agreement, sqnr_db
+    from edgetl.metrics.parity import sqnr_db
     from edgetl.runtime.latency import measure_all
     from edgetl.runtime.session import outputs_of
 
@@ -276,17 +278,21 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
         for name in tools
     ]
     there = [item for item in made if item.why_not is None]
+    if mirrored:
+        judging = with_mirrored(judging)
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
     assert labels is not None
     base, *latencies = measure_all([model, *(item.out for item in there)], LATENCY_RUNS)
     answers = [outputs_of(item.out, open_npz(judging), batch_size=BATCH)[0] for item in there]
     for item, latency, found in zip(there, latencies, answers, strict=True):
-        lost = (wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels)
-        share = agreement(wanted.argmax(1), found.argmax(1))
+        views = 2 if mirrored else 1
+        lost = by_image((wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels), views)
+        same, first = (by_image(other.argmax(1) == wanted.argmax(1), views) for other in (found, answers[0]))
+        noises = [by_image(np.square(other.astype(np.float64) - wanted).sum(1), views) for other in (answers[0], found)]
         yield (
-            f"| {case.model} | {item.tool} | {100 * lost.mean():.2f} ± {200 * lost.std() / len(lost) ** 0.5:.2f} "
-            f"| {share:.4f} ± {(share * (1 - share) / len(lost)) ** 0.5:.4f} | {len(lost)} | {sqnr_db(wanted, found):.1f} "
-            f"| {lead_in_agreement(wanted, answers[0], found)} | {lead_in_db(wanted, answers[0], found)} "
+            f"| {case.model} | {item.tool} | {100 * lost.mean():.2f} ± {200 * error_of(lost):.2f} "
+            f"| {same.mean():.4f} ± {error_of(same):.4f} | {len(labels)} | {sqnr_db(wanted, found):.1f} "
+            f"| {100 * (first - same).mean():.2f} ± {200 * error_of(first - same):.2f} | {lead_in_db(*noises)} "
             f"| {latency.p50:.2f} / {base.p50:.2f} = {latency.p50 / base.p50:.2f} "
             f"| {item.out.stat().st_size / model.stat().st_size:.4f} | {item.costs['seconds']:.0f} | {item.costs['peak_mib']:.0f} |"
         )
@@ -295,16 +301,28 @@ def rows_of(case: Case, tools: Sequence[str], shared: Path, folder: Path, peers:
             yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | | | |"
 
 
-def lead_in_agreement(wanted: NDArray[np.float32], first: NDArray[np.float32], other: NDArray[np.float32]) -> str:
-    """How many more images have the float answer by the first than by the other, in points; ± two standard errors, paired."""
-    ours, theirs = ((found.argmax(1) == wanted.argmax(1)).astype(float) for found in (first, other))
-    more = ours - theirs
-    return f"{100 * more.mean():.2f} ± {200 * more.std() / len(more) ** 0.5:.2f}"
+def with_mirrored(judging: Path) -> Path:
+    """The images of an .npz, each followed by its mirror image, with labels."""
+    stored = np.load(judging)
+    x, y = stored["x"], stored["y"]
+    path = judging.with_name(f"{judging.stem}-mirrored.npz")
+    np.savez(path, x=np.stack([x, x[..., ::-1]], axis=1).reshape(-1, *x.shape[1:]), y=y.repeat(2))
+    return path
 
 
-def lead_in_db(wanted: NDArray[np.float32], first: NDArray[np.float32], other: NDArray[np.float32]) -> str:
+def by_image(values: NDArray[Any], views: int) -> NDArray[np.float64]:
+    """Means of the views of an image, which are no independent observations."""
+    means: NDArray[np.float64] = values.reshape(-1, views).mean(1)
+    return means
+
+
+def error_of(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean of one value per image."""
+    return float(values.std() / len(values) ** 0.5)
+
+
+def lead_in_db(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
     """How much less noise the first has, in dB; ± two standard errors of the logarithm of a ratio of sums over the same images."""
-    ours, theirs = (np.square(found.astype(np.float64) - wanted).sum(1) for found in (first, other))
     if not ours.sum() or not theirs.sum():
         return "no noise"
     spread = np.sqrt(np.square(theirs / theirs.sum() - ours / ours.sum()).sum())
@@ -339,6 +357,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=None, help="names of models, without .onnx. Default: all")
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
     parser.add_argument("--images", type=int, default=None, help="images that judge, at most")
+    parser.add_argument("--mirrored", action="store_true", help="judge by the mirror image of each image as well")
     parser.add_argument("--limit", type=float, default=900, help="seconds that a tool has for a model")
     parser.add_argument(
         "--keep", type=Path, default=None, help="folder for what is written, which a later run takes from there. Default: none"
@@ -362,7 +381,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for case in cases(options.networks, options.models):
             limited = replace(case, judged=min(case.judged, options.images or case.judged))
-            for row in rows_of(limited, options.tools, shared, folder, options.peers, options.limit):
+            for row in rows_of(limited, options.tools, shared, folder, options.peers, options.limit, options.mirrored):
                 print(row, flush=True)
 
 

@@ -15,7 +15,7 @@ import onnx
 from edgetl.core.progress import say
 from edgetl.quantization.compact import compact
 from edgetl.quantization.heldout import parts
-from edgetl.quantization.islands import InFloat, line, placed
+from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
@@ -122,11 +122,11 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
-        searched = within_budget(start.model, start.ends, trials.best, start.widest, noise, judge, memory)
+        searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
-    int8, in_float = placed(folded(searched.graph), start.ends, searched.floating)
+    int8, in_float = placed(folded(searched.graph), {**dict.fromkeys(searched.floating, BUDGET), **start.in_float})
     if in_float:
         say(f"quantize: in float run {line(in_float)}")
     return QuantizationRecord(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -12,6 +12,7 @@ from edgetl.quantization.qdq import INT8_OPS, on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
 ENDS = "first and last layers, where int8 saves nothing on this CPU"
+NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
 BUDGET = "for the budget"
 NO_KERNEL = "no int8 kernel"
 DECIDES = "the largest of its outputs would share the top codes"
@@ -27,13 +28,12 @@ class InFloat:
     why: str
 
 
-def placed(model: onnx.ModelProto, ends: Collection[str], floating: Collection[str]) -> tuple[dict[str, int], tuple[InFloat, ...]]:
+def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str, int], tuple[InFloat, ...]]:
     """Operators of a QDQ graph: how many of each type onnxruntime can run on int8 codes, and those in float.
 
     Args:
         model: the graph.
-        ends: names of operators that are in float in any case.
-        floating: names of layers that a search left in float.
+        chosen: names of operators that were left in float, and why.
     """
     int8: Counter[str] = Counter()
     found: Counter[tuple[str, str]] = Counter()
@@ -42,19 +42,17 @@ def placed(model: onnx.ModelProto, ends: Collection[str], floating: Collection[s
         if codes:
             int8[node.op_type] += 1
         elif node.op_type not in NO_VALUES:
-            found[_why(node, ends, floating), node.op_type] += 1
+            found[_why(node, chosen), node.op_type] += 1
     in_float = tuple(InFloat(kind=kind, count=count, why=why) for (why, kind), count in sorted(found.items()))
     return dict(sorted(int8.items())), in_float
 
 
-def _why(node: onnx.NodeProto, ends: Collection[str], floating: Collection[str]) -> str:
-    if node.name in ends:
-        return ENDS
-    if node.name in floating:
-        return BUDGET
+def _why(node: onnx.NodeProto, chosen: Mapping[str, str]) -> str:
     if node.op_type == "Softmax":
         return DECIDES
-    return BETWEEN if node.op_type in INT8_OPS else NO_KERNEL
+    if node.op_type not in INT8_OPS and chosen.get(node.name) != ENDS:
+        return NO_KERNEL
+    return chosen.get(node.name, BETWEEN)
 
 
 def line(in_float: Sequence[InFloat]) -> str:

@@ -38,7 +38,7 @@ class Searched:
 
 def within_budget(
     prepared: onnx.ModelProto,
-    ends: Collection[str],
+    in_float: Collection[str],
     int8: onnx.ModelProto,
     ranges: Mapping[str, Range],
     noise: Sequence[Source],
@@ -51,7 +51,7 @@ def within_budget(
 
     Args:
         prepared: the float graph.
-        ends: its nodes that are in float in any case.
+        in_float: its nodes that are in float in any case.
         int8: all of it in int8; its numbers are those of the mixed graphs.
         ranges: of activations, for what has no number there.
         noise: of each rounding.
@@ -69,7 +69,7 @@ def within_budget(
     first = judged(int8, ())
     if first.good(judge.budget):
         return Searched(graph=int8, evaluations=tuple(made), within=first.small(judge.budget))
-    ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in ends)
+    ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in in_float)
     numbers = numbers_of(int8)
     count = min(MOST, math.ceil(math.log2(max(2, len(ranked)))))
     say(
@@ -78,7 +78,7 @@ def within_budget(
     )
 
     def make(floating: Sequence[str]) -> onnx.ModelProto:
-        return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*ends, *floating])), numbers)
+        return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*in_float, *floating])), numbers)
 
     found = fewest(ranked, make, judged, judge.budget)
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgetl.quantization.layers import absorbed, constants, with_nodes
+from edgetl.quantization.layers import WEIGHTED, absorbed, constants, with_nodes
 from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.ranges import Range
 
@@ -66,7 +66,7 @@ def write_qdq(
 
 def as_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, floating: Collection[str] = ()) -> onnx.ModelProto:
     """A prepared float graph in the form that edgetl ships: pairs where codes pay, float outputs, Concats that copy."""
-    return with_shared_concats(with_float_outputs(write_qdq(model, ranges, floating=floating)), model)
+    return with_shared_concats(with_float_products(with_float_outputs(write_qdq(model, ranges, floating=floating))), model)
 
 
 def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) -> onnx.ModelProto:
@@ -114,6 +114,21 @@ def with_float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph whose matrix products give floats where only operators in float read them."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    makers = {output: node for node in model.graph.node for output in node.output}
+    int8 = on_codes(model)
+    on_floats = {name for index, node in enumerate(model.graph.node) if not int8.get(index, True) for name in node.input}
+    for node in model.graph.node:
+        quantize = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" and node.output[0] in on_floats else None
+        product = makers.get(quantize.input[0]) if quantize is not None else None
+        if product is not None and product.op_type in FLOAT_OUTPUT:
+            _float_output(result.graph, node.output[0])
+    return result
+
+
 def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     """Take out the pair that gives `name`, if it may go; the operator that gives `name` then."""
     makers: dict[str, onnx.NodeProto] = {output: node for node in graph.node for output in node.output}
@@ -137,14 +152,15 @@ def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
 def on_codes(model: onnx.ModelProto) -> dict[int, bool]:
     """Position of each operator of a QDQ graph -> whether onnxruntime can run it on int8 codes; pairs are left out.
 
-    That needs a kernel, an input that was dequantized, and an output that is quantized (Gemm and MatMul can do without).
+    That needs a kernel, an input (of a product, both) that was dequantized, and a quantized output, which Gemm and MatMul can do without.
     """
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = {name for node in model.graph.node if node.op_type == "QuantizeLinear" for name in node.input[:1]}
     found: dict[int, bool] = {}
     for index, node in enumerate(model.graph.node):
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            reads = node.op_type in INT8_OPS and makers.get(node.input[0]) == "DequantizeLinear"
+            read = node.input[: 2 if node.op_type in WEIGHTED else 1]
+            reads = node.op_type in INT8_OPS and all(makers.get(name) == "DequantizeLinear" for name in read)
             found[index] = reads and (node.op_type in FLOAT_OUTPUT or quantized.issuperset(node.output))
     return found
 

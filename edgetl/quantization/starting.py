@@ -12,12 +12,14 @@ import onnx
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
+from edgetl.quantization.islands import ENDS, NORMALIZED
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
 from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
 from edgetl.quantization.targets import saturates
+from edgetl.quantization.transformers import without_weights
 from edgetl.quantization.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.weights import with_fitted_weights
 from edgetl.runtime.session import InputSource
@@ -74,6 +76,11 @@ class Start:
         return ends(self.model, self.target)
 
     @cached_property
+    def in_float(self) -> Mapping[str, str]:
+        """Names of all nodes that stay in float in any case, and why."""
+        return dict.fromkeys(without_weights(self.model), NORMALIZED) | dict.fromkeys(self.ends, ENDS)
+
+    @cached_property
     def used(self) -> Mapping[str, Range]:
         """What readers make use of, where that is not all."""
         return useful(self.model)
@@ -94,7 +101,7 @@ class Start:
     @cached_property
     def plain(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
-        return as_qdq(self.model, self.widest, floating=self.ends)
+        return as_qdq(self.model, self.widest, floating=self.in_float)
 
     @cached_property
     def pairs(self) -> Mapping[str, Pairs]:
@@ -109,7 +116,7 @@ class Start:
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
         ranges = {name: found.range for name, found in self.chosen.items()}
-        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.ends), self.model, self.pairs)
+        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.in_float), self.model, self.pairs)
 
     def try_ranges(self, trials: Trials) -> None:
         """Both ways."""
