@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.quantization.layers import WEIGHTED
-from edgetl.quantization.rewrite import hard_swish, spatial_means
+from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
 from edgetl.runtime.onnx_metadata import clean
 from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_data
 
@@ -35,7 +35,7 @@ def prepare(path: Path) -> onnx.ModelProto:
     refuse_external_data(model, path)
     _refuse_hopeless(model, path)
     model = named(optimized(upgraded(clean(model), path), path))
-    for rewrite in (hard_swish, spatial_means):
+    for rewrite in (own_biases, hard_swish, spatial_means):
         model = rewrite(typed(model))
     return named(typed(model))
 

@@ -5,10 +5,12 @@ Each takes a graph whose types are known (`prepare.typed`) and gives a new one.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import onnx
 from onnx import helper, numpy_helper
 
-from edgetl.quantization.layers import with_nodes
+from edgetl.quantization.layers import constants, with_nodes
 
 SPATIAL = [2, 3]
 HARD_SWISH_OPSET = 14
@@ -34,6 +36,21 @@ def spatial_means(model: onnx.ModelProto) -> onnx.ModelProto:
         if not kept:
             nodes.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}_flat", axis=1))
     return with_nodes(model, nodes)
+
+
+def own_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A bias that something else reads too, as a copy for each layer: its codes have the layer's scale. Exporters store equal ones once."""
+    stored = constants(model)
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    nodes, copies = [], {}
+    for index, node in enumerate(model.graph.node):
+        bias = node.input[2] if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 else ""
+        if uses[bias] > 1 and bias in stored:
+            copies[f"{bias}_of_{index}"] = stored[bias]
+            node = onnx.NodeProto.FromString(node.SerializeToString())
+            node.input[2] = f"{bias}_of_{index}"
+        nodes.append(node)
+    return with_nodes(model, nodes, copies)
 
 
 def hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:

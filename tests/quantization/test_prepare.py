@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.errors import InputError
+from edgetl.metrics.parity import sqnr_db
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.prepare import prepare
 from edgetl.runtime.session import open_session
 
@@ -44,6 +46,31 @@ def test_batch_norm_is_folded_and_old_opsets_are_upgraded(build_small: Callable[
 def test_hard_swish_is_one_operator(small: Path) -> None:
     found = kinds(prepare(small))
     assert (found["HardSwish"], found["HardSigmoid"], found["Mul"]) == (1, 1, 1)
+
+
+def test_a_bias_that_others_read_is_one_of_each_layer(noise: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["input", "w", "b"], ["c"]),
+        helper.make_node("Conv", ["c", "v", "b"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+        helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("Add", ["f", "b"], ["g"]),
+        helper.make_node("Gemm", ["g", "h"], ["logits"]),
+    ]
+    shapes = {"w": (8, 3, 3, 3), "v": (8, 8, 3, 3), "b": (8,), "h": (8, 5)}
+    stored = [numpy_helper.from_array(rng.standard_normal(shape, dtype=np.float32), name) for name, shape in shapes.items()]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("input", ["n", 3, 16, 16]), ("logits", ["n", 5]))
+    )
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored), opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        tmp_path / "m.onnx",
+    )
+    assert len([tensor for tensor in prepare(tmp_path / "m.onnx").graph.initializer if list(tensor.dims) == [8]]) == 3
+    quantize(tmp_path / "m.onnx", noise(20), out=tmp_path / "int8.onnx")
+    (batch,) = noise(20, seed=1).batches(20)
+    assert sqnr_db(*(open_session(tmp_path / name).run(batch.x) for name in ("m.onnx", "int8.onnx"))) > 25
 
 
 def test_means_over_channels_stay(tmp_path: Path) -> None:
