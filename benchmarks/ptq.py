@@ -258,8 +258,9 @@ def made_by(name: str, tool: Tool, model: Path, calibration: Path, out: Path, pe
         return Made(name, out, why_not=f"cut off after {limit:.0f} s")
     if done.returncode:
         return Made(name, out, why_not=f"fails: {(done.stderr.strip() or 'no message').splitlines()[-1][:160]}")
-    costs.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
-    return Made(name, out, costs=json.loads(costs.read_text(encoding="utf-8")))
+    made = Made(name, out, costs=json.loads(done.stdout.splitlines()[-1]))
+    costs.write_text(json.dumps(made.costs), encoding="utf-8")
+    return made
 
 
 def rows_of(
@@ -284,8 +285,8 @@ def rows_of(
     assert labels is not None
     base, *latencies = measure_all([model, *(item.out for item in there)], LATENCY_RUNS)
     answers = [outputs_of(item.out, open_npz(judging), batch_size=BATCH)[0] for item in there]
+    views = 2 if mirrored else 1
     for item, latency, found in zip(there, latencies, answers, strict=True):
-        views = 2 if mirrored else 1
         lost = by_image((wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels), views)
         same, first = (by_image(other.argmax(1) == wanted.argmax(1), views) for other in (found, answers[0]))
         noises = [by_image(np.square(other.astype(np.float64) - wanted).sum(1), views) for other in (answers[0], found)]

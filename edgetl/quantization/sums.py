@@ -19,6 +19,7 @@ from edgetl.quantization.layers import Numbers, numbers_of, with_numbers
 UNITS = 2**14  # of a ratio of 1
 PARTS = UNITS // 2 // 256  # p + q at most
 MOST = 4 * UNITS  # of both ratios: sums below 2^10
+NEAR = 1.1  # how far the fraction of the two may be from theirs: within 31 times it never is
 FRACTIONS = tuple((q, p) for q in range(1, PARTS) for p in range(1, PARTS - q + 1) if math.gcd(q, p) == 1)
 Scale = np.float32
 Scales = tuple[Scale, Scale, Scale]
@@ -59,7 +60,7 @@ def _exact(scales: Scales, known: Mapping[Scale, Scale]) -> Scales:
     one, other, output = (known.get(scale, scale) for scale in scales)
     given, first, second = (one, other, output), float(one) / float(output), float(other) / float(output)
     q, p = min(FRACTIONS, key=lambda fraction: abs(math.log(fraction[0] / fraction[1] * second / first)))
-    if len(known) > 1 or max(first * p, second * q) > 2 * min(first * p, second * q) or (first + second) * UNITS > MOST:
+    if len(known) > 1 or max(first * p, second * q) > NEAR * min(first * p, second * q) or (first + second) * UNITS > MOST:
         return given
     anchor = next((index for index, scale in enumerate(scales) if scale in known), 2)
     wanted = (first / q, second / p, (first + second) / (q + p))[anchor] * UNITS
