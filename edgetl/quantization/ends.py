@@ -5,7 +5,8 @@ save rounding these; measured on x86 with VNNI (docs/log.md): never slower on fi
 on MobileNetV3-small. Last layers, from the last spatial mean on, read a few hundred values; where they also have few weights, float
 costs neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
 
-Not for `portable` and `web`, whose graphs stay in integers where they can, and not for `arm64`, on which it was not measured.
+Not for `portable` and `web`, whose float sums would differ between CPUs (`whole` has some that do not), and not for `arm64`, on which it
+was not measured.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from edgetl.quantization.qdq import INT8_OPS, on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
 ENDS = "first and last layers, where int8 saves nothing on this CPU"
+WHOLE_NUMBERS = "first layers, on whole numbers, which float sums exactly on every CPU"
 NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
 BUDGET = "for the budget"
 NO_KERNEL = "no int8 kernel"
@@ -50,7 +51,7 @@ def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str,
 def _why(node: onnx.NodeProto, chosen: Mapping[str, str]) -> str:
     if node.op_type == "Softmax":
         return DECIDES
-    if node.op_type not in INT8_OPS and chosen.get(node.name) != ENDS:
+    if node.op_type not in INT8_OPS and chosen.get(node.name) not in (ENDS, WHOLE_NUMBERS):
         return NO_KERNEL
     return chosen.get(node.name, BETWEEN)
 

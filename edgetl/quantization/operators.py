@@ -206,6 +206,7 @@ OPERATORS: Mapping[str, Operator] = {
     "ReduceMean": reduce_mean,
     "Relu": lambda a, x: F.relu(x),
     "Reshape": reshape,
+    "Round": lambda a, x: torch.round(x),
     "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end", x.dim())]),
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Slice": slices,

@@ -12,7 +12,7 @@ import onnx
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
-from edgetl.quantization.islands import ENDS, NORMALIZED
+from edgetl.quantization.islands import ENDS, NORMALIZED, WHOLE_NUMBERS
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
@@ -22,6 +22,7 @@ from edgetl.quantization.targets import saturates
 from edgetl.quantization.transformers import without_weights
 from edgetl.quantization.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.weights import with_fitted_weights
+from edgetl.quantization.whole import on_whole_numbers, stages, whole
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
@@ -54,7 +55,8 @@ class Start:
         help, channels have them.
         """
         few = Arrays(first_images(source))
-        if not first_layers(model, target):
+        exactly = bool(stages(model, target))
+        if not exactly and not first_layers(model, target):
             model = on_pixels(model, few.x)
         try:
             if len(source) < FEWEST:
@@ -62,6 +64,8 @@ class Start:
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
             equalizing = Trial(name=EQUALIZED, why_not=str(error))
+        if exactly:  # of weights as they are by now
+            model = on_whole_numbers(model, stages(model, target), few.x, threads)
         return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
 
     @staticmethod
@@ -78,7 +82,8 @@ class Start:
     @cached_property
     def in_float(self) -> Mapping[str, str]:
         """Names of all nodes that stay in float in any case, and why."""
-        return dict.fromkeys(without_weights(self.model), NORMALIZED) | dict.fromkeys(self.ends, ENDS)
+        ends = dict.fromkeys(self.ends, ENDS) | dict.fromkeys(whole(self.model), WHOLE_NUMBERS)
+        return dict.fromkeys(without_weights(self.model), NORMALIZED) | ends
 
     @cached_property
     def used(self) -> Mapping[str, Range]:

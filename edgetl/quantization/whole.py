@@ -1,0 +1,199 @@
+"""First layers in float32 on whole numbers, whose sums are exact and therefore the same on every CPU.
+
+Float32 holds every whole number up to 2^24. Where what a Conv reads, its weights and its biases are multiples of powers of two, and no
+sum can leave 2^24 of their units, every order of summation, with fused multiply-adds or without, gives the exact sum (Goldberg 1991,
+"What every computer scientist should know about floating-point arithmetic"). What follows it are operators of one rounding each, which
+IEEE 754 fixes. So `portable` spares first layers the codes that made a third of MobileNetV3-small's noise, and keeps its promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from edgetl.quantization.ends import PRODUCTS
+from edgetl.quantization.heldout import Arrays
+from edgetl.quantization.layers import constants, with_nodes
+from edgetl.quantization.observers import observe
+from edgetl.quantization.pixels import TOLERANCE, Levels
+from edgetl.quantization.prepare import typed
+from edgetl.settings import Target
+
+TARGETS: frozenset[Target] = frozenset({"portable", "web"})
+WHOLE = "edgetl_whole"  # names of nodes, values and constants begin so
+BITS = 24  # of float32's significand
+ROOM = 0.01  # of a bit, for what rounding adds to the sums
+FINER = 2  # bits of what is multiplied with weights beyond half of those there are: most values are far below the largest
+MARGIN = 1.25  # beyond the largest value that a few images have; larger ones are cut off
+ACTIVATIONS = frozenset({"Clip", "HardSwish", "Relu"})
+SLOWER = frozenset({"Add", "MaxPool"})  # behind a float layer: layouts are turned (see `ends`), and codes are pooled in another one
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A Conv that sums few products, and the activation that alone reads it."""
+
+    conv: onnx.NodeProto
+    activation: onnx.NodeProto
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a Conv reads, in whole numbers from -most to most: `rint(value * factor)` of each channel; float64 [channels].
+
+    Attributes:
+        factor: whole numbers to 1; a power of two, but for the image.
+        offset: what a whole number is short of its value, in units.
+        most: the largest.
+    """
+
+    factor: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    most: float
+
+
+def stages(model: onnx.ModelProto, target: Target) -> tuple[Stage, ...]:
+    """First layers of a prepared graph that compute on whole numbers for `target`, as far as each value has one reader.
+
+    None where what reads the last would be slower for it.
+    """
+    if target not in TARGETS:
+        return ()
+    stored, readers = constants(model), dict[str, list[onnx.NodeProto]]()
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found: list[Stage] = []
+    reached = readers.get(model.graph.input[0].name, [])
+    while len(reached) == 1 and _sums_few(reached[0], stored, readers):
+        behind = readers.get(reached[0].output[0], [])
+        if len(behind) != 1 or behind[0].op_type not in ACTIVATIONS or not {*behind[0].input[1:]} - {""} <= {*stored}:
+            break
+        found.append(Stage(reached[0], behind[0]))
+        reached = readers.get(behind[0].output[0], [])
+    return () if any(node.op_type in SLOWER for node in reached) else tuple(found)
+
+
+def on_whole_numbers(model: onnx.ModelProto, first: Sequence[Stage], images: NDArray[np.float32], threads: int = 1) -> onnx.ModelProto:
+    """A prepared graph whose first layers compute on whole numbers.
+
+    Args:
+        model: the graph.
+        first: its `stages`.
+        images: a few, float32 [n, c, h, w]; they say how large values are.
+        threads: of onnxruntime.
+    """
+    stored = constants(model)
+    seen = observe(model, [stage.activation.output[0] for stage in first], Arrays(images), batch_size=len(images), threads=threads)
+    units = []
+    for stage in first:
+        weight, known = stored[stage.conv.input[1]], seen.get(stage.conv.input[0])
+        most = 2.0 ** (int((BITS - np.log2(np.prod(weight.shape[1:]))) / 2) + FINER)
+        units.append(_of_images(images, weight.shape[1], most) if known is None else _up_to(max(-known.low, known.high), most))
+    written = _Written()
+    value = written.numbers(model.graph.input[0].name, units[0])
+    for index, stage in enumerate(first):
+        value = written.stage(stage, stored, value, units[index], units[index + 1] if index + 1 < len(units) else None)
+    replaced = {id(node) for stage in first for node in (stage.conv, stage.activation)}
+    rest = [node for node in model.graph.node if id(node) not in replaced]
+    return typed(with_nodes(model, [*written.nodes, *rest], written.values))
+
+
+def whole(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the nodes that compute on whole numbers."""
+    return tuple(node.name for node in model.graph.node if node.name.startswith(WHOLE))
+
+
+def _sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether it is a Conv of images that sums few products, with constants of its own."""
+    own = all(name in stored and len(readers[name]) == 1 for name in node.input[1:])
+    return node.op_type == "Conv" and own and stored[node.input[1]].ndim == 4 and bool(np.prod(stored[node.input[1]].shape[1:]) < PRODUCTS)
+
+
+def _of_images(images: NDArray[np.float32], channels: int, most: float) -> Units:
+    """Levels of pixels, where images have them and none lies midway between two whole numbers; else as fine as the sums leave room for."""
+    levels = Levels.of(images) if images.shape[1] == channels else None
+    if levels is not None:
+        zeros = levels.low / levels.step
+        if (np.abs(zeros % 1 - 0.5) > TOLERANCE).all() and (np.abs(zeros) < most / 2).all():
+            return Units(1 / levels.step, zeros - np.rint(zeros), most)
+    return _up_to(float(np.abs(images).max()), most)
+
+
+def _up_to(reach: float, most: float) -> Units:
+    """The finest power of two with which values up to `reach`, and some room, are no larger than `most`."""
+    return Units(np.exp2(np.floor(np.log2([most / max(MARGIN * reach, 1e-6)]))), np.zeros(1), most)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Nodes and constants, as they are written."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    values: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def node(self, kind: str, *inputs: str | float | NDArray[np.float64], output: str | None = None) -> str:
+        """One more node, whose numbers become constants; the name of its output."""
+        name = f"{WHOLE}_{len(self.nodes)}"
+        given = [each if isinstance(each, str) else self._constant(f"{name}_{index}", each) for index, each in enumerate(inputs)]
+        self.nodes.append(helper.make_node(kind, given, [output or f"{name}_{kind}"], name=f"{name}_{kind}"))
+        return str(self.nodes[-1].output[0])
+
+    def _constant(self, name: str, value: float | NDArray[np.float64]) -> str:
+        self.values[name] = np.asarray(value, np.float32)
+        return name
+
+    def numbers(self, value: str, units: Units) -> str:
+        """A value as whole numbers."""
+        factor = units.factor.reshape(1, -1, 1, 1) if len(units.factor) > 1 else units.factor[0]
+        return self.node("Clip", self.node("Round", self.node("Mul", value, factor)), -units.most, units.most)
+
+    def stage(self, stage: Stage, stored: Mapping[str, NDArray[Any]], value: str, units: Units, then: Units | None) -> str:
+        """A Conv of whole numbers, and its activation: whole numbers for the next, or the value as it was."""
+        activation, most = stage.activation, then.most if then else np.inf
+        factor = float(then.factor[0]) if then else 1.0
+        if activation.op_type == "HardSwish":  # x min(max(x + 3, 0), 6) / 6: a HardSigmoid may round once or twice
+            x = self._conv(stage.conv, stored, value, units, 1.0)
+            product = self.node("Mul", x, self.node("Clip", self.node("Add", x, 3.0), 0.0, 6.0))
+            if then is None:
+                return self.node("Mul", product, 1 / 6, output=activation.output[0])
+            return self.node("Clip", self.node("Round", self.node("Mul", product, factor / 6)), -most, most)
+        low, high = _bounds(activation, stored)
+        x = self._conv(stage.conv, stored, value, units, factor)
+        limits = (max(low * factor, -most), min(high * factor, most))
+        if then is None:
+            kind = (activation.op_type, x, *(limits if activation.op_type == "Clip" else ()))
+            return self.node(*kind, output=activation.output[0])
+        return self.node("Round", self.node("Clip", x, *limits))
+
+    def _conv(self, conv: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], value: str, units: Units, times: float) -> str:
+        """So many times its result, exactly.
+
+        A weight is divided by the units of what it is multiplied with, and is then, as the bias, a multiple of a power of two, for each
+        output the smallest with which no sum leaves 2^24 of them.
+        """
+        shape = (-1, 1, 1) if len(units.factor) > 1 else (1, 1, 1)
+        weight = times * stored[conv.input[1]].astype(np.float64) / units.factor.reshape(shape)
+        bias = (weight * units.offset.reshape(shape)).sum((1, 2, 3))
+        if len(conv.input) > 2:
+            bias = bias + times * stored[conv.input[2]]
+        largest = np.abs(weight).sum((1, 2, 3)) * units.most + np.abs(bias)
+        unit = np.exp2(np.ceil(np.log2(np.maximum(largest, 2.0**-64)) - BITS + ROOM))
+        each = unit.reshape(-1, 1, 1, 1)
+        result = self.node("Conv", value, np.rint(weight / each) * each, np.rint(bias / unit) * unit)
+        self.nodes[-1].attribute.extend(conv.attribute)
+        return result
+
+
+def _bounds(activation: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    """Of what a Relu or Clip gives; infinite where there are none."""
+    if activation.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = ([*activation.input[1:], "", ""])[:2]
+    return float(stored[low]) if low else -np.inf, float(stored[high]) if high else np.inf
