@@ -147,7 +147,7 @@ def quantize(
 
 LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
-QUIET = 34.0  # dB, noise of 2% of the logits: from there on, minutes of tuning on large images bought half a decibel (docs/log.md)
+QUIET = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -172,17 +172,15 @@ class _Step:
         return in_torch(step)
 
     def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
-        """All numbers together, unless more has to be looked at than so many decibels leave to be won."""
+        """All numbers together, unless there is next to nothing to be won."""
         if images is None and len(self.source) < FEWEST:
             raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
+        if images is None and sqnr_db >= QUIET:
+            raise NotTried(f"{sqnr_db:.1f} dB already (--tune-images N tunes all the same)")
 
         def step() -> onnx.ModelProto:
-            from edgetl.quantization.tune import MOST_ROUNDS, images_for, tune
+            from edgetl.quantization.tune import tune
 
-            height, width = next(iter(self.source.batches(1))).x.shape[2:]
-            large = images_for(len(self.source), height * width) < MOST_ROUNDS * len(self.source)
-            if images is None and large and sqnr_db >= QUIET:
-                raise NotTried(f"{sqnr_db:.1f} dB already, and on large images it takes minutes (--tune-images N tunes all the same)")
             return tune(self.start.model, graph, self.source, pairs=self.start.pairs, images=images, threads=self.threads)
 
         return in_torch(step)
