@@ -253,7 +253,7 @@ def test_the_numbers_are_those_of_a_plain_count(chain: Chain, tmp_path: Path) ->
     assert report["parity"]["export"]["agreement"] == 1.0 and report["parity"]["export"]["passed"]
     time = report["kernels"]
     assert time["int8"] + time["conversion"] + time["floating"] == pytest.approx(1, abs=1e-3)  # type: ignore[operator]
-    assert time["int8"] > 0.5 and time["float_layers"] == []  # type: ignore[comparison-overlap, operator]
+    assert time["int8"] > 0.5 and len(time["float_layers"]) == 1  # type: ignore[arg-type, operator]  # the first, on whole numbers
 
 
 def test_images_that_the_model_has_seen_are_refused_and_named(chain: Chain, tmp_path: Path) -> None:
