@@ -11,8 +11,12 @@ was not measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgetl.quantization.layers import constants
 from edgetl.settings import Target
@@ -44,13 +48,17 @@ def first_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
     stored, reached = constants(model), {model.graph.input[0].name}
     found: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        small = node.op_type == "Conv" and node.input[1] in stored and np.prod(stored[node.input[1]].shape[1:]) < PRODUCTS
-        if (small or node.op_type in PASSED) and reached & {*node.input} and reached | {*stored, ""} >= {*node.input}:
+        if (sums_few(node, stored) or node.op_type in PASSED) and reached & {*node.input} and reached | {*stored, ""} >= {*node.input}:
             found.append(node)
             reached.update(node.output)
     result = tuple(node.name for node in found)
     turned = any(node.op_type == "Add" and reached & {*node.input} for node in model.graph.node)
     return result if not turned and any(node.op_type == "Conv" for node in found) else ()
+
+
+def sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether it is a Conv of a stored weight whose outputs sum few products each."""
+    return node.op_type == "Conv" and node.input[1] in stored and bool(np.prod(stored[node.input[1]].shape[1:]) < PRODUCTS)
 
 
 def last_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:

@@ -63,10 +63,16 @@ def absorbed(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str, tu
     found: dict[str, tuple[float | None, float | None]] = {}
     for node in float_model.graph.node:
         if node.op_type in ("Relu", "Clip") and makers.get(node.output[0], node.op_type) != node.op_type:
-            low, high = ([*node.input[1:], "", ""])[:2]
-            bounds = tuple(float(stored[name]) if name in stored else None for name in (low, high))
-            found[node.output[0]] = (0.0, None) if node.op_type == "Relu" else (bounds[0], bounds[1])
+            found[node.output[0]] = bounds_of(node, stored)
     return found
+
+
+def bounds_of(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> tuple[float | None, float | None]:
+    """What a Relu or Clip keeps to, below and above; None where it has no bound that is stored."""
+    if node.op_type == "Relu":
+        return 0.0, None
+    low, high = (float(stored[name]) if name in stored else None for name in ([*node.input[1:], "", ""])[:2])
+    return low, high
 
 
 def float_name(codes: str) -> str:

@@ -17,9 +17,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.ends import PRODUCTS
+from edgetl.quantization.ends import sums_few
 from edgetl.quantization.heldout import Arrays
-from edgetl.quantization.layers import constants, with_nodes
+from edgetl.quantization.layers import bounds_of, constants, with_nodes
 from edgetl.quantization.observers import observe
 from edgetl.quantization.pixels import TOLERANCE, Levels
 from edgetl.quantization.prepare import typed
@@ -113,7 +113,7 @@ def whole(model: onnx.ModelProto) -> tuple[str, ...]:
 def _sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
     """Whether it is a Conv of images that sums few products, with constants of its own."""
     own = all(name in stored and len(readers[name]) == 1 for name in node.input[1:])
-    return node.op_type == "Conv" and own and stored[node.input[1]].ndim == 4 and bool(np.prod(stored[node.input[1]].shape[1:]) < PRODUCTS)
+    return own and sums_few(node, stored) and stored[node.input[1]].ndim == 4
 
 
 def _of_images(images: NDArray[np.float32], channels: int, most: float) -> Units:
@@ -164,12 +164,11 @@ class _Written:
             if then is None:
                 return self.node("Mul", product, 1 / 6, output=activation.output[0])
             return self.node("Clip", self.node("Round", self.node("Mul", product, factor / 6)), -most, most)
-        low, high = _bounds(activation, stored)
+        low, high = bounds_of(activation, stored)
         x = self._conv(stage.conv, stored, value, units, factor)
-        limits = (max(low * factor, -most), min(high * factor, most))
+        limits = (-most if low is None else max(low * factor, -most), most if high is None else min(high * factor, most))
         if then is None:
-            kind = (activation.op_type, x, *(limits if activation.op_type == "Clip" else ()))
-            return self.node(*kind, output=activation.output[0])
+            return self.node(activation.op_type, x, *(limits if activation.op_type == "Clip" else ()), output=activation.output[0])
         return self.node("Round", self.node("Clip", x, *limits))
 
     def _conv(self, conv: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], value: str, units: Units, times: float) -> str:
@@ -189,11 +188,3 @@ class _Written:
         result = self.node("Conv", value, np.rint(weight / each) * each, np.rint(bias / unit) * unit)
         self.nodes[-1].attribute.extend(conv.attribute)
         return result
-
-
-def _bounds(activation: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-    """Of what a Relu or Clip gives; infinite where there are none."""
-    if activation.op_type == "Relu":
-        return 0.0, np.inf
-    low, high = ([*activation.input[1:], "", ""])[:2]
-    return float(stored[low]) if low else -np.inf, float(stored[high]) if high else np.inf
