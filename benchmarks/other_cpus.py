@@ -1,6 +1,6 @@
 r"""The same int8 file on CPUs of other kinds: does `portable` answer the same on all of them, and what would `x86` answer there?
 
-    python benchmarks/other_cpus.py [--arm64 ROOT] [--web DIR] [--models NAME...] [--targets NAME...] [--images N]
+    python benchmarks/other_cpus.py [--arm64 ROOT] [--web DIR] [--networks DIR] [--models NAME...] [--targets NAME...] [--images N]
 
 1. haswell: this Python and onnxruntime under qemu-x86_64 (Debian: qemu-user-static), AVX2 without VNNI.
 2. arm64: another Python and onnxruntime under qemu-aarch64, -cpu max, in ROOT, a folder of Debian's arm64 packages:
@@ -13,7 +13,8 @@ r"""The same int8 file on CPUs of other kinds: does `portable` answer the same o
 
 3. web: onnxruntime-web (WebAssembly, SIMD, one thread) under node, in DIR, made by `npm install --prefix DIR onnxruntime-web`.
 
-What is not there is left out, and said. Every file answers the same images, one at a time; the first line of each is this machine's own.
+What is not there is left out, and said. `--networks` takes the models that `networks.py` trains.
+Every file answers the same images, one at a time; the first line of each is this machine's own.
 
 Needs the models, CIFAR-10 zips and ImageNet samples of the folder named by EDGETL_SHARED (default ../shared).
 """
@@ -33,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from ptq import CASES, Case, write_images
+from ptq import Case, cases, write_images
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
@@ -132,7 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm64", type=Path, default=None, help="root of arm64 packages")
     parser.add_argument("--web", type=Path, default=None, help="folder with node_modules/onnxruntime-web")
-    parser.add_argument("--models", nargs="+", default=[case.model for case in CASES])
+    parser.add_argument("--networks", type=Path, default=None, help="folder of networks.py's models, in place of the shared ones")
+    parser.add_argument("--models", nargs="+", default=None, help="names of models, without .onnx. Default: all")
     parser.add_argument("--targets", nargs="+", default=["portable", "x86"])
     parser.add_argument("--images", type=int, default=20, help="that are answered on each CPU")
     options = parser.parse_args()
@@ -144,10 +146,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
         folder = Path(temporary)
-        for case in CASES:
-            if case.model in options.models:
-                for row in rows_of(replace(case, judged=options.images), options.targets, shared, folder, arm64, web):
-                    print(row, flush=True)
+        for case in cases(options.networks, options.models):
+            for row in rows_of(replace(case, judged=options.images), options.targets, shared, folder, arm64, web):
+                print(row, flush=True)
 
 
 def rows_of(case: Case, targets: list[str], shared: Path, folder: Path, arm64: Path | None, web: Path | None) -> Iterator[str]:
@@ -156,7 +157,8 @@ def rows_of(case: Case, targets: list[str], shared: Path, folder: Path, arm64: P
     x = np.load(judging)["x"]
     for target in targets:
         out = folder / f"{case.model}.{target}.onnx"
-        quantize(shared / "models" / f"{case.model}.onnx", open_npz(calibration), target=target, out=out, threads=Runtime().threads)  # type: ignore[arg-type]
+        model = (case.folder or shared / "models") / f"{case.model}.onnx"
+        quantize(model, open_npz(calibration), target=target, out=out, threads=Runtime().threads)  # type: ignore[arg-type]
         wanted: Answers | None = None
         for cpu, found in answers(out, x, folder, arm64, web):
             line = f"| {case.model} | {target} | {cpu} |"

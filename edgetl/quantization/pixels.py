@@ -110,13 +110,13 @@ def exact(model: onnx.ModelProto) -> dict[str, Range]:
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """A QDQ graph that maps pixels to codes in one QuantizeLinear, each channel with a scale and zero point of its own; the same codes.
 
-    The graph itself where it does not read pixels, or where the value 0 of a channel lies midway between two levels: then rounding, not
-    the map, would decide.
+    Without the map where the first Conv stays in float. The graph itself where it does not read pixels, or where the value 0 of a
+    channel lies midway between two levels: then rounding, not the map, would decide.
     """
     stored = constants(model)
     quantize = next((node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == PIXELS), None)
     if quantize is None:
-        return model
+        return _without_map(model, stored) if f"{PIXELS}_factor" in stored else model
     step = 1 / (CODES * stored[f"{PIXELS}_factor"].astype(np.float64))
     zeros = -stored[f"{PIXELS}_mean"] / step
     if (np.abs(zeros % 1 - 0.5) < TOLERANCE).any() or not ((zeros > -0.5) & (zeros < CODES + 0.5)).all():
@@ -126,6 +126,22 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     mapped = helper.make_node("QuantizeLinear", inputs, quantize.output, name=quantize.name)
     nodes = [mapped if node.output == quantize.output else node for node in model.graph.node if node.name != mapping.name]
     return with_nodes(model, nodes, {inputs[1]: step.astype(np.float32), inputs[2]: np.rint(zeros).astype(np.uint8)})
+
+
+def _without_map(model: onnx.ModelProto, stored: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """A graph whose first Conv reads images as they are: `on_pixels` taken back."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    conv = next(node for node in result.graph.node if node.input[:1] == [PIXELS])
+    factor, offset, mean = (stored[f"{PIXELS}_{key}"].astype(np.float64) for key in ("factor", "offset", "mean"))
+    weight = stored[conv.input[1]].astype(np.float64)
+    bias = stored[conv.input[2]] + (weight * (offset - mean * factor)[:, None, None]).sum((1, 2, 3))
+    values = {conv.input[1]: weight * factor[:, None, None], conv.input[2]: bias}
+    conv.input[0] = result.graph.input[0].name
+    if (pads := stored.get(f"{PIXELS}_pads")) is not None:
+        conv.attribute.append(helper.make_attribute("pads", pads.reshape(2, 4)[:, 2:].ravel().tolist()))
+    nodes = [node for node in result.graph.node if not node.name.startswith(PIXELS)]
+    return with_nodes(result, nodes, {name: value.astype(np.float32) for name, value in values.items()})
 
 
 def _movable(model: onnx.ModelProto, node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:

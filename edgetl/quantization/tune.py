@@ -34,6 +34,7 @@ SCALE_LR = 0.005  # of the logarithms of scales,
 SCALE_STEPS = 160  # and in how many steps: in more, smaller ones, since scales wander (MobileNetV3-small: docs/log.md)
 MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
 MOST_INNER = 8
+FLAT = frozenset({"HardSigmoid", "HardSwish", "Sigmoid"})  # operators, at one end or both
 INNER = 1.0  # weight of the inner values' error beside that of the logits
 
 
@@ -169,9 +170,13 @@ def learnable(student: Simulation, steps: int) -> Iterator[tuple[Tensor, float]]
 
 
 def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str, str]:
-    """Names of float values -> names of the same values behind their quantizers; a few, evenly spread, since each costs time."""
+    """Names of float values -> names of the same values behind their quantizers; a few, evenly spread, since each costs time.
+
+    None that only operators read which are flat at one end or both: what is flat has no codes of its own (`ranges.useful`).
+    """
     made = {name for node in float_model.graph.node for name in node.output}
-    behind = {node.input[0]: node.output[0] for node in qdq.graph.node if node.op_type == "DequantizeLinear"}
+    seen = {name for node in qdq.graph.node if node.op_type not in FLAT for name in node.input}
+    behind = {node.input[0]: node.output[0] for node in qdq.graph.node if node.op_type == "DequantizeLinear" and node.output[0] in seen}
     found = [
         (node.input[0], behind[node.output[0]])
         for node in qdq.graph.node
