@@ -55,8 +55,7 @@ class Start:
         help, channels have them.
         """
         few = Arrays(first_images(source))
-        exactly = bool(stages(model, target))
-        if not exactly and not first_layers(model, target):
+        if not stages(model, target) and not first_layers(model, target):
             model = on_pixels(model, few.x)
         try:
             if len(source) < FEWEST:
@@ -64,8 +63,7 @@ class Start:
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
             equalizing = Trial(name=EQUALIZED, why_not=str(error))
-        if exactly:  # of weights as they are by now
-            model = on_whole_numbers(model, stages(model, target), few.x, threads)
+        model = _exact(model, few, target, threads)
         return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
 
     @staticmethod
@@ -136,14 +134,25 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
         NotTried: no channels that can be equalized, or it does not help.
     """
     begin = time.perf_counter()
-    without = Start.seeing(model, few, target, batch_size=len(few), threads=threads)
-    balanced = equalized(model, without.seen, few.x)
+
+    def seeing(graph: onnx.ModelProto) -> Start:
+        return Start.seeing(graph, few, target, batch_size=len(few), threads=threads)
+
+    plainly = seeing(model)
+    balanced = equalized(model, plainly.seen, few.x)
     if balanced is None:
         raise NotTried("no two layers with only scale-equivariant operators between them")
-    start = Start.seeing(balanced, few, target, batch_size=len(few), threads=threads)
+    exact = _exact(model, few, target, threads)
+    without, start = plainly if exact is model else seeing(exact), seeing(_exact(balanced, few, target, threads))
     wanted, plain, found = (answers(graph, few, threads) for graph in (model, without.by_extremes, start.by_extremes))
     before, after = decibels(wanted, plain), decibels(wanted, found)
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
     name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"
     return balanced, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)
+
+
+def _exact(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> onnx.ModelProto:
+    """The graph with first layers on whole numbers, of weights as they are by now, where `target` has such layers."""
+    first = stages(model, target)
+    return on_whole_numbers(model, first, few.x, threads) if first else model
