@@ -11,14 +11,12 @@ Needs the models and CIFAR-10 zips of the folder named by EDGETL_SHARED (default
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from ptq import BATCH, CASES, LATENCY_RUNS, Case, at_32, drawn, error_of, upsampled, write_images
+from ptq import BATCH, LATENCY_RUNS, Case, cases, drawn, error_of, prepared_for, shared_folder, write_images, write_npz
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
@@ -38,16 +36,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--agreements", nargs="+", type=float, default=[0.992, 0.995])
     options = parser.parse_args()
-    shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared")).resolve()
-    if not (shared / "models").is_dir():
-        sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
+    shared = shared_folder()
     print("| model | asked for | layers in float | agreement | n | SQNR dB | drop, points | ms: int8 / float | of the float file |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
-        for case in CASES:
-            if case.model in options.models:
-                for row in rows_of(case, options.agreements, shared, Path(folder)):
-                    print(row, flush=True)
+        for case in cases(None, options.models):
+            for row in rows_of(case, options.agreements, shared, Path(folder)):
+                print(row, flush=True)
 
 
 def rows_of(case: Case, agreements: Sequence[float], shared: Path, folder: Path) -> Iterator[str]:
@@ -81,12 +76,11 @@ def rows_of(case: Case, agreements: Sequence[float], shared: Path, folder: Path)
 
 def write_judges(case: Case, shared: Path, calibration: Path) -> Path:
     """Other training photos than those that calibrate, with labels, as .npz."""
-    prepare = upsampled if case.model.endswith("64") else at_32
+    prepare = prepared_for(case)
     taken = {image.tobytes() for image in np.load(calibration)["x"]}
     photos = drawn(shared / "data" / "cifar10_train.zip", JUDGES + len(taken), np.random.default_rng(7))
-    images = [(image, label) for data, label in photos if (image := prepare(data)).tobytes() not in taken][:JUDGES]
     path = calibration.with_name(f"{case.model}-judges.npz")
-    np.savez(path, x=np.stack([image for image, _ in images]), y=np.array([label for _, label in images]))
+    write_npz(path, [(image, label) for data, label in photos if (image := prepare(data)).tobytes() not in taken][:JUDGES])
     return path
 
 

@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from ptq import Case, cases, write_images
+from ptq import Case, cases, shared_folder, write_images
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
@@ -138,9 +138,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["portable", "x86"])
     parser.add_argument("--images", type=int, default=20, help="that are answered on each CPU")
     options = parser.parse_args()
-    shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared")).resolve()
-    if not (shared / "models").is_dir():
-        sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
+    shared = shared_folder()
     arm64, web = (path.resolve() if path else None for path in (options.arm64, options.web))
     print("| model | target | CPU | same bits | same class | largest difference of a logit | the same, of their range | SQNR dB |")
     print("|---|---|---|---|---|---|---|---|")

@@ -184,24 +184,35 @@ def feeds(calibration: Path) -> Feeds:
 
 def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
     """Calibration and judging images with labels as .npz; for CIFAR-10 from its train and test files, for photos disjoint samples."""
-    from edgetl.core.preprocess import imagenet
-
     rng = np.random.default_rng(0)
-    prepare: Callable[[bytes], NDArray[np.float32]]
+    prepare = prepared_for(case)
     if case.model.endswith("imagenet"):
         found = [(file, int(file.name[:3])) for file in (shared / "data" / "imagenet_samples").glob("*.jpg")]
         found += [(file, INSECTS[file.parent.name]) for file in (shared / "data" / "hymenoptera").rglob("*.jpg")]
         found.sort(key=lambda pair: pair[0])
         photos = [(found[i][0].read_bytes(), found[i][1]) for i in rng.permutation(len(found))]
-        parts, prepare = [photos[: case.calibration], photos[case.calibration :][: case.judged]], imagenet(224)
+        parts = [photos[: case.calibration], photos[case.calibration :][: case.judged]]
     else:
         wanted = (("train", case.calibration), ("test", case.judged))
         parts = [drawn(shared / "data" / f"cifar10_{part}.zip", count, rng) for part, count in wanted]
-        prepare = upsampled if case.model.endswith("64") else at_32
     paths = (folder / f"{case.model}-calibration.npz", folder / f"{case.model}-judging.npz")
     for path, images in zip(paths, parts, strict=True):
-        np.savez(path, x=np.stack([prepare(image) for image, _ in images]), y=np.array([label for _, label in images]))
+        write_npz(path, [(prepare(image), label) for image, label in images])
     return paths
+
+
+def prepared_for(case: Case) -> Callable[[bytes], NDArray[np.float32]]:
+    """From a file to what the model reads."""
+    from edgetl.core.preprocess import imagenet
+
+    if case.model.endswith("imagenet"):
+        return imagenet(224)
+    return upsampled if case.model.endswith("64") else at_32
+
+
+def write_npz(path: Path, images: Sequence[tuple[NDArray[np.float32], int]]) -> None:
+    """Images with labels, as `x` and `y`."""
+    np.savez(path, x=np.stack([image for image, _ in images]), y=np.array([label for _, label in images]))
 
 
 def drawn(archive: Path, count: int, rng: np.random.Generator) -> list[tuple[bytes, int]]:
@@ -350,6 +361,14 @@ def run_tool(name: str, model: Path, calibration: Path, out: Path) -> dict[str, 
     return {"seconds": time.perf_counter() - begin, "peak_mib": peak_mib()}
 
 
+def shared_folder() -> Path:
+    """Of models and images; without it there is nothing to measure."""
+    found = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+    if not (found / "models").is_dir():
+        sys.exit(f"needs models and images: no {found} (set EDGETL_SHARED)")
+    return found
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -370,9 +389,7 @@ def main() -> None:
         found = run_tool(name, *(Path(path) for path in paths))
         sys.stdout.write("\n" + json.dumps(found) + "\n")
         return
-    shared = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
-    if not (shared / "models").is_dir():
-        sys.exit(f"needs models and images: no {shared} (set EDGETL_SHARED)")
+    shared = shared_folder()
     print(f"{platform.machine()}, {os.cpu_count()} cores; drop and leads of the first tool in points or dB, ± 2 standard errors;")
     print("latency in ms (int8 / float), size as share of float\n")
     print("| model | tool | drop | agreement | n | SQNR dB | lead | lead dB | latency | size | seconds | peak MiB |")

@@ -62,8 +62,7 @@ class Start:
                 raise NotTried(f"fewer than {FEWEST} calibration images")
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
-            equalizing = Trial(name=EQUALIZED, why_not=str(error))
-        model = _exact(model, few, target, threads)
+            model, equalizing = _exact(model, few, target, threads), Trial(name=EQUALIZED, why_not=str(error))
         return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
 
     @staticmethod
@@ -128,7 +127,7 @@ class Start:
 
 
 def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> tuple[onnx.ModelProto, Trial]:
-    """The same function with more equal reaches of channels, and what that is worth on a few images.
+    """The same function with more equal reaches of channels, as `_exact` has it, and what that is worth on a few images.
 
     Raises:
         NotTried: no channels that can be equalized, or it does not help.
@@ -149,7 +148,7 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
     name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"
-    return balanced, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)
+    return start.model, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)
 
 
 def _exact(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> onnx.ModelProto:

@@ -172,7 +172,7 @@ def learnable(student: Simulation, steps: int) -> Iterator[tuple[Tensor, float]]
 def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str, str]:
     """Names of float values -> names of the same values behind their quantizers; a few, evenly spread, since each costs time.
 
-    None that only operators read which are flat at one end or both: what is flat has no codes of its own (`ranges.useful`).
+    None that only operators read which are flat at one end or both: what is flat needs no codes, and often has none (`ranges.useful`).
     """
     made = {name for node in float_model.graph.node for name in node.output}
     seen = {name for node in qdq.graph.node if node.op_type not in FLAT for name in node.input}

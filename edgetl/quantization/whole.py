@@ -172,34 +172,32 @@ class _Written:
         Pooled values are multiplied with something behind the MaxPool. Else onnxruntime would make codes in front of it and pool
         these, with channels first, which took ShuffleNetV2 from 0.73 to 0.93 of float's latency.
         """
-        bounded = stage.activation.op_type != "HardSwish"
-        if bounded:
-            times = 0.5 if stage.pool and then is None else 1.0
-            result = self._bounded(stage, stored, value, units, then, 1 / times)
-        else:  # x min(max(x + 3, 0), 6) / 6: a HardSigmoid may round once or twice
-            times = (float(then.factor[0]) if then else 1.0) / 6
+        factor, most = (float(then.factor[0]), then.most) if then else (1.0, np.inf)
+        gated = stage.activation.op_type == "HardSwish"
+        if gated:  # x min(max(x + 3, 0), 6) / 6: a HardSigmoid may round once or twice
+            left = factor / 6
             x = self._conv(stage.conv, stored, value, units, 1.0)
             result = self.node("Mul", x, self.node("Clip", self.node("Add", x, 3.0), 0.0, 6.0))
+        else:
+            left = 0.5 if stage.pool and then is None else 1.0
+            result = self._bounded(stage, stored, value, units, factor / left, most)
         if stage.pool:
             result = self.node("MaxPool", result)
             self.nodes[-1].attribute.extend(stage.pool.attribute)
-        if times != 1:
-            result = self.node("Mul", result, times)
-        if then is not None:
-            result = self.node("Round", result)
-            return result if bounded else self.node("Clip", result, -then.most, then.most)
-        self.nodes[-1].output[0] = stage.output
-        return stage.output
+        if left != 1:
+            result = self.node("Mul", result, left)
+        if then is None:
+            self.nodes[-1].output[0] = stage.output
+            return stage.output
+        result = self.node("Round", result)
+        return self.node("Clip", result, -most, most) if gated else result
 
-    def _bounded(self, stage: Stage, stored: Mapping[str, NDArray[Any]], value: str, units: Units, then: Units | None, times: float) -> str:
-        """So many times the result of a Conv and its Relu or Clip, or as many as the next one's units are."""
-        factor, most = (float(then.factor[0]), then.most) if then else (times, np.inf)
+    def _bounded(self, stage: Stage, stored: Mapping[str, NDArray[Any]], value: str, units: Units, factor: float, most: float) -> str:
+        """So many times the result of a Conv and its Relu or Clip, from -most to most."""
         low, high = bounds_of(stage.activation, stored)
         limits = (-most if low is None else max(low * factor, -most), most if high is None else min(high * factor, most))
         x = self._conv(stage.conv, stored, value, units, factor)
-        if then is None and stage.activation.op_type == "Relu":
-            return self.node("Relu", x)
-        return self.node("Clip", x, *limits)
+        return self.node("Relu", x) if limits == (0, np.inf) else self.node("Clip", x, *limits)
 
     def _conv(self, conv: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], value: str, units: Units, times: float) -> str:
         """So many times its result, exactly.
