@@ -1,17 +1,19 @@
 """Small files: the same graph in fewer bytes. In a network of 80 thousand weights, names and notes weigh as much as a layer.
 
 What goes: inferred types of intermediate values, names of nodes, long names of values, copies of equal constants, and the zero
-points, all 0, of biases.
+points, all 0, of biases and of the weights of Convs.
 What stays: every other number, every operator, the names of inputs and outputs, and of layers in float, so that a profile can name them.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 
-from edgetl.quantization.layers import WEIGHTED, with_nodes
+from edgetl.quantization.layers import WEIGHTED, constants, with_nodes
 from edgetl.quantization.qdq import on_codes
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -19,7 +21,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that computes the same, bit for bit, in fewer bytes; graphs with subgraphs keep their names."""
-    result = _without_bias_zero_points(model)
+    result = _without_zero_points(model)
     graph = result.graph
     del graph.value_info[:]
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
@@ -34,17 +36,24 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _without_bias_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without the zero points of int32 codes, which are 0, four bytes for each channel.
+def _without_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the zero points of weights and biases that are 0 anyway, one or four bytes for each channel.
 
-    ONNX, DequantizeLinear-10: "There's no zero point in the case of dequantizing int32". Those of int8 weights stay, since without
-    them onnxruntime 1.31 runs a Gemm in float.
+    ONNX, DequantizeLinear-10: "There's no zero point in the case of dequantizing int32", and it is optional elsewhere. Those of
+    other weights than a Conv's stay, since without them onnxruntime 1.31 runs a Gemm in float.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    biases = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT32}
+    stored = constants(model)
+    readers: defaultdict[str, set[str]] = defaultdict(set)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].add(node.op_type)
     for node in result.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in biases:
+        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in stored or stored[node.input[2]].any():
+            continue
+        kind = stored[node.input[0]].dtype
+        if kind == np.int32 or (kind == np.int8 and readers[node.output[0]] == {"Conv"}):
             del node.input[2:]
     return with_nodes(result, result.graph.node)
 

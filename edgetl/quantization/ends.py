@@ -2,8 +2,9 @@
 
 First layers sum a few products for each output. In front of them lies a float image and large maps of few channels, so float kernels
 save rounding these; measured on x86 with VNNI (docs/log.md): never slower on five networks, 0.83 for 0.93 of float's time and 3.4 dB
-on MobileNetV3-small. Last layers, from the last spatial mean on, read a few hundred values; where they also have few weights, float
-costs neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
+on MobileNetV3-small. A residual network adds block after block to their result, so the first such sums stay in float with them: 0.7 dB
+on ResNet-20. Last layers, from the last spatial mean on, read a few hundred values; where they also have few weights, float costs
+neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
 
 Not for `portable` and `web`, whose float sums would differ between CPUs (`whole` has some that do not), and not for `arm64`, on which it
 was not measured.
@@ -38,22 +39,21 @@ def ends(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
 
 
 def first_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
-    """From the input on, small Convs and what lies between them.
-
-    None where a residual Add reads their result: onnxruntime's int8 Convs have channels last, and behind a float value that goes to
-    both a Conv and an Add it turned layouts to and fro, 18 times on ResNet-20, which cost more than was won.
-    """
+    """From the input on, small Convs, what lies between them, and the residual sums that carry their result on: Adds and Relus only."""
     if target not in TARGETS:
         return ()
     stored, reached = constants(model), {model.graph.input[0].name}
     found: list[onnx.NodeProto] = []
+    sums: set[str] = set()
     for node in model.graph.node:
-        if (sums_few(node, stored) or node.op_type in PASSED) and reached & {*node.input} and reached | {*stored, ""} >= {*node.input}:
+        read = {*node.input}
+        if (sums_few(node, stored) or node.op_type in PASSED) and reached & read and reached | {*stored, ""} >= read:
             found.append(node)
             reached.update(node.output)
-    result = tuple(node.name for node in found)
-    turned = any(node.op_type == "Add" and reached & {*node.input} for node in model.graph.node)
-    return result if not turned and any(node.op_type == "Conv" for node in found) else ()
+        elif (node.op_type == "Add" and (reached | sums) & read and not read & {*stored}) or (node.op_type == "Relu" and sums >= read):
+            found.append(node)
+            sums.update(node.output)
+    return tuple(node.name for node in found) if any(node.op_type == "Conv" for node in found) else ()
 
 
 def sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:

@@ -17,6 +17,7 @@ from edgetl.quantization.compact import compact
 from edgetl.quantization.heldout import parts
 from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
+from edgetl.quantization.layouts import with_sums_channels_last
 from edgetl.quantization.mixed import Searched, within_budget
 from edgetl.quantization.noise import Source
 from edgetl.quantization.padding import with_padded_codes
@@ -25,7 +26,9 @@ from edgetl.quantization.prepare import prepare, with_opsets_used
 from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
+from edgetl.quantization.shortcuts import with_strided_convs
 from edgetl.quantization.starting import MARGIN, Start
+from edgetl.quantization.stem import with_stem_in_fours
 from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
@@ -117,7 +120,9 @@ def quantize(
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
         graph = with_exact_sums(graph) if target == "portable" else graph
-        return describe(compact(with_opsets_used(clean(with_padded_codes(folded(graph))))), replace(info, extra=extra))
+        graph = with_sums_channels_last(with_padded_codes(folded(graph)))
+        graph = with_stem_in_fours(with_strided_convs(graph)) if target == "x86" else graph
+        return describe(compact(with_opsets_used(clean(graph))), replace(info, extra=extra))
 
     searched = Searched(graph=trials.best)
     if budget is not None:

@@ -85,6 +85,13 @@ def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
+def sizes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Sizes of values as far as they are known, 0 elsewhere."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = (*graph.value_info, *graph.input, *graph.output)
+    return {value.name: [part.dim_value for part in value.type.tensor_type.shape.dim] for value in known}
+
+
 def channel_axis(dequantize: onnx.NodeProto) -> int:
     """The axis along which a constant has scales of its own."""
     return next((item.i for item in dequantize.attribute if item.name == "axis"), 1)
@@ -184,6 +191,17 @@ def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], new: Map
     result.graph.node.extend(copied)
     result.graph.initializer.extend([*kept, *(numpy_helper.from_array(value, name) for name, value in given.items())])
     return result
+
+
+def without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with only those nodes whose result something reads."""
+    wanted = {output.name for output in model.graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(_read([node]))
+    return with_nodes(model, reversed(kept))
 
 
 def _read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

@@ -31,7 +31,7 @@ def with_padded_codes(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type != "Pad" or before is None or before.op_type != "DequantizeLinear" or behind is None:
             continue
         fill = _fill(node, behind, stored, makers)
-        if fill is None or read[node.output[0]] != 1 or not _same(before, behind, stored):
+        if fill is None or read[node.output[0]] != 1 or not same_scale(before, behind, stored):
             continue
         name = f"{behind.output[0]}_fill"
         fills[name] = fill
@@ -43,7 +43,7 @@ def with_padded_codes(model: onnx.ModelProto) -> onnx.ModelProto:
     return with_nodes(model, [node for node in nodes if node.op_type != "DequantizeLinear" or read[node.output[0]]], fills)
 
 
-def _same(dequantize: onnx.NodeProto, quantize: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
+def same_scale(dequantize: onnx.NodeProto, quantize: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
     """Whether scale and zero point are."""
     both = zip(dequantize.input[1:], quantize.input[1:], strict=True)
     return all(a in stored and b in stored and np.array_equal(stored[a], stored[b]) for a, b in both)

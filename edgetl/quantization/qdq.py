@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgetl.quantization.layers import WEIGHTED, absorbed, constants, with_nodes
+from edgetl.quantization.layers import WEIGHTED, absorbed, constants, with_nodes, without_unread
 from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.ranges import Range
 
@@ -25,6 +25,7 @@ INT8_OPS = (
     "Pad", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+JOINING = frozenset({"Add", "Concat", "Mul"})  # of all their inputs
 NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
@@ -65,8 +66,23 @@ def write_qdq(
 
 
 def as_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, floating: Collection[str] = ()) -> onnx.ModelProto:
-    """A prepared float graph in the form that edgetl ships: pairs where codes pay, float outputs, Concats that copy."""
-    return with_shared_concats(with_float_products(with_float_outputs(write_qdq(model, ranges, floating=floating))), model)
+    """A prepared float graph in the form that edgetl ships: pairs where codes pay, floats between what is in float, Concats that copy."""
+    written = with_floats_between(write_qdq(model, ranges, floating=floating), floating)
+    return with_shared_concats(with_float_products(with_float_outputs(written)), model)
+
+
+def with_floats_between(model: onnx.ModelProto, floating: Collection[str]) -> onnx.ModelProto:
+    """A QDQ graph whose operators in float read floats from each other, though others read the codes of the same value."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    makers = {name: node for node in result.graph.node for name in node.output}
+    for node in result.graph.node:
+        for index, name in enumerate(node.input if node.name in floating else ()):
+            quantize = makers.get(makers[name].input[0]) if name in makers and makers[name].op_type == "DequantizeLinear" else None
+            maker = makers.get(quantize.input[0]) if quantize is not None else None
+            if quantize is not None and maker is not None and maker.name in floating:
+                node.input[index] = quantize.input[0]
+    return without_unread(result)
 
 
 def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) -> onnx.ModelProto:
@@ -152,14 +168,15 @@ def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
 def on_codes(model: onnx.ModelProto) -> dict[int, bool]:
     """Position of each operator of a QDQ graph -> whether onnxruntime can run it on int8 codes; pairs are left out.
 
-    That needs a kernel, an input (of a product, both) that was dequantized, and a quantized output, which Gemm and MatMul can do without.
+    That needs a kernel, an input (of a product, sum or Concat, all) that was dequantized, and a quantized output, which Gemm and
+    MatMul can do without.
     """
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     quantized = {name for node in model.graph.node if node.op_type == "QuantizeLinear" for name in node.input[:1]}
     found: dict[int, bool] = {}
     for index, node in enumerate(model.graph.node):
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            read = node.input[: 2 if node.op_type in WEIGHTED else 1]
+            read = node.input if node.op_type in JOINING else node.input[: 2 if node.op_type in WEIGHTED else 1]
             reads = node.op_type in INT8_OPS and all(makers.get(name) == "DequantizeLinear" for name in read)
             found[index] = reads and (node.op_type in FLOAT_OUTPUT or quantized.issuperset(node.output))
     return found
