@@ -12,7 +12,7 @@ was not measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,21 +39,31 @@ def ends(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
 
 
 def first_layers(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
-    """From the input on, small Convs, what lies between them, and the residual sums that carry their result on: Adds and Relus only."""
+    """From the input on, small Convs, what lies between them, and the residual sums behind them."""
     if target not in TARGETS:
         return ()
     stored, reached = constants(model), {model.graph.input[0].name}
     found: list[onnx.NodeProto] = []
-    sums: set[str] = set()
     for node in model.graph.node:
-        read = {*node.input}
-        if (sums_few(node, stored) or node.op_type in PASSED) and reached & read and reached | {*stored, ""} >= read:
+        if (sums_few(node, stored) or node.op_type in PASSED) and reached & {*node.input} and reached | {*stored, ""} >= {*node.input}:
             found.append(node)
             reached.update(node.output)
-        elif (node.op_type == "Add" and (reached | sums) & read and not read & {*stored}) or (node.op_type == "Relu" and sums >= read):
-            found.append(node)
+    if all(node.op_type != "Conv" for node in found):
+        return ()
+    return (*(node.name for node in found), *_sums_behind(model, [name for node in found for name in node.output]))
+
+
+def _sums_behind(model: onnx.ModelProto, values: Iterable[str]) -> tuple[str, ...]:
+    """Names of the Adds, and Relus behind them, that carry `values` on, until something else reads the sum."""
+    stored, carried, sums = {tensor.name for tensor in model.graph.initializer}, {*values}, set[str]()
+    found: list[str] = []
+    for node in model.graph.node:
+        read = {*node.input}
+        if (node.op_type == "Add" and carried & read and not stored & read) or (node.op_type == "Relu" and sums >= read):
+            found.append(node.name)
+            carried.update(node.output)
             sums.update(node.output)
-    return tuple(node.name for node in found) if any(node.op_type == "Conv" for node in found) else ()
+    return tuple(found)
 
 
 def sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:

@@ -27,8 +27,8 @@ from edgetl.quantization.ranges import Choice, percentile
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.shortcuts import with_strided_convs
+from edgetl.quantization.space_to_depth import with_space_to_depth
 from edgetl.quantization.starting import MARGIN, Start
-from edgetl.quantization.stem import with_stem_in_fours
 from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
@@ -121,7 +121,8 @@ def quantize(
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
         graph = with_exact_sums(graph) if target == "portable" else graph
         graph = with_sums_channels_last(with_padded_codes(folded(graph)))
-        graph = with_stem_in_fours(with_strided_convs(graph)) if target == "x86" else graph
+        graph = graph if target in ("arm64", "web") else with_strided_convs(graph)
+        graph = with_space_to_depth(graph) if target == "x86" else graph
         return describe(compact(with_opsets_used(clean(graph))), replace(info, extra=extra))
 
     searched = Searched(graph=trials.best)

@@ -25,8 +25,8 @@ def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     sums = _sums(model, sizes)
     read = {name for node in nodes if sums.intersection(node.output) for name in node.input} - sums
     decoded = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in read}
-    if not sums or len(read) > 2 * len(decoded):  # turning floats costs more than is won
-        return model
+    if not sums or len(read) > 2 * len(decoded) or read.intersection(value.name for value in model.graph.input):
+        return model  # turning floats costs more than is won
     shapes: dict[str, NDArray[np.int64]] = {}
     written: list[onnx.NodeProto] = []
     for node in nodes:

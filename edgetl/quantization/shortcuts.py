@@ -34,7 +34,7 @@ def with_strided_convs(model: onnx.ModelProto) -> onnx.ModelProto:
     for pad in model.graph.node:
         quantize = makers.get(pad.input[0]) if pad.op_type == "Pad" else None
         more = stored.get(pad.input[1]) if quantize is not None and quantize.op_type == "QuantizeLinear" else None
-        if quantize is None or more is None or len(pad.input) != 3 or len(more) != 8 or more[[0, 2, 3, 4, 6, 7]].any():
+        if quantize is None or more is None or len(pad.input) != 3 or len(more) != 8 or more[[0, 2, 3, 4, 6, 7]].any() or more.min() < 0:
             continue
         codes, strides = _sliced(pad.input[0], stored, makers, read)
         if max(strides) == 1 or not np.array_equal(stored[pad.input[2]], stored[quantize.input[2]]):

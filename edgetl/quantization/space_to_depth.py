@@ -1,9 +1,9 @@
-"""The first Conv's codes in fours: onnxruntime's int8 Conv copies what it multiplies, and rows whose length is no multiple of four slowly.
+"""Space to depth in front of a first Conv that takes every other place of large images: squares of two by two places become channels.
 
-A Conv of three channels has such rows. Where it takes every other place of a large image, squares of two by two places become
-channels (space to depth); elsewhere a fourth channel of zeros is added. Weights are laid out alike, the rest of them 0: the same
-products and sums, the same codes. Measured on x86 with VNNI (docs/log.md): SqueezeNet's first Conv with all in front of it takes
-1,134 us in place of 1,433, ResNet-20's 27 in place of 40.
+onnxruntime's int8 Conv copies what it multiplies into rows, and rows of 147 codes, 7x7 places of three channels, slowly: those
+whose length is no multiple of four. Of squares it takes 4x4, 192 codes in four pieces. Weights are laid out alike, the rest of them 0:
+the same products and sums, the same codes. Measured on x86 with VNNI (docs/log.md): SqueezeNet's first Conv with all in
+front of it takes 1,134 us in place of 1,433. Not faster under emulated CPUs without VNNI or in WebAssembly.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from onnx import helper
 
 from edgetl.quantization.layers import constants, layers, sizes_of, with_nodes
 
-FOUR = 4
-STEM = "edgetl_stem"  # names of values in front of it begin so
-LARGE = 128 * 128  # places of an image, from which on squares pay
-MOST_TAPS = 25  # of a kernel with a fourth channel: more, and products with 0 cost what copies save
-FEWEST_OUTPUTS = 16  # channels; with fewer, products are not what takes the time
+NAME = "edgetl_squares"  # names of values in front of the Conv begin so
+LARGE = 128 * 128  # places of an image, from which on it pays
+MOST_CHANNELS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stem:
-    """The first Conv of a QDQ graph, which reads codes of images alone.
+    """The Conv that reads the codes of images.
 
     Attributes:
         conv: the operator.
@@ -38,7 +36,6 @@ class Stem:
         weight: int8 [outputs, channels, rows, columns], by name.
         size: height and width of the images.
         pads: top, left, bottom, right; what the Conv adds to them.
-        strides: of rows and columns.
     """
 
     conv: onnx.NodeProto
@@ -48,7 +45,6 @@ class Stem:
     weight: NDArray[np.int8]
     size: tuple[int, int]
     pads: tuple[int, int, int, int]
-    strides: tuple[int, int]
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -57,20 +53,14 @@ class Stem:
         return self.size[0] + top + bottom, self.size[1] + left + right
 
 
-def with_stem_in_fours(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A QDQ graph whose first Conv reads rows of fours, where that is faster: the same answers. The graph itself elsewhere."""
+def with_space_to_depth(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph whose first Conv reads squares, where that is faster: the same answers. The graph itself elsewhere.
+
+    Squares are in the order channel, row, column; two transpositions make them, which move whole rows and pairs.
+    """
     stem = _stem(model)
-    if stem is None or stem.weight.shape[0] < FEWEST_OUTPUTS:
+    if stem is None or np.prod(stem.size) < LARGE:
         return model
-    if stem.strides == (2, 2) and np.prod(stem.size) >= LARGE:
-        return _with_squares(model, stem)
-    if np.prod(stem.weight.shape[2:]) <= MOST_TAPS:
-        return _with_four_channels(model, stem)
-    return model
-
-
-def _with_squares(model: onnx.ModelProto, stem: Stem) -> onnx.ModelProto:
-    """Squares of two by two places as channels, in the order channel, row, column; two transpositions that move whole rows and pairs."""
     outputs, channels, *kernel = stem.weight.shape
     halves = [-(-taps // 2) for taps in kernel]
     weight = np.zeros((outputs, channels, *(2 * half for half in halves)), np.int8)
@@ -84,36 +74,23 @@ def _with_squares(model: onnx.ModelProto, stem: Stem) -> onnx.ModelProto:
         ("Transpose", [0, 1, 3, 2, 4]),
         ("Reshape", [0, 2 * channels, rows * columns, 2]),
         ("Transpose", [0, 2, 1, 3]),
-        ("Reshape", [0, rows, columns, FOUR * channels]),
+        ("Reshape", [0, rows, columns, 4 * channels]),
         ("Transpose", [0, 3, 1, 2]),
     )
-    nodes, values = _padding(stem, (0, 0, top, left, 0, 0, bottom + odd[0], right + odd[1]))
-    name = nodes[-1].output[0] if nodes else stem.codes
+    amounts = [0, 0, top, left, 0, 0, bottom + odd[0], right + odd[1]]
+    nodes, values, name = list[onnx.NodeProto](), {stem.name: weight}, stem.codes
+    if any(amounts):
+        name, values[f"{NAME}_amounts"] = f"{NAME}_padded", np.array(amounts)
+        nodes.append(helper.make_node("Pad", [stem.codes, f"{NAME}_amounts", stem.fill], [name]))
     for index, (kind, numbers) in enumerate(steps):
-        behind = f"{STEM}_{index}"
+        behind = f"{NAME}_{index}"
         if kind == "Reshape":
-            values[f"{behind}_shape"] = np.array(numbers, np.int64)
+            values[f"{behind}_shape"] = np.array(numbers)
             nodes.append(helper.make_node(kind, [name, f"{behind}_shape"], [behind]))
         else:
             nodes.append(helper.make_node(kind, [name], [behind], perm=numbers))
         name = behind
-    return _rewritten(model, stem, nodes, {**values, stem.name: weight}, kernel_shape=halves, strides=[1, 1], pads=[0, 0, 0, 0])
-
-
-def _with_four_channels(model: onnx.ModelProto, stem: Stem) -> onnx.ModelProto:
-    """Channels of the code of 0, with weights of 0, until there are four."""
-    missing = FOUR - stem.weight.shape[1]
-    weight = np.pad(stem.weight, ((0, 0), (0, missing), (0, 0), (0, 0)))
-    nodes, values = _padding(stem, (0, 0, 0, 0, 0, missing, 0, 0))
-    return _rewritten(model, stem, nodes, {**values, stem.name: weight})
-
-
-def _padding(stem: Stem, amounts: tuple[int, ...]) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
-    """The codes with so many more in front of and behind each axis, cut where it is less than none; no node where it is none."""
-    if not any(amounts):
-        return [], {}
-    name = f"{STEM}_amounts"
-    return [helper.make_node("Pad", [stem.codes, name, stem.fill], [f"{STEM}_padded"])], {name: np.array(amounts, np.int64)}
+    return _rewritten(model, stem, nodes, values, kernel_shape=halves, strides=[1, 1], pads=[0, 0, 0, 0])
 
 
 def _rewritten(
@@ -135,22 +112,20 @@ def _rewritten(
 
 
 def _stem(model: onnx.ModelProto) -> Stem | None:
-    """The Conv of fewer than four channels whose codes nothing else reads."""
+    """The Conv of few channels and strides of two whose codes nothing else reads."""
     stored = constants(model)
     read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
     for layer in layers(model):
         weight = stored[layer.weight.input[0]]
-        if layer.node.op_type != "Conv" or layer.source is None or weight.ndim != 4 or weight.shape[1] >= FOUR:
+        if layer.node.op_type != "Conv" or layer.source is None or weight.ndim != 4 or weight.shape[1] > MOST_CHANNELS:
             continue
         attributes = {item.name: helper.get_attribute_value(item) for item in layer.node.attribute}
         plain = attributes.get("group", 1) == 1 and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
-        own = all(
-            read[name] == 1 for name in (layer.source.input[0], layer.source.output[0], layer.weight.input[0], layer.weight.output[0])
-        )
+        plain = plain and attributes.get("strides") == [2, 2] and set(attributes.get("dilations", [1])) == {1}
+        own = all(read[name] == 1 for dequantize in (layer.source, layer.weight) for name in (dequantize.input[0], *dequantize.output))
         zeros = stored.get(([*layer.source.input, "", ""])[2])
         size = sizes_of(model).get(layer.source.output[0], [])[2:]
-        dense = set(attributes.get("dilations", [1])) == {1}
-        if not plain or not own or not dense or zeros is None or zeros.size != 1 or len(size) != 2 or not all(size):
+        if not plain or not own or zeros is None or zeros.size != 1 or len(size) != 2 or not all(size):
             return None
         return Stem(
             conv=layer.node,
@@ -160,6 +135,5 @@ def _stem(model: onnx.ModelProto) -> Stem | None:
             weight=weight,
             size=(size[0], size[1]),
             pads=tuple(attributes.get("pads", (0, 0, 0, 0))),
-            strides=tuple(attributes.get("strides", (1, 1))),
         )
     return None
