@@ -2,9 +2,9 @@
 
 First layers sum a few products for each output. In front of them lies a float image and large maps of few channels, so float kernels
 save rounding these; measured on x86 with VNNI (docs/log.md): never slower on five networks, 0.83 for 0.93 of float's time and 3.4 dB
-on MobileNetV3-small. A residual network adds block after block to their result, so the first two sums stay in float with them: ResNet-20's
-agreement is 0.9904 to 0.9919 for 0.9888 to 0.9899. Last layers, from the last spatial mean on, read a few hundred values; where they also have few weights, float costs
-neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
+on MobileNetV3-small. A residual network adds block after block to their result, so the first two sums stay in float with them:
+ResNet-20's agreement is 0.9904 to 0.9919 for 0.9888 to 0.9899. Last layers, from the last spatial mean on, read a few hundred values;
+where they also have few weights, float costs neither time nor bytes, and means and logits are exact: 0.8 dB on ResNet-20.
 
 Not for `portable` and `web`, whose float sums would differ between CPUs (`whole` has some that do not), and not for `arm64`, on which it
 was not measured.
