@@ -16,13 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from ptq import BATCH, LATENCY_RUNS, Case, cases, drawn, error_of, prepared_for, shared_folder, write_images, write_npz
+from ptq import BATCH, Case, cases, drawn, error_of, latencies_of, prepared_for, shared_folder, write_images, write_npz
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.search import Budget
-from edgetl.runtime.latency import measure_all
 from edgetl.runtime.session import outputs_of
 from edgetl.settings import Runtime
 
@@ -60,7 +59,7 @@ def rows_of(case: Case, agreements: Sequence[float], shared: Path, folder: Path)
         made.append((asked, out, record))
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
     assert labels is not None
-    base, *latencies = measure_all([model, *(out for _, out, _ in made)], LATENCY_RUNS)
+    latencies = latencies_of(model, [out for _, out, _ in made])
     for (asked, out, record), latency in zip(made, latencies, strict=True):
         found, _ = outputs_of(out, open_npz(judging), batch_size=BATCH)
         same = (found.argmax(1) == wanted.argmax(1)).astype(float)
@@ -69,7 +68,7 @@ def rows_of(case: Case, agreements: Sequence[float], shared: Path, folder: Path)
         yield (
             f"| {case.model} | {'' if asked is None else asked}{reached} | {len(record.floating)} "
             f"| {same.mean():.4f} ± {error_of(same):.4f} | {len(labels)} | {sqnr_db(wanted, found):.1f} "
-            f"| {100 * lost.mean():.2f} ± {200 * error_of(lost):.2f} | {latency.p50:.2f} / {base.p50:.2f} = {latency.p50 / base.p50:.2f} "
+            f"| {100 * lost.mean():.2f} ± {200 * error_of(lost):.2f} | {latency} "
             f"| {out.stat().st_size / model.stat().st_size:.4f} |"
         )
 

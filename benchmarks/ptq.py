@@ -39,7 +39,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH, LATENCY_RUNS = 25, 60
+BATCH = 25
+LATENCY_RUNS, LATENCY_REPEATS = 60, 10  # rounds in which every file runs once; with sessions of its own each time
 ADAROUND = 500  # steps a layer, of one image each: AIMET's own 10,000 were not through ResNet-20 after eight minutes
 INSECTS = {"ants": 310, "bees": 309}  # of ImageNet's 1,000 classes
 Feeds = list[dict[str, NDArray[np.float32]]]
@@ -280,7 +281,6 @@ def rows_of(
     """One line of the table for each tool."""
     from edgetl.data.npz import open_npz
     from edgetl.metrics.parity import sqnr_db
-    from edgetl.runtime.latency import measure_all
     from edgetl.runtime.session import outputs_of
 
     model = (case.folder or shared / "models") / f"{case.model}.onnx"
@@ -294,7 +294,7 @@ def rows_of(
         judging = with_mirrored(judging)
     wanted, labels = outputs_of(model, open_npz(judging), batch_size=BATCH)
     assert labels is not None
-    base, *latencies = measure_all([model, *(item.out for item in there)], LATENCY_RUNS)
+    latencies = latencies_of(model, [item.out for item in there])
     answers = [outputs_of(item.out, open_npz(judging), batch_size=BATCH)[0] for item in there]
     views = 2 if mirrored else 1
     for item, latency, found in zip(there, latencies, answers, strict=True):
@@ -305,12 +305,25 @@ def rows_of(
             f"| {case.model} | {item.tool} | {100 * lost.mean():.2f} ± {200 * error_of(lost):.2f} "
             f"| {same.mean():.4f} ± {error_of(same):.4f} | {len(labels)} | {sqnr_db(wanted, found):.1f} "
             f"| {100 * (first - same).mean():.2f} ± {200 * error_of(first - same):.2f} | {lead_in_db(*noises)} "
-            f"| {latency.p50:.2f} / {base.p50:.2f} = {latency.p50 / base.p50:.2f} "
-            f"| {item.out.stat().st_size / model.stat().st_size:.4f} | {item.costs['seconds']:.0f} | {item.costs['peak_mib']:.0f} |"
+            f"| {latency} | {item.out.stat().st_size / model.stat().st_size:.4f} "
+            f"| {item.costs['seconds']:.0f} | {item.costs['peak_mib']:.0f} |"
         )
     for item in made:
         if item.why_not:
             yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | | | |"
+
+
+def latencies_of(model: Path, files: Sequence[Path]) -> list[str]:
+    """Of one image at one thread: ms of each file / of the float model = the share, ± two standard errors of the repeats' mean."""
+    from edgetl.runtime.latency import measure_all
+
+    times = np.array([[each.p50 for each in measure_all([model, *files], LATENCY_RUNS)] for _ in range(LATENCY_REPEATS)])
+    base, *made = times.T
+    shares = [each / base for each in made]
+    return [
+        f"{each.mean():.2f} / {base.mean():.2f} = {share.mean():.3f} ± {2 * error_of(share):.3f}"
+        for each, share in zip(made, shares, strict=True)
+    ]
 
 
 def with_mirrored(judging: Path) -> Path:
@@ -329,7 +342,7 @@ def by_image(values: NDArray[Any], views: int) -> NDArray[np.float64]:
 
 
 def error_of(values: NDArray[np.float64]) -> float:
-    """Standard error of the mean of one value per image."""
+    """Standard error of the mean of one value per image, or repeat."""
     return float(values.std() / len(values) ** 0.5)
 
 
