@@ -1,4 +1,4 @@
-"""First and last layers that stay in float, since int8 kernels save nothing there and their roundings are much of the noise.
+"""First and last layers that stay in float, since int8 kernels save little there and their roundings are much of the noise.
 
 First layers sum a few products for each output. In front of them lies a float image and large maps of few channels, so float kernels
 save rounding these; measured on x86 with VNNI (docs/log.md): never slower on five networks, 0.83 for 0.93 of float's time and 3.4 dB

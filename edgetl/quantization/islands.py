@@ -11,7 +11,7 @@ import onnx
 from edgetl.quantization.qdq import INT8_OPS, on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
-ENDS = "first and last layers, where int8 saves nothing on this CPU"
+ENDS = "first and last layers, where int8 saves little on this CPU"
 WHOLE_NUMBERS = "first layers, on whole numbers, which float sums exactly on every CPU"
 NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
 BUDGET = "for the budget"
