@@ -50,10 +50,10 @@ def _without_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
         for name in node.input:
             readers[name].add(node.op_type)
     for node in result.graph.node:
-        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in stored or stored[node.input[2]].any():
+        codes, _, zeros = ([stored.get(name) for name in node.input] + [None] * 3)[:3]
+        if node.op_type != "DequantizeLinear" or codes is None or zeros is None or zeros.any():
             continue
-        kind = stored[node.input[0]].dtype
-        if kind == np.int32 or (kind == np.int8 and readers[node.output[0]] == {"Conv"}):
+        if codes.dtype == np.int32 or (codes.dtype == np.int8 and readers[node.output[0]] == {"Conv"}):
             del node.input[2:]
     return with_nodes(result, result.graph.node)
 

@@ -183,7 +183,7 @@ def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], new: Map
     """A copy with other nodes and with new (or other) stored tensors, by name; those that nobody reads any more are left out."""
     given = new or {}
     copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    used = {*_read(copied), *(output.name for output in model.graph.output)}
+    used = {*names_read(copied), *(output.name for output in model.graph.output)}
     kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in model.graph.initializer if item.name in used - {*given}]
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -200,14 +200,14 @@ def without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in reversed(model.graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted.update(_read([node]))
+            wanted.update(names_read([node]))
     return with_nodes(model, reversed(kept))
 
 
-def _read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+def names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
     """The names that nodes read, those in their branches and bodies too."""
     for node in nodes:
         yield from node.input
         for item in node.attribute:
-            yield from _read(item.g.node)
+            yield from names_read(item.g.node)
             yield from (output.name for output in item.g.output)

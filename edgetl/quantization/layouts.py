@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.layers import sizes_of, with_nodes, without_unread
+from edgetl.quantization.layers import names_read, sizes_of, with_nodes, without_unread
 from edgetl.quantization.qdq import on_codes
 
 
@@ -61,7 +61,7 @@ def _sums(model: onnx.ModelProto, sizes: dict[str, list[int]]) -> set[str]:
     readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
     found: set[str] = set()
     for index, node in enumerate(nodes):
-        for name in node.input:
+        for name in names_read([node]):
             readers[name].append(node)
         alike = {tuple(sizes.get(name, ())[1:]) for name in (*node.input, *node.output)}
         fixed = len(alike) == 1 and len(shape := alike.pop()) == 3 and all(shape)

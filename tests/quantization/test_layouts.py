@@ -74,3 +74,13 @@ def test_what_is_on_codes_or_of_any_size_is_left_alone(noise: Any, tmp_path: Pat
     codes = int8(network(tmp_path / "codes.onnx"), noise, "portable")
     free = int8(network(tmp_path / "free.onnx", size="size"), noise)
     assert with_sums_channels_last(codes) is codes and with_sums_channels_last(free) is free
+
+
+def test_so_is_what_a_branch_reads(noise: Any, tmp_path: Path) -> None:
+    model = int8(network(tmp_path / "n.onnx", blocks=1), noise)
+    value = helper.make_tensor_value_info("seen", TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Identity", ["x1"], ["seen"])], "branch", [], [value])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["watched"], then_branch=branch, else_branch=branch))
+    model.graph.output.append(helper.make_tensor_value_info("watched", TensorProto.FLOAT, None))
+    assert with_sums_channels_last(model) is model
