@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -202,6 +203,11 @@ def without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
             kept.append(node)
             wanted.update(names_read([node]))
     return with_nodes(model, reversed(kept))
+
+
+def times_read(graph: onnx.GraphProto) -> Counter[str]:
+    """How often each value is read, by nodes and as an output of the graph."""
+    return Counter([*names_read(graph.node), *(output.name for output in graph.output)])
 
 
 def names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:

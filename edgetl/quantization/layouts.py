@@ -9,6 +9,7 @@ sum. The same sums, the same bits. Measured on ResNet-20 (docs/log.md).
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -21,8 +22,11 @@ from edgetl.quantization.qdq import on_codes
 
 def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     """A QDQ graph whose Adds in float, and Relus behind them, have channels last where codes lie on both sides: the same answers."""
-    nodes, sizes = model.graph.node, sizes_of(model)
-    sums = _sums(model, sizes)
+    nodes, codes = model.graph.node, on_codes(model)
+    if all(codes[index] for index, node in enumerate(nodes) if node.op_type == "Add"):
+        return model
+    sizes = sizes_of(model)
+    sums = _sums(model, codes, sizes)
     read = {name for node in nodes if sums.intersection(node.output) for name in node.input} - sums
     decoded = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in read}
     if not sums or len(read) > 2 * len(decoded) or read.intersection(value.name for value in model.graph.input):
@@ -55,9 +59,9 @@ def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     return without_unread(with_nodes(model, written, shapes))
 
 
-def _sums(model: onnx.ModelProto, sizes: dict[str, list[int]]) -> set[str]:
+def _sums(model: onnx.ModelProto, codes: Mapping[int, bool], sizes: Mapping[str, list[int]]) -> set[str]:
     """What Adds in float, and Relus behind them, give for each other and for codes alone, of [n, channels, rows, columns]."""
-    nodes, codes = model.graph.node, on_codes(model)
+    nodes = model.graph.node
     readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
     found: set[str] = set()
     for index, node in enumerate(nodes):

@@ -7,7 +7,6 @@ nor a kernel chosen by it can change a bit of the result.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from onnx import TensorProto, helper
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
+from edgetl.quantization.layers import times_read
 from edgetl.quantization.prepare import float_values
 from edgetl.runtime.session import InputSource, input_of, start
 
@@ -135,7 +135,7 @@ def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[s
     What only a Relu reads is left out: the QDQ writer makes one of the two, and onnxruntime one kernel.
     """
     values = float_values(model)
-    read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
+    read = times_read(model.graph)
     cut = {node.input[0] for node in model.graph.node if node.op_type == "Relu" and read[node.input[0]] == 1}
     names = (name for node in model.graph.node if node.op_type in op_types for name in (*node.input, *node.output))
     return tuple(dict.fromkeys(name for name in names if name in values and name not in cut))

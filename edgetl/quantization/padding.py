@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.layers import CODES, constants, with_nodes
+from edgetl.quantization.layers import CODES, constants, times_read, with_nodes, without_unread
 
 
 def with_padded_codes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -21,7 +20,7 @@ def with_padded_codes(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     stored = constants(model)
     makers = {name: node for node in model.graph.node for name in node.output}
-    read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
+    read = times_read(model.graph)
     readers = {node.input[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
     padded: dict[str, onnx.NodeProto] = {}  # by what was padded in float
     gone: set[str] = set()
@@ -39,8 +38,7 @@ def with_padded_codes(model: onnx.ModelProto) -> onnx.ModelProto:
         padded[node.output[0]] = helper.make_node("Pad", inputs, behind.output, name=node.name)
         gone.add(behind.output[0])
     nodes = [padded.get(node.output[0], node) for node in model.graph.node if node.output[0] not in gone]
-    read = Counter([name for node in nodes for name in node.input] + [output.name for output in model.graph.output])
-    return with_nodes(model, [node for node in nodes if node.op_type != "DequantizeLinear" or read[node.output[0]]], fills)
+    return without_unread(with_nodes(model, nodes, fills))
 
 
 def same_scale(dequantize: onnx.NodeProto, quantize: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgetl.quantization.layers import WEIGHTED, absorbed, constants, with_nodes, without_unread
+from edgetl.quantization.layers import WEIGHTED, absorbed, constants, times_read, with_nodes, without_unread
 from edgetl.quantization.pixels import PIXELS
 from edgetl.quantization.ranges import Range
 
@@ -155,7 +155,8 @@ def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     producer = makers.get(quantize.input[0]) if quantize is not None else None
     if quantize is None or producer is None or producer.op_type in NEEDS_CODES:
         return None
-    if any(_uses(graph, value) > 1 for value in (name, dequantize.input[0], quantize.input[0])):
+    read = times_read(graph)
+    if any(read[value] > 1 for value in (name, dequantize.input[0], quantize.input[0])):
         return None
     renamed = [name if output == quantize.input[0] else output for output in producer.output]
     del producer.output[:]
@@ -180,8 +181,3 @@ def on_codes(model: onnx.ModelProto) -> dict[int, bool]:
             reads = node.op_type in INT8_OPS and all(makers.get(name) == "DequantizeLinear" for name in read)
             found[index] = reads and (node.op_type in FLOAT_OUTPUT or quantized.issuperset(node.output))
     return found
-
-
-def _uses(graph: onnx.GraphProto, name: str) -> int:
-    read = [value for node in graph.node for value in node.input] + [output.name for output in graph.output]
-    return read.count(name)

@@ -10,7 +10,7 @@ from collections import Counter
 import onnx
 from onnx import helper, numpy_helper
 
-from edgetl.quantization.layers import constants, with_nodes
+from edgetl.quantization.layers import constants, times_read, with_nodes
 
 SPATIAL = [2, 3]
 HARD_SWISH_OPSET = 14
@@ -60,10 +60,10 @@ def hard_swish(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     version = max((item.version for item in model.opset_import if item.domain == ""), default=1)
     gates = {node.output[0]: node for node in model.graph.node if _is_hard_swish_gate(node)}
-    uses = [name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output]
+    read = times_read(model.graph)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        gate = next((gates[name] for name in node.input if name in gates and uses.count(name) == 1), None)
+        gate = next((gates[name] for name in node.input if name in gates and read[name] == 1), None)
         if version < HARD_SWISH_OPSET or node.op_type != "Mul" or gate is None or gate.input[0] not in node.input:
             nodes.append(node)
             continue

@@ -7,7 +7,6 @@ sum to be rounded. Measured on ResNet-20 (docs/log.md).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.layers import constants, sizes_of, with_nodes, without_unread
+from edgetl.quantization.layers import constants, sizes_of, times_read, with_nodes, without_unread
 from edgetl.quantization.padding import same_scale
 
 MOST_WEIGHTS = 4096  # of one such Conv: more are bytes that nobody asked for
@@ -25,10 +24,11 @@ END = 2**31 - 1  # where a Slice takes all that is left
 
 def with_strided_convs(model: onnx.ModelProto) -> onnx.ModelProto:
     """A QDQ graph whose shortcuts, Slices behind each other and a Pad on codes, are Convs: the same codes."""
-    stored = constants(model)
+    if not {"Pad", "Slice"} <= {node.op_type for node in model.graph.node}:
+        return model
+    stored, sizes = constants(model), sizes_of(model)
     makers = {name: node for node in model.graph.node for name in node.output}
-    read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
-    sizes: dict[str, list[int]] | None = None
+    read = times_read(model.graph)
     replaced: dict[str, list[onnx.NodeProto]] = {}  # by what a Pad gives
     values: dict[str, NDArray[Any]] = {}
     for pad in model.graph.node:
@@ -39,7 +39,6 @@ def with_strided_convs(model: onnx.ModelProto) -> onnx.ModelProto:
         codes, strides = _sliced(pad.input[0], stored, makers, read)
         if max(strides) == 1 or not np.array_equal(stored[pad.input[2]], stored[quantize.input[2]]):
             continue
-        sizes = sizes_of(model) if sizes is None else sizes
         channels = [*sizes.get(codes, []), 0, 0][1]
         weight = np.pad(np.eye(channels, dtype=np.int8), ((more[1], more[5]), (0, 0)))[:, :, None, None]
         if not 0 < weight.size <= MOST_WEIGHTS:

@@ -8,7 +8,6 @@ front of it takes 1,134 us in place of 1,433. Not faster under emulated CPUs wit
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.layers import constants, layers, sizes_of, with_nodes
+from edgetl.quantization.layers import constants, layers, sizes_of, times_read, with_nodes
 
 NAME = "edgetl_squares"  # names of values in front of the Conv begin so
 LARGE = 128 * 128  # places of an image, from which on it pays
@@ -114,7 +113,7 @@ def _rewritten(
 def _stem(model: onnx.ModelProto) -> Stem | None:
     """The Conv of few channels and strides of two whose codes nothing else reads."""
     stored = constants(model)
-    read = Counter([name for node in model.graph.node for name in node.input] + [output.name for output in model.graph.output])
+    read = times_read(model.graph)
     for layer in layers(model):
         weight = stored[layer.weight.input[0]]
         if layer.node.op_type != "Conv" or layer.source is None or weight.ndim != 4 or weight.shape[1] > MOST_CHANNELS:
