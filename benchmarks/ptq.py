@@ -188,10 +188,7 @@ def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
     rng = np.random.default_rng(0)
     prepare = prepared_for(case)
     if case.model.endswith("imagenet"):
-        found = [(file, int(file.name[:3])) for file in (shared / "data" / "imagenet_samples").glob("*.jpg")]
-        found += [(file, INSECTS[file.parent.name]) for file in (shared / "data" / "hymenoptera").rglob("*.jpg")]
-        found.sort(key=lambda pair: pair[0])
-        photos = [(found[i][0].read_bytes(), found[i][1]) for i in rng.permutation(len(found))]
+        photos = shuffled_photos(shared, rng)
         parts = [photos[: case.calibration], photos[case.calibration :][: case.judged]]
     else:
         wanted = (("train", case.calibration), ("test", case.judged))
@@ -200,6 +197,14 @@ def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
     for path, images in zip(paths, parts, strict=True):
         write_npz(path, [(prepare(image), label) for image, label in images])
     return paths
+
+
+def shuffled_photos(shared: Path, rng: np.random.Generator) -> list[tuple[bytes, int]]:
+    """All shared photos, as files, with their classes of ImageNet."""
+    found = [(file, int(file.name[:3])) for file in (shared / "data" / "imagenet_samples").glob("*.jpg")]
+    found += [(file, INSECTS[file.parent.name]) for file in (shared / "data" / "hymenoptera").rglob("*.jpg")]
+    found.sort(key=lambda pair: pair[0])
+    return [(found[i][0].read_bytes(), found[i][1]) for i in rng.permutation(len(found))]
 
 
 def prepared_for(case: Case) -> Callable[[bytes], NDArray[np.float32]]:

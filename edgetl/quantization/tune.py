@@ -23,7 +23,7 @@ from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
 
 WARM_UP = 0.05  # of the steps
-BATCH = 16  # images a step
+BATCH, STEPS = 16, 150  # images a step at most: fewer, where they would not be enough for so many steps (docs/log.md)
 AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
 PIXELS = 60_000_000  # of all images looked at, by default,
 MOST_ROUNDS = 12  # and how often each is at most
@@ -65,11 +65,12 @@ def tune(
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
-    steps = max(1, images // BATCH)
+    size = batch_for(images)
+    steps = max(1, images // size)
     learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
         usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
-        for step, x in zip(range(steps), _forever(source, BATCH), strict=False):
+        for step, x in zip(range(steps), _forever(source, size), strict=False):
             for part in parts_of(x):
                 loss = loss_of(teacher, student, part, alike, usual) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -82,6 +83,11 @@ def tune(
 def images_for(count: int, pixels: int) -> int:
     """How many images the default looks at, of `count` images of so many pixels: fewer large ones, each of a few not forever."""
     return max(BATCH, min(MOST_ROUNDS * count, PIXELS // pixels))
+
+
+def batch_for(images: int) -> int:
+    """Images a step, of so many looked at in all."""
+    return min(BATCH, max(1, images // STEPS))
 
 
 def usual_squares(teacher: Simulation, images: Tensor, names: Collection[str]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from edgetl.quantization.ranges import extremes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.simulation import Simulation
 from edgetl.quantization.starting import Start
-from edgetl.quantization.tune import loss_of, same_values, tune, usual_squares
+from edgetl.quantization.tune import BATCH, STEPS, batch_for, images_for, loss_of, same_values, tune, usual_squares
 from edgetl.runtime.session import start
 
 ONE = np.array([1], np.int64)
@@ -145,6 +145,13 @@ def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
     (batch,) = noise(300, seed=9).batches(300)
     wanted, *found = (answers(model, batch.x) for model in (start_from.model, before, after))
     assert sqnr_db(wanted, found[1]) > sqnr_db(wanted, found[0]) + 1
+
+
+@pytest.mark.parametrize(("count", "side"), [(205, 64), (160, 224), (40, 224), (160, 512)])
+def test_large_photos_and_few_ones_are_tuned_on_in_as_many_steps(count: int, side: int) -> None:
+    images = images_for(count, side * side)
+    size = batch_for(images)
+    assert 1 <= size <= BATCH and images // size >= STEPS
 
 
 def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> None:
