@@ -25,6 +25,23 @@ DEFAULT = ("edgetl", "edgetl portable", "onnxruntime MinMax", "AIMET AdaRound")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Photos:
+    """What judges, and what calibrates.
+
+    Attributes:
+        images: float32 [photos, 3, height, width].
+        labels: int64 [photos].
+        wanted: the float model's logits, float32 [photos, views, classes].
+        parts: places of the photos that calibrate together.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    wanted: NDArray[np.float32]
+    parts: Sequence[NDArray[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What a tool's files answered: one value for each photo, the mean over files and views.
 
@@ -32,13 +49,13 @@ class Judged:
         same: share of answers that are those of the float model.
         lost: right answers of the float model less those of the tool.
         noise: squared error of the logits.
-        folds: agreement of each file.
+        files: agreement of each file.
     """
 
     same: NDArray[np.float64]
     lost: NDArray[np.float64]
     noise: NDArray[np.float64]
-    folds: tuple[float, ...]
+    files: tuple[float, ...]
 
 
 def answers(model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -50,51 +67,56 @@ def answers(model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([np.stack(np.split(part, VIEWS), axis=1) for part in found])
 
 
-def judged(
-    name: str, model: Path, images: NDArray[np.float32], labels: NDArray[np.int64], wanted: NDArray[np.float32], folder: Path,
-    parts: Sequence[NDArray[np.int64]], peers: Path | None, limit: float,
-) -> Judged:  # fmt: skip
-    """Quantize once for each part of the photos; the others judge."""
-    sums = {key: np.zeros(len(images)) for key in ("same", "lost", "noise", "seen")}
-    folds = []
-    for index, part in enumerate(parts):
-        calibration = folder / f"calibration-{index}.npz"
-        if not calibration.exists():
-            write_npz(calibration, [(images[i], int(labels[i])) for i in part])
-        out = folder / f"{name.replace(' ', '-')}-{index}.onnx"
-        made = made_by(name, TOOLS[name], model, calibration, out, peers, limit)
-        if made.why_not:
-            raise SystemExit(f"{name}: {made.why_not}")
-        others = np.setdiff1d(np.arange(len(images)), part)
-        found, float_ones, right = answers(out, images[others]), wanted[others], labels[others, None]
-        same = found.argmax(2) == float_ones.argmax(2)
-        lost = (float_ones.argmax(2) == right).astype(float) - (found.argmax(2) == right)
-        noise = np.square(found.astype(np.float64) - float_ones).sum(2)
-        for key, values in (("same", same), ("lost", lost), ("noise", noise)):
+def judged(photos: Photos, files: Sequence[Path]) -> Judged:
+    """Let the photos judge that did not calibrate: one file for each part of them."""
+    sums = {key: np.zeros(len(photos.images)) for key in ("same", "lost", "noise", "seen")}
+    agreements = []
+    for part, file in zip(photos.parts, files, strict=True):
+        others = np.setdiff1d(np.arange(len(photos.images)), part)
+        found, wanted, right = answers(file, photos.images[others]), photos.wanted[others], photos.labels[others, None]
+        same = found.argmax(2) == wanted.argmax(2)
+        lost = (wanted.argmax(2) == right).astype(float) - (found.argmax(2) == right)
+        noise = np.square(found.astype(np.float64) - wanted).sum(2)
+        for key, values in (("same", same), ("lost", lost), ("noise", noise), ("seen", np.ones_like(lost))):
             sums[key][others] += values.mean(1)
-        sums["seen"][others] += 1
-        folds.append(float(same.mean()))
+        agreements.append(float(same.mean()))
     seen = sums.pop("seen")
-    return Judged(**{key: values / seen for key, values in sums.items()}, folds=tuple(folds))
+    return Judged(**{key: values / seen for key, values in sums.items()}, files=tuple(agreements))
+
+
+def photos_of(shared: Path, model: Path, count: int) -> Photos:
+    """All photos, in `count` parts; the first is what calibrates in `ptq.py`, where there are four."""
+    prepare = prepared_for(CASE)
+    found = shuffled_photos(shared, np.random.default_rng(0))
+    images = np.stack([prepare(data) for data, _ in found])
+    labels = np.array([label for _, label in found])
+    return Photos(images=images, labels=labels, wanted=answers(model, images), parts=np.array_split(np.arange(len(found)), count))
 
 
 def rows(tools: Sequence[str], shared: Path, folder: Path, count: int, peers: Path | None, limit: float) -> Iterator[str]:
     """One line of the table for each tool."""
-    prepare = prepared_for(CASE)
-    photos = shuffled_photos(shared, np.random.default_rng(0))
-    images, labels = np.stack([prepare(photo) for photo, _ in photos]), np.array([label for _, label in photos])
     model = shared / "models" / f"{CASE.model}.onnx"
-    wanted = answers(model, images)
-    signal = np.square(wanted.astype(np.float64)).sum(2).mean(1)
-    parts, first = np.array_split(np.arange(len(photos)), count), None
+    photos, first = photos_of(shared, model, count), None
+    signal = np.square(photos.wanted.astype(np.float64)).sum(2).mean(1)
+    calibrations = [folder / f"calibration-{index}-of-{count}.npz" for index in range(count)]
+    for path, part in zip(calibrations, photos.parts, strict=True):
+        write_npz(path, [(photos.images[i], int(photos.labels[i])) for i in part])
     for name in tools:
-        found = judged(name, model, images, labels, wanted, folder, parts, peers, limit)
+        made = [
+            made_by(name, TOOLS[name], model, path, folder / f"{name.replace(' ', '-')}-{index}-of-{count}.onnx", peers, limit)
+            for index, path in enumerate(calibrations)
+        ]
+        if why := next((each.why_not for each in made if each.why_not), None):
+            yield f"| {name} | {why} | | | | | | |"
+            continue
+        found = judged(photos, [each.out for each in made])
         first = first or found
         lead, beyond = 100 * (first.same - found.same), 100 * (found.lost - first.lost)
         yield (
-            f"| {name} | {found.same.mean():.4f} ± {error_of(found.same):.4f} | {', '.join(f'{each:.4f}' for each in found.folds)} "
+            f"| {name} | {found.same.mean():.4f} ± {error_of(found.same):.4f} | {', '.join(f'{each:.4f}' for each in found.files)} "
             f"| {10 * np.log10(signal.sum() / found.noise.sum()):.1f} | {lead.mean():.2f} ± {2 * error_of(lead):.2f} "
-            f"| {100 * found.lost.mean():.2f} ± {200 * error_of(found.lost):.2f} | {beyond.mean():.2f} ± {2 * error_of(beyond):.2f} |"
+            f"| {100 * found.lost.mean():.2f} ± {200 * error_of(found.lost):.2f} | {beyond.mean():.2f} ± {2 * error_of(beyond):.2f} "
+            f"| {np.mean([each.costs['seconds'] for each in made]):.0f} |"
         )
 
 
@@ -107,9 +129,11 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=900, help="seconds that a tool has for each fold")
     parser.add_argument("--keep", type=Path, default=None, help="folder for what is written, which a later run takes from there")
     options = parser.parse_args()
+    if options.folds < 2:
+        parser.error("expected 2 --folds or more: one calibrates, the others judge")
     shared = shared_folder()
-    print("| tool | agreement | of each file | SQNR dB | lead, points | drop, points | drop beyond the first |")
-    print("|---|---|---|---|---|---|---|")
+    print("| tool | agreement | of each file | SQNR dB | lead, points | drop, points | drop beyond the first | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
