@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ptq import BATCH, TOOLS, Case, error_of, made_by, prepared_for, shared_folder, shuffled_photos, write_npz
+from ptq import BATCH, CASES, TOOLS, error_of, made_by, prepared_for, shared_folder, shuffled_photos, write_npz
 
-CASE = Case("squeezenet1_0_imagenet", 200, 598)
+CASE = next(case for case in CASES if case.model.endswith("imagenet"))
 VIEWS = 2  # a photo and its mirror image
 DEFAULT = ("edgetl", "edgetl portable", "onnxruntime MinMax", "AIMET AdaRound")
 
