@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--agreements", nargs="+", type=float, default=[0.992, 0.995])
     options = parser.parse_args()
     shared = shared_folder()
-    print("| model | asked for | layers in float | agreement | n | SQNR dB | drop, points | ms: int8 / float | of the float file |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| model | asked for | layers in float | agreement | n | SQNR dB | drop, points | ms: int8 / float | longer, % | of float |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         for case in cases(None, options.models):
             for row in rows_of(case, options.agreements, shared, Path(folder)):

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH = 25
-LATENCY_RUNS, LATENCY_REPEATS = 60, 10  # rounds in which every file runs once; with sessions of its own each time
+LATENCY_RUNS, LATENCY_REPEATS = 60, 30  # rounds in which every file runs once; with sessions of its own each time
 ADAROUND = 500  # steps a layer, of one image each: AIMET's own 10,000 were not through ResNet-20 after eight minutes
 INSECTS = {"ants": 310, "bees": 309}  # of ImageNet's 1,000 classes
 Feeds = list[dict[str, NDArray[np.float32]]]
@@ -315,20 +315,28 @@ def rows_of(
         )
     for item in made:
         if item.why_not:
-            yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | | | |"
+            yield f"| {case.model} | {item.tool} | {item.why_not} | | | | | | | | | | |"
 
 
 def latencies_of(model: Path, files: Sequence[Path]) -> list[str]:
-    """Of one image at one thread: ms of each file / of the float model = the share, ± two standard errors of the repeats' mean."""
+    """Of one image at one thread: ms of each file / of the float model = the share | % longer than the first file, ± two standard errors.
+
+    Each repeat opens the files in another order: always opened last, a file was 2% faster than in any order (docs/log.md).
+    """
     from edgetl.runtime.latency import measure_all
 
-    times = np.array([[each.p50 for each in measure_all([model, *files], LATENCY_RUNS)] for _ in range(LATENCY_REPEATS)])
+    paths, rng = [model, *files], np.random.default_rng(0)
+    times = np.empty((LATENCY_REPEATS, len(paths)))
+    for repeat in times:
+        order = rng.permutation(len(paths))
+        repeat[order] = [each.p50 for each in measure_all([paths[i] for i in order], LATENCY_RUNS)]
     base, *made = times.T
-    shares = [each / base for each in made]
-    return [
-        f"{each.mean():.2f} / {base.mean():.2f} = {share.mean():.3f} ± {2 * error_of(share):.3f}"
-        for each, share in zip(made, shares, strict=True)
-    ]
+    rows = []
+    for each in made:
+        share, more = each / base, 100 * (each / made[0] - 1)
+        ms = f"{each.mean():.2f} / {base.mean():.2f} = {share.mean():.3f} ± {2 * error_of(share):.3f}"
+        rows.append(f"{ms} | {more.mean():.1f} ± {2 * error_of(more):.1f}")
+    return rows
 
 
 def with_mirrored(judging: Path) -> Path:
@@ -409,9 +417,9 @@ def main() -> None:
         return
     shared = shared_folder()
     print(f"{platform.machine()}, {os.cpu_count()} cores; drop and leads of the first tool in points or dB, ± 2 standard errors;")
-    print("latency in ms (int8 / float), size as share of float\n")
-    print("| model | tool | drop | agreement | n | SQNR dB | lead | lead dB | latency | size | seconds | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print("latency in ms (int8 / float) and % longer than that of the first tool, size as share of float\n")
+    print("| model | tool | drop | agreement | n | SQNR dB | lead | lead dB | latency | longer, % | size | seconds | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="edgetl-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
