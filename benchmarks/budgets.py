@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from ptq import BATCH, Case, cases, drawn, error_of, latencies_of, prepared_for, shared_folder, write_images, write_npz
+from ptq import BATCH, Case, cases, drawn, error_of, latencies_of, lost_answers, prepared_for, shared_folder, write_images, write_npz
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
@@ -63,7 +63,7 @@ def rows_of(case: Case, agreements: Sequence[float], shared: Path, folder: Path)
     for (asked, out, record), latency in zip(made, latencies, strict=True):
         found, _ = outputs_of(out, open_npz(judging), batch_size=BATCH)
         same = (found.argmax(1) == wanted.argmax(1)).astype(float)
-        lost = (wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels)
+        lost = lost_answers(wanted, found, labels)
         reached = " (not reached)" if record.within is False else ""
         yield (
             f"| {case.model} | {'' if asked is None else asked}{reached} | {len(record.floating)} "

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ptq import BATCH, CASES, TOOLS, error_of, made_by, prepared_for, shared_folder, shuffled_photos, write_npz
+from ptq import BATCH, CASES, TOOLS, error_of, lost_answers, made_by, prepared_for, shared_folder, shuffled_photos, write_npz
 
 CASE = next(case for case in CASES if case.model.endswith("imagenet"))
 VIEWS = 2  # a photo and its mirror image
@@ -69,19 +69,19 @@ def answers(model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def judged(photos: Photos, files: Sequence[Path]) -> Judged:
     """Let the photos judge that did not calibrate: one file for each part of them."""
-    sums = {key: np.zeros(len(photos.images)) for key in ("same", "lost", "noise", "seen")}
+    sums = {key: np.zeros(len(photos.images)) for key in ("same", "lost", "noise")}
     agreements = []
     for part, file in zip(photos.parts, files, strict=True):
         others = np.setdiff1d(np.arange(len(photos.images)), part)
-        found, wanted, right = answers(file, photos.images[others]), photos.wanted[others], photos.labels[others, None]
+        found, wanted = answers(file, photos.images[others]), photos.wanted[others]
         same = found.argmax(2) == wanted.argmax(2)
-        lost = (wanted.argmax(2) == right).astype(float) - (found.argmax(2) == right)
+        lost = lost_answers(wanted, found, photos.labels[others, None])
         noise = np.square(found.astype(np.float64) - wanted).sum(2)
-        for key, values in (("same", same), ("lost", lost), ("noise", noise), ("seen", np.ones_like(lost))):
+        for key, values in (("same", same), ("lost", lost), ("noise", noise)):
             sums[key][others] += values.mean(1)
         agreements.append(float(same.mean()))
-    seen = sums.pop("seen")
-    return Judged(**{key: values / seen for key, values in sums.items()}, files=tuple(agreements))
+    judges = len(photos.parts) - 1  # files that a photo judges: all but its own
+    return Judged(**{key: values / judges for key, values in sums.items()}, files=tuple(agreements))
 
 
 def photos_of(shared: Path, model: Path, count: int) -> Photos:

@@ -303,7 +303,7 @@ def rows_of(
     answers = [outputs_of(item.out, open_npz(judging), batch_size=BATCH)[0] for item in there]
     views = 2 if mirrored else 1
     for item, latency, found in zip(there, latencies, answers, strict=True):
-        lost = by_image((wanted.argmax(1) == labels).astype(float) - (found.argmax(1) == labels), views)
+        lost = by_image(lost_answers(wanted, found, labels), views)
         same, first = (by_image(other.argmax(1) == wanted.argmax(1), views) for other in (found, answers[0]))
         noises = [by_image(np.square(other.astype(np.float64) - wanted).sum(1), views) for other in (answers[0], found)]
         yield (
@@ -331,12 +331,12 @@ def latencies_of(model: Path, files: Sequence[Path]) -> list[str]:
         order = rng.permutation(len(paths))
         repeat[order] = [each.p50 for each in measure_all([paths[i] for i in order], LATENCY_RUNS)]
     base, *made = times.T
-    rows = []
+    cells = []
     for each in made:
         share, more = each / base, 100 * (each / made[0] - 1)
         ms = f"{each.mean():.2f} / {base.mean():.2f} = {share.mean():.3f} ± {2 * error_of(share):.3f}"
-        rows.append(f"{ms} | {more.mean():.1f} ± {2 * error_of(more):.1f}")
-    return rows
+        cells.append(f"{ms} | {more.mean():.1f} ± {2 * error_of(more):.1f}")
+    return cells
 
 
 def with_mirrored(judging: Path) -> Path:
@@ -346,6 +346,12 @@ def with_mirrored(judging: Path) -> Path:
     path = judging.with_name(f"{judging.stem}-mirrored.npz")
     np.savez(path, x=np.stack([x, x[..., ::-1]], axis=1).reshape(-1, *x.shape[1:]), y=y.repeat(2))
     return path
+
+
+def lost_answers(wanted: NDArray[np.float32], found: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """1 where only the float model's logits, [..., classes], are right, -1 where only the others are, else 0: [...], as the labels."""
+    lost: NDArray[np.float64] = (wanted.argmax(-1) == labels).astype(float) - (found.argmax(-1) == labels)
+    return lost
 
 
 def by_image(values: NDArray[Any], views: int) -> NDArray[np.float64]:
