@@ -33,9 +33,10 @@ FORMATS = {"channels last": torch.channels_last, "NCHW": torch.contiguous_format
 def views(size: int, batch: int) -> Callable[[], torch.Tensor]:
     """A batch of random views as edgetl's training loop makes them."""
     small = size <= 64
-    preprocess = Preprocess(size=size, resize=size if small else size * 8 // 7)
+    side = size if small else size * 8 // 7
+    preprocess = Preprocess(size=size, resize=side)
     augment = Augment(size=size, shift=size // 8, flip=True) if small else Augment(size=size, scale=0.35, flip=True, light=0.3)
-    pixels = torch.randint(0, 256, (KEPT, 3, preprocess.resize, preprocess.resize), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (KEPT, 3, side, side), dtype=torch.uint8)
     draws = augment.draws(0, 0, batch)
     return lambda: to_input(augment(pixels[torch.randperm(KEPT)[:batch]], draws), preprocess)
 

@@ -10,6 +10,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
+from edgetl.data.survey import CHOICE, surveyed
 from edgetl.models.build import check_architecture
 from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
 from edgetl.models.narrow import pruned_name
@@ -57,10 +58,10 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: s
         arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
         weights, why = resolve_weights(arch, "auto", cache)
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
-    preprocess = known.at(size or known.size).quick()
+    preprocess = surveyed(images, _for_training(known, arch, size).fitted(wanted.resize or known.fit).quick(), CHOICE)
     flip = images.flip if wanted.flip is None else wanted.flip
-    say(f"teacher {arch} at {preprocess.size} px{f' ({line})' if line else ''}; {why}")
-    settings = wanted.but(arch=arch, image_size=preprocess.size, weights=_kind(weights), flip=flip)
+    say(f"teacher {arch} at {preprocess.side} px{f' ({line})' if line else ''}; {why}")
+    settings = wanted.but(arch=arch, image_size=preprocess.side, resize=preprocess.fit, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
 
 
@@ -122,6 +123,20 @@ def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:
             return seen.part_of(ref.sha256) not in (None, "val")
         case _:
             return False
+
+
+def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
+    """As the weights say, at `size`.
+
+    Raises:
+        InputError: gray or rectangular inputs.
+    """
+    if known.color != "RGB":
+        raise InputError(
+            f"expected weights of a network that takes RGB, found ones of {arch} that takes {known.color}. edgetl trains RGB networks, which "
+            "take gray photos too; quantize, export and verify take gray models as they are"
+        )
+    return known.at(size or known.side)
 
 
 def _kind(weights: Weights | None) -> str:

@@ -47,7 +47,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         WorkspaceError: the disk has less room than that.
     """
     counts = job.data.counts()
-    teacher, size = job.teacher.settings, job.teacher.preprocess.size
+    teacher, size = job.teacher.settings, job.teacher.preprocess.side
     student = job.student.settings
     classes = len(job.data.classes)
     big_flops, big_bytes = cost(teacher.arch, classes, size)
@@ -98,7 +98,7 @@ def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int,
 
     Fewer parameters go from early layers, which see many pixels: operations fall more slowly than parameters.
     """
-    student, size = job.student.settings, job.teacher.preprocess.size
+    student, size = job.student.settings, job.teacher.preprocess.side
     match student.arch:
         case "same":
             return 0, teacher_bytes

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgetl.core.errors import SettingsError, nearest
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
+Resize = Literal["crop", "squash", "pad"]
+RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -96,6 +98,7 @@ class FinetuneSettings(Settings):
     image_size: int | None = Field(
         None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
     )
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as the pretrained network, which mostly means crop.")
     strategy: Literal["auto", "features", "staged", "full"] = Field(
         "auto",
         description="What learns: features (the head alone), staged (one block more after the other), full, or auto: validation decides.",
@@ -258,6 +261,7 @@ class PipelineOptions(Settings):
         None, description="The network that ships: NAME, auto, pruned or same (the teacher, narrower or as it is). [default: auto]"
     )
     image_size: int | None = Field(None, ge=16, le=512, description="Height and width of the input, pixels. [default: the weights' own]")
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} [default: crop]")
     max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
     max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
@@ -274,6 +278,7 @@ class PipelineOptions(Settings):
             "partial_weights": [("finetune", "partial_weights")],
             "student": [("distill", "arch")],
             "image_size": [("finetune", "image_size")],
+            "resize": [("finetune", "resize")],
             "max_drop": [("verify", "max_drop")],
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "target": [("quantize", "target")],

@@ -43,7 +43,7 @@ def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspac
 
     seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
     info = read_checkpoint(checkpoint.path)
-    chosen = for_student(seen, settings, info.arch, info.preprocess.size, do.root / "weights")
+    chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / "weights")
     return do(Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
 
 

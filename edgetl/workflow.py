@@ -69,7 +69,7 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     seen = data.only("train", "val")
     teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
-    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.size, cache)
+    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
     return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
 
 

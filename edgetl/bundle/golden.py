@@ -2,7 +2,7 @@
 
     golden/golden.json      files, answers and tolerances
     golden/00.jpg           the bytes of an image, as they were
-    golden/00.input.npy     float32 [1, 3, size, size]
+    golden/00.input.npy     float32 [1, channels, height, width]
     golden/00.output.npy    what model.onnx gives for that input, float32 [1, k]
     golden/00.float.npy     what model.float.onnx gives for it
 
@@ -183,7 +183,7 @@ def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions:
     folder, preprocess, problems = bundle.path / FOLDER, bundle.manifest.preprocess, []
     expected = np.load(folder / image.input)
     made = preprocess((folder / image.image).read_bytes())[None]
-    levels = np.abs(made - expected) * np.array(preprocess.std, dtype=np.float32).reshape(1, 3, 1, 1) * 255
+    levels = np.abs(made - expected) * np.array(preprocess.std, dtype=np.float32).reshape(1, -1, 1, 1) * 255
     if levels.max() > golden.pixel_levels:
         problems.append(f"{image.image}: its input is off by {levels.max():.1f} levels, expected at most {golden.pixel_levels:g}")
     for name, session in sessions.items():

@@ -24,9 +24,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
@@ -34,6 +34,17 @@ from edgetl.core.preprocess import Preprocess
 
 SCHEMA = 1
 LIBRARIES = ("edgetl", "numpy", "onnx", "onnxruntime", "pillow", "torch")
+
+
+def _preprocess(said: Any) -> Preprocess:
+    """Read by its own rules, whose messages name its fields."""
+    if not isinstance(said, dict):
+        raise ValueError("the fields of a Preprocess expected")
+    try:
+        return Preprocess.from_fields(said)
+    except SettingsError as error:
+        raise ValueError("\n".join(line.strip() for line in str(error).splitlines()[1:])) from error
+
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -55,7 +66,7 @@ class Manifest:
     schema: Literal[1] = 1
     task: str
     classes: tuple[str, ...]
-    preprocess: Preprocess
+    preprocess: Annotated[Preprocess, PlainValidator(_preprocess)]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     opset: int
@@ -69,7 +80,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json; `from_json` reads it back."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps({**asdict(self), "preprocess": self.preprocess.fields()}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Manifest:
@@ -81,10 +92,15 @@ class Manifest:
         try:
             return _adapter().validate_json(text, strict=True)
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']}" for problem in error.errors()]
-        except SettingsError as error:
-            problems = [str(error)]
+            problems = [line for problem in error.errors() for line in _lines(problem)]
         raise InputError(f"expected a manifest.json of schema {SCHEMA}, found:\n{listing(problems)}")
+
+
+def _lines(problem: Mapping[str, Any]) -> list[str]:
+    where = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] != "value_error":
+        return [f"{where}: {problem['msg']}"]
+    return [f"{where}.{line}" for line in str(problem["ctx"]["error"]).splitlines()]
 
 
 @cache

@@ -66,7 +66,7 @@ class Classifier:
         return next(self._answered([path], [self.read(path)], TOP))
 
     def read(self, path: Path) -> Read:
-        """The image at `path` as float32 [3, size, size], or why there is none."""
+        """The image at `path` as float32 [channels, height, width], or why there is none."""
         try:
             return self.preprocess(files.FileSource(root=Path()).read(str(path)))
         except InputError as error:

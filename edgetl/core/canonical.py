@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel
 
 CHUNK_BYTES = 1 << 20
+ADDED = {"added": True}  # metadata of a field that came later
 
 
 @runtime_checkable
@@ -33,7 +34,8 @@ class Artifact(Protocol):
 def canonical(value: object) -> object:
     """`value` as plain JSON types; artifacts by digest, dataclasses and settings by their fields.
 
-    A dataclass field with `metadata={"key": False}` is left out: it changes how work is done, not its result.
+    A dataclass field with `metadata={"key": False}` is left out: it changes how work is done, not its result. One with
+    `metadata=ADDED` is left out while it has its default: what was made before the field was there keeps its key.
 
     Raises:
         TypeError: a type the canonical form does not know, or a float that is not finite.
@@ -66,7 +68,11 @@ def canonical(value: object) -> object:
 def key_fields(value: object) -> list[dataclasses.Field[object]]:
     """The fields of a dataclass that count for its key."""
     assert dataclasses.is_dataclass(value)
-    return [f for f in dataclasses.fields(value) if f.metadata.get("key", True)]
+    return [f for f in dataclasses.fields(value) if f.metadata.get("key", True) and not _as_before(value, f)]
+
+
+def _as_before(value: object, f: dataclasses.Field[object]) -> bool:
+    return bool(f.metadata.get("added", False)) and getattr(value, f.name) == f.default
 
 
 def _text_key(key: object) -> str:

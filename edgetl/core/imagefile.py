@@ -5,7 +5,8 @@
 | several frames or pages              | the first (of HEIC: the primary image)                                            |
 | EXIF orientation                     | undone; of HEIC and AVIF the container's own rotation and mirroring, which rule   |
 | transparency (alpha, palette, tRNS)  | laid over white                                                                   |
-| 16 bits per channel                  | the high byte, which is how Pillow reads 16-bit color                             |
+| 16 bits per channel                  | the high byte, which is how Pillow reads 16-bit color; of gray that holds fewer   |
+|                                      | bits (12, say), the highest eight of those                                        |
 | floating point                       | times 255, if all values lie in [0, 1]; otherwise refused, for white is not known |
 | 32-bit integers                      | refused, for the same reason                                                      |
 | CMYK                                 | (1 - ink)(1 - black), inverted files (Adobe) put right                            |
@@ -22,6 +23,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,10 @@ UNDECODABLE = (
     *(struct.error, zlib.error),
 )
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+DEPTHS = (8, 10, 12, 14, 16)  # bits that 16-bit files are filled with
+BITS_PER_SAMPLE = 258  # TIFF 6.0
 ORIENTATION = 0x0112  # EXIF 2.32, table 4
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,13 +57,31 @@ UPRIGHT = {
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode(data: bytes, *, shorter: int | None = None) -> Image.Image:
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """What image files of 16 bits per channel hold: their largest value, and whether any is in color (of which Pillow reads the high byte)."""
+
+    largest: int
+    color: bool = False
+
+    @property
+    def bits(self) -> int:
+        """The fewest bits that cameras and scanners give which hold the largest value."""
+        return next(bits for bits in DEPTHS if self.largest < 1 << bits)
+
+    def beside(self, other: Depth | None) -> Depth:
+        """Of both together."""
+        return self if other is None else Depth(largest=max(self.largest, other.largest), color=self.color or other.color)
+
+
+def decode(data: bytes, *, shorter: int | None = None, bits: int | None = None) -> Image.Image:
     """The bytes of an image file as an upright RGB image.
 
     Args:
         data: the whole file.
         shorter: decode at a half, a quarter or an eighth of the size where the codec can (JPEG): the smallest of them whose
             sides are whole numbers, the shorter one at least this, pixels. None: at full size.
+        bits: how many of the 16 bits of 16-bit gray the picture fills, 8 to 16. None: all.
 
     Raises:
         InputError: no image, truncated, absurdly large or thin, or of values whose white is not known.
@@ -69,7 +92,7 @@ def decode(data: bytes, *, shorter: int | None = None) -> Image.Image:
             part = _divisor(width, height, shorter)
             image.draft(None, (width // part, height // part))
         image.load()
-        return flattened(upright(image))
+        return flattened(upright(image), bits)
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -80,6 +103,34 @@ def image_size(data: bytes) -> tuple[int, int]:
     """
     with _opened(data) as image:
         return image.size
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of an image file as it is to be looked at, from its header alone.
+
+    Raises:
+        InputError: no image, or an absurdly large or thin one.
+    """
+    with _opened(data) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in SIDEWAYS else (width, height)
+
+
+def depth_of(data: bytes) -> Depth | None:
+    """The largest value of an image file of 16 bits per channel; None for one of fewer bits, of which only the header is read.
+
+    Raises:
+        InputError: no image, truncated, or absurdly large or thin.
+    """
+    with _opened(data) as image:
+        if _stored_bits(image) != 16:
+            return None
+        image.load()
+        values = np.asarray(image)
+        if values.ndim == 2:
+            return Depth(largest=min(max(int(values.max()), 0), 65535))
+        opaque = values[..., :-1] if image.mode.endswith("A") else values
+        return Depth(largest=int(opaque.max()) << 8 | 255, color=True)
 
 
 @contextmanager
@@ -136,21 +187,34 @@ def upright(image: Image.Image) -> Image.Image:
 
     Pillow's own `exif_transpose` also writes the EXIF anew, which fails on tags that some cameras get wrong.
     """
-    try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    except UNDECODABLE:
-        return image  # viewers show such a photo as it is stored
+    turn = UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
-def flattened(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB.
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except UNDECODABLE:
+        return 1  # viewers show such a photo as it is stored
+
+
+def _stored_bits(image: Image.Image) -> int:
+    """Bits per channel of the file, as far as its header says so; 8 where Pillow reads no more anyway."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return int(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0])
+    tiles = getattr(image, "tile", None)
+    rawmode = tiles[0].args if tiles else ""  # "RGB;16B", or a tuple that begins so
+    return 16 if ";16" in str(rawmode[0] if isinstance(rawmode, tuple) else rawmode) else 8
+
+
+def flattened(image: Image.Image, bits: int | None = None) -> Image.Image:
+    """Any mode as 8-bit RGB; 16-bit gray by the highest 8 of its `bits`.
 
     Raises:
         InputError: values whose white is not known.
     """
     if image.mode.startswith("I;16") or image.mode == "I":
-        image = _high_bytes(image)
+        image = _high_bytes(image, bits)
     elif image.mode == "F":
         image = _from_unit(np.asarray(image))
     if image.has_transparency_data:
@@ -159,12 +223,13 @@ def flattened(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _high_bytes(image: Image.Image) -> Image.Image:
-    """16-bit gray as 8-bit gray. Pillow reads 16-bit PGM as mode I, and TIFF of 12 bits as mode I;16."""
-    bits = getattr(image, "tag_v2", {}).get(258, (16,))[0]  # TIFF 6.0, BitsPerSample
-    if image.mode == "I" and (image.format != "PPM" or bits != 16):
+def _high_bytes(image: Image.Image, bits: int | None) -> Image.Image:
+    """16-bit gray as 8-bit gray. Pillow reads 16-bit PGM as mode I, and TIFF of 12 bits, whose header says so, as mode I;16."""
+    stored = _stored_bits(image)
+    if image.mode == "I" and (image.format != "PPM" or stored != 16):
         raise InputError("integers of 32 bits or with a sign, which do not say what is white. Save it with 8 or 16 bits")
-    return Image.fromarray((np.asarray(image).astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8))
+    filled = stored if stored != 16 or bits is None else bits
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> (filled - 8)).clip(0, 255).astype(np.uint8))
 
 
 def _from_unit(values: NDArray[np.float32]) -> Image.Image:

@@ -16,6 +16,7 @@ from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
 from edgetl.data.splits import assign, groups_in, refs_of, without_copies
+from edgetl.data.survey import deepest
 from edgetl.data.tensors import ImageTensors
 from edgetl.settings import DataSettings
 
@@ -66,7 +67,8 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     unique, _ = without_copies(hashed, name)
     refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,))
     intake = Intake(exact_copies=len(hashed) - len(unique), ignored_files=found.others, skipped_images=len(items) - len(hashed))
-    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder), intake=intake)
+    depth = deepest(image.depth for image in hashed)
+    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder), intake=intake, depth=depth)
 
 
 def open_evaluation(
@@ -138,7 +140,8 @@ def open_labelled(
     intake = Intake(
         exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
-    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root), intake=intake)
+    depth = deepest(image.depth for image in hashed)
+    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root), intake=intake, depth=depth)
 
 
 def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:
@@ -150,7 +153,8 @@ def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:
     if preprocess is None:
         raise InputError(
             f"expected a Preprocess for the images in {data}, found none in the model. "
-            "Give one with --preprocess FILE (JSON: size, resize, filter, mean, std) or --preprocess imagenet, "
+            "Give one with --preprocess FILE (JSON: size, resize, filter, color, mean, std; one-channel models: "
+            '"color": "gray") or --preprocess imagenet, '
             "or an .npz that is already preprocessed"
         )
     return preprocess

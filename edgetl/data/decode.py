@@ -22,7 +22,7 @@ def pixel_set(images: Images, preprocess: Preprocess, *, margin: bool) -> PixelS
         images: what to decode.
         preprocess: how.
         margin: False gives exactly `preprocess.pixels`, side = size. True gives the square of side `preprocess.resize`
-            around that, from which random views are cropped.
+            around that, from which random views are cropped; to squash and to pad leave none around it.
 
     Returns:
         PixelSet: pixels uint8 [n, 3, side, side].
@@ -44,7 +44,7 @@ def augment_for(images: Images, preprocess: Preprocess, choice: Literal["auto", 
         choice: "none" gives the plain center view; its pixels must come without margin.
         flip: overrides `images.flip`; None leaves it.
     """
-    size = preprocess.size
+    size = preprocess.side
     mirrored = images.flip if flip is None else flip
     match choice:
         case "none":

@@ -13,12 +13,12 @@ from PIL import UnidentifiedImageError
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
-from edgetl.core.imagefile import decode
+from edgetl.core.imagefile import Depth, decode, depth_of
 from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
 from edgetl.data.near import Look, look_of
 
-SCHEMA = 3
+SCHEMA = 4
 LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
 Stamp = tuple[str, int, int, int]
@@ -26,10 +26,11 @@ Stamp = tuple[str, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A file's sha256 and look, or the reason why it is no image that can be used."""
+    """A file's sha256, look and, with 16 bits per channel, depth; or the reason why it is no image that can be used."""
 
     sha256: str = ""
     look: Look | None = None
+    depth: Depth | None = None
     problem: str | None = None
 
 
@@ -57,8 +58,10 @@ class HashIndex:
             return cls(
                 path=path,
                 entries={
-                    (name, size, mtime_ns, inode): Checked(sha256=sha256, look=Look(bits=bits, taken=taken))
-                    for name, size, mtime_ns, inode, sha256, bits, taken in rows
+                    (name, size, mtime_ns, inode): Checked(
+                        sha256=sha256, look=Look(bits=bits, taken=taken), depth=Depth(largest=deep[0], color=deep[1]) if deep else None
+                    )
+                    for name, size, mtime_ns, inode, sha256, bits, taken, deep in rows
                 },
             )
         except (OSError, ValueError, TypeError, LookupError):
@@ -79,7 +82,9 @@ class HashIndex:
         if self.path is None or not self.changed:
             return
         latest = {
-            stamp[0]: [*stamp, found.sha256, found.look.bits, found.look.taken] for stamp, found in self.entries.items() if found.look
+            stamp[0]: [*stamp, found.sha256, found.look.bits, found.look.taken, found.depth and [found.depth.largest, found.depth.color]]
+            for stamp, found in self.entries.items()
+            if found.look
         }
         body = "".join(json.dumps(latest[path], ensure_ascii=True) + "\n" for path in sorted(latest)).encode()
         header = json.dumps({"schema": SCHEMA, "sha256": hashlib.sha256(body).hexdigest()})
@@ -132,7 +137,9 @@ def check_file(path: Path) -> Checked:
     except OSError as error:
         return Checked(problem=f"cannot be read ({error.strerror or type(error).__name__})")
     seen = look_or_problem(data)
-    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen) if isinstance(seen, Look) else Checked(problem=seen)
+    if not isinstance(seen, Look):
+        return Checked(problem=seen)
+    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data))
 
 
 def look_or_problem(data: bytes) -> Look | str:
@@ -140,7 +147,8 @@ def look_or_problem(data: bytes) -> Look | str:
     if not data:
         return "empty file"
     try:
-        return look_of(decode(data, shorter=LOOK_SIDE))
+        depth = depth_of(data)
+        return look_of(decode(data, shorter=LOOK_SIDE, bits=depth.bits if depth else None))
     except InputError as error:
         cause = error.__cause__
         return (

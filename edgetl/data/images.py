@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of
-from edgetl.core.imagefile import image_size
+from edgetl.core.imagefile import Depth, upright_size
 from edgetl.core.seen import SeenImages
 
 Part = Literal["train", "val", "test"]
@@ -70,6 +70,7 @@ class Images:
         flip: whether a mirrored image keeps its label.
         origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
         intake: what was found on the way in, for the report.
+        depth: what those of its files hold that have 16 bits per channel; None if there are none.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Images:
     flip: bool = True
     origin: str | None = None
     intake: Intake = Intake()
+    depth: Depth | None = None
 
     def __len__(self) -> int:
         """The number of images."""
@@ -116,10 +118,15 @@ class Images:
         return tuple(ref.sha256 for ref in self.refs)
 
     @cached_property
-    def median_side(self) -> int:
-        """The median shorter side of some of the images, pixels; their headers say it."""
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of some of the images, pixels; their headers say it."""
         some = self.refs[:: max(1, len(self) // SIDE_SAMPLES)]
-        return int(np.median([min(image_size(self.source.read(ref.where))) for ref in some]))
+        return tuple(upright_size(self.source.read(ref.where)) for ref in some)
+
+    @property
+    def median_side(self) -> int:
+        """The median shorter side of some of the images, pixels."""
+        return int(np.median([min(size) for size in self.sizes]))
 
     def read(self, index: int) -> bytes:
         """The bytes of one image file."""

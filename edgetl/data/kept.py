@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError, WorkspaceError
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.preprocess_rules import pair
 from edgetl.core.progress import say, track
 from edgetl.core.threads import in_threads
 from edgetl.data.images import ImageRef, Images
@@ -98,9 +99,10 @@ def keeping(runtime: Runtime) -> Iterator[Shelf]:
 
 
 def squares(images: Images, preprocess: Preprocess) -> Pixels:
-    """Every image decoded, resized and cut to a square, in the order of `images.refs`: uint8 [n, 3, resize, resize].
+    """Every image decoded, resized and cut to `resize`, in the order of `images.refs`: uint8 [n, channels, *resize].
 
-    The square is as large as the shorter side; the center view that the Preprocess asks for is `center` of it.
+    That is a square as large as the shorter side, or another rectangle where the Preprocess asks for one; the center view that
+    the network sees is `center` of it.
 
     Raises:
         InputError: a file that is gone or does not decode (named).
@@ -108,41 +110,47 @@ def squares(images: Images, preprocess: Preprocess) -> Pixels:
     """
     shelf, key = _shelf.get() or Shelf.of(Runtime()), key_of(images, preprocess)
     if key not in shelf.sets:
-        side = preprocess.resize
-        shelf.sets[key] = _filled(images, preprocess, shelf.room((len(images), 3, side, side)))
+        shelf.sets[key] = _filled(images, preprocess, shelf.room(_shape(images, preprocess)))
     return shelf.sets[key]
 
 
 def kept_squares(images: Images, preprocess: Preprocess) -> Pixels | None:
     """`squares`, if something is being kept at all and memory has room for it; None means: decode them as they are needed."""
     shelf = _shelf.get()
-    shape = (len(images), 3, preprocess.resize, preprocess.resize)
-    if shelf is None or not (key_of(images, preprocess) in shelf.sets or shelf.fits_memory(shape)):
+    if shelf is None or not (key_of(images, preprocess) in shelf.sets or shelf.fits_memory(_shape(images, preprocess))):
         return None
     return squares(images, preprocess)
 
 
+def _shape(images: Images, preprocess: Preprocess) -> tuple[int, int, int, int]:
+    return (len(images), preprocess.channels, *pair(preprocess.resize))
+
+
 def center(pixels: Pixels, preprocess: Preprocess) -> Pixels:
-    """Of `squares`, exactly what `preprocess.pixels` gives: uint8 [n, 3, size, size], without copying."""
-    inset = inset_of(preprocess)
-    return pixels[..., inset : inset + preprocess.size, inset : inset + preprocess.size]
+    """Of `squares`, exactly what `preprocess.pixels` gives: uint8 [n, channels, *size], without copying."""
+    (top, left), (height, width) = inset_of(preprocess), pair(preprocess.size)
+    return pixels[..., top : top + height, left : left + width]
 
 
-def inset_of(preprocess: Preprocess) -> int:
-    """How far the center view lies from the edges of the square; rounded as `Preprocess.crop` rounds, half to even."""
-    return round((preprocess.resize - preprocess.size) / 2)
+def inset_of(preprocess: Preprocess) -> tuple[int, int]:
+    """How far the center view lies from the top and the left of `resize`; rounded as `Preprocess.crop` rounds, half to even."""
+    (rows, columns), (height, width) = pair(preprocess.resize), pair(preprocess.size)
+    return round((rows - height) / 2), round((columns - width) / 2)
 
 
 def square(image: Pixels, preprocess: Preprocess) -> Pixels:
-    """uint8 [height, width, 3] with its shorter side at `resize` -> the square in which the center view lies at `inset_of`."""
-    inset, side = inset_of(preprocess), preprocess.resize
-    top, left = (round((length - preprocess.size) / 2) - inset for length in image.shape[:2])
-    return image[top : top + side, left : left + side]
+    """uint8 [height, width, channels] that covers `resize` -> [*resize, channels] in which the center view lies at `inset_of`."""
+    sides = zip(image.shape[:2], pair(preprocess.resize), pair(preprocess.size), inset_of(preprocess), strict=True)
+    rows, columns = (
+        slice(start, start + side) for side, start in ((side, round((length - size) / 2) - inset) for length, side, size, inset in sides)
+    )
+    return image[rows, columns]
 
 
 def key_of(images: Images, preprocess: Preprocess) -> str:
     """What tells two sets of squares apart: content and order of the images, and how they are decoded and resized."""
-    return digest_of([images.hashes, replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))])
+    plain = replace(preprocess, mean=(0.0,) * preprocess.channels, std=(1.0,) * preprocess.channels)
+    return digest_of([images.hashes, plain])
 
 
 def _filled(images: Images, preprocess: Preprocess, pixels: Pixels) -> Pixels:

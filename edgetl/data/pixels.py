@@ -49,7 +49,7 @@ def _resized(pixels: Tensor, side: int) -> Tensor:
 
 
 def to_input(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 or float [n, 3, h, w] in 0..255 -> normalized float32 [n, 3, h, w], channels last."""
-    mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocess.std, device=pixels.device).view(1, 3, 1, 1)
+    """uint8 or float [n, c, h, w] in 0..255 -> normalized float32 [n, c, h, w], channels last."""
+    mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, -1, 1, 1)
+    std = torch.tensor(preprocess.std, device=pixels.device).view(1, -1, 1, 1)
     return ((pixels.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)

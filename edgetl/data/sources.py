@@ -17,6 +17,7 @@ from edgetl.data.images import ImageRef, Images, Intake, Part
 from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
 from edgetl.data.splits import Hashed, assign, groups_in, near_counts, without_copies
+from edgetl.data.survey import deepest
 from edgetl.settings import DataSettings
 
 NAMED = ("cifar10", "digits")
@@ -66,7 +67,8 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     )
     source = FileSource(root=collection.root)
     origin = known_origin(classes, source.read(refs[0].where))
-    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake)
+    depth = deepest(image.depth for image in hashed)
+    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake, depth=depth)
 
 
 def existing(data: str) -> Path | None:
@@ -118,9 +120,9 @@ def read_hashes(collection: Collection, *, index: Path | None, rehash: bool, ski
     checked = check_files(collection.root, [item.where for item in collection.items], index=index, rehash=rehash)
     broken = [f"{where}: {found.problem}" for where, found in sorted(checked.items()) if found.problem]
     hashed = [
-        Hashed(where=item.where, label=item.label, part=item.part, sha256=checked[item.where].sha256, look=checked[item.where].look)
+        Hashed(where=item.where, label=item.label, part=item.part, sha256=found.sha256, look=found.look, depth=found.depth)
         for item in collection.items
-        if checked[item.where].problem is None
+        if (found := checked[item.where]).problem is None
     ]
     if not (skip_bad and broken):
         return hashed, block("image files that cannot be decoded. Replace or delete them, or leave them out with --skip-bad-images", broken)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from edgetl.core.canonical import digest_of
+from edgetl.core.imagefile import Depth
 from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
 from edgetl.data.images import ImageRef, Part
@@ -21,10 +22,11 @@ from edgetl.settings import DataSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Hashed(Labelled):
-    """A labelled image whose content is known; `look` is None where near-duplicates are of no interest."""
+    """A labelled image whose content is known; `look` is None where near-duplicates are of no interest, `depth` below 16 bits."""
 
     sha256: str
     look: Look | None = None
+    depth: Depth | None = None
 
 
 def groups_in(images: Iterable[Hashed]) -> Mapping[str, str]:

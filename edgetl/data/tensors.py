@@ -21,7 +21,7 @@ from edgetl.data.kept import center, kept_squares
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs float32 [n, 3, h, w] and labels int64 [n] (None where there are none)."""
+    """Inputs float32 [n, c, h, w] and labels int64 [n] (None where there are none)."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | None

@@ -52,7 +52,7 @@ def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
     Raises:
         InputError: the exporter does not take the network.
     """
-    side = info.preprocess.size
+    side = info.preprocess.side
     example = torch.zeros(2, 3, side, side)  # two: the exporter takes a batch of one for a constant
     try:
         with _quiet():
@@ -90,7 +90,7 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
     """
     session = open_session(path)
     for count in (1, 3):
-        x = np.random.default_rng(count).standard_normal((count, 3, info.preprocess.size, info.preprocess.size), dtype=np.float32)
+        x = np.random.default_rng(count).standard_normal((count, 3, info.preprocess.side, info.preprocess.side), dtype=np.float32)
         with torch.no_grad():
             expected = model(torch.from_numpy(x)).numpy()
         difference = float(np.abs(session.run(x) - expected).max())

@@ -154,7 +154,7 @@ def _candidates(arch: str, image_size: int) -> tuple[int, ...]:
     if math.isfinite(smallest := smallest_size(arch)):
         return (int(smallest),)
     preprocess = published_preprocess(arch)
-    return (preprocess.size,) if preprocess else ()
+    return (preprocess.side,) if preprocess else ()
 
 
 def _from_timm(arch: str, num_classes: int, image_size: int) -> nn.Module:

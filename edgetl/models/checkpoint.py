@@ -35,7 +35,7 @@ class CheckpointInfo:
     Attributes:
         arch: a name that `models.build.build` takes.
         classes: class names in the order of the outputs.
-        preprocess: from image to input; `preprocess.size` is the size the network was built for.
+        preprocess: from image to input; `preprocess.side` is the size the network was built for.
         task: its name.
         seen: the images it was trained and selected on.
         provenance: where weights and data come from.
@@ -126,7 +126,7 @@ def load_model(path: Path) -> nn.Module:
         InputError: no checkpoint, or weights that do not fit the architecture it names.
     """
     info = read_checkpoint(path)
-    model = build(info.arch, len(info.classes), info.preprocess.size)
+    model = build(info.arch, len(info.classes), info.preprocess.side)
     given, own = read_state(path), model.state_dict()
     if info.pruned is not None:
         return _narrowed(model, given, info, path)
@@ -147,7 +147,7 @@ def load_model(path: Path) -> nn.Module:
 
 def _narrowed(model: nn.Module, given: Mapping[str, Tensor], info: CheckpointInfo, path: Path) -> nn.Module:
     try:
-        return narrow(model, given, info.preprocess.size)
+        return narrow(model, given, info.preprocess.side)
     except InputError as error:
         raise InputError(f"{path.name}: {error}\nThe checkpoint is damaged, or of another network: distill again") from error
 

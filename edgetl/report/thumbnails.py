@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from edgetl.core.imagefile import decode
+from edgetl.core.imagefile import decode, depth_of
 from edgetl.report.predictions import Gallery, Shown
 
 PICTURES_BYTES = 1_000_000  # of all thumbnails of a report; in the page they take a third more
@@ -46,7 +46,8 @@ def thumbnail(data: bytes, most_bytes: int) -> bytes:
     Raises:
         InputError: no image.
     """
-    image = decode(data)
+    depth = depth_of(data)
+    image = decode(data, bits=depth.bits if depth else None)
     jpeg = b""
     for side, quality in LADDER:
         jpeg = _jpeg(_fitted(image, side), quality)

@@ -87,7 +87,7 @@ class Distill(Stage[Student]):
         if self.settings.arch == "same":
             shutil.copyfile(self.teacher.path, path)
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
-        preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.size)
+        preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.side)
         with pinned(self.runtime) as device, keeping(self.runtime):
             views = self._views(teacher.preprocess, preprocess)
             network = placed(load_model(self.teacher.path), device)
@@ -109,7 +109,7 @@ class Distill(Stage[Student]):
     def _views(self, teacher_sees: Preprocess, student_sees: Preprocess) -> Views:
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
         s, train = self.settings, self.data.only("train")
-        largest = max(teacher_sees, student_sees, key=lambda p: p.size)
+        largest = max(teacher_sees, student_sees, key=lambda p: p.side)
         return Views(train=pixel_set(train, largest, margin=s.augment != "none"), augment=augment_for(train, largest, s.augment, s.flip))
 
     def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
@@ -119,7 +119,7 @@ class Distill(Stage[Student]):
             pruned = inherit(network, teacher.arch, s.keep, train=views.train, augment=views.augment, sees=sees, seed=s.seed, device=device)
             return Start(model=pruned.model, arch=teacher.arch, pruned=pruned.share * (teacher.pruned or 1.0))
         torch.manual_seed(s.seed)
-        model = build(s.arch, len(self.data.classes), sees.size)
+        model = build(s.arch, len(self.data.classes), sees.side)
         if self.weights:
             say(f"distill: {load_into(model, self.weights, self.data.classes, partial=s.partial_weights).line()}")
         return Start(model=model, arch=s.arch)
@@ -128,11 +128,11 @@ class Distill(Stage[Student]):
         s, task = self.settings, Classification(classes=self.data.classes)
 
         def loss(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-            outputs = net(shrunk(x, student_sees.size)).float()
+            outputs = net(shrunk(x, student_sees.side)).float()
             if s.hard_weight == 1:
                 return task.loss(outputs, labels)
             with torch.no_grad():
-                soft = teacher(shrunk(x, teacher_sees.size)).float()
+                soft = teacher(shrunk(x, teacher_sees.side)).float()
             return s.hard_weight * task.loss(outputs, labels) + (1 - s.hard_weight) * task.distillation_loss(outputs, soft, s.temperature)
 
         return Job(

@@ -52,7 +52,7 @@ class Work:
     def model(self) -> nn.Module:
         """The network, with the pretrained weights and a new head."""
         s = self.settings
-        model = build(s.arch, len(self.data.classes), self.preprocess.size)
+        model = build(s.arch, len(self.data.classes), self.preprocess.side)
         if self.weights:
             say(f"finetune: {load_into(model, self.weights, self.data.classes, partial=self.settings.partial_weights).line()}")
         return with_head(model, s.head)
@@ -206,7 +206,7 @@ class Work:
 
     def from_scratch(self, result: Fit) -> Scratch:
         """The same network without the weights, for a share of the work that `result` took."""
-        s, size = self.settings, self.preprocess.size
+        s, size = self.settings, self.preprocess.side
         small = SMALL if size > SMALL and runs_at(s.arch, SMALL) else size
         count = len(self.train)
         passes = count * s.head_views + len(self.val) + PASSES * count * result.epochs

@@ -49,7 +49,7 @@ def inherit(
         for step in range(1, STEPS + 1):
             wanted = keep ** (step / STEPS) * whole / parameter_count(model)
             if wanted < 1:
-                pruned = narrower(model, arch, sees.size, wanted, x, seed)
+                pruned = narrower(model, arch, sees.side, wanted, x, seed)
                 model, kept = pruned.model, {name: kept[name][chosen] for name, chosen in pruned.kept.items()}
                 refit(placed(model, device), placed(teacher, device), kept, x)
             bar.advance()
@@ -68,8 +68,8 @@ def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int) -> 
     """One random view of each of at most `IMAGES` images: normalized float [n, 3, s, s]."""
     chosen = np.random.Generator(np.random.Philox(key=[seed, EPOCH])).permutation(len(train))[:IMAGES]
     views = augment(train.pixels[torch.from_numpy(chosen)], augment.draws(seed, EPOCH, len(train))[chosen])
-    if views.shape[-1] != sees.size:
-        views = nn.functional.interpolate(views, size=(sees.size, sees.size), mode="bilinear", antialias=True, align_corners=False)
+    if views.shape[-1] != sees.side:
+        views = nn.functional.interpolate(views, size=(sees.side, sees.side), mode="bilinear", antialias=True, align_corners=False)
     return to_input(views, sees)
 
 

@@ -56,7 +56,7 @@ def from_scratch(
     """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     small = preprocess.at(size)
-    side = round(train.pixels.shape[-1] * size / preprocess.size)
+    side = round(train.pixels.shape[-1] * size / preprocess.side)
     job = Job(
         title="from scratch",
         model=model,

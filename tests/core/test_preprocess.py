@@ -172,10 +172,10 @@ def test_everything_wrong_is_said_at_once() -> None:
         "a Preprocess that cannot be used:",
         "  size: expected 8 to 1024 pixels, found 4",
         "  resize: expected at least size (4), found 3",
-        "  filter: expected one of bilinear, bicubic, lanczos, found 'nearest'",
-        "  mean, std: expected three numbers each, std above 0; found (0.485, 0.456, 0.406), (1.0, 0.0, 1.0)",
-        "  decode: expected 'full' or 'reduced', found 'half'",
-        "  layout: expected 'NCHW', found 'NHWC'",
+        '  filter: expected "bilinear", "bicubic" or "lanczos", found "nearest"',
+        '  decode: expected "full" or "reduced", found "half"',
+        '  layout: expected "NCHW", found "NHWC". Write "NCHW", which is how images are handed over',
+        "  std: expected 1/255 (0.00392157) to 1, since pixel values are divided by 255 before, found [1, 0, 1]",
     ]
 
 

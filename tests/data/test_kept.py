@@ -40,8 +40,8 @@ def test_the_center_of_the_square_is_exactly_the_view_that_the_preprocess_asks_f
             image = np.arange(np.prod(shape), dtype=np.int64).astype(np.uint8).reshape(shape)
             cut = square(image, preprocess)
             assert cut.shape == (resize, resize, 3)
-            inset = inset_of(preprocess)
-            np.testing.assert_array_equal(cut[inset : inset + size, inset : inset + size], preprocess.crop(image))
+            top, left = inset_of(preprocess)
+            np.testing.assert_array_equal(cut[top : top + size, left : left + size], preprocess.crop(image))
 
 
 def test_within_the_block_each_image_is_decoded_once_with_and_without_margin(images: Images, told: Any) -> None:
@@ -52,8 +52,8 @@ def test_within_the_block_each_image_is_decoded_once_with_and_without_margin(ima
         with keeping(Runtime()):  # as a stage inside a pipeline
             list(ImageTensors(images=images, preprocess=SMALL).batches(7))
         assert told.advanced.pop(DECODED) == len(images)
-    inset = inset_of(SMALL)
-    assert np.array_equal(plain.pixels, wide.pixels[..., inset : inset + 16, inset : inset + 16])
+    top, left = inset_of(SMALL)
+    assert np.array_equal(plain.pixels, wide.pixels[..., top : top + 16, left : left + 16])
     pixel_set(images, SMALL, margin=True)
     assert told.advanced.pop(DECODED) == len(images)  # nothing was kept beyond the block
 
