@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.core.errors import InputError
-from edgetl.core.files import check_place, disk_errors, read_json, write_json
+from edgetl.core.files import disk_errors, read_json, write_json
 from edgetl.core.plan import Finding, Plan, UnknownInputs
 from edgetl.core.progress import say
-from edgetl.core.workspace import Workspace, library_versions
+from edgetl.core.publish import check_place
+from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
 from edgetl.data.images import Images
 from edgetl.data.sources import NAMED, existing, no_such, open_images
 from edgetl.settings import DataSettings, PipelineSettings, Runtime
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from edgetl.workflow import Job
 
 STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
-INDEX, RECORD = "images.index", "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
         from edgetl.workflow import BUNDLE, pipeline, prepare, publish
 
         check_place(out / BUNDLE, MANIFEST)
-        job = prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data)
+        job = prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data)
         write_record(out, settings, request)
         if unfinished(job, out):
             from edgetl.estimate import estimate
@@ -100,7 +100,7 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
     data = open_images(request.data, settings.data, root=request.root, index=out / INDEX)
     plan = Plan(out)
     with suppress(UnknownInputs):
-        pipeline(prepare(data, settings, request.runtime, out / "weights", allow_known_data=request.allow_known_data), plan)
+        pipeline(prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data), plan)
     told = {finding.stage for finding in plan.findings}
     return plan.findings + [Finding(stage=name, done=False, reasons=("not run yet",)) for name in STAGE_ORDER if name not in told]
 
@@ -127,7 +127,7 @@ def write_split(data: Images, out: Path) -> None:
     """`split.json`: sha256 of each image -> its class and part."""
     rows = {ref.sha256: [data.classes[ref.label], ref.part] for ref in data.refs}
     with disk_errors(out):
-        write_json(out / "split.json", {"digest": data.digest, "name": data.name, "classes": list(data.classes), "images": rows})
+        write_json(out / SPLIT, {"digest": data.digest, "name": data.name, "classes": list(data.classes), "images": rows})
 
 
 def write_record(out: Path, settings: PipelineSettings, request: Request, results: Mapping[str, str] | None = None) -> None:

@@ -9,9 +9,10 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import check_place, disk_errors, publish_folder, write_whole
+from edgetl.core.files import disk_errors, write_whole
+from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.seen import SeenImages
-from edgetl.core.workspace import RESULT, Workspace
+from edgetl.core.workspace import RESULT, WEIGHTS, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors, TensorSource
@@ -28,7 +29,7 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
     from edgetl.stages.finetune import Finetune
 
     seen = data.only("train", "val")
-    chosen = for_teacher(seen, settings, do.root / "weights", runtime.device)
+    chosen = for_teacher(seen, settings, do.root / WEIGHTS, runtime.device)
     refuse_known_data(data, chosen.weights, allow_known_data)
     return do(
         Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=runtime)
@@ -43,7 +44,7 @@ def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspac
 
     seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
     info = read_checkpoint(checkpoint.path)
-    chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / "weights")
+    chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / WEIGHTS)
     return do(Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
 
 
@@ -124,8 +125,8 @@ def export(
     """
     from edgetl.stages.export import Export
 
-    check_place(out, MANIFEST)
     with Workspace(out.with_name(out.name + ".work")) as do:
+        check_place(out, MANIFEST)
         origin = origin_of(model, do)
         exported = do(
             Export(

@@ -11,8 +11,9 @@ from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teache
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, publish_folder
+from edgetl.core.files import disk_errors
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.publish import publish_folder
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,18 +16,23 @@ from typing import Any, BinaryIO, TextIO
 from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
 
 ROOM_BYTES = 1 << 16  # a disk with less is called full
+UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # what `open_whole` writes to, until it is whole
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` at `path`, all of it or nothing; what stood there before stays until then."""
+    """Write `content` at `path`, all of it or nothing; what stood there before stays until then.
+
+    What UTF-8 cannot hold (file names may be any bytes) is escaped with backslashes, which JSON reads as it was.
+    """
     with open_whole(path) as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content is at `path` when the block ends well; else what stood there before stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    _clear_killed(path)
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -35,6 +41,30 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of that name is what `open_whole` had begun to write when it was killed, or is writing now."""
+    return UNFINISHED.fullmatch(name) is not None
+
+
+def _clear_killed(path: Path) -> None:
+    """Remove what writers of `path` left that were killed."""
+    for name in os.listdir(path.parent) if os.name == "posix" else ():
+        found = UNFINISHED.fullmatch(name)
+        if found and found["name"] == path.name and not _is_alive(int(found["pid"])):
+            (path.parent / name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of that number runs here (POSIX: on Windows the question would end it)."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextmanager
@@ -84,37 +114,6 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def check_place(target: Path, marker: str) -> None:
-    """Pass if `target` is free, or holds what was published there before (it has the file `marker`).
-
-    Raises:
-        WorkspaceError: something of the user's lies there.
-    """
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
-        raise WorkspaceError(
-            f"expected a free place or an earlier result (with {marker}) at {target}, found something else there. Choose another --out"
-        )
-
-
-def publish_folder(source: Path, target: Path, marker: str) -> None:
-    """Put a copy of `source` at `target`: the old one is renamed aside, the new one renamed in, then the old removed.
-
-    Raises:
-        WorkspaceError: what lies at `target` has no file `marker`, so it was not published here.
-    """
-    check_place(target, marker)
-    fresh, old = target.with_name(f"{target.name}.new"), target.with_name(f"{target.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    sync_tree(fresh)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(fresh, target)
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,16 @@ from filelock import FileLock, Timeout
 from edgetl.core.canonical import file_sha256
 from edgetl.core.codec import decode, encode
 from edgetl.core.errors import LockedError, WorkspaceError
-from edgetl.core.files import disk_errors, read_json, sync_folder, sync_tree, write_json
+from edgetl.core.files import disk_errors, is_unfinished, read_json, sync_folder, sync_tree, write_json
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 
 R = TypeVar("R")
-SCRATCH, RESULT, STAGES = "scratch", "result.json", "stages"
+SCRATCH, RESULT, STAGES, WEIGHTS = "scratch", "result.json", "stages", "weights"
+LOCK, INDEX, SPLIT, RECORD = ".lock", "images.index", "split.json", "run.json"
+OWN_FILES = (INDEX, SPLIT, RECORD, LOCK)  # of a run folder, before any stage has begun
+TRIES = 5  # a run that fails may take a new folder away just then
+GRACE_S = 0.1  # for a process that is on its way out
 LIBRARIES = ("edgetl", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "scikit-learn")
 
 
@@ -42,6 +47,8 @@ class Do(Protocol):
 class Workspace:
     """A folder in which stages run, each once. Use as a context manager: it holds the folder's lock.
 
+    A block that fails before a stage has done anything leaves nothing behind: what was made here goes again, and nothing else does.
+
     Raises:
         LockedError: another process works in the folder.
         WorkspaceError: the folder cannot be made or written, or a file in it was changed.
@@ -49,31 +56,57 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._lock = FileLock(root / ".lock")
-        self._made: Path | None = None  # the topmost folder that was not there before
+        self._lock = FileLock(root / LOCK)
+        self._made: list[Path] = []  # folders that were not there before, the topmost first
+        self._before: frozenset[str] = frozenset()  # what was in the folder before; lock and empty stages are nobody's work
 
     def __enter__(self) -> Self:
         if self.root.exists() and not self.root.is_dir():
             raise WorkspaceError(f"expected a folder at {self.root}, found a file. Choose another --out")
-        missing = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
-        self._made = missing[-1] if missing else None
         try:
-            (self.root / STAGES).mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._take()
         except Timeout:
             raise LockedError(
                 f"expected to be alone in {self.root}, found another edgetl at work there. Wait for it, or choose another --out"
             ) from None
         except OSError as error:
+            remove_empty(self._made)
             raise WorkspaceError(
                 f"expected a folder to write in, found that {self.root} cannot be used: {error.strerror}. Choose another --out"
             ) from error
+        remove_unfinished(self.root)
         return self
 
+    def _take(self) -> None:
+        """Make the folder and hold its lock; again where a run that failed took the folder away meanwhile."""
+        for tries_left in reversed(range(TRIES)):
+            try:
+                make_folders(self.root, self._made)
+                self._before = frozenset(os.listdir(self.root)) - {LOCK, STAGES}
+                self._lock.acquire(timeout=GRACE_S)
+                (self.root / STAGES).mkdir(exist_ok=True)
+                return
+            except FileNotFoundError:
+                self._lock.release()
+                if not tries_left:
+                    raise
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if os.name != "posix":
+            self._lock.release()  # an open file cannot be removed there
+        if error is not None:
+            self._leave_no_trace()
         self._lock.release()
-        if error is not None and self._made is not None and not any((self.root / STAGES).iterdir()):
-            shutil.rmtree(self._made, ignore_errors=True)  # nothing began: leave no trace
+
+    def _leave_no_trace(self) -> None:
+        """Unless a stage began: remove the files and folders that this block made, the lock among them while it is still held."""
+        if any((self.root / STAGES).glob("*")):
+            return
+        for name in OWN_FILES:
+            if name not in self._before:
+                with suppress(OSError):
+                    (self.root / name).unlink()
+        remove_empty([*self._made, *(self.root / name for name in (WEIGHTS, STAGES) if name not in self._before)])
 
     def __call__(self, stage: Stage[R]) -> R:
         """The result of `stage`, made now or earlier."""
@@ -91,9 +124,14 @@ class Workspace:
 
     def _run(self, stage: Stage[R], partial: Path) -> None:
         """Let the stage work, then write down what it gave; the last write is result.json."""
-        partial.mkdir(exist_ok=True)
+        partial.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(partial, below=True)
         started = time.perf_counter()
-        result = stage.run(partial)
+        try:
+            result = stage.run(partial)
+        except BaseException:
+            remove_empty([partial])  # nothing was begun
+            raise
         sync_tree(partial)
         record = {
             "stage": stage.name,
@@ -114,10 +152,33 @@ def folder_of(root: Path, stage: Stage[Any]) -> Path:
     return root / STAGES / f"{stage.name}-{stage.key[:12]}"
 
 
+def make_folders(folder: Path, made: list[Path]) -> None:
+    """Make `folder` and what is missing above it; each that was made is appended to `made`."""
+    for path in reversed((folder, *folder.parents)):
+        if not path.exists():
+            with suppress(FileExistsError):  # another process was faster: it is not ours
+                path.mkdir()
+                made.append(path)
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of the folders that are empty, the last first."""
+    for folder in reversed(folders):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def remove_unfinished(folder: Path, *, below: bool = False) -> None:
+    """Remove the files that killed writers left in `folder`, and `below` it. Whoever calls this holds the folder's lock."""
+    for path in folder.rglob("*") if below else folder.iterdir():
+        if is_unfinished(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def files_of(folder: Path) -> list[Path]:
     """The files that belong to a stage's result, without result.json and scratch/."""
     inside = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in inside if p.relative_to(folder).parts[0] not in (SCRATCH, RESULT) and not p.name.endswith(".new"))
+    return sorted(p for p in inside if p.relative_to(folder).parts[0] not in (SCRATCH, RESULT) and not is_unfinished(p.name))
 
 
 def reuse(stage: Stage[R], folder: Path) -> R:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgetl.core.errors import InputError, WorkspaceError
-from edgetl.core.files import disk_errors, publish_folder, read_json, sync_tree, write_json, write_whole
+from edgetl.core.files import disk_errors, read_json, sync_tree, write_json, write_whole
 
 
 def test_a_written_file_holds_exactly_what_was_given_and_nothing_lies_beside_it(tmp_path: Path) -> None:
@@ -40,31 +42,6 @@ def test_json_comes_back_and_other_content_is_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "none.json")
 
 
-def test_publishing_replaces_the_old_folder_and_leaves_no_other(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "bundle"
-    (source / "golden").mkdir(parents=True)
-    (source / "golden" / "0.bin").write_bytes(b"new")
-    target.mkdir()
-    (target / "stale.txt").write_bytes(b"old")
-    (target / "manifest.json").write_bytes(b"old")
-    (tmp_path / "bundle.new").mkdir()  # what a killed attempt left
-    (tmp_path / "bundle.new" / "half").write_bytes(b"half")
-    publish_folder(source, target, "manifest.json")
-    assert [path.relative_to(target).as_posix() for path in sorted(target.rglob("*"))] == ["golden", "golden/0.bin"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "source"]
-    assert (source / "golden" / "0.bin").read_bytes() == b"new"
-
-
-def test_what_was_not_published_here_is_never_replaced(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "bundle"
-    source.mkdir()
-    target.mkdir()
-    (target / "holiday.jpg").write_bytes(b"mine")
-    with pytest.raises(WorkspaceError, match=r"expected a free place or an earlier result \(with manifest\.json\) at .*bundle"):
-        publish_folder(source, target, "manifest.json")
-    assert (target / "holiday.jpg").read_bytes() == b"mine"
-
-
 def test_syncing_a_tree_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "f").write_bytes(b"x")
@@ -85,3 +62,20 @@ def test_a_folder_that_cannot_be_written_is_told_and_other_errors_pass(tmp_path:
         raise FileNotFoundError(errno.ENOENT, "gone")
     with pytest.raises(RuntimeError, match="a mistake in the code"), disk_errors(tmp_path):
         raise RuntimeError("a mistake in the code")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_and_a_living_ones_stays(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".a.csv.{dead.pid}.new").write_text("half", encoding="utf-8")
+    (tmp_path / f".a.csv.{os.getppid()}.new").write_text("at work", encoding="utf-8")
+    (tmp_path / f".b.csv.{dead.pid}.new").write_text("of another file", encoding="utf-8")
+    write_whole(tmp_path / "a.csv", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f".a.csv.{os.getppid()}.new", f".b.csv.{dead.pid}.new", "a.csv"])
+
+
+def test_json_holds_names_that_are_no_utf8_and_gives_them_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9") if os.name == "posix" else "caf\udce9"
+    write_json(tmp_path / "a.json", {"name": name})
+    assert read_json(tmp_path / "a.json") == {"name": "caf\udce9"}
+    assert (tmp_path / "a.json").read_bytes().isascii()

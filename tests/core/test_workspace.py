@@ -300,3 +300,112 @@ def test_a_second_process_gets_a_clear_error_and_a_killed_one_holds_no_lock(tiny
         pass
     with Workspace(tmp_path / "run"):
         pass
+
+
+# What a run that fails before its first stage takes away again.
+
+
+def fails_at_once(root: Path, *files: str) -> None:
+    with pytest.raises(ValueError, match="bad input"), Workspace(root) as workspace:
+        for name in files:
+            (workspace.root / name).write_text("{}", encoding="utf-8")
+        raise ValueError("bad input")
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+
+
+def test_a_failure_before_the_first_stage_leaves_no_trace(tmp_path: Path) -> None:
+    fails_at_once(tmp_path / "new" / "runs" / "a", "images.index", "split.json", "run.json")
+    assert tree(tmp_path) == []
+
+
+def test_the_run_of_a_neighbour_in_the_same_new_folder_stays(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad input"), Workspace(tmp_path / "runs" / "a"):
+        do(tmp_path / "runs" / "b", Write(text="hello"))
+        before = tree(tmp_path / "runs" / "b")
+        raise ValueError("bad input")
+    assert tree(tmp_path / "runs") == ["b", *(f"b/{name}" for name in before)] and ".lock" in before
+
+
+def test_what_lay_in_the_folder_before_stays_and_what_was_made_goes(tmp_path: Path) -> None:
+    (tmp_path / "split.json").write_text("mine", encoding="utf-8")
+    (tmp_path / "notes").mkdir()
+    fails_at_once(tmp_path, "images.index")
+    assert tree(tmp_path) == ["notes", "split.json"]
+
+
+def test_what_somebody_put_into_the_new_folder_meanwhile_stays(tmp_path: Path) -> None:
+    fails_at_once(tmp_path / "run", "images.index", "holiday.jpg")
+    assert tree(tmp_path) == ["run", "run/holiday.jpg"]
+
+
+class Refuses(Write):
+    def run(self, out: Path) -> Text:
+        raise ValueError("bad input")
+
+
+def test_a_stage_that_refuses_its_input_leaves_no_trace(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad input"):
+        do(tmp_path / "run", Refuses(text="hello"))
+    assert tree(tmp_path) == []
+
+
+def test_a_failure_after_a_stage_keeps_everything(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad input"), Workspace(tmp_path / "run") as workspace:
+        workspace(Write(text="hello"))
+        before = tree(tmp_path)
+        raise ValueError("bad input")
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_that_is_in_use_is_refused_and_stays_whole(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "run"):
+        before = tree(tmp_path)
+        with pytest.raises(LockedError), Workspace(tmp_path / "run"):
+            pass
+        assert tree(tmp_path) == before
+
+
+def test_files_of_killed_writers_are_no_part_of_a_result_and_go_with_the_next_run(tmp_path: Path) -> None:
+    partial = folder_of(tmp_path, Write(text="hello"))
+    partial = partial.with_name(partial.name + ".partial")
+    (partial / "deep").mkdir(parents=True)
+    for left in (tmp_path / ".report.json.7.new", partial / "deep" / ".text.txt.7.new"):
+        left.write_text("half", encoding="utf-8")
+    (tmp_path / ".report.json.new").write_text("mine: no number of a process", encoding="utf-8")
+    text = do(tmp_path, Write(text="hello"))
+    assert not [name for name in tree(tmp_path) if ".7.new" in name] and (tmp_path / ".report.json.new").exists()
+    assert text.file.path.read_text(encoding="utf-8") == "hello"
+
+
+HAMMER = """
+import os, sys
+from pathlib import Path
+from edgetl.core.errors import LockedError
+from edgetl.core.workspace import Workspace
+
+root, token = Path(sys.argv[1]), Path(sys.argv[2])
+entered = 0
+while entered < 60:
+    try:
+        with Workspace(root) as do:
+            os.close(os.open(token, os.O_CREAT | os.O_EXCL))  # fails if another is inside as well
+            token.unlink()
+            entered += 1
+            raise ValueError
+    except (LockedError, ValueError):
+        pass
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open lock file cannot be removed there")
+def test_runs_that_fail_and_start_in_one_new_folder_at_once_are_never_inside_together(tmp_path: Path) -> None:
+    """Each takes the folder away as it fails, lock and all, while the other makes it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-c", HAMMER, str(tmp_path / "runs" / "a"), str(tmp_path / "token")]
+    running = [subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert set(tree(tmp_path)) <= {"runs", "runs/a"}  # empty folders, where the last one out had not made them
