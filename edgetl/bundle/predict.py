@@ -138,6 +138,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found = [(path, files.find_images(path)) for path in paths if path.is_dir()]
     if unreadable := [problem for _, inside in found for problem in inside.unreadable]:
         raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nMend their permissions, or leave them out")
+    for path, inside in found:
+        files.tell_left_out(str(path), path, [inside])
     below = {path: sorted(inside.images, key=lambda image: image.as_posix()) for path, inside in found}
     images = [image for path in paths for image in below.get(path, [path])]
     if not images:

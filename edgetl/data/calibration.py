@@ -10,10 +10,10 @@ from typing import Literal
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse
-from edgetl.data.folders import part_folders
+from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse, tell_left_out
 from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzTensors, open_npz
+from edgetl.data.parts import part_folders
 from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
 from edgetl.data.splits import assign, groups_in, refs_of, without_copies
 from edgetl.data.survey import deepest
@@ -56,9 +56,10 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     parts = part_folders(folder)
     start = parts.get("train", folder) if len(parts) > 1 else folder
     if start != folder:
-        say(f"{folder}: only {start.name}/ is taken for calibration")
+        say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is taken for calibration")
     found = find_images(start)
-    name = folder.resolve().name
+    name = class_name(folder.resolve().name)
+    tell_left_out(name, folder, [found])
     items = tuple(Labelled(where=path.relative_to(folder).as_posix(), label=UNLABELLED) for path in found.images)
     collection = Collection(name=name, root=folder, items=items, groups=frozenset({(None, UNLABELLED)}))
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.progress import say
-from edgetl.data.files import PART_NAMES, Collection, Labelled, block, class_name
+from edgetl.data.files import Collection, Labelled, block, class_name, native
+from edgetl.data.partnames import part_of
 
 COLUMNS = ("path", "label", "part")
 SEPARATORS = (",", ";", "\t")
@@ -89,14 +90,14 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _item(row: Mapping[str, str], where: str) -> Labelled:
-    return Labelled(where=where, label=class_name(row.get("label", "")), part=PART_NAMES.get(row.get("part", "").lower()))
+    return Labelled(where=where, label=class_name(row.get("label", "")), part=part_of(row.get("part", "")))
 
 
 def _problems(rows: list[tuple[int, dict[str, str]]], absent: list[str]) -> list[str]:
     """Rows that are not whole, parts that are unknown or given for some rows only, files that are not there."""
     unwhole = [f"line {line}" for line, row in rows if not row.get("path") or not row.get("label")]
     parts = {row.get("part", "").lower() for _, row in rows}
-    strange = [f"line {line}: {row['part']!r}" for line, row in rows if row.get("part") and row["part"].lower() not in PART_NAMES]
+    strange = [f"line {line}: {row['part']!r}" for line, row in rows if row.get("part") and part_of(row["part"]) is None]
     bare = [f"line {line}" for line, row in rows if not row.get("part")] if parts - {""} else []
     return [
         *block("lines without a path or a label, or with more cells than columns (put text with commas into double quotes)", unwhole),

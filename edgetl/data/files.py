@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
+from edgetl.core.progress import say
 from edgetl.data.images import Part
+from edgetl.data.leftout import is_own, visible
+from edgetl.data.leftout import line as left_out
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -17,9 +21,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".bmp", ".dib", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k"),
     }
 )
-JUNK_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 CULPRITS_SHOWN = 100
-PART_NAMES: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +85,18 @@ class Collection:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What lies in a folder and below: image files, the number of other files, folders that cannot be read."""
+    """What lies in a folder and below: image files, the number of other files, folders that cannot be read.
+
+    Attributes:
+        tools: folders of other tools, which are left out.
+        own: folders that edgetl wrote, which are left out.
+    """
 
     images: tuple[Path, ...]
     others: int
     unreadable: tuple[str, ...]
-
-
-def visible(name: str) -> bool:
-    """Whether a file or folder of that name counts."""
-    return not name.startswith(".") and name not in JUNK_FOLDERS
+    tools: tuple[Path, ...] = ()
+    own: tuple[Path, ...] = ()
 
 
 def is_image(name: str) -> bool:
@@ -101,8 +105,18 @@ def is_image(name: str) -> bool:
 
 
 def class_name(text: str) -> str:
-    """The name of a class as composed Unicode (NFC): macOS hands out `é` as two characters, other systems as one."""
+    """The name of a class as composed Unicode (NFC): macOS hands out `é` as two characters, other systems as one.
+
+    Python that was started without UTF-8 (`PYTHONUTF8=0` in the C locale) hands out each byte of `é` as a surrogate.
+    """
+    with suppress(UnicodeError):
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")
     return unicodedata.normalize("NFC", text)
+
+
+def native(text: str) -> str:
+    """A path that was written as UTF-8, so that this Python opens the file."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def is_one_line(name: str) -> bool:
@@ -111,29 +125,69 @@ def is_one_line(name: str) -> bool:
 
 
 def find_images(folder: Path) -> Found:
-    """All image files in `folder` and below, in the order of their names; links are followed, loops are not."""
+    """All image files in `folder` and below, in the order of their names; links are followed, loops are not.
+
+    Folders of other tools and those that edgetl wrote are left out; not `folder` itself, which was asked for.
+    """
     images: list[Path] = []
     others = 0
     unreadable: list[str] = []
+    tools: list[Path] = []
+    own: list[Path] = []
     start = Path(os.path.realpath(folder))
     seen = {start, *start.parents}
     for at, names, files in os.walk(
         folder, followlinks=True, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
     ):
-        names[:] = list(_unseen(Path(at), sorted(names), seen))
+        kept, of_tools, of_edgetl = sorted_out([Path(at) / name for name in sorted(names)])
+        names[:] = [path.name for path in _unseen(kept, seen)]
+        tools += of_tools
+        own += of_edgetl
         shown = sorted(name for name in files if visible(name))
         images += [Path(at) / name for name in shown if is_image(name)]
         others += sum(not is_image(name) for name in shown)
-    return Found(images=tuple(images), others=others, unreadable=tuple(unreadable))
+    return Found(images=tuple(images), others=others, unreadable=tuple(unreadable), tools=tuple(tools), own=tuple(own))
 
 
-def _unseen(at: Path, names: Sequence[str], seen: set[Path]) -> Iterator[str]:
-    """The visible folders that no link has led to before."""
-    for name in names:
-        real = Path(os.path.realpath(at / name))
-        if visible(name) and real not in seen:
+def sorted_out(folders: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """The folders that count, those of other tools, and those that edgetl wrote."""
+    kept: list[Path] = []
+    tools: list[Path] = []
+    own: list[Path] = []
+    for folder in folders:
+        home = tools if not visible(folder.name) else own if is_own(folder) else kept
+        home.append(folder)
+    return kept, tools, own
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder` that count, by name; links back to the folder itself or above do not."""
+    real = Path(os.path.realpath(folder))
+    above = {real, *real.parents}
+    kept, _, _ = sorted_out(path for path in sorted(folder.iterdir()) if path.is_dir())
+    return [path for path in kept if Path(os.path.realpath(path)) not in above]
+
+
+def left_out_of(folder: Path) -> Found:
+    """What `subfolders` leaves out."""
+    _, tools, own = sorted_out(path for path in sorted(folder.iterdir()) if path.is_dir())
+    return Found(images=(), others=0, unreadable=(), tools=tuple(tools), own=tuple(own))
+
+
+def _unseen(folders: Iterable[Path], seen: set[Path]) -> Iterator[Path]:
+    """The folders that no link has led to before."""
+    for folder in folders:
+        real = Path(os.path.realpath(folder))
+        if real not in seen:
             seen.add(real)
-            yield name
+            yield folder
+
+
+def tell_left_out(name: str, root: Path, found: Iterable[Found]) -> None:
+    """Say in one line which folders below `root` were left out, if any."""
+    every = list(found)
+    if said := left_out(root, (path for one in every for path in one.tools), (path for one in every for path in one.own)):
+        say(f"{name}: {said}")
 
 
 def block(headline: str, culprits: Sequence[object]) -> list[str]:

@@ -1,0 +1,49 @@
+"""What lies among photos and is none of them: folders of other tools, and those that edgetl writes itself."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgetl.core.workspace import LOCK, RECORD, RESULT, STAGES
+
+# Beside hidden ones (.git, .ipynb_checkpoints, .thumbnails, ._photo.jpg): network disks, recycle bins, archives, trainers.
+TOOLS = frozenset(
+    name.casefold()
+    for name in (
+        *("@eaDir", "@Recycle", "@Recently-Snapshot", "@Transcode", "@tmp", "#recycle", "#snapshot", "_gsdata_"),
+        *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "FOUND.000", "lost+found"),
+        *("__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
+        *("__pycache__", "node_modules", "lightning_logs", "mlruns", "wandb"),
+    )
+)
+STAGE_FOLDER = re.compile(r"[a-z]+-[0-9a-f]{12}(\.partial)?")
+BUNDLE_FILES = ("manifest.json", "labels.txt", "model.onnx")
+
+
+def visible(name: str) -> bool:
+    """Whether a file or folder of that name counts."""
+    return not name.startswith(".") and name.casefold() not in TOOLS
+
+
+def is_own(folder: Path) -> bool:
+    """Whether edgetl wrote the folder: a run folder, the work beside a model, a stage's result, a bundle."""
+    stages = folder / STAGES
+    if stages.is_dir() and ((folder / LOCK).exists() or (folder / RECORD).is_file() or any(map(_is_stage, stages.iterdir()))):
+        return True
+    return _is_stage(folder) or all((folder / name).is_file() for name in BUNDLE_FILES)
+
+
+def _is_stage(folder: Path) -> bool:
+    return STAGE_FOLDER.fullmatch(folder.name) is not None and (folder.name.endswith(".partial") or (folder / RESULT).is_file())
+
+
+def line(root: Path, tools: Iterable[Path], own: Iterable[Path]) -> str:
+    """One line that names what was left out below `root`, or nothing where nothing was."""
+    counts = Counter(path.name for path in tools)
+    named = [f"{name}/" + (f" ({count} times)" if count > 1 else "") for name, count in sorted(counts.items())]
+    ours = [f"{path.relative_to(root).as_posix()}/" for path in sorted(own)]
+    said = [f"of other tools: {', '.join(named)}"] * bool(named) + [f"edgetl's own: {', '.join(ours)}"] * bool(ours)
+    return f"folders left out, {'; '.join(said)}" if said else ""
