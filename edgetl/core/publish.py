@@ -1,8 +1,8 @@
 """Putting a whole folder at its place, so that a reader never sees half of one and nothing of the user's is lost.
 
-    BUNDLE/              what readers see
-    .BUNDLE.edgetl-new/  while it is copied
-    .BUNDLE.edgetl-old/  the one before, between two renames
+BUNDLE/              what readers see
+.BUNDLE.edgetl-new/  while it is copied
+.BUNDLE.edgetl-old/  the one before, between two renames
 """
 
 from __future__ import annotations

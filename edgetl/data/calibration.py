@@ -14,7 +14,7 @@ from edgetl.data.files import Collection, FileSource, Labelled, block, class_nam
 from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.parts import part_folders
-from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes
+from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
 from edgetl.data.splits import assign, groups_in, refs_of, without_copies
 from edgetl.data.survey import deepest
 from edgetl.data.tensors import ImageTensors
@@ -134,7 +134,7 @@ def open_labelled(
         chosen = {ref.sha256 for ref in refs if ref.part == part}
         unique = [image for image in unique if image.sha256 in chosen]
         say(f"{collection.name}: {len(unique)} images, its {part} part")
-    strange = _strange(collection.classes(), known)
+    strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
     nothing = [] if unique or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
     refs = refs_of([replace(image, part=part) for image in unique], known)
@@ -167,8 +167,8 @@ def _with_labels(tensors: NpzTensors) -> NpzTensors:
     return tensors
 
 
-def _strange(found: Sequence[str], known: Sequence[str]) -> list[str]:
-    names = [f"{name}{nearest(name, known)}" for name in found if name not in known]
+def _strange(found: Sequence[str], known: Sequence[str], hint: str = "") -> list[str]:
+    names = [f"{name}{nearest(name, known)}{hint}" for name in found if name not in known]
     return block(f"classes that the model does not know (it knows {', '.join(known[:20])}{', ...' if len(known) > 20 else ''})", names)
 
 

@@ -14,7 +14,10 @@ WORDS: dict[str, Part] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 NEUTRAL = frozenset(
-    "set sets data dataset image images img imgs photo photos picture pictures pic pics split sample samples folder".split()
+    {
+        *("set", "sets", "data", "dataset", "split", "folder", "sample", "samples"),
+        *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic", "pics"),
+    }
 )
 JOINED = re.compile(f"({'|'.join(sorted(WORDS, key=len, reverse=True))})({'|'.join(sorted(NEUTRAL, key=len, reverse=True))})")
 BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])|[\W_]+")

@@ -50,7 +50,9 @@ def part_folders(root: Path) -> Mapping[Part | None, Path]:
 def tell_names(name: str, root: Path, parts: Mapping[Part | None, Path]) -> None:
     """Say which folder was taken for which part, where its name is not the part's own."""
     taken = [
-        f"{folder.relative_to(root).as_posix()}/ is the {part} part" for part, folder in parts.items() if part and part != folder.name.lower()
+        f"{folder.relative_to(root).as_posix()}/ is the {part} part"
+        for part, folder in parts.items()
+        if part and part != folder.name.lower()
     ]
     if taken:
         say(f"{name}: {', '.join(taken)}")
@@ -110,6 +112,7 @@ def _hold_parts(names: Sequence[str]) -> bool:
 
 def _shown(folders: Sequence[Path], inside: Mapping[Path, Sequence[str]]) -> str:
     lines = [
-        f"{folder.name}/: {', '.join(inside[folder][:NAMES_SHOWN])}{', ...' if len(inside[folder]) > NAMES_SHOWN else ''}" for folder in folders
+        f"{folder.name}/: {', '.join(inside[folder][:NAMES_SHOWN])}{', ...' if len(inside[folder]) > NAMES_SHOWN else ''}"
+        for folder in folders
     ]
     return listing(lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from edgetl.core.errors import InputError, listing, nearest
 from edgetl.core.progress import say
 from edgetl.data.csvlist import read_csv
 from edgetl.data.digits import digit_images
-from edgetl.data.files import Collection, FileSource, block, is_one_line, refuse
+from edgetl.data.files import Collection, FileSource, block, is_one_line, refuse, subfolders
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
@@ -138,6 +139,8 @@ def class_problems(collection: Collection) -> list[str]:
     strange = [ascii(name) for name in collection.classes() if not is_one_line(name)]
     if strange:
         return block("class names with line breaks, control characters or bytes that are no UTF-8. Rename them", strange)
+    if doubles := same_names(collection):
+        return doubles
     if not collection.parts:
         return few_classes(collection)
     if "train" not in collection.parts:
@@ -153,15 +156,33 @@ def class_problems(collection: Collection) -> list[str]:
     ]
 
 
+def same_names(collection: Collection) -> list[str]:
+    """Class names that people take for one: they differ in case, in spaces, or in how a letter is written."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in collection.classes():
+        alike[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    counts = Counter(item.label for item in collection.items)
+    lines = [" and ".join(f"{label!r} ({counts[label]} images)" for label in labels) for labels in alike.values() if len(labels) > 1]
+    return block("class names that differ in case or spaces only. Give them one name, or names that differ in more", lines)
+
+
 def few_classes(collection: Collection) -> list[str]:
     """Fewer than two classes, with a hint where the only folder holds the class folders."""
     classes = collection.classes("train" if collection.parts else None)
     if len(classes) >= 2:
         return []
-    inside = collection.root / classes[0] if classes and not collection.parts else None
-    folders = [path.name for path in sorted(inside.iterdir()) if path.is_dir()] if inside and inside.is_dir() else []
-    hint = f" Did you mean {inside}, which holds the folders {', '.join(folders[:5])}?" if len(folders) > 1 else ""
-    return [f"fewer than two classes: {', '.join(classes) or 'none'}. A classifier needs at least two.{hint}"]
+    return [f"fewer than two classes: {', '.join(classes) or 'none'}. A classifier needs at least two.{wrapping_hint(collection)}"]
+
+
+def wrapping_hint(collection: Collection) -> str:
+    """Where the class folders or parts may be meant to be, if the only folder holds them."""
+    if collection.parts or not collection.root.is_dir() or len(collection.classes()) != 1:
+        return ""
+    inside = collection.root
+    while len(folders := subfolders(inside)) == 1:
+        inside = folders[0]
+    names = ", ".join(folder.name for folder in folders[:5])
+    return f" Did you mean {inside}, which holds the folders {names}?" if folders and inside != collection.root else ""
 
 
 def _tell_parts(collection: Collection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,8 @@ def test_killed_at_any_instant_the_next_run_finds_one_whole_folder_and_the_rest_
         patch.setattr(shutil, "copytree", until_killed(shutil.copytree))
         patch.setattr(shutil, "rmtree", until_killed(shutil.rmtree))
         patch.setattr(os, "replace", until_killed(os.replace))
-        try:
+        with suppress(Killed):
             publish_folder(source, target, MARKER)
-        except Killed:
-            pass
     check_place(target, MARKER)
     assert content(target) in (b"old", b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "source"]
