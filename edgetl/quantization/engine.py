@@ -19,6 +19,7 @@ from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.layouts import with_sums_channels_last
 from edgetl.quantization.mixed import Searched, within_budget
+from edgetl.quantization.names import with_public_names
 from edgetl.quantization.noise import Source
 from edgetl.quantization.padding import with_padded_codes
 from edgetl.quantization.pixels import folded
@@ -101,7 +102,8 @@ def quantize(
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
     """
-    open_session(model)  # refuses what is no classifier
+    session = open_session(model)  # refuses what is no classifier
+    inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
     start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
     fitting, judging = parts(calibration)
@@ -120,7 +122,8 @@ def quantize(
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
         graph = with_exact_sums(graph) if target == "portable" else graph
-        return describe(compact(with_opsets_used(clean(_for_kernels(graph, target)))), replace(info, extra=extra))
+        public = with_public_names(clean(_for_kernels(graph, target)), inputs, outputs)
+        return describe(compact(with_opsets_used(public)), replace(info, extra=extra))
 
     searched = Searched(graph=trials.best)
     if budget is not None:

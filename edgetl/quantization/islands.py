@@ -14,6 +14,7 @@ NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
 ENDS = "first and last layers, where int8 saves little on this CPU"
 WHOLE_NUMBERS = "first layers, on whole numbers, which float sums exactly on every CPU"
 NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
+COMPUTED = "what they multiply with is no constant, or on the left"
 BUDGET = "for the budget"
 NO_KERNEL = "no int8 kernel"
 DECIDES = "the largest of its outputs would share the top codes"

@@ -14,7 +14,9 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from edgetl.core.errors import InputError
+from edgetl.quantization.forms import own_constants, plain_gemms, scalar_bounds
 from edgetl.quantization.layers import WEIGHTED
+from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
 from edgetl.runtime.onnx_metadata import clean
 from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_data
@@ -34,8 +36,8 @@ def prepare(path: Path) -> onnx.ModelProto:
     model = load_proto(path)
     refuse_external_data(model, path)
     _refuse_hopeless(model, path)
-    model = named(optimized(upgraded(clean(model), path), path))
-    for rewrite in (own_biases, hard_swish, spatial_means):
+    model = with_own_names(optimized(upgraded(clean(model), path), path))
+    for rewrite in (scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
         model = rewrite(typed(model))
     return named(typed(model))
 
@@ -89,20 +91,6 @@ def with_opsets_used(model: onnx.ModelProto) -> onnx.ModelProto:
     trimmed.opset_import.extend(sorted((item for item in model.opset_import if item.domain in used), key=lambda item: item.domain))
     trimmed.ir_version = min(max(model.ir_version, OLDEST_IR), NEWEST_IR)
     return trimmed
-
-
-def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every node has a name of its own: the QDQ writer tells nodes apart by name."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    taken: set[str] = set()
-    for index, node in enumerate(result.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{index}"
-            while node.name in taken:
-                node.name += "_"
-        taken.add(node.name)
-    return result
 
 
 def typed(model: onnx.ModelProto) -> onnx.ModelProto:

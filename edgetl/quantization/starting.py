@@ -12,7 +12,8 @@ import onnx
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.heldout import Arrays, first_images
-from edgetl.quantization.islands import ENDS, NORMALIZED, WHOLE_NUMBERS
+from edgetl.quantization.forms import unfit
+from edgetl.quantization.islands import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.pixels import exact, on_pixels
 from edgetl.quantization.qdq import INT8_OPS, as_qdq
@@ -80,7 +81,7 @@ class Start:
     def in_float(self) -> Mapping[str, str]:
         """Names of all nodes that stay in float in any case, and why."""
         ends = dict.fromkeys(self.ends, ENDS) | dict.fromkeys(whole(self.model), WHOLE_NUMBERS)
-        return dict.fromkeys(without_weights(self.model), NORMALIZED) | ends
+        return dict.fromkeys(without_weights(self.model), NORMALIZED) | ends | dict.fromkeys(unfit(self.model), COMPUTED)
 
     @cached_property
     def used(self) -> Mapping[str, Range]:

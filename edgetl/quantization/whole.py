@@ -28,6 +28,7 @@ from edgetl.settings import Target
 TARGETS: frozenset[Target] = frozenset({"portable", "web"})
 WHOLE = "edgetl_whole"  # names of nodes, values and constants begin so
 BITS = 24  # of float32's significand
+LARGEST = float(np.finfo(np.float32).max)
 ROOM = 0.01  # of a bit, for what rounding adds to the sums
 FINER = 2  # bits of what is multiplied with weights beyond half of those there are: most values are far below the largest
 MARGIN = 1.25  # beyond the largest value that a few images have; larger ones are cut off
@@ -172,7 +173,7 @@ class _Written:
         Pooled values are multiplied with something behind the MaxPool. Else onnxruntime would make codes in front of it and pool
         these, with channels first, which took ShuffleNetV2 from 0.73 to 0.93 of float's latency.
         """
-        factor, most = (float(then.factor[0]), then.most) if then else (1.0, np.inf)
+        factor, most = (float(then.factor[0]), then.most) if then else (1.0, LARGEST)
         gated = stage.activation.op_type == "HardSwish"
         if gated:  # x min(max(x + 3, 0), 6) / 6: a HardSigmoid may round once or twice
             left = factor / 6
@@ -197,7 +198,7 @@ class _Written:
         low, high = bounds_of(stage.activation, stored)
         limits = (-most if low is None else max(low * factor, -most), most if high is None else min(high * factor, most))
         x = self._conv(stage.conv, stored, value, units, factor)
-        return self.node("Relu", x) if limits == (0, np.inf) else self.node("Clip", x, *limits)
+        return self.node("Relu", x) if limits == (0, LARGEST) else self.node("Clip", x, *limits)
 
     def _conv(self, conv: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], value: str, units: Units, times: float) -> str:
         """So many times its result, exactly.
