@@ -21,6 +21,7 @@ from edgetl.core.publish import check_place
 from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
 from edgetl.data.images import Images
 from edgetl.data.sources import NAMED, existing, no_such, open_images
+from edgetl.runtime.cpu import cpu_name
 from edgetl.settings import DataSettings, PipelineSettings, Runtime
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def write_record(out: Path, settings: PipelineSettings, request: Request, result
                 "request": asked,
                 "results": dict(results or {}),
                 "settings": settings.model_dump(mode="json"),
-                "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+                "machine": {"system": platform.platform(), "processor": platform.machine(), "cpu": cpu_name(), "cores": os.cpu_count()},
             },
         )
 

@@ -29,6 +29,7 @@ from edgetl.bundle.read import Bundle
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
+from edgetl.quantization.exact import judged_file
 from edgetl.runtime.session import Session, open_session
 
 FOLDER, INDEX = "golden", "golden.json"
@@ -134,9 +135,15 @@ class _Names:
             np.save(folder / self.output(model), row[None])
 
 
+def _judging(path: Path) -> Session:
+    """The file's session; that of its exact form where this CPU would saturate it: golden vectors are of the target's CPU."""
+    with judged_file(path) as file:
+        return open_session(file)
+
+
 def _one_by_one(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs float32 [n, k], one image at a time as an app asks: kernels for larger batches may add in another order."""
-    session = open_session(path)
+    session = _judging(path)
     return np.concatenate([session.run(inputs[i : i + 1]) for i in range(len(inputs))])
 
 
@@ -175,7 +182,7 @@ def check_golden(bundle: Bundle) -> list[str]:
         InputError: files that cannot be read, or graphs that cannot be run.
     """
     golden = read_golden(bundle.path)
-    sessions = {name: open_session(bundle.path / name) for name in golden.tolerances}
+    sessions = {name: _judging(bundle.path / name) for name in golden.tolerances}
     return [problem for image in golden.images for problem in _disagreements(bundle, golden, image, sessions)]
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from edgetl.bundle.read import is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import track
+from edgetl.core.progress import say, track
 from edgetl.core.threads import in_threads
 from edgetl.data import files
-from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.cpu import cpu_name, saturates_here
+from edgetl.runtime.onnx_metadata import TARGET, read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.classification import Classification
 
@@ -105,16 +106,32 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Cla
     """
     if is_bundle(model):
         bundle = open_bundle(model)
+        _warn_if_saturated(bundle.model)
         return Classifier(
             session=open_session(bundle.model), preprocess=bundle.manifest.preprocess, task=Classification(classes=bundle.manifest.classes)
         )
     info, session = read_info(model), open_session(model)
+    _warn_if_saturated(model)
     known = info.preprocess or preprocess
     if known is None:
         raise InputError(
             f"expected {model.name} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet"
         )
     return Classifier(session=session, preprocess=known, task=Classification(classes=info.classes or _numbers(session)))
+
+
+def _warn_if_saturated(model: Path) -> None:
+    """Once, where this CPU answers otherwise than the one that the file is made for."""
+    if not saturates_here():
+        return  # what follows would take half a second to import
+    from edgetl.quantization.exact import made_for_others
+
+    if made_for_others(model):
+        target = read_info(model).extra[TARGET]
+        say(
+            f"warning: {model.name} is made for {target}; int8 sums saturate on this CPU ({cpu_name()}), so its answers here are not those "
+            f"of {target}. For answers on this CPU use a model of --target portable"
+        )
 
 
 def predict(model: Path, paths: Sequence[Path], *, preprocess: Preprocess | None = None, top_k: int = TOP) -> Iterator[Prediction]:

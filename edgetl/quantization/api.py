@@ -17,12 +17,13 @@ from edgetl.data.calibration import open_calibration
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
+from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.heldout import Arrays, parts
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.runtime.session import InputSource, outputs_of
+from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
 
 LATENCY_RUNS = 30
@@ -95,7 +96,7 @@ def quantize(
         source = _source(calibration, before, preprocess)
         log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images)
         judging = parts(source)[1]
-        wanted, found = (outputs_of(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
+        wanted, found = (judged_outputs(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
         latency = measure_all([before, after], LATENCY_RUNS)
         sizes = [path.stat().st_size for path in (before, after)]
         return Result(

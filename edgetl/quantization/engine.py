@@ -14,6 +14,7 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.quantization.compact import compact
+from edgetl.quantization.exact import tell_if_saturated
 from edgetl.quantization.heldout import parts
 from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
@@ -105,6 +106,7 @@ def quantize(
     session = open_session(model)  # refuses what is no classifier
     inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
+    tell_if_saturated(target)
     start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse
+from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.kernels import kernels
@@ -47,7 +48,7 @@ class Judging:
         with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
             path = Path(folder) / "candidate.onnx"
             path.write_bytes(self.finish(graph).SerializeToString())
-            found, _ = outputs_of(path, self.source, batch_size=AT_ONCE, threads=self.threads)
+            found, _ = judged_outputs(path, self.source, batch_size=AT_ONCE, threads=self.threads)
             float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS)
             size = path.stat().st_size
         task, drop = Classification(classes=()), None

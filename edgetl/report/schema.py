@@ -34,12 +34,13 @@ def model_name(form: Form) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency(Exact):
-    """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds."""
+    """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds, on the CPU of that name."""
 
     p50: Milliseconds
     p90: Milliseconds
     threads: Count
     runs: Count
+    cpu: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, m
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 NO_VALUE = "-"
+GOLDEN = "golden vectors"  # notes on them begin so
 Named = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
 
 
@@ -66,7 +67,7 @@ def verdict_of_report(report: Report) -> str:
     if parity is None:
         return f"{report.verdict.capitalize()}."
     if vectors_broken(report):
-        return f"Failed: the bundle's golden vectors do not hold on this machine ({len(report.notes or ())} of them differ, see the notes)."
+        return f"Failed: the bundle's golden vectors do not hold on this machine ({broken_vectors(report)} of them differ, see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
     found = f"the {candidate} {_loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
@@ -79,6 +80,16 @@ def verdict_of_report(report: Report) -> str:
             return f"Passed, not proven: {found}, within the {budget}, but there are too few images to be sure {interval}. {needed(parity)}"
         case "failed":
             return f"Failed: {found} {interval}, over the {budget}. Do not ship it."
+
+
+def golden_note(problem: str) -> str:
+    """A note that a golden vector does not hold."""
+    return f"{GOLDEN}: {problem}"
+
+
+def broken_vectors(report: Report) -> int:
+    """How many notes say that a golden vector does not hold."""
+    return sum(note.startswith(GOLDEN) for note in report.notes or ())
 
 
 def vectors_broken(report: Report) -> bool:

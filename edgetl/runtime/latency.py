@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.progress import track
+from edgetl.runtime.cpu import cpu_name
 from edgetl.runtime.session import Session, open_session
 
 WARM_UP = 3  # calls that are not counted: the first ones allocate and choose kernels
@@ -20,12 +21,13 @@ NS_PER_MS = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds for one image: median and 90th percentile over `runs` calls with `threads` threads."""
+    """Milliseconds for one image: median and 90th percentile over `runs` calls with `threads` threads on the CPU named `cpu`."""
 
     p50: float
     p90: float
     threads: int
     runs: int
+    cpu: str
 
 
 def measure(path: Path, runs: int, threads: int = 1) -> Latency:
@@ -55,7 +57,7 @@ def measure_all(paths: Sequence[Path], runs: int, threads: int = 1) -> list[Late
             if turn >= 0:
                 bar.advance()
     p50, p90 = np.percentile(times, [50, 90], axis=0)
-    return [Latency(p50=float(p50[i]), p90=float(p90[i]), threads=threads, runs=runs) for i in range(len(paths))]
+    return [Latency(p50=float(p50[i]), p90=float(p90[i]), threads=threads, runs=runs, cpu=cpu_name()) for i in range(len(paths))]
 
 
 def sample(session: Session) -> NDArray[np.float32]:

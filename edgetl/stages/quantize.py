@@ -17,6 +17,7 @@ from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.runtime.session import outputs_of
@@ -122,7 +123,7 @@ class Quantize(Stage[Quantized]):
     def _decide(self, float_model: Path, int8: Path, record: QuantizationRecord) -> Decision:
         source = self.calibration if self.evaluation is None else self.evaluation
         reference, labels = outputs_of(float_model, source, batch_size=AT_ONCE)
-        candidate, _ = outputs_of(int8, source, batch_size=AT_ONCE)
+        candidate, _ = judged_outputs(int8, source, batch_size=AT_ONCE)
         task = Classification(classes=())
         sqnr = sqnr_db(reference, candidate)
         alike = Decision(

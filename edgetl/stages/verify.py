@@ -23,11 +23,13 @@ from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.quantization.exact import judged_outputs, made_for_others, saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
 from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
+from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.kernels import kernels, placement
 from edgetl.runtime.latency import measure_all
@@ -162,7 +164,7 @@ class _Judged:
             parity=parity,
             verdict="failed" if self.broken_vectors else self.judgement.verdict(parity),
             shipped=stage.shipped,
-            notes=tuple(f"golden vectors: {problem}" for problem in self.broken_vectors) or None,
+            notes=(*map(golden_note, self.broken_vectors), *saturation_notes({name: s.path for name, s in self.subjects.items()})) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
             kernels=_kernels(stage.int8.path) if stage.int8 else None,
         )
@@ -228,7 +230,7 @@ class _Judged:
     def _outputs(self) -> dict[str, Outputs]:
         """Model name -> logits [n, k]; `student` is what its checkpoint answers under torch."""
         size = self.stage.settings.batch_size
-        found = {name: outputs_of(s.path, self._tensors(s.path), batch_size=size)[0] for name, s in self.subjects.items()}
+        found = {name: _answers(s.path, self._tensors(s.path), size) for name, s in self.subjects.items()}
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
 
@@ -262,6 +264,11 @@ class _Judged:
         return FileFacts(
             arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
         )
+
+
+def _answers(path: Path, source: TensorSource, size: int) -> NDArray[np.float32]:
+    """Of the file itself; by exact arithmetic, where it was made for CPUs that do not saturate and this one does."""
+    return (judged_outputs if made_for_others(path) else outputs_of)(path, source, batch_size=size)[0]
 
 
 def _kernels(path: Path) -> KernelsReport:
