@@ -11,8 +11,9 @@ from onnx import numpy_helper
 
 from edgetl.bundle.manifest import TensorSpec
 from edgetl.core.errors import InputError
+from edgetl.runtime.loading import load_proto, refuse_external_data
 from edgetl.runtime.onnx_metadata import LABELS, PREPROCESS, ModelInfo, check, clean, describe, info_of, save
-from edgetl.runtime.session import load_proto, open_session, refuse_external_data
+from edgetl.runtime.session import open_session
 
 IMAGE = "an image, prepared as `preprocess` says"
 LOGITS = "logits, one for each class; softmax not applied"

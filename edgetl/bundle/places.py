@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
-from edgetl.runtime.session import load_proto, tensors_of
+from edgetl.runtime.loading import load_proto, tensors_of
 
 HOMES = rb"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)[\w.\-]+[/\\]"
 SCRIPTS = rb"(?:[A-Za-z]:)?(?:[/\\][\w.\-]+){2,}\.pyc?\b"

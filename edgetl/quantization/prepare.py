@@ -18,8 +18,9 @@ from edgetl.quantization.forms import own_constants, plain_gemms, scalar_bounds
 from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
+from edgetl.runtime.loading import brief, load_proto, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
-from edgetl.runtime.session import QUIET, brief, load_proto, refuse_external_data
+from edgetl.runtime.session import QUIET
 
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 OLDEST_IR, NEWEST_IR = 8, 10  # below 4, weights were inputs; above 10, older runtimes do not read the file

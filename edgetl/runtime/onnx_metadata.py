@@ -21,7 +21,7 @@ import onnx
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
-from edgetl.runtime.session import brief, load_proto, refuse_external_data
+from edgetl.runtime.loading import brief, load_proto, refuse_external_data
 
 LABELS, PREPROCESS, SPLIT, TASK = "edgetl.labels", "edgetl.preprocess", "edgetl.split", "edgetl.task"
 TARGET, FORM, MIXED = "edgetl.target", "edgetl.form", "mixed"  # of quantized graphs: the CPU they are for; whether layers are in float

@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx.external_data_helper import uses_external_data
 
 from edgetl.core.errors import InputError
 from edgetl.core.progress import track
+from edgetl.runtime.loading import brief, load_proto, refuse_external_data, show
 
 Shape = tuple[int | None, ...]  # None: any size
 QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
@@ -207,48 +207,6 @@ def input_of(engine: Any, model: str) -> ModelInput:
     return ModelInput(model=model, name=node.name, shape=shape)
 
 
-def load_proto(path: Path) -> onnx.ModelProto:
-    """The file as a protobuf; external data is not followed.
-
-    Raises:
-        InputError: no such file, or no ONNX in it.
-    """
-    if not path.is_file():
-        raise InputError(f"expected an ONNX file at {path}, found {'a folder' if path.is_dir() else 'nothing'} there")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError is an Exception and no more
-        raise InputError(f"expected an ONNX file at {path}, found something else: {brief(error)}") from error
-    if not model.graph.node:
-        raise InputError(f"expected an ONNX file at {path}, found one without any operators")
-    return model
-
-
-def refuse_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Raise InputError if weights lie outside the file (subgraphs and constants included)."""
-    outside = [tensor.name or "a constant" for tensor in tensors_of(model.graph) if uses_external_data(tensor)]
-    if outside:
-        names = ", ".join(outside[:5])
-        raise InputError(
-            f"expected {path.name} to hold its weights itself, found {len(outside)} in external data ({names}): save it as one file "
-            "(onnx.save_model(model, path, save_as_external_data=False))"
-        )
-
-
-def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor stored in a graph: initializers, sparse ones, constants, and those of subgraphs."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from tensors_of(inner)
-
-
 def outputs_of(
     path: Path, source: InputSource, *, batch_size: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
@@ -269,16 +227,6 @@ def outputs_of(
     if not logits:
         raise InputError(f"expected images to run {path.name} on, found none")
     return np.concatenate(logits), np.concatenate(labels) if len(labels) == len(logits) else None
-
-
-def show(shape: Any) -> str:
-    """A shape for people: sizes, names of sizes, `?` where unknown."""
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def brief(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _is_logits(node: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from edgetl.runtime.session import load_proto, tensors_of
+from edgetl.runtime.loading import load_proto, tensors_of
 
 WEIGHT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.INT32)
 
