@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetl.bundle.read import MANIFEST
+from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, read_json, write_json
 from edgetl.core.plan import Finding, Plan, UnknownInputs
@@ -144,7 +145,13 @@ def write_record(out: Path, settings: PipelineSettings, request: Request, result
                 "request": asked,
                 "results": dict(results or {}),
                 "settings": settings.model_dump(mode="json"),
-                "machine": {"system": platform.platform(), "processor": platform.machine(), "cpu": cpu_name(), "cores": os.cpu_count()},
+                "machine": {
+                    "system": platform.platform(),
+                    "processor": platform.machine(),
+                    "cpu": cpu_name(),
+                    "cores": os.cpu_count(),
+                    "available_cores": available_cpus(),
+                },
             },
         )
 

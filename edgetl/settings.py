@@ -5,13 +5,13 @@ The command line's options and its help, the tables of a TOML file and the keys 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import SettingsError, nearest
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
@@ -33,7 +33,7 @@ class Runtime:
     """
 
     device: str = "auto"
-    threads: int = min(os.cpu_count() or 1, 8)
+    threads: int = field(default_factory=lambda: min(available_cpus(), 8))
     pixel_memory_gib: float = 2.0
     pixel_disk_gib: float = 20.0
 

@@ -6,14 +6,15 @@ threads and who joins them wait forever (6 of 20 interrupted processes, in a loo
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-WORKERS = min(os.cpu_count() or 1, 16)
+from edgetl.core.cpus import available_cpus
+
+WORKERS = min(available_cpus(), 16)
 T = TypeVar("T")
 R = TypeVar("R")
 
