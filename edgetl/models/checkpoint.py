@@ -22,7 +22,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
 from edgetl.models.narrow import narrow, pruned_name
-from edgetl.models.state import load_state, read_description, read_state
+from edgetl.models.state import load_state, read_description, read_state, refuse_not_finite
 
 KEY, SCHEMA = "edgetl", 1
 FILE, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json", "stages"
@@ -123,11 +123,12 @@ def load_model(path: Path) -> nn.Module:
     """The network of a checkpoint, on the CPU, in evaluation mode.
 
     Raises:
-        InputError: no checkpoint, or weights that do not fit the architecture it names.
+        InputError: no checkpoint, weights that do not fit the architecture it names, or NaN or infinity in them.
     """
     info = read_checkpoint(path)
     model = build(info.arch, len(info.classes), info.preprocess.side)
     given, own = read_state(path), model.state_dict()
+    refuse_not_finite(given, path.name)
     if info.pruned is not None:
         return _narrowed(model, given, info, path)
     wrong = [

@@ -3,38 +3,78 @@
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from edgetl.core.errors import InputError
+from edgetl.core.errors import InputError, listing
+from edgetl.models.filekind import foreign_kind, is_safetensors
+from edgetl.models.outline import conversion
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PARALLEL = "module."  # what DataParallel puts in front of every name
 SAFETENSORS = ".safetensors"
+SCALARS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights in a `.safetensors` file, or in a `.pth` file: a state dict, or one under `state_dict` or `model`.
-
-    Tensors by name on the CPU, floating point ones as float32.
+def read_content(path: Path) -> Mapping[str, object]:
+    """What a file of weights holds: tensors by name, in a `.pth` file perhaps below keys of the trainer's.
 
     Raises:
-        InputError: the file is not there, is damaged, or holds something else.
+        InputError: the file is not there, is damaged, needs code to be read, or is of another kind.
     """
     if not path.is_file():
         raise InputError(f"expected a file of weights at {path}, found {'a folder' if path.is_dir() else 'nothing'} there")
-    tensors = _safetensors(path) if path.suffix.lower() == SAFETENSORS else _pickled(path)
-    plain = {name.removeprefix(PARALLEL): value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    if not plain:
+    return _safetensors(path) if path.suffix.lower() == SAFETENSORS else _pickled(path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The weights in a file that holds nothing else: tensors by name on the CPU, floating point ones as float32.
+
+    Raises:
+        InputError: as `read_content`; no tensors, or tensors that cannot be used.
+    """
+    tensors = {name: value for name, value in read_content(path).items() if isinstance(value, Tensor)}
+    if not tensors:
         raise InputError(f"expected weights in {path.name}, found no tensors")
-    return plain
+    return plain_tensors(tensors, path.name)
+
+
+def plain_tensors(tensors: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+    """The tensors, dense, floating point ones as float32.
+
+    Raises:
+        InputError: names the tensors that are quantized.
+    """
+    quantized = [name for name, value in tensors.items() if value.is_quantized]
+    if quantized:
+        raise InputError(
+            f"expected floating point weights in {file}, found quantized tensors:\n{listing(quantized, 3)}\n"
+            "Give the weights from before quantization"
+        )
+    dense = {name: value.detach() if value.layout == torch.strided else value.detach().to_dense() for name, value in tensors.items()}
+    return {name: value.float() if value.is_floating_point() else value for name, value in dense.items()}
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], file: str) -> None:
+    """Raise InputError with the names of tensors that hold NaN or infinity."""
+    wrong = {name: value for name, value in tensors.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())}
+    if wrong:
+        lines = [f"{name}: {how_wrong(value)} of {value.numel():,} values" for name, value in wrong.items()]
+        raise InputError(
+            f"expected finite weights in {file}, found NaN or infinity in {len(wrong)} of {len(tensors)} tensors:\n{listing(lines, 4)}\n"
+            "The training that wrote it diverged, half precision overflowed, or the file is damaged. Give an earlier checkpoint"
+        )
+
+
+def how_wrong(value: Tensor) -> str:
+    """How many values are NaN and how many infinite: `3 NaN, 1 infinite`."""
+    counts = {"NaN": int(value.isnan().sum()), "infinite": int(value.isinf().sum())}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
@@ -56,7 +96,8 @@ def read_description(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as stream:
             return dict(stream.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise InputError(f"expected a safetensors file at {path}, found something else: {error}") from error
+        found = foreign_kind(path) if path.is_file() else None
+        raise InputError(f"expected a safetensors file at {path}, found {found or f'something else: {error}'}") from error
 
 
 def classes_in(description: Mapping[str, str], name: str) -> tuple[str, ...] | None:
@@ -83,19 +124,34 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
 
 
-def _pickled(path: Path) -> dict[str, Tensor]:
+def _pickled(path: Path) -> Mapping[str, object]:
+    if is_safetensors(path):
+        raise InputError(f"expected a file that torch.save wrote at {path}, found a safetensors file. Name it {path.stem}{SAFETENSORS}")
+    if kind := foreign_kind(path):
+        raise InputError(f"expected a state dict at {path}, found {kind}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"expected a state dict at {path} that can be read without running its code, found something else: {said}. "
-            "Save one with torch.save(model.state_dict(), path), or as safetensors"
-        ) from error
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files make torch raise anything
+        raise InputError(_unreadable(path)) from error
     if not isinstance(content, Mapping):
         raise InputError(f"expected a state dict (tensors by name) at {path}, found {type(content).__name__}")
-    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return content
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a NumPy number in a checkpoint (a best score) is pickled as: values without code."""
+    scalar = np.float32(0).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in SCALARS]
+    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
+
+
+def _unreadable(path: Path) -> str:
+    expected = f"expected a state dict at {path} that can be read without running its code"
+    if (needs := conversion(path)) is None:
+        return f"{expected}, found a file that is damaged or of another kind. Download or copy it again, or save it anew: torch.save(...)"
+    classes, line = needs
+    found = f"{expected}, found a pickle that needs code ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"
+    if not line:
+        return f"{found} and no weights beside it. Save them with torch.save(model.state_dict(), 'weights.pth')"
+    return f"{found}. If you trust who made it, convert it with this line, which runs its code, and give the new file:\n{line}"

@@ -15,6 +15,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import OWN_NAMES
 from edgetl.models.checkpoint import KEY, read_checkpoint
@@ -22,10 +23,12 @@ from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.embedded import ASSETS, embedded_weights
 from edgetl.models.heads import head_keys
 from edgetl.models.published import published_preprocess, published_weights
-from edgetl.models.state import classes_in, load_state, read_description, read_state
+from edgetl.models.state import classes_in, load_state, plain_tensors, read_content, read_description, refuse_not_finite
+from edgetl.models.unwrap import unwrap
 
 LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56
 IMAGENET = "imagenet1k"
+FILE = "file:"  # the source of a user's own file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,8 @@ def _from_file(arch: str, path: Path) -> Weights:
         raise InputError(
             f"expected auto, none or a file of weights (.safetensors, .pth), found {'a folder' if path.is_dir() else 'nothing'} at {path}"
         )
-    return _described(path, arch, f"file:{path.name}")
+    read_content(path)  # refuses now what cannot be read, before any image is looked at
+    return _described(path, arch, f"{FILE}{path.name}")
 
 
 def _described(path: Path, arch: str, source: str) -> Weights:
@@ -174,10 +178,10 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
     A vision transformer's position embedding is interpolated to another image size.
 
     Raises:
-        InputError: no weights in the file, or weights of another network (with how much of them fitted).
+        InputError: no weights in the file, weights of another network (with how much of them fitted), or NaN or infinity in them.
     """
-    given = _fitted(model, read_state(weights.path))
     own = {name: value for name, value in model.state_dict().items() if not _counts_batches(name)}
+    given = _fitted(model, _read(weights, own))
     head = head_keys(model)
     same_classes = weights.classes is None or weights.classes == classes
     keep = {name for name in head if name in given and (not same_classes or given[name].shape != own[name].shape)}
@@ -191,8 +195,20 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
         unused=tuple(sorted(name for name in given.keys() - own.keys() if not _counts_batches(name))),
     )
     _refuse_strangers(report, own.keys() - head, weights, partial)
+    refuse_not_finite({name: value for name, value in given.items() if name in own}, weights.path.name)
     load_state(model, fits, strict=False)
     return report
+
+
+def _read(weights: Weights, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors by the network's names; what was taken off or converted is said."""
+    file = weights.path.name
+    tensors, said = unwrap(read_content(weights.path), own, file)
+    halves = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values() if value.is_floating_point()} - {"float32"})
+    notes = [*filter(None, [said]), *(f"{kind} made float32" for kind in halves if weights.source.startswith(FILE))]
+    if notes:
+        say(f"weights: {file}: {'; '.join(notes)}")
+    return plain_tensors(tensors, file)
 
 
 def _fitted(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
