@@ -23,8 +23,9 @@ from edgetl.quantization.layers import constants, layers, with_nodes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.targets import saturates
 from edgetl.runtime.cpu import cpu_name, saturates_here
+from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import TARGET, read_info
-from edgetl.runtime.session import InputSource, load_proto, outputs_of
+from edgetl.runtime.session import InputSource, outputs_of
 from edgetl.settings import Target
 
 SHIFT = 128  # from int8 to uint8
