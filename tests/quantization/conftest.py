@@ -1,16 +1,26 @@
-"""Small real networks and streams of noise for the int8 engine's tests."""
+"""Small real networks, int8 layers of every kind, streams of noise and an emulated CPU for the int8 engine's tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from edgetl.quantization.saturation import limited, pairs_of
 
 
 @dataclass(frozen=True)
@@ -107,3 +117,140 @@ def build_small(tmp_path: Path) -> Callable[..., Path]:
 def noise() -> type[Noise]:
     """A stream of noise images."""
     return Noise
+
+
+# shape of the weight, and attributes: every kind of layer with a kernel of its own, odd sizes among them
+LAYERS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "1x1": ("Conv", (24, 16, 1, 1), {}),
+    "3x3": ("Conv", (24, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "3x3 of RGB": ("Conv", (24, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "5x3": ("Conv", (8, 5, 5, 3), {"strides": [2, 2]}),
+    "groups": ("Conv", (24, 8, 3, 3), {"group": 2}),
+    "odd groups": ("Conv", (8, 3, 3, 3), {"group": 2}),
+    "a channel a group, two outputs": ("Conv", (16, 1, 3, 3), {"group": 8}),
+    "depthwise": ("Conv", (16, 1, 3, 3), {"group": 16}),
+    "gemm": ("Gemm", (19, 37), {"transB": 1}),
+    "gemm, other way": ("Gemm", (37, 19), {}),
+    "matmul": ("MatMul", (37, 19), {}),
+}
+
+
+def build_layer(kind: str, shape: tuple[int, ...], attributes: dict[str, Any], *, keep: bool = False) -> onnx.ModelProto:
+    """One int8 layer with large weights of one sign per output: the worst case, where activations are near code 255.
+
+    With `keep`, no pair of its weights can saturate.
+    """
+    rng = np.random.default_rng(0)
+    outputs = 0 if kind == "Conv" or attributes.get("transB") else 1
+    signs = rng.choice([-1, 1], [size if i == outputs else 1 for i, size in enumerate(shape)])
+    codes = (rng.integers(60, 128, shape) * signs).astype(np.float32)
+    inputs = [1, shape[1] * attributes.get("group", 1), 9, 9] if kind == "Conv" else [3, shape[1 - outputs]]
+    steps = shape[outputs]
+
+    def graph(weight: NDArray[Any]) -> onnx.ModelProto:
+        stored = {
+            "s": np.float32(1 / 255), "z": np.uint8(0), "w_quantized": weight.astype(np.int8), "ws": np.full(steps, 1 / 127, np.float32),
+            "wz": np.zeros(steps, np.int8), "ys": np.float32(weight.size / steps / 100), "yz": np.uint8(128),
+        }  # fmt: skip
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+            helper.make_node("DequantizeLinear", ["w_quantized", "ws", "wz"], ["wd"], axis=outputs),
+            helper.make_node(kind, ["xd", "wd"], ["v"], **attributes),
+            helper.make_node("QuantizeLinear", ["v", "ys", "yz"], ["vq"]),
+            helper.make_node("DequantizeLinear", ["vq", "ys", "yz"], ["y"]),
+        ]
+        values = [helper.make_tensor_value_info(name, 1, form) for name, form in (("x", inputs), ("y", None))]
+        made = helper.make_graph(
+            nodes, "one", values[:1], values[1:], [numpy_helper.from_array(np.asarray(v), k) for k, v in stored.items()]
+        )
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+    free = graph(codes)
+    return graph(limited(codes, pairs_of(free).get("w_quantized"))) if keep else free
+
+
+@dataclass(frozen=True)
+class OneLayer:
+    """A graph of one int8 layer, the same without weights that saturate, and activations near code 255."""
+
+    name: str
+    model: onnx.ModelProto
+    limited: onnx.ModelProto
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        size = [value.dim_value for value in self.model.graph.input[0].type.tensor_type.shape.dim]
+        return np.random.default_rng(1).uniform(0.9, 1.1, size).astype(np.float32)
+
+    @property
+    def step(self) -> float:
+        """Of the outputs."""
+        return next(float(numpy_helper.to_array(tensor)) for tensor in self.model.graph.initializer if tensor.name == "ys")
+
+
+@pytest.fixture(scope="session")
+def every_layer() -> list[OneLayer]:
+    """A layer of each kind."""
+    return [OneLayer(name, build_layer(*made), build_layer(*made, keep=True)) for name, made in LAYERS.items()]
+
+
+@pytest.fixture(params=range(len(LAYERS)), ids=list(LAYERS))
+def layer(request: pytest.FixtureRequest, every_layer: list[OneLayer]) -> OneLayer:
+    """Each of them."""
+    return every_layer[request.param]
+
+
+@pytest.fixture
+def one_layer() -> Callable[..., onnx.ModelProto]:
+    """A layer of any kind, as `build_layer` makes it."""
+    return build_layer
+
+
+Cases = Sequence[tuple[onnx.ModelProto, NDArray[np.float32]]]
+Answered = Callable[[Cases], list[NDArray[np.float32]]]
+ANSWER = """
+import numpy as np, onnxruntime as ort
+from pathlib import Path
+o = ort.SessionOptions(); o.log_severity_level = 4; o.intra_op_num_threads = 1
+for model in Path().glob("*.onnx"):
+    s = ort.InferenceSession(str(model), o, providers=["CPUExecutionProvider"])
+    np.save(model.with_suffix(".y.npy"), s.run(None, {s.get_inputs()[0].name: np.load(model.with_suffix(".npy"))})[0])
+"""
+
+
+def answered(command: list[str], environment: Mapping[str, str], cases: Cases) -> list[NDArray[np.float32]]:
+    """What graphs answer in one process of its own: `command` runs a Python, which `environment` is for."""
+    packages = [environment.get("PYTHONPATH"), *(str(Path(found.__file__).parents[1]) for found in (onnxruntime, np))]
+    known = {
+        "ORT_DISABLE_TELEMETRY": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        **environment,
+        "PYTHONPATH": os.pathsep.join(filter(None, packages)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for index, (model, x) in enumerate(cases):
+            onnx.save(model, Path(folder) / f"{index}.onnx")
+            np.save(Path(folder) / f"{index}.npy", x)
+        full = [*command, os.path.realpath(sys.executable), "-c", ANSWER]
+        subprocess.run(full, check=True, cwd=folder, env={**os.environ, **known}, capture_output=True)
+        return [np.load(Path(folder) / f"{index}.y.npy") for index in range(len(cases))]
+
+
+@pytest.fixture(scope="session")
+def haswell() -> Answered:
+    """What graphs answer on an emulated Haswell: AVX2, no VNNI."""
+    emulator = next((path for name in ("qemu-x86_64", "qemu-x86_64-static") if (path := shutil.which(name))), None)
+    if emulator is None or os.uname().machine != "x86_64":
+        pytest.skip("needs qemu-x86_64 (Debian: qemu-user-static) on an x86-64 machine")
+    return lambda cases: answered([emulator, "-cpu", "Haswell"], {}, cases)
+
+
+@pytest.fixture(scope="session")
+def without_vnni(tmp_path_factory: pytest.TempPathFactory) -> Answered:
+    """What graphs answer with the kernels of such a CPU at this machine's speed (scripts/without_vnni.py)."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "without_vnni.py"))
+    if reason := script["why_not"]():
+        pytest.skip(reason)
+    environment = script["environment"](tmp_path_factory.mktemp("without_vnni"))
+    return lambda cases: answered([], environment, cases)
