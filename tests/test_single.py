@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.bundle import predict as bundle_predict
 from edgetl.bundle.answers import write_csv
 from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
 from edgetl.core.errors import InputError, WorkspaceError
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
+from edgetl.quantization import exact
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.single import export, quantize, verify
@@ -205,3 +210,44 @@ def test_what_int8_loses_too_much_on_ships_mixed_and_says_so_everywhere(model: P
     report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
     assert verdict.shipped == report["shipped"] == "mixed" and "onnx_int8" in report["models"]
     assert report["kernels"]["float_layers"]
+
+
+class Ear:
+    """What is said goes into `heard`."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def open(self, title: str, total: float, unit: str) -> Ear:
+        return self
+
+    def close(self, bar: object) -> None:
+        pass
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.heard.append(message)
+
+
+@pytest.mark.parametrize("target", ["arm64", "portable"])
+def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any
+) -> None:
+    for place in (exact, bundle_predict):
+        monkeypatch.setattr(place, "saturates_here", lambda: True)
+        monkeypatch.setattr(place, "cpu_name", lambda: "Some CPU")
+    out, calibration, ear, told = tmp_path / "q.onnx", tensors(tmp_path / "c.npz", 40, 0), Ear(), int(target == "arm64")
+    with listening(ear):
+        quantize(model, calibration, out, QuantizeSettings(target=target, tune_images=0))
+    said = "quantize: int8 sums saturate on this CPU (Some CPU), but not on the target arm64: edgetl judges by exact arithmetic"
+    assert sum(line.startswith(said) for line in ear.heard) == told
+    with Workspace(tmp_path / "verdict") as do:
+        verdict = verify(out, str(tensors(tmp_path / "t.npz", 60, 3, labels=True)), do, VerifySettings(latency_runs=5), reference=model)
+    notes = json.loads(verdict.report.path.read_text(encoding="utf-8")).get("notes", [])
+    assert sum("It is made for arm64, so it is judged by exact arithmetic" in note for note in notes) == told
+    with listening(ear):
+        folder = Path(__file__).parents[1] / "calibration" / "digits"
+        list(predict(out, [folder], preprocess=Preprocess(size=32, resize=32)))
+    assert sum(line.startswith("warning: q.onnx is made for arm64; int8 sums saturate on this CPU") for line in ear.heard) == told

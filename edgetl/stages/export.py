@@ -31,7 +31,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form

@@ -70,7 +70,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
