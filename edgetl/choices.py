@@ -133,8 +133,8 @@ def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
     """
     if known.color != "RGB":
         raise InputError(
-            f"expected weights of a network that takes RGB, found ones of {arch} that takes {known.color}. edgetl trains RGB networks, which "
-            "take gray photos too; quantize, export and verify take gray models as they are"
+            f"expected weights of a network that takes RGB, found ones of {arch} that takes {known.color}. edgetl trains RGB networks, "
+            "which take gray photos too; quantize, export and verify take gray models as they are"
         )
     return known.at(size or known.side)
 

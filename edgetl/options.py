@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.files import read_json
+from edgetl.core.progress import say
 from edgetl.settings import Settings
 
 Data = Annotated[
@@ -173,7 +174,13 @@ def given_preprocess(text: str | None) -> Preprocess | None:
     if text is None or text == "imagenet":
         return imagenet() if text else None
     data = read_json(Path(text))
-    return Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
+    try:
+        given = Preprocess.from_json(json.dumps(data.get("preprocess", data) if isinstance(data, dict) else data))
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from error
+    if doubt := given.doubt():
+        say(f"{text}: {doubt}")
+    return given
 
 
 def given_labels(path: Path | None) -> tuple[str, ...] | None:

@@ -51,6 +51,7 @@ def run_predict(
     check_csv(csv, as_json)
     classifier = open_classifier(model, preprocess=preprocess)
     paths, tally = find_images(named(images, given)), Tally()
+    classifier = classifier.suited(paths)
     most = min(top_k, len(classifier.task.classes))
     with csv_stream(csv, out) as stream:
         answered = classifier.answers(paths, most)

@@ -15,6 +15,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
+from edgetl.data.suited import suited
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
@@ -79,13 +80,15 @@ def quantize(
         graph = float_model(model, do)
         info = read_info(graph.path)
         prepared = given_preprocess(preprocess) or info.preprocess
+        sources: list[TensorSource] = [limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings)]
+        if evaluation:
+            sources.append(open_evaluation(evaluation, prepared, classes=info.classes, skip_bad_images=skip_bad_images))
+        sources = suited(graph.path, sources)
         quantized = do(
             Quantize(
                 model=graph,
-                calibration=limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings),
-                evaluation=open_evaluation(evaluation, prepared, classes=info.classes, skip_bad_images=skip_bad_images)
-                if evaluation
-                else None,
+                calibration=sources[0],
+                evaluation=sources[1] if evaluation else None,
                 settings=settings,
                 seen=seen_by(model),
             )

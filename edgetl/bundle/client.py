@@ -9,6 +9,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 
 from edgetl.bundle.manifest import Manifest
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.preprocess_rules import pair
 
 PIXEL_LEVELS = 2.0  # JPEG decoders may round differently
 FULL_DECODE_LEVELS = 6  # a large JPEG decoded in full where edgetl decodes at reduced size (5 at most on photos, chirps and noise)
@@ -23,6 +25,7 @@ def readme(manifest: Manifest, golden_images: int) -> str:
         .render(
             m=manifest,
             p=manifest.preprocess,
+            **_rectangles(manifest.preprocess),
             input=manifest.inputs[0],
             output=manifest.outputs[0],
             golden_images=golden_images,
@@ -34,6 +37,12 @@ def readme(manifest: Manifest, golden_images: int) -> str:
             versions_words=", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()) if name != "edgetl"),
         )
     )
+
+
+def _rectangles(preprocess: Preprocess) -> dict[str, int]:
+    """What is resized to, and what the network sees."""
+    (rows, columns), (height, width) = pair(preprocess.resize), pair(preprocess.size)
+    return {"rows": rows, "columns": columns, "height": height, "width": width}
 
 
 def sample_code() -> str:

@@ -28,6 +28,7 @@ from edgetl.bundle.graph import is_quantized, output_step
 from edgetl.bundle.read import Bundle
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
+from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.quantization.exact import judged_file
 from edgetl.runtime.session import Session, open_session
@@ -96,6 +97,8 @@ def write_golden(
     if not images:
         raise InputError("expected at least one image for the golden vectors, found none")
     (folder / FOLDER).mkdir()
+    for path in models.values():
+        refuse_misfit(preprocess, open_session(path).input_shape, path.name)
     inputs = np.stack([preprocess(data) for data, _ in images])
     outputs = {name: _one_by_one(path, inputs) for name, path in models.items()}
     names = [_Names.of(index, suffix) for index, (_, suffix) in enumerate(images)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from edgetl.bundle.read import is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
+from edgetl.core.misfit import example_for, refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
 from edgetl.core.threads import in_threads
 from edgetl.data import files
+from edgetl.data.survey import surveyed_files
 from edgetl.runtime.cpu import cpu_name, saturates_here
 from edgetl.runtime.onnx_metadata import TARGET, read_info
 from edgetl.runtime.session import Session, open_session
@@ -51,6 +53,14 @@ class Classifier:
     session: Session
     preprocess: Preprocess
     task: Classification
+
+    def suited(self, paths: Sequence[Path]) -> Classifier:
+        """The same for those files together: deeper or wider than its Preprocess knows, which is said.
+
+        Raises:
+            InputError: color files of 16 bits of which nearly nothing can be seen.
+        """
+        return replace(self, preprocess=surveyed_files(paths, self.preprocess))
 
     def answers(self, paths: Sequence[Path], top_k: int = TOP) -> Iterator[Prediction]:
         """The answer for each image file, in order, or why there is none; `BATCH` images are decoded while others are answered."""
@@ -115,8 +125,10 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Cla
     known = info.preprocess or preprocess
     if known is None:
         raise InputError(
-            f"expected {model.name} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet"
+            f"expected {model.name} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet; "
+            f"a FILE for this model holds {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
         )
+    refuse_misfit(known, session.input_shape, model.name)
     return Classifier(session=session, preprocess=known, task=Classification(classes=info.classes or _numbers(session)))
 
 
@@ -140,7 +152,8 @@ def predict(model: Path, paths: Sequence[Path], *, preprocess: Preprocess | None
     Raises:
         InputError: as `open_classifier`; paths that do not exist, or no image in all of them. Before the first answer.
     """
-    return open_classifier(model, preprocess=preprocess).answers(find_images(paths), top_k)
+    classifier, found = open_classifier(model, preprocess=preprocess), find_images(paths)
+    return classifier.suited(found).answers(found, top_k)
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

@@ -39,6 +39,8 @@ UNDECODABLE = (
     *(struct.error, zlib.error),
 )
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+DEEP_FORMATS = (b"II*", b"MM\0*", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # TIFF, portable maps, JPEG 2000
+HEAD_BYTES = 32
 DEPTHS = (8, 10, 12, 14, 16)  # bits that 16-bit files are filled with
 BITS_PER_SAMPLE = 258  # TIFF 6.0
 ORIENTATION = 0x0112  # EXIF 2.32, table 4
@@ -59,7 +61,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """What image files of 16 bits per channel hold: their largest value, and whether any is in color (of which Pillow reads the high byte)."""
+    """What image files of 16 bits per channel hold: the largest value, and whether any is in color, of which only the high byte is read."""
 
     largest: int
     color: bool = False
@@ -114,6 +116,11 @@ def upright_size(data: bytes) -> tuple[int, int]:
     with _opened(data) as image:
         width, height = image.size
         return (height, width) if _orientation(image) in SIDEWAYS else (width, height)
+
+
+def may_be_deep(head: bytes) -> bool:
+    """Whether a file that begins so may have 16 bits per channel; 32 bytes are enough."""
+    return head[24:25] == b"\x10" if head.startswith(b"\x89PNG") else head.startswith(DEEP_FORMATS)
 
 
 def depth_of(data: bytes) -> Depth | None:

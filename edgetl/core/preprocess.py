@@ -19,7 +19,7 @@ from PIL import Image
 from edgetl.core.canonical import ADDED, key_fields
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
-from edgetl.core.preprocess_rules import CHANNELS, FILL, pair, problems, strangers
+from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, pair, problems, shown, strangers
 
 Fit = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
@@ -162,6 +162,13 @@ class Preprocess:
         rows, columns = pair(self.size)
         return min(rows, scaled_height) * min(columns, scaled_width) / (scaled_width * scaled_height)
 
+    def doubt(self) -> str | None:
+        """What may be meant otherwise; None where nothing is odd."""
+        if min(self.std) >= LEAST_USUAL_STD:
+            return None
+        largest = max((1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True))
+        return f"std {shown(self.std)} is small: inputs reach up to {largest:.0f}, which is right only for a network that was trained so"
+
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 [..., height, width, channels] -> float32 [..., channels, height, width]."""
         mean, std = np.array(self.mean, dtype=np.float32), np.array(self.std, dtype=np.float32)
@@ -218,7 +225,7 @@ class Preprocess:
         try:
             return Preprocess.from_fields(said)
         except SettingsError as error:
-            raise InputError(f"{expected}, found {error}") from error
+            raise InputError(f"{expected}, found {str(error).replace('a Preprocess', 'one', 1)}") from error
 
 
 def _per_channel(values: Any, color: object) -> Any:

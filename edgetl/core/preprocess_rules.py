@@ -17,6 +17,7 @@ FIXED = {"background": "white", "exif": "transpose", "scale": "1/255", "layout":
 SMALLEST, LARGEST, LARGEST_RESIZE = 8, 1024, 4096  # px
 LEVELS = 255
 LEAST_STD = 1 / LEVELS * 0.99  # a network that takes 0 to 255 has a std of 1/255
+LEAST_USUAL_STD = 0.02  # of photos it is 0.2 to 0.3; 0.5 is a usual choice
 FILL = 114  # the gray of ImageNet's mean color, with which letterboxes are usually filled
 BITS = (8, 16)
 ADVICE = {
@@ -82,7 +83,7 @@ def _choices(said: Mapping[str, Any]) -> Iterable[str]:
     for name, allowed in {**CHOICES, **{name: (only,) for name, only in FIXED.items()}}.items():
         value = said[name]
         if not (isinstance(value, str) and value in allowed):
-            yield f"{name}: expected {_either(allowed)}, found {shown(value)}{_advice(name, value)}"
+            yield f"{name}: expected {_either(allowed)}, found {shown(value)}{_advice(name, value, allowed)}"
 
 
 def _either(allowed: Sequence[str]) -> str:
@@ -90,9 +91,10 @@ def _either(allowed: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _advice(name: str, value: object) -> str:
-    if name == "color" and str(value).lower() in GRAYS:
-        return '. Write "gray"'
+def _advice(name: str, value: object, allowed: Sequence[str]) -> str:
+    meant = ["gray"] if name == "color" and str(value).lower() in GRAYS else [a for a in allowed if a.lower() == str(value).lower()]
+    if meant:
+        return f". Write {shown(meant[0])}"
     found = ADVICE.get((name, str(value).upper()))
     return f". {found}" if found else ""
 
@@ -117,7 +119,7 @@ def _units(mean: Sequence[float], std: Sequence[float]) -> Iterable[str]:
         divided["std"] = std
     if divided:
         write = ", ".join(f'"{name}": {shown([value / LEVELS for value in values])}' for name, values in divided.items())
-        yield f"{_each(divided)} in units of 0 to 255. In units of 0 to 1 write {write}"
+        yield f"{_each(divided)} in units of 0 to 255. Divided by 255: write {write}"
     if "mean" not in divided and not 0 <= min(mean) <= max(mean) <= 1:
         yield f"mean: expected 0 to 1, since pixel values are divided by 255 before, found {shown(mean)}"
     if "std" not in divided and not LEAST_STD <= min(std) <= max(std) <= 1:

@@ -13,7 +13,7 @@ from PIL import UnidentifiedImageError
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
-from edgetl.core.imagefile import Depth, decode, depth_of
+from edgetl.core.imagefile import HEAD_BYTES, Depth, decode, depth_of, may_be_deep
 from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
 from edgetl.data.near import Look, look_of
@@ -139,7 +139,7 @@ def check_file(path: Path) -> Checked:
     seen = look_or_problem(data)
     if not isinstance(seen, Look):
         return Checked(problem=seen)
-    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data))
+    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data) if may_be_deep(data[:HEAD_BYTES]) else None)
 
 
 def look_or_problem(data: bytes) -> Look | str:
@@ -147,7 +147,7 @@ def look_or_problem(data: bytes) -> Look | str:
     if not data:
         return "empty file"
     try:
-        depth = depth_of(data)
+        depth = depth_of(data) if may_be_deep(data[:HEAD_BYTES]) else None
         return look_of(decode(data, shorter=LOOK_SIDE, bits=depth.bits if depth else None))
     except InputError as error:
         cause = error.__cause__

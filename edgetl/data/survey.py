@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from edgetl.core.errors import InputError
-from edgetl.core.imagefile import Depth, depth_of, upright_size
+from edgetl.core.imagefile import HEAD_BYTES, Depth, depth_of, may_be_deep, upright_size
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.data.images import SIDE_SAMPLES, Images
@@ -37,8 +37,7 @@ def surveyed_files(paths: Sequence[Path], preprocess: Preprocess) -> Preprocess:
     """As `surveyed`, for files; those that cannot be read are passed over."""
     some = paths[:: max(1, len(paths) // SIDE_SAMPLES)]
     tell_crop("these images", list(_readable(upright_size, some)), preprocess, HINT)
-    depths = _readable(depth_of, paths) if preprocess.bits != 16 else ()
-    depth = deepest(depths)
+    depth = deepest(_readable(depth_of, filter(_may_be_deep, paths))) if preprocess.bits != 16 else None
     tell_depth("these images", depth, preprocess)
     return deepened(preprocess, depth, "these images")
 
@@ -89,6 +88,14 @@ def tell_depth(name: str, depth: Depth | None, preprocess: Preprocess) -> None:
         say(f"{held}, the Preprocess says {bits} bits: what is above {(1 << bits) - 1} is white")
     elif bits is not None and depth.bits <= UNUSABLE_BITS < bits:
         say(f"{held}, the Preprocess says {bits} bits: they are nearly black")
+
+
+def _may_be_deep(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return may_be_deep(stream.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _readable(look: Callable[[bytes], Any], paths: Iterable[Path]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.calibration import open_calibration
+from edgetl.data.suited import suited
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
@@ -113,7 +114,7 @@ def quantize(
 
 def _source(calibration: str | Path | NDArray[np.float32] | InputSource, model: Path, preprocess: Preprocess | None) -> InputSource:
     if isinstance(calibration, str | Path):
-        return open_calibration(Path(calibration), preprocess or read_info(model).preprocess)
+        return suited(model, [open_calibration(Path(calibration), preprocess or read_info(model).preprocess)])[0]
     if not isinstance(calibration, np.ndarray):
         return calibration
     if calibration.ndim != 4 or calibration.dtype != np.float32 or not len(calibration):

@@ -22,6 +22,8 @@ from edgetl.core.stage import Stage
 from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
+from edgetl.data.suited import refuse_other_inputs
+from edgetl.data.survey import deepened, surveyed
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.quantization.exact import judged_outputs, made_for_others, saturation_notes
 from edgetl.report.baselines import read_baselines
@@ -230,12 +232,27 @@ class _Judged:
     def _outputs(self) -> dict[str, Outputs]:
         """Model name -> logits [n, k]; `student` is what its checkpoint answers under torch."""
         size = self.stage.settings.batch_size
+        self._survey()
         found = {name: _answers(s.path, self._tensors(s.path), size) for name, s in self.subjects.items()}
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
 
             found["student"] = torch_outputs(self.stage.student.path, self._tensors(self.stage.onnx_float.path).batches(size))
         return found
+
+    def _survey(self) -> None:
+        """Say what the models' Preprocess does to these images, once where it is the same.
+
+        Raises:
+            InputError: a model that takes something else.
+        """
+        sources = {name: self._tensors(subject.path) for name, subject in self.subjects.items()}
+        pictured = {name: source for name, source in sources.items() if isinstance(source, ImageTensors)}
+        for name, source in pictured.items():
+            refuse_other_inputs(self.subjects[name].path, source.preprocess)
+        if isinstance(self.data, Images):
+            for preprocess in {source.preprocess: None for source in pictured.values()}:
+                surveyed(self.data, preprocess)
 
     def _tensors(self, path: Path) -> TensorSource:
         """The test images as that model wants them."""
@@ -244,9 +261,10 @@ class _Judged:
         preprocess = read_info(path).preprocess or self.stage.preprocess
         if preprocess is None:
             raise InputError(
-                f"expected {path} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet"
+                f"expected {path} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet, "
+                "or an .npz that is already prepared"
             )
-        return ImageTensors(images=self.data, preprocess=preprocess)
+        return ImageTensors(images=self.data, preprocess=deepened(preprocess, self.data.depth, self.stage.data_name))
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
