@@ -16,6 +16,7 @@ from edgetl.core.workspace import RESULT, WEIGHTS, Workspace
 from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.suited import suited
+from edgetl.data.survey import tell_crop
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
@@ -200,9 +201,18 @@ def verify(
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
     staged = bundle_stage if subject.is_dir() else model_stage
     stage = staged(subject, data, settings, preprocess, skip_bad_images)
+    tell_views(stage)
     if reference is not None:
         stage = stage.against(judged(float_model(reference, do, "finetune").path))
     return do(stage)
+
+
+def tell_views(stage: Verify) -> None:
+    """Say so where what is judged gets to see little of the photos."""
+    model = stage.int8 or stage.onnx_float
+    prepared = (read_info(model.path).preprocess if model else None) or stage.preprocess
+    if prepared and isinstance(stage.data, Images):
+        tell_crop(stage.data_name, stage.data.sizes, prepared)
 
 
 def judged(path: Path) -> Subject:

@@ -29,6 +29,15 @@ def surveyed(images: Images, preprocess: Preprocess, advice: str = HINT) -> Prep
         InputError: color files of 16 bits of which nearly nothing can be seen.
     """
     tell_crop(images.name, images.sizes, preprocess, advice)
+    return with_depth(images, preprocess)
+
+
+def with_depth(images: Images, preprocess: Preprocess) -> Preprocess:
+    """The Preprocess that says how deep these images are, which people are told.
+
+    Raises:
+        InputError: color files of 16 bits of which nearly nothing can be seen.
+    """
     tell_depth(images.name, images.depth, preprocess)
     return deepened(preprocess, images.depth, images.name)
 
@@ -36,13 +45,13 @@ def surveyed(images: Images, preprocess: Preprocess, advice: str = HINT) -> Prep
 def surveyed_files(paths: Sequence[Path], preprocess: Preprocess) -> Preprocess:
     """As `surveyed`, for files; those that cannot be read are passed over."""
     some = paths[:: max(1, len(paths) // SIDE_SAMPLES)]
-    tell_crop("these images", list(_readable(upright_size, some)), preprocess, HINT)
+    tell_crop("these images", list(_readable(upright_size, some)), preprocess)
     depth = deepest(_readable(depth_of, filter(_may_be_deep, paths))) if preprocess.bits != 16 else None
     tell_depth("these images", depth, preprocess)
     return deepened(preprocess, depth, "these images")
 
 
-def tell_crop(name: str, sizes: Sequence[Size], preprocess: Preprocess, advice: str) -> None:
+def tell_crop(name: str, sizes: Sequence[Size], preprocess: Preprocess, advice: str = HINT) -> None:
     """Say so where the network sees less than two thirds of the median photo."""
     kept = sorted((preprocess.share_kept(*size), size) for size in sizes)
     if not kept or median(share for share, _ in kept) >= LEAST_KEPT:

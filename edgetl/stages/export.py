@@ -15,6 +15,7 @@ from edgetl.core.progress import track
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images
+from edgetl.data.survey import with_depth
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.settings import ExportSettings
 
@@ -52,9 +53,10 @@ class Export(Stage[Exported]):
         folder = out / "bundle"
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
         known = read_info(self.float_model.path)
+        preprocess = known.preprocess or self.preprocess
         info = ModelInfo(
             classes=known.classes or self.classes,
-            preprocess=known.preprocess or self.preprocess,
+            preprocess=preprocess and with_depth(self.golden, preprocess),
             task=known.task,
             seen=self.seen,
             extra=known.extra,

@@ -23,7 +23,7 @@ from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzTensors
 from edgetl.data.suited import refuse_other_inputs
-from edgetl.data.survey import deepened, surveyed
+from edgetl.data.survey import deepened, tell_depth
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.quantization.exact import judged_outputs, made_for_others, saturation_notes
 from edgetl.report.baselines import read_baselines
@@ -241,7 +241,7 @@ class _Judged:
         return found
 
     def _survey(self) -> None:
-        """Say what the models' Preprocess does to these images, once where it is the same.
+        """Say what the models' Preprocess takes the depth of these images for, once where it is the same.
 
         Raises:
             InputError: a model that takes something else.
@@ -252,7 +252,7 @@ class _Judged:
             refuse_other_inputs(self.subjects[name].path, source.preprocess)
         if isinstance(self.data, Images):
             for preprocess in {source.preprocess: None for source in pictured.values()}:
-                surveyed(self.data, preprocess)
+                tell_depth(self.data.name, self.data.depth, preprocess)
 
     def _tensors(self, path: Path) -> TensorSource:
         """The test images as that model wants them."""
