@@ -183,15 +183,12 @@ def given_preprocess(text: str | None) -> Preprocess | None:
     return given
 
 
-def given_labels(path: Path | None) -> tuple[str, ...] | None:
-    """Class names from a text file, one a line.
+def given_labels(path: Path | None, outputs: int | None = None) -> tuple[str, ...] | None:
+    """Class names from a file (`data.labelfile.read_labels`), a name for each of `outputs` where these are known.
 
     Raises:
-        InputError: there is no such file.
+        InputError: no such file, names that are missing or there twice, or another number of them.
     """
-    if path is None:
-        return None
-    try:
-        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}") from error
+    from edgetl.data.labelfile import read_labels  # numpy would slow --help down
+
+    return None if path is None else read_labels(path, outputs)

@@ -22,7 +22,7 @@ SYNONYMS = {
     "label": frozenset({"class", "classname", "class_name", "category", "target", "species", "labels", "label_name"}),
 }
 PART_COLUMNS = re.compile(
-    r"(data_?)?(split|sub_?set|set|fold|partition)s?|kfold|k_fold|(is|in)_?(train|val|valid|test)(ing|ation)?|(train|test)(ing)?"
+    r"(data_?split|split|sub_?set|set|fold|partition)s?|kfold|k_fold|(is|in)_?(train|val|valid|test)(ing|ation)?|(train|test)(ing)?"
 )
 OTHER_COLUMNS = re.compile(r"usage|phase|mode|dataset|stage|purpose|group")  # these may mean anything: their values tell
 VALUES_SHOWN = 6

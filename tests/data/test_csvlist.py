@@ -82,8 +82,8 @@ def test_columns_that_are_missing(photos: Photos) -> None:
     root = photos({"ants": 1})
     message = refused(write(root, "file,labels\na.png,ants\n"))
     assert "expected the columns path,label[,part] in the first line of" in message
-    assert message.endswith("found file,labels: path and label missing")
-    assert 'found path,labels: label missing (did you mean "labels"?)' in refused(write(root, "path,labels\na.png,ants\n"))
+    assert message.endswith("path and label missing. Perhaps rename file to path and rename labels to label")
+    assert "found path,labels: label missing. Perhaps rename labels to label" in refused(write(root, "path,labels\na.png,ants\n"))
     assert "found nothing: path and label missing" in refused(write(root, ""))
 
 
@@ -139,3 +139,71 @@ def test_a_path_that_no_system_takes_is_a_file_that_is_not_there(photos: Photos)
 def test_a_utf_16_file_is_refused_with_what_to_do(photos: Photos) -> None:
     root = photos({"ants": 2})
     assert "Save it as UTF-8" in refused(write(root, "path,label\n", encoding="utf-16"))
+
+
+def listed(header: str, part_of_row: Callable[[str, int], str]) -> str:
+    lines = [f"{label}/{n:03d}.png,{label},{part_of_row(label, n)}\n" for label in ("ants", "bees") for n in range(12)]
+    return f"path,label,{header}\n" + "".join(lines)
+
+
+@pytest.mark.parametrize("name", ["split", "Set", "subset", "fold", "partition", "usage", "Phase", "dataset"])
+def test_a_column_that_divides_the_images_is_taken_as_part_and_told(name: str, photos: Photos, told: Any) -> None:
+    words = {"s": ("train", "test"), "f": ("Training", "validation")}.get(name[0], ("TRAIN_SET", "valid"))
+    root = photos({"ants": 12, "bees": 12})
+    images = opened(write(root, listed(name, lambda _, n: words[n < 3])))
+    assert {ref.where[-7:-4] for ref in images.refs if ref.part == "test"} == {"000", "001", "002"}
+    assert f"list.csv: the column {name.lower()} is taken as part" in told.lines
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("fold", "01234", "fold: 0, 1, 2, 3, 4"),
+        ("split", ["train", "dev"], "split: dev, train"),
+        ("set", "AB", "set: A, B"),
+        ("is_valid", ["True", "False"], "is_valid: False, True"),
+        ("usage", ["Training", "PublicTest"], "usage: PublicTest, Training"),
+    ],
+)
+def test_a_column_that_may_divide_them_is_asked_for(name: str, values: Any, shown: str, photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    message = refused(write(root, listed(name, lambda _, n: values[n % len(values)])))
+    assert f"found columns that may mean the like:\n  {shown}\nName the right one part and give it these values" in message
+
+
+def test_two_columns_that_both_name_parts_are_asked_for(photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    message = refused(write(root, listed("split,set", lambda _, n: "train,train" if n > 2 else "train,test")))
+    assert "found columns that may mean the like:\n  split: train\n  set: test, train" in message
+
+
+def test_a_column_part_goes_before_others_and_the_others_are_told(photos: Photos, told: Any) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    images = opened(write(root, listed("part,fold,dataset", lambda _, n: f"{'test' if n < 3 else 'train'},{n % 5},flickr")))
+    assert images.counts()["test"] == 6 and "list.csv: columns not used: fold, dataset" in told.lines
+
+
+def test_a_column_of_another_meaning_is_passed_over_and_told(photos: Photos, told: Any) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    opened(write(root, listed("dataset,group", lambda _, n: f"flickr,{n}")))
+    assert "list.csv: columns not used: dataset, group" in told.lines
+
+
+def test_rows_without_a_value_in_that_column_are_named(photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    assert "lines without a part, where other lines have one:\n  line 2" in refused(
+        write(root, listed("split", lambda _, n: "train" if n else ""))
+    )
+
+
+def test_columns_under_other_names_are_shown_to_rename(photos: Photos) -> None:
+    root = photos({"ants": 1})
+    message = refused(write(root, "filename,species\na.png,ants\n"))
+    assert message.endswith("path and label missing. Perhaps rename filename to path and rename species to label")
+    assert "found label more than once. Rename one" in refused(write(root, "path,label,label\na.png,ants,ants\n"))
+
+
+def test_class_names_that_differ_in_case_are_asked_for(photos: Photos) -> None:
+    root = photos({"ants": 12, "bees": 12})
+    message = refused(write(root, "path,label\n" + rows({"ants": 12, "bees": 11}) + "bees/011.png,Bees\n"))
+    assert "'Bees' (1 images) and 'bees' (11 images)" in message
