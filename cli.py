@@ -1,6 +1,6 @@
 """The command line from a checkout, without installing: `python cli.py pipeline`."""
 
-from edgetl.cli import main
+from edgetl.__main__ import main
 
 if __name__ == "__main__":
     main()

@@ -6,12 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
 from edgetl.core.errors import EdgetlError
 
-DONE, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 2, 3, 130
+DONE, BAD_INPUT, INTERNAL, INTERRUPTED, READER_GONE = 0, 2, 3, 130, 141
 
 
 def guarded(app: Callable[[], object]) -> int:
@@ -29,9 +30,12 @@ def guarded(app: Callable[[], object]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has gone; say nothing, and let nothing be said at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
+    except BrokenPipeError:
+        return reader_gone()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # Typer makes a 1 of it, which would say that a verdict failed
+            return reader_gone()
+        raise
     except typer.Exit as stop:
         code = stop.exit_code
     except EdgetlError as error:
@@ -45,6 +49,16 @@ def guarded(app: Callable[[], object]) -> int:
     if code == INTERRUPTED:  # Typer turns a Ctrl-C into this code without a word
         return complain("interrupted. What is finished is kept: the same line goes on from there", INTERRUPTED)
     return code if isinstance(code, int) else DONE
+
+
+def reader_gone() -> int:
+    """The exit code of a program whose results nobody reads any more (`| head`), as a shell shows it; and silence, at exit too."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(OSError, AttributeError, ValueError):
+            stream.flush()  # type: ignore[union-attr]
+    with suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return READER_GONE
 
 
 def foreign(error: Exception) -> int:
