@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel, Form, Int8Model
@@ -19,9 +20,12 @@ from edgetl.data.suited import suited
 from edgetl.data.survey import tell_crop
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
+from edgetl.runtime.foreign.read import read_float, read_runnable
+from edgetl.runtime.foreign.side_files import ForeignModel
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import FLOAT, INT8, SEEN, Quantize, Quantized
+from edgetl.stages.read import Read
 from edgetl.stages.verify import Subject, Verdict, Verify
 
 
@@ -51,13 +55,27 @@ def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspac
 
 
 def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
-    """An ONNX file as it is; a checkpoint, lowered; of a run folder, the checkpoint that `stage` gave."""
-    if model.suffix.lower() == ".onnx":
-        return FloatModel.of(model)
+    """An ONNX file, read; a checkpoint, lowered; of a run folder, the checkpoint that `stage` gave."""
+    if is_onnx(model):
+        return read(model, do)
     from edgetl.models.checkpoint import find_checkpoint
     from edgetl.stages.lower import Lower
 
     return do(Lower(checkpoint=find_checkpoint(model, stage))).model
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether the file's name says that it holds a graph."""
+    return path.suffix.lower() in (".onnx", ".ort")
+
+
+def read(model: Path, do: Workspace, form: Literal["float32", "runnable"] = "float32") -> FloatModel:
+    """The ONNX file at `model` as it lies where it can be used so, else in a form that can; what was changed is said."""
+    found = read_float(model) if form == "float32" else read_runnable(model)
+    found.tell()
+    if found.clean:
+        return FloatModel.of(model)
+    return do(Read(source=ForeignModel.of(model), file_name=model.name, form=form)).model
 
 
 def quantize(
@@ -156,24 +174,25 @@ def export(
 
 def origin_of(model: Path, do: Workspace) -> Origin:
     """Find the float graph, the int8 graph and the record of seen images that belong to `model`."""
-    if model.suffix.lower() != ".onnx":
+    if not is_onnx(model):
         seen = seen_by(model) or SeenImages.of("unknown")
         return Origin(float_model=float_model(model, do), int8=None, shipped="float", seen=seen, target="portable")
     given = FileArtifact.of(model)
-    info = read_info(model)
     if (folder := work_of(model)) is not None:
         int8 = Int8Model.of(folder / INT8)
         return Origin(
             float_model=FloatModel.of(folder / FLOAT),
             int8=int8,
-            shipped=form_of(info) if given.sha256 == int8.sha256 else "float",
+            shipped=form_of(read_info(model)) if given.sha256 == int8.sha256 else "float",
             seen=SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")),
             target=read_info(int8.path).extra.get(TARGET, "portable"),
         )
+    graph = read(model, do)
+    info = read_info(graph.path)
     if is_quantized(info):
         raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
     seen = SeenImages.of(info.seen.split if info.seen else "unknown")
-    return Origin(float_model=FloatModel(path=given.path, sha256=given.sha256), int8=None, shipped="float", seen=seen, target="portable")
+    return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable")
 
 
 def is_quantized(info: ModelInfo) -> bool:
@@ -199,11 +218,14 @@ def verify(
     skip_bad_images: bool = False,
 ) -> Verdict:
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
-    staged = bundle_stage if subject.is_dir() else model_stage
-    stage = staged(subject, data, settings, preprocess, skip_bad_images)
+    if subject.is_dir():
+        stage = bundle_stage(subject, data, settings, preprocess, skip_bad_images)
+    else:
+        stage = model_stage(subject, read(subject, do, "runnable").path, data, settings, preprocess, skip_bad_images)
     tell_views(stage)
     if reference is not None:
-        stage = stage.against(judged(float_model(reference, do, "finetune").path))
+        graph = read(reference, do, "runnable") if is_onnx(reference) else float_model(reference, do, "finetune")
+        stage = stage.against(judged(graph.path))
     return do(stage)
 
 
@@ -245,8 +267,8 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
     )
 
 
-def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str | None, skip_bad_images: bool) -> Verify:
-    """A bare ONNX file, to be compared with a reference."""
+def model_stage(given: Path, path: Path, data: str, settings: VerifySettings, preprocess: str | None, skip_bad_images: bool) -> Verify:
+    """A bare ONNX file, to be compared with a reference: the file `given`, which lies at `path` in a form that can be run."""
     model, info = judged(path), read_info(path)
     quantized = is_quantized(info)
     images = open_labelled(data, classes=info.classes, skip_bad_images=skip_bad_images)
@@ -259,7 +281,7 @@ def model_stage(path: Path, data: str, settings: VerifySettings, preprocess: str
         onnx_float=None if quantized else model,
         teacher=None,
         intake=images.intake if isinstance(images, Images) else None,
-        seen=seen_beside(path),
+        seen=seen_beside(given),
         preprocess=given_preprocess(preprocess),
         settings=settings,
     )
@@ -273,7 +295,7 @@ def numbered(data: TensorSource) -> tuple[str, ...]:
 
 def seen_by(model: Path) -> SeenImages | None:
     """What the model at `path` saw: its checkpoint says, or the record that `edgetl quantize` left beside it."""
-    if model.suffix.lower() == ".onnx":
+    if is_onnx(model):
         return seen_beside(model)
     from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
 

@@ -19,8 +19,9 @@ from edgetl.core.threads import in_threads
 from edgetl.data import files
 from edgetl.data.survey import surveyed_files
 from edgetl.runtime.cpu import cpu_name, saturates_here
-from edgetl.runtime.onnx_metadata import TARGET, read_info
-from edgetl.runtime.session import Session, open_session
+from edgetl.runtime.foreign.read import read_runnable
+from edgetl.runtime.onnx_metadata import TARGET, info_of, read_info
+from edgetl.runtime.session import Session, open_graph, open_session
 from edgetl.tasks.classification import Classification
 
 TOP = 5
@@ -120,7 +121,9 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Cla
         return Classifier(
             session=open_session(bundle.model), preprocess=bundle.manifest.preprocess, task=Classification(classes=bundle.manifest.classes)
         )
-    info, session = read_info(model), open_session(model)
+    found = read_runnable(model)
+    found.tell()
+    info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name)
     _warn_if_saturated(model)
     known = info.preprocess or preprocess
     if known is None:

@@ -21,9 +21,10 @@ from edgetl.quantization.engine import quantize as write_int8
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.heldout import Arrays, parts
 from edgetl.quantization.trials import AT_ONCE
+from edgetl.runtime.foreign.read import read_float
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
-from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.onnx_metadata import read_info, save
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
 
@@ -93,6 +94,7 @@ def quantize(
         before = Path(model) if isinstance(model, str | Path) else Path(folder) / "model.onnx"
         if isinstance(model, onnx.ModelProto):
             before.write_bytes(model.SerializeToString())
+        before = _read(before, Path(folder))
         after = Path(folder) / "model.int8.onnx"
         source = _source(calibration, before, preprocess)
         log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images)
@@ -110,6 +112,16 @@ def quantize(
             sqnr_db=sqnr_db(wanted, found),
             placement=placement(kernels(after)),
         )
+
+
+def _read(model: Path, folder: Path) -> Path:
+    """The file at `model`, or under its name in `folder` what it had to become."""
+    found = read_float(model)
+    found.tell()
+    if found.clean:
+        return model
+    save(found.model, folder / model.name)
+    return folder / model.name
 
 
 def _source(calibration: str | Path | NDArray[np.float32] | InputSource, model: Path, preprocess: Preprocess | None) -> InputSource:

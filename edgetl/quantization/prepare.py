@@ -18,7 +18,8 @@ from edgetl.quantization.forms import own_constants, plain_gemms, scalar_bounds
 from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
-from edgetl.runtime.loading import brief, load_proto, refuse_external_data
+from edgetl.runtime.foreign.refusals import refuse_changing_answers
+from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
 from edgetl.runtime.session import QUIET
 
@@ -36,6 +37,7 @@ def prepare(path: Path) -> onnx.ModelProto:
     """
     model = load_proto(path)
     refuse_external_data(model, path)
+    refuse_changing_answers(model, path.name)
     _refuse_hopeless(model, path)
     model = with_own_names(optimized(upgraded(clean(model), path), path))
     for rewrite in (scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
@@ -111,11 +113,6 @@ def float_values(model: onnx.ModelProto) -> dict[str, int | None]:
         for value in values
         if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in stored
     }
-
-
-def opset(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=1)
 
 
 def _without_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:

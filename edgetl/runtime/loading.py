@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,14 @@ import onnx
 from onnx.external_data_helper import uses_external_data
 
 from edgetl.core.errors import InputError
+
+OTHER_FORMATS = (  # bytes at an offset, what they are the mark of, what to do
+    (4, b"ORTM", "a model in onnxruntime's ORT format", "Give the .onnx it was made from"),
+    (4, b"TFL3", "a TensorFlow Lite model", "Convert the model it was made from: python -m tf2onnx.convert --inputs-as-nchw"),
+    (0, b"\x89HDF", "a Keras file (HDF5)", "Convert it: python -m tf2onnx.convert --inputs-as-nchw"),
+    (0, b"PK\x03\x04", "a zip archive, as torch.save and Keras write them", "Export the model: torch.onnx.export"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself: git lfs pull"),
+)
 
 
 def load_proto(path: Path) -> onnx.ModelProto:
@@ -20,6 +28,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """
     if not path.is_file():
         raise InputError(f"expected an ONNX file at {path}, found {'a folder' if path.is_dir() else 'nothing'} there")
+    _refuse_other_formats(path)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError is an Exception and no more
@@ -27,6 +36,14 @@ def load_proto(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise InputError(f"expected an ONNX file at {path}, found one without any operators")
     return model
+
+
+def _refuse_other_formats(path: Path) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(32)
+    for offset, mark, name, advice in OTHER_FORMATS:
+        if head[offset : offset + len(mark)] == mark:
+            raise InputError(f"expected an ONNX file at {path}, found {name}. {advice}")
 
 
 def refuse_external_data(model: onnx.ModelProto, path: Path) -> None:
@@ -45,7 +62,12 @@ def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
+    yield from tensors_in(graph.node)
+
+
+def tensors_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    """Every tensor stored in nodes and their subgraphs."""
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
@@ -62,3 +84,8 @@ def show(shape: Any) -> str:
 def brief(error: BaseException) -> str:
     """The first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=1)

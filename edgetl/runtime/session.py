@@ -6,6 +6,7 @@ onnxruntime sees it: external data above all, since it names paths outside the f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +153,9 @@ def open_session(path: Path, *, threads: int = 1, optimize: bool = True, profile
     return _opened(start(path, threads=threads, optimize=optimize, profile=profile), path.name, threads)
 
 
-def open_graph(model: onnx.ModelProto, *, threads: int = 1) -> Session:
-    """Open a classifier that is in memory; otherwise as `open_session`."""
-    return _opened(start(model.SerializeToString(), threads=threads), "the model", threads)
+def open_graph(model: onnx.ModelProto, *, threads: int = 1, name: str = "the model") -> Session:
+    """Open a classifier that is in memory; `name` is its name in messages. Otherwise as `open_session`."""
+    return _opened(start(model.SerializeToString(), threads=threads, name=name), name, threads)
 
 
 def _opened(engine: Any, name: str, threads: int) -> Session:
@@ -167,8 +168,8 @@ def _opened(engine: Any, name: str, threads: int) -> Session:
     return Session(name=name, threads=threads, input=taken, output_name=output.name, outputs=width, engine=engine)
 
 
-def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profile: Path | None = None) -> Any:
-    """A bare onnxruntime session on the CPU provider, quiet.
+def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profile: Path | None = None, name: str = "the model") -> Any:
+    """A bare onnxruntime session on the CPU provider, quiet; `name` is what messages call a model in memory.
 
     Raises:
         InputError: onnxruntime does not take the model.
@@ -184,8 +185,16 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
     try:
         return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-        name = "the model" if isinstance(model, bytes) else model.name
-        raise InputError(f"expected a model that onnxruntime {ort.__version__} runs on a CPU, it refused {name}: {brief(error)}") from error
+        name = name if isinstance(model, bytes) else model.name
+        refused = f"it refused {name}: {brief(error)}"
+        raise InputError(f"expected a model that onnxruntime {ort.__version__} runs on a CPU, {refused}{_older(str(error))}") from error
+
+
+def _older(message: str) -> str:
+    """What to do where onnxruntime says that a file is too new for it."""
+    if re.search(r"opset|IR version|ir_version", message, re.IGNORECASE):
+        return ". Export it for an older version, for example torch.onnx.export(..., opset_version=20), or install a newer onnxruntime"
+    return ""
 
 
 def input_of(engine: Any, model: str) -> ModelInput:

@@ -85,7 +85,7 @@ class Quantize(Stage[Quantized]):
         s = self.settings
         with keeping(self.runtime):
             record = quantize(
-                float_model,
+                self.model.path,
                 self.calibration,
                 target=s.target,
                 batch_size=s.batch_size,
@@ -96,7 +96,7 @@ class Quantize(Stage[Quantized]):
                 evaluation=self.evaluation,
                 memory=out / SEARCH,
             )
-            decision = self._decide(float_model, int8, record)
+            decision = self._decide(self.model.path, int8, record)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
