@@ -18,12 +18,14 @@ from edgetl.quantization.forms import own_constants, plain_gemms, scalar_bounds
 from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
+from edgetl.runtime.foreign.graph import nodes_in
 from edgetl.runtime.foreign.refusals import refuse_changing_answers
 from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
 from edgetl.runtime.session import QUIET
 
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
+NEWEST_OPSET = 25  # the last whose QuantizeLinear and DequantizeLinear onnxruntime 1.32 has kernels for
 OLDEST_IR, NEWEST_IR = 8, 10  # below 4, weights were inputs; above 10, older runtimes do not read the file
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"})
 
@@ -46,21 +48,31 @@ def prepare(path: Path) -> onnx.ModelProto:
 
 
 def upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The model at an opset that quantizes per channel, if it is older.
+    """The model at an opset that quantizes per channel and has kernels, if it is older or newer.
 
     Raises:
-        InputError: an operator has no newer form.
+        InputError: an operator has no form there.
     """
     version = opset(model)
-    if version >= OLDEST_OPSET:
+    wanted = min(max(version, OLDEST_OPSET), NEWEST_OPSET)
+    if version == wanted:
+        return model
+    if version > wanted and _means_the_same(model, wanted):
+        next(item for item in model.opset_import if item.domain in ("", "ai.onnx") and item.version == version).version = wanted
         return model
     try:
-        return onnx.version_converter.convert_version(model, OLDEST_OPSET)
+        return onnx.version_converter.convert_version(model, wanted)
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"expected {path.name} to have opset {OLDEST_OPSET} or later, found {version}, and it cannot be converted: {brief(error)}; "
-            "export the model again"
+            f"expected {path.name} to have opset {OLDEST_OPSET} to {NEWEST_OPSET}, found {version}, and it cannot be converted: "
+            f"{brief(error)}. Export the model again, for example with torch.onnx.export(..., opset_version=20)"
         ) from error
+
+
+def _means_the_same(model: onnx.ModelProto, version: int) -> bool:
+    """Whether no operator of the graph has changed since opset `version`."""
+    kinds = {node.op_type for node in nodes_in(model.graph) if node.domain in ("", "ai.onnx")}
+    return all(onnx.defs.has(kind) and onnx.defs.get_schema(kind, opset(model), "").since_version <= version for kind in kinds)
 
 
 def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

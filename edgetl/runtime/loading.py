@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,9 @@ def show(shape: Any) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    """The first line of an error's message, without onnxruntime's own places in its sources."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"/\S+\.(?:cc|h):\d+ .*?\) (?=[A-Z])", "", line)[:300]
 
 
 def opset(model: onnx.ModelProto) -> int:
