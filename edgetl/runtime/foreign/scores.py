@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.runtime.foreign.graph import FLOATS, PASSING, attribute, described, drop_unused, forget_types, free_name, makers, rename_made
+from edgetl.runtime.onnx_metadata import LABELS
 
 DECIDING = frozenset({"ArgMax", "TopK", "ZipMap", "ArrayFeatureExtractor", "LabelEncoder"})  # scores become answers
 MONOTONE = PASSING | {"Softmax", "LogSoftmax", "Sigmoid", "Normalizer"}  # between two outputs that mean the same
@@ -31,14 +32,16 @@ def give_scores(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
     return ()
 
 
-def class_names(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """The names that a ZipMap or LabelEncoder at the end gives to the classes; None where there are none."""
-    for node in model.graph.node:
-        for key in ("classlabels_strings", "values_strings"):
-            if node.domain == "ai.onnx.ml" and (found := attribute(node, key)):
-                assert isinstance(found, list)
-                return tuple(item.decode("utf-8", "replace") for item in found)
-    return None
+def _label(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Keep the names that a ZipMap gives to the classes, where the model names none itself."""
+    found = next(
+        (names for node in model.graph.node if node.op_type == "ZipMap" and (names := attribute(node, "classlabels_strings"))), None
+    )
+    if not isinstance(found, list) or any(item.key == LABELS for item in model.metadata_props):
+        return ()
+    names = [name.decode("utf-8", "replace") for name in found]
+    model.metadata_props.add(key=LABELS, value=json.dumps(names, ensure_ascii=False, separators=(",", ":")))
+    return (f"its classes, as its ZipMap names them: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",)
 
 
 def _may_be_scores(value: onnx.ValueInfoProto, made: Mapping[str, onnx.NodeProto]) -> bool:
@@ -76,11 +79,12 @@ def _cut(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
             f"expected {name} to have a float output of shape [n, k], found {ends}: edgetl takes classifiers. Cut the graph at its "
             f'scores: onnx.utils.extract_model({json.dumps(name)}, "cut.onnx", [its input], [the name of its scores])'
         )
+    labels = _label(model)
     del graph.output[:]
     graph.output.add(name=scores).type.tensor_type.elem_type = _type_of(model, scores)
     drop_unused(graph)
     forget_types(graph)
-    return (f"its outputs are answers ({ends}): cut at the scores they are taken from, {scores}",)
+    return (f"its outputs are answers ({ends}): cut at the scores they are taken from, {scores}", *labels)
 
 
 def _decided_from(graph: onnx.GraphProto) -> str | None:
