@@ -154,6 +154,10 @@ class DistillSettings(Settings):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
     hard_weight: float = Field(0.1, ge=0, le=1, description="Weight of the labels beside the teacher's answers.")
+    balance: Literal["auto", "none", "sampling", "loss"] = Field(
+        "auto",
+        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+    )
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
     patience: int = Field(15, ge=1, description="Epochs without a better val score after which training stops.")

@@ -2,6 +2,7 @@
 
     EdgetlError                 what was expected, what was found, what to do next
     ├── InputError              images, labels, models or weights that cannot be used
+    ├── DivergedError           a training whose loss or weights are no numbers any more
     ├── SettingsError           settings out of range, unknown keys, options that contradict each other
     └── WorkspaceError          the run folder: locked, not writable, damaged
         └── LockedError         another process holds the run folder
@@ -22,6 +23,10 @@ class EdgetlError(Exception):
 
 class InputError(EdgetlError):
     """Images, labels, models or weights that cannot be used."""
+
+
+class DivergedError(EdgetlError):
+    """A training whose loss or weights are not finite any more."""
 
 
 class SettingsError(EdgetlError):

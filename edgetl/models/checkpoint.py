@@ -21,8 +21,9 @@ from edgetl.core.files import read_json, write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
+from edgetl.models.finite import refuse_not_finite
 from edgetl.models.narrow import narrow, pruned_name
-from edgetl.models.state import load_state, read_description, read_state, refuse_not_finite
+from edgetl.models.state import load_state, read_description, read_state
 
 KEY, SCHEMA = "edgetl", 1
 FILE, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json", "stages"
@@ -71,6 +72,9 @@ def save_checkpoint(
     """Write `model`, whole or not at all; the same arguments give the same bytes.
 
     The widths of a pruned network are those of its tensors; nothing else is stored but the share of the parameters that it has.
+
+    Raises:
+        InputError: NaN or infinity in the weights.
     """
     described = {
         "schema": SCHEMA,
@@ -83,6 +87,7 @@ def save_checkpoint(
         **({} if pruned is None else {"pruned": pruned}),
     }
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    refuse_not_finite(tensors, path.name)
     write_whole(path, save(tensors, metadata={KEY: canonical_json(described)}))
 
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgetl.models.finite import refuse_mute
+
 POSITIONS = 100  # of each feature map; neighbors tell much the same
 RIDGE = 1e-3  # of the mean square of the inputs: pulls towards the inherited weights
 MOST_INPUTS = 5_000  # of one output; regression costs their cube
@@ -35,6 +37,9 @@ def refit(pruned: nn.Module, original: nn.Module, kept: Mapping[str, Tensor], x:
 
     Both are in evaluation mode. `kept` says which output channels of the original a layer has. Grouped, dilated and very
     wide layers stay as they are, and so does the head where it is a Linear: norms and training are enough for them.
+
+    Raises:
+        InputError: answers of either that are not finite.
     """
     names = [name for name, layer in original.named_modules() if _fits(layer)]
     generator = torch.Generator().manual_seed(0)
@@ -58,11 +63,11 @@ def refit(pruned: nn.Module, original: nn.Module, kept: Mapping[str, Tensor], x:
     with ExitStack() as stack:
         for name in names:
             stack.callback(original.get_submodule(name).register_forward_hook(note(name)).remove)
-        original(x)
+        refuse_mute(original(x), "the network that is pruned")
     with ExitStack() as stack:
         for name in names:
             stack.callback(pruned.get_submodule(name).register_forward_pre_hook(fit(name)).remove)
-        pruned(x)
+        refuse_mute(pruned(x), "the pruned network")
 
 
 def _fits(layer: nn.Module) -> bool:
@@ -92,6 +97,8 @@ def _solve(layer: nn.Conv2d, patches: Tensor, wanted: Tensor) -> None:
         x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
         weights = torch.cat([weights, layer.bias.double().cpu()[None]])
     gram = x.T @ x
+    if not bool(gram.diagonal().mean() > 0):  # nothing reaches the layer: nothing to fit
+        return
     gram.diagonal().add_(RIDGE * max(1.0, 4 * gram.shape[0] / len(x)) * gram.diagonal().mean())
     weights = weights + torch.linalg.solve(gram, x.T @ (wanted.double().cpu() - x @ weights))
     if layer.bias is not None:

@@ -60,23 +60,6 @@ def plain_tensors(tensors: Mapping[str, Tensor], file: str) -> dict[str, Tensor]
     return {name: value.float() if value.is_floating_point() else value for name, value in dense.items()}
 
 
-def refuse_not_finite(tensors: Mapping[str, Tensor], file: str) -> None:
-    """Raise InputError with the names of tensors that hold NaN or infinity."""
-    wrong = {name: value for name, value in tensors.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())}
-    if wrong:
-        lines = [f"{name}: {how_wrong(value)} of {value.numel():,} values" for name, value in wrong.items()]
-        raise InputError(
-            f"expected finite weights in {file}, found NaN or infinity in {len(wrong)} of {len(tensors)} tensors:\n{listing(lines, 4)}\n"
-            "The training that wrote it diverged, half precision overflowed, or the file is damaged. Give an earlier checkpoint"
-        )
-
-
-def how_wrong(value: Tensor) -> str:
-    """How many values are NaN and how many infinite: `3 NaN, 1 infinite`."""
-    counts = {"NaN": int(value.isnan().sum()), "infinite": int(value.isinf().sum())}
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-
-
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
     """`model.load_state_dict` for tensors from a file, which say nothing of their layers' versions: those of `model` are meant."""
     versioned = OrderedDict(state)

@@ -21,9 +21,10 @@ from edgetl.models.build import OWN_NAMES
 from edgetl.models.checkpoint import KEY, read_checkpoint
 from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.embedded import ASSETS, embedded_weights
+from edgetl.models.finite import refuse_not_finite
 from edgetl.models.heads import head_keys
 from edgetl.models.published import published_preprocess, published_weights
-from edgetl.models.state import classes_in, load_state, plain_tensors, read_content, read_description, refuse_not_finite
+from edgetl.models.state import classes_in, load_state, plain_tensors, read_content, read_description
 from edgetl.models.unwrap import unwrap
 
 LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56

@@ -35,15 +35,16 @@ class Baselines(Exact):
 
     Attributes:
         linear_probe: a linear head on the untouched pretrained features.
-        from_scratch: the teacher's network from random weights, trained for a small share of the time.
-        negative_transfer: the latter beats the teacher by more than the standard error.
+        from_scratch: the teacher's network from random weights, trained for a small share of the time; None: its training diverged.
+        negative_transfer: the latter beats the teacher by more than the standard error; where classes are unbalanced, in the mean recall
+            of the classes, which both were chosen by.
         strategy: what learned in the teacher, and why.
     """
 
     part: Literal["val"]
     images: Count
     linear_probe: Baseline
-    from_scratch: Baseline
+    from_scratch: Baseline | None
     teacher: Baseline
     negative_transfer: bool
     strategy: str

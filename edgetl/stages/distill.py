@@ -23,13 +23,16 @@ from edgetl.data.kept import keeping
 from edgetl.data.pixels import PixelSet
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
+from edgetl.models.finite import refuse_mute, refuse_not_finite
+from edgetl.models.state import read_state
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
+from edgetl.training.balance import Balancing, balancing
 from edgetl.training.device import pinned, placed
 from edgetl.training.fit import Group, Job, Recipe, fit
 from edgetl.training.inherit import inherit
-from edgetl.training.score import score_with
+from edgetl.training.score import balanced_score_with, score_with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Views:
 
     train: PixelSet
     augment: Augment
+    balance: Balancing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +69,14 @@ class Distill(Stage[Student]):
     Soft targets of Hinton et al. 2015 beside the labels; teacher and student look at the same augmented view
     (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", section 3). The student is a
     new network, or the teacher itself, pruned, with the weights it inherits.
+
+    Raises:
+        InputError: a teacher of other classes; weights or teacher's answers that are not finite.
+        DivergedError: loss or weights are not finite any more.
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
@@ -85,6 +93,7 @@ class Distill(Stage[Student]):
                 f"found one of {', '.join(teacher.classes)}. Fine-tune on this data first"
             )
         if self.settings.arch == "same":
+            refuse_not_finite(read_state(self.teacher.path), self.teacher.path.name)
             shutil.copyfile(self.teacher.path, path)
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
         preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.side)
@@ -110,13 +119,25 @@ class Distill(Stage[Student]):
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
         s, train = self.settings, self.data.only("train")
         largest = max(teacher_sees, student_sees, key=lambda p: p.side)
-        return Views(train=pixel_set(train, largest, margin=s.augment != "none"), augment=augment_for(train, largest, s.augment, s.flip))
+        pixels = pixel_set(train, largest, margin=s.augment != "none")
+        balance = balancing(s.balance, pixels.labels, len(self.data.classes))
+        return Views(train=pixels, augment=augment_for(train, largest, s.augment, s.flip), balance=balance)
 
     def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
         """The student before training: the teacher, pruned, or a new network with weights from elsewhere or random ones."""
         s = self.settings
         if s.inherits:
-            pruned = inherit(network, teacher.arch, s.keep, train=views.train, augment=views.augment, sees=sees, seed=s.seed, device=device)
+            pruned = inherit(
+                network,
+                teacher.arch,
+                s.keep,
+                train=views.train,
+                augment=views.augment,
+                sees=sees,
+                seed=s.seed,
+                device=device,
+                shares=views.balance.shares,
+            )
             return Start(model=pruned.model, arch=teacher.arch, pruned=pruned.share * (teacher.pruned or 1.0))
         torch.manual_seed(s.seed)
         model = build(s.arch, len(self.data.classes), sees.side)
@@ -125,15 +146,19 @@ class Distill(Stage[Student]):
         return Start(model=model, arch=s.arch)
 
     def _job(self, model: nn.Module, teacher: nn.Module, views: Views, teacher_sees: Preprocess, student_sees: Preprocess) -> Job:
-        s, task = self.settings, Classification(classes=self.data.classes)
+        s, task, weights = self.settings, Classification(classes=self.data.classes), views.balance.loss_weights
 
         def loss(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+            per_class = None if weights is None else weights.to(x.device)
             outputs = net(shrunk(x, student_sees.side)).float()
+            hard = task.loss(outputs, labels, weights=per_class)
             if s.hard_weight == 1:
-                return task.loss(outputs, labels)
+                return hard
             with torch.no_grad():
                 soft = teacher(shrunk(x, teacher_sees.side)).float()
-            return s.hard_weight * task.loss(outputs, labels) + (1 - s.hard_weight) * task.distillation_loss(outputs, soft, s.temperature)
+            refuse_mute(soft, "the teacher")
+            per_image = None if per_class is None else per_class[labels]
+            return s.hard_weight * hard + (1 - s.hard_weight) * task.distillation_loss(outputs, soft, s.temperature, per_image)
 
         return Job(
             title="distill",
@@ -147,6 +172,9 @@ class Distill(Stage[Student]):
             score=score_with(task),
             recipe=Recipe.of(s, len(views.train)),
             start_counts=s.inherits,
+            shares=views.balance.shares,
+            class_weights=views.balance.class_weights,
+            balanced=balanced_score_with(task, views.balance),
         )
 
 

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgetl.core.artifacts import Checkpoint, FileArtifact
-from edgetl.core.errors import InputError
+from edgetl.core.errors import DivergedError, InputError
 from edgetl.core.files import write_json
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
@@ -20,9 +22,11 @@ from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.weights import Weights
 from edgetl.report.baselines import Baseline, Baselines
 from edgetl.settings import FinetuneSettings, Runtime
+from edgetl.training.balance import worth_of
 from edgetl.training.device import pinned
 from edgetl.training.finetuning import Work
 from edgetl.training.fit import Fit, standard_error
+from edgetl.training.scratch import Scratch
 from edgetl.training.strategy import Decision
 
 
@@ -49,11 +53,12 @@ class Finetune(Stage[Teacher]):
     """Fit a new head to a pretrained network's frozen features, then train as much of the network as helps.
 
     Raises:
-        InputError: random weights, which a head alone cannot make good.
+        InputError: random weights, which a head alone cannot make good; weights that are not finite.
+        DivergedError: loss or weights are not finite any more.
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -105,21 +110,22 @@ class Finetune(Stage[Teacher]):
         )
 
     def _baselines(self, work: Work, decision: Decision, result: Fit, probed: float) -> FileArtifact:
-        """Write `baselines.json`; say so where pretraining did harm."""
+        """Write `baselines.json`; say so where pretraining did harm. A network from scratch whose training diverges is left out."""
         count = len(work.val)
-        scratch = work.from_scratch(result)
-        error = standard_error(result.best_score, count)
+        try:
+            scratch = work.from_scratch(result)
+        except DivergedError as error:
+            say(f"finetune: no comparison with the network from scratch, since its training diverged: {error}")
+            scratch = None
         found = Baselines(
             part="val",
             images=count,
             linear_probe=baseline(probed, count),
-            from_scratch=baseline(scratch.score, count, views=scratch.views, image_size=scratch.image_size),
+            from_scratch=None if scratch is None else beside(scratch, count),
             teacher=baseline(result.best_score, count),
-            negative_transfer=scratch.score > result.best_score + error,
+            negative_transfer=scratch is not None and harmed(scratch.fit, result, work.val.labels.numpy()),
             strategy=f"{decision.strategy}: {decision.reason}",
         )
-        if found.negative_transfer:
-            say(f"finetune: negative transfer: from scratch {scratch.score:.1%} on val, the teacher {result.best_score:.1%} +- {error:.1%}")
         path = work.out / "baselines.json"
         write_json(path, asdict(found))
         return FileArtifact.of(path)
@@ -131,6 +137,23 @@ class Finetune(Stage[Teacher]):
             "data": self.data.name,
             "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none (random)",
         }
+
+
+def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
+    """Whether the network from scratch is better than the teacher by more than the standard error, by what chose both; said if so."""
+    if scratch.best_balanced is None or teacher.best_balanced is None:
+        other, own, what, images = scratch.best_score, teacher.best_score, "", float(len(labels))
+    else:
+        other, own, what, images = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", worth_of(labels)
+    error = standard_error(own, images)
+    if other > own + error:
+        say(f"finetune: negative transfer: from scratch {other:.1%} on val, the teacher {own:.1%} +- {error:.1%}{what}")
+    return other > own + error
+
+
+def beside(scratch: Scratch, images: int) -> Baseline:
+    """The score of the network from scratch on so many images, and what it had."""
+    return baseline(scratch.fit.best_score, images, views=scratch.views, image_size=scratch.image_size)
 
 
 def baseline(score: float, images: int, *, views: int | None = None, image_size: int | None = None) -> Baseline:

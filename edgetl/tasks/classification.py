@@ -49,13 +49,16 @@ class Classification:
 
         return F.cross_entropy(outputs, labels, weight=weights, label_smoothing=smoothing)
 
-    def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    def distillation_loss(self, student: Tensor, teacher: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
         """KL divergence of the tempered answers, times temperature squared so that gradients keep their size.
 
-        Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
+        `weights` [n] of the images, or all alike. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
         """
         from torch.nn import functional as F
 
         log_student = F.log_softmax(student / temperature, dim=1)
         log_teacher = F.log_softmax(teacher / temperature, dim=1)
-        return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+        if weights is None:
+            return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
+        each = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
+        return (weights * each).sum() / weights.sum() * temperature**2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,3 +31,49 @@ def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32
 def image_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
     """[n] -> [n]: how often to draw each image, so that all classes come equally often."""
     return torch.from_numpy(class_weights(labels, classes)[labels])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balancing:
+    """What is done about rare classes in one training.
+
+    Attributes:
+        kind: none, sampling or loss.
+        labels: of the training images, [n].
+        classes: k.
+    """
+
+    kind: Balance
+    labels: NDArray[np.int64]
+    classes: int
+
+    @property
+    def shares(self) -> Tensor | None:
+        """How often each image is drawn, [n]; None: each once an epoch."""
+        return image_shares(self.labels, self.classes) if self.kind == "sampling" else None
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """Weights with which all classes count alike, [k]; None where they are balanced."""
+        return None if self.kind == "none" else torch.from_numpy(class_weights(self.labels, self.classes))
+
+    @property
+    def loss_weights(self) -> Tensor | None:
+        """Of the classes in the training's loss, [k]: where rare images come more often already, they weigh no more."""
+        return self.class_weights if self.kind == "loss" else None
+
+
+def balancing(wanted: Literal["auto", "none", "sampling", "loss"], labels: Tensor, classes: int) -> Balancing:
+    """What `wanted` means for a training on images of these labels."""
+    return Balancing(kind=balance_for(wanted, labels.numpy(), classes), labels=labels.numpy(), classes=classes)
+
+
+def mean_recall(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
+    """[n], [n] -> the share of each class's images that are right, averaged over the classes there are (balanced accuracy)."""
+    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+
+
+def worth_of(labels: NDArray[np.int64]) -> float:
+    """How many images of balanced classes would tell the mean recall as exactly: classes times the harmonic mean of their counts."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return float(len(counts) ** 2 / (1 / counts).sum())

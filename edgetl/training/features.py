@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgetl.core.errors import InputError
 from edgetl.core.files import read_json, write_json
 from edgetl.core.progress import track
 from edgetl.training.device import placed
@@ -33,6 +34,9 @@ def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: i
         count: images.
         device: where the body runs.
         file: holds the features; beside it `file`.json says how many are done.
+
+    Raises:
+        InputError: features that are not finite.
     """
     placed(body, device).eval()
     record = file.with_name(file.name + ".json")
@@ -43,6 +47,11 @@ def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: i
         for start in range(done, count, chunk):
             rows = slice(start, min(start + chunk, count))
             found = body(inputs(rows).to(device)).float().cpu().numpy()
+            if not np.isfinite(found).all():
+                raise InputError(
+                    f"expected finite features of the pretrained network, found NaN or infinity for the images {start + 1} to {rows.stop} "
+                    f"of {count}. Its weights are too large or damaged: give others (--weights; pipeline: --teacher-weights)"
+                )
             width = found.shape[1]
             _mapped(file, (count, width))[rows] = found
             write_json(record, {"done": rows.stop, "width": width})

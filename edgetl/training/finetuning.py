@@ -22,13 +22,13 @@ from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_lin
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.tasks.classification import Classification
-from edgetl.training.balance import balance_for, class_weights, image_shares
+from edgetl.training.balance import Balancing, balancing
 from edgetl.training.device import placed
 from edgetl.training.features import Features, frozen_features
 from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
-from edgetl.training.score import score_with
+from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
 from edgetl.training.strategy import Decision, Seen, decide, groups
 
@@ -90,19 +90,19 @@ class Work:
         return augment_for(self.data.only("train"), self.preprocess, s.augment, s.flip)
 
     @cached_property
-    def balance(self) -> str:
-        """What is done about rare classes: none, sampling or loss."""
-        return balance_for(self.settings.balance, self.train.labels.numpy(), self.task.outputs)
+    def balance(self) -> Balancing:
+        """What is done about rare classes."""
+        return balancing(self.settings.balance, self.train.labels, self.task.outputs)
 
-    @cached_property
+    @property
     def per_class(self) -> Tensor | None:
         """Weights of the classes, [k], where they are unbalanced."""
-        return None if self.balance == "none" else torch.from_numpy(class_weights(self.train.labels.numpy(), self.task.outputs))
+        return self.balance.class_weights
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The task's; where rare images come more often already, they weigh no more."""
-        weights = self.per_class.to(outputs.device) if self.per_class is not None and self.balance == "loss" else None
-        return self.task.loss(outputs, labels, self.settings.label_smoothing, weights)
+        weights = self.balance.loss_weights
+        return self.task.loss(outputs, labels, self.settings.label_smoothing, None if weights is None else weights.to(outputs.device))
 
     def headed(self) -> tuple[Decision, float | None]:
         """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on.
@@ -182,12 +182,12 @@ class Work:
         job = self._job(decision)
         if decision.strategy == "features":
             placed(self.model, self.device)
-            return Fit(best_epoch=-1, best_score=evaluate(job, self.device)[1], epochs=0)
+            seen = evaluate(job, self.device)
+            return Fit(best_epoch=-1, best_score=seen.score, epochs=0, best_balanced=seen.balanced)
         return fit(job, self.out, self.device)
 
     def _job(self, decision: Decision) -> Job:
         s = self.settings
-        labels = self.train.labels.numpy()
         return Job(
             title="finetune",
             model=self.model,
@@ -200,22 +200,28 @@ class Work:
             score=score_with(self.task),
             recipe=Recipe.of(s, len(self.train)),
             start_counts=self.weights is not None,
-            shares=image_shares(labels, self.task.outputs) if self.balance == "sampling" else None,
+            shares=self.balance.shares,
             class_weights=self.per_class,
+            balanced=balanced_score_with(self.task, self.balance),
         )
 
     def from_scratch(self, result: Fit) -> Scratch:
-        """The same network without the weights, for a share of the work that `result` took."""
+        """The same network without the weights, for a share of the work that `result` took.
+
+        Raises:
+            DivergedError: its training came to nothing.
+        """
         s, size = self.settings, self.preprocess.side
         small = SMALL if size > SMALL and runs_at(s.arch, SMALL) else size
         count = len(self.train)
         passes = count * s.head_views + len(self.val) + PASSES * count * result.epochs
         torch.manual_seed(s.seed)
         epochs, used = work_within(passes, count, size, small)
+        train = self.train.spread(used)
         recipe = Recipe.of(s.but(epochs=epochs, batch_size=max(2, min(s.batch_size, used // 8)), lr=2e-3), used)
         return from_scratch(
             build(self.arch, self.task.outputs, small),
-            train=self.train.spread(used),
+            train=train,
             val=self.val,
             augment=self.augment,
             preprocess=self.preprocess,
@@ -223,6 +229,8 @@ class Work:
             loss=self.loss,
             score=score_with(self.task),
             recipe=recipe,
+            balance=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs),
+            balanced=balanced_score_with(self.task, self.balance),
             folder=self.out / SCRATCH / "from-scratch",
             device=self.device,
         )

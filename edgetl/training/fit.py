@@ -6,12 +6,10 @@ depends on is in `scratch/resume.pt`, and what is random is keyed by (seed, epoc
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet, to_input
 from edgetl.settings import DistillSettings, FinetuneSettings
+from edgetl.training.balance import worth_of
 from edgetl.training.device import pick_dtype, placed
+from edgetl.training.divergence import Course, refuse_diverged
+from edgetl.training.progress import RESUME, Evaluated, Progress, load, save
 from edgetl.training.schedule import cosine
 
-RESUME, LOG = "resume.pt", "log.csv"
+FEWEST = 2  # images in a step: a BatchNorm on a map of one pixel has no statistics of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class Job:
     Attributes:
         loss: (model, input [n, 3, s, s], labels [n]) -> scalar.
         score: (outputs [n, k], labels [n]) -> the primary metric, higher is better.
+        balanced: its mean over the classes, which chooses the epoch where they are unbalanced; None: `score` does.
         preprocess: normalizes the views, float [n, 3, size, size] in 0..255.
         start_counts: the weights before the first epoch may turn out to be the best.
         shares: how often each training image is drawn, relative to the others, [n]; None: each once an epoch.
@@ -94,29 +97,22 @@ class Job:
     start_counts: bool = False
     shares: Tensor | None = None
     class_weights: Tensor | None = None
-
-
-@dataclass
-class _Progress:
-    """What the next epoch depends on, beside model and optimizer."""
-
-    epoch: int = 0
-    stale: int = 0
-    best_epoch: int = -1
-    best_score: float = -math.inf  # of the weights that are kept
-    best_loss: float = math.inf
-    top: float = -math.inf  # the highest score of any epoch
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-    rows: list[dict[str, float]] = field(default_factory=list)
+    balanced: Callable[[Tensor, Tensor], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What came out; the model holds the weights of the best epoch."""
+    """What came out; the model holds the weights of the best epoch.
+
+    Attributes:
+        best_score: the primary metric of these weights on val.
+        best_balanced: its mean over the classes, where they are unbalanced: what chose the epoch.
+    """
 
     best_epoch: int
     best_score: float
     epochs: int
+    best_balanced: float | None = None
 
 
 def resumes(out: Path) -> bool:
@@ -125,33 +121,50 @@ def resumes(out: Path) -> bool:
 
 
 def fit(job: Job, out: Path, device: torch.device) -> Fit:
-    """Train `job.model` in place; log to `out/log.csv`; continue from `out/scratch/resume.pt` if it is there."""
+    """Train `job.model` in place; log to `out/log.csv`; continue from `out/scratch/resume.pt` if it is there.
+
+    Raises:
+        DivergedError: loss or weights are not finite any more; what the last good epoch left stays in `out`.
+        InputError: fewer than two training images.
+    """
     model, recipe = placed(job.model, device), job.recipe
+    if len(job.train) < FEWEST:
+        raise InputError(f"expected {FEWEST} training images at least, found {len(job.train)}. Give more images, or another split")
     optimizer = _optimizer(job)
-    state = _load(out / SCRATCH / RESUME, model, optimizer)
+    state = load(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:
-        val_loss, score = evaluate(job, device)
-        _keep(state, model, score, val_loss, epoch=-1)
+        state.keep(model, _finite(job, evaluate(job, device), out, -1), epoch=-1)
     with track(job.title, recipe.epochs, "epoch") as bar:
         bar.advance(state.epoch)
         while state.epoch < recipe.epochs and (recipe.patience is None or state.stale < recipe.patience):
             started = time.perf_counter()
-            loss = _train_epoch(job, optimizer, state.epoch, device)
-            val_loss, score = evaluate(job, device)
-            _note(
-                state,
-                model,
-                {"loss": loss, "val_loss": val_loss, "val_score": score, "seconds": time.perf_counter() - started},
-                len(job.val),
-            )
-            _save(out, model, optimizer, state)
-            bar.advance(note=f"val {score:.4f}")
+            loss = _train_epoch(job, optimizer, state.epoch, device, out)
+            seen = _finite(job, evaluate(job, device), out, state.epoch)
+            _note(state, job, seen, loss, time.perf_counter() - started)
+            save(out, model, optimizer, state)
+            bar.advance(note=f"val {seen.score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
     for parameter in (parameter for group in job.groups if group.begins for parameter in group.parameters):
         parameter.requires_grad_(True)
     model.eval()
-    return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch)
+    return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch, best_balanced=state.best_balanced)
+
+
+def _course(job: Job, out: Path, epoch: int) -> Course:
+    """Where a training is, for its messages."""
+    return Course(
+        title=job.title, epoch=epoch, epochs=job.recipe.epochs, lr=job.recipe.lr, warmup=job.recipe.warmup, kept=out / SCRATCH / RESUME
+    )
+
+
+def _finite(job: Job, seen: Evaluated, out: Path, epoch: int) -> Evaluated:
+    """What was seen after an epoch, if weights and loss on val are finite."""
+    course = _course(job, out, epoch)
+    refuse_diverged(job.model, course)
+    if not math.isfinite(seen.loss):
+        raise course.diverged(f"a finite loss on val, found {seen.loss}", "")
+    return seen
 
 
 def _optimizer(job: Job) -> torch.optim.Optimizer:
@@ -169,12 +182,12 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
             return torch.optim.SGD(groups, lr=job.recipe.lr, momentum=0.9, nesterov=True)
 
 
-def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device: torch.device) -> float:
+def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device: torch.device, out: Path) -> float:
     """One pass over the training images in a new order; the mean loss."""
     recipe, count = job.recipe, len(job.train)
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout
     order, draws = _order(job, epoch)
-    parts = math.ceil(count / recipe.batch_size)
+    parts = min(math.ceil(count / recipe.batch_size), count // FEWEST)
     batches = list(zip(np.array_split(order, parts), np.array_split(draws, parts), strict=True))
     _thaw(job, epoch)
     total = 0.0
@@ -189,7 +202,9 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        total += loss.item() * len(chosen)
+        if not math.isfinite(value := loss.item()):
+            raise _course(job, out, epoch).diverged(f"a finite loss, found {value}", f"batch {step + 1} of {len(batches)}")
+        total += value * len(chosen)
     return total / count
 
 
@@ -224,26 +239,27 @@ def outputs_of(model: nn.Module, data: PixelSet, preprocess: Preprocess, device:
     return torch.cat([model(to_input(chunk, preprocess)).float().cpu() for chunk in chunks])
 
 
-def evaluate(job: Job, device: torch.device) -> tuple[float, float]:
-    """Cross-entropy and score on the val images."""
-    outputs = outputs_of(job.model, job.val, job.preprocess, device)
-    return nn.functional.cross_entropy(outputs, job.val.labels, weight=job.class_weights).item(), job.score(outputs, job.val.labels)
+def evaluate(job: Job, device: torch.device) -> Evaluated:
+    """Loss and scores on the val images."""
+    outputs, labels = outputs_of(job.model, job.val, job.preprocess, device), job.val.labels
+    loss = nn.functional.cross_entropy(outputs, labels, weight=job.class_weights).item()
+    return Evaluated(loss=loss, score=job.score(outputs, labels), balanced=job.balanced(outputs, labels) if job.balanced else None)
 
 
-def _note(state: _Progress, model: nn.Module, row: dict[str, float], images: int) -> None:
+def _note(state: Progress, job: Job, seen: Evaluated, loss: float, seconds: float) -> None:
     """Count the epoch; keep its weights if they are better than those that are kept."""
-    state.rows.append({"epoch": state.epoch, **row})
-    score, loss = row["val_score"], row["val_loss"]
-    state.top = max(state.top, score)
-    enough = state.top - standard_error(state.top, images)
-    if score >= enough and (state.best_score < enough or loss < state.best_loss):
-        _keep(state, model, score, loss, state.epoch)
+    row = {"epoch": state.epoch, "loss": loss, "val_loss": seen.loss, "val_score": seen.score, "seconds": seconds}
+    state.rows.append(row if seen.balanced is None else {**row, "val_balanced": seen.balanced})
+    state.top = max(state.top, seen.choosing)
+    enough = state.top - standard_error(state.top, len(job.val) if seen.balanced is None else worth_of(job.val.labels.numpy()))
+    if seen.choosing >= enough and (state.best_choosing < enough or seen.loss < state.best_loss):
+        state.keep(job.model, seen, state.epoch)
     else:
         state.stale += 1
     state.epoch += 1
 
 
-def standard_error(score: float, images: int) -> float:
+def standard_error(score: float, images: float) -> float:
     """Of a share among `images` images; not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
 
     Among epochs whose val score is within one of the highest, chance decides the order: the one with the lowest val loss
@@ -251,32 +267,3 @@ def standard_error(score: float, images: int) -> float:
     """
     share = (min(max(score, 0.0), 1.0) * images + 2) / (images + 4)
     return math.sqrt(share * (1 - share) / (images + 4))
-
-
-def _keep(state: _Progress, model: nn.Module, score: float, loss: float, epoch: int) -> None:
-    state.best_score, state.best_loss, state.best_epoch, state.stale = score, loss, epoch, 0
-    state.top = max(state.top, score)
-    state.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _save(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: _Progress) -> None:
-    """Write everything the next epoch depends on, whole or not at all."""
-    resume = out / SCRATCH / RESUME
-    resume.parent.mkdir(exist_ok=True)
-    temporary = resume.with_suffix(".new")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}, temporary)
-    os.replace(temporary, resume)
-    with (out / LOG).open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(state.rows[0]))
-        writer.writeheader()
-        writer.writerows(state.rows)
-
-
-def _load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> _Progress:
-    """Where an earlier attempt stopped, or the beginning."""
-    if not path.exists():
-        return _Progress()
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return _Progress(**saved["progress"])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgetl.core.errors import DivergedError
 from edgetl.core.progress import track
 from edgetl.training.features import Features
 from edgetl.training.schedule import cosine
@@ -47,6 +48,9 @@ def fit_head(
         val_loss: logits [m, k] of the val images -> what is to be least.
         loss: (logits, labels) -> scalar.
         recipe: how.
+
+    Raises:
+        DivergedError: the loss is not finite any more.
     """
     optimizer = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     best, best_state = math.inf, copy.deepcopy(head.state_dict())
@@ -55,6 +59,8 @@ def fit_head(
             _epoch(head, views[epoch % len(views)], labels, loss, optimizer, recipe, epoch)
             with torch.no_grad():
                 now = val_loss(head.eval()(torch.from_numpy(np.array(unseen))))
+            if not math.isfinite(now):
+                raise _diverged(f"a finite loss on val, found {now} after epoch {epoch + 1}", recipe)
             if now < best:
                 best, best_state = now, copy.deepcopy(head.state_dict())
             bar.advance(note=f"val loss {now:.4f}")
@@ -82,3 +88,12 @@ def _epoch(
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if not math.isfinite(value.item()):
+            raise _diverged(f"a finite loss, found {value.item()} in epoch {epoch + 1}, batch {step + 1} of {len(batches)}", recipe)
+
+
+def _diverged(what: str, recipe: HeadRecipe) -> DivergedError:
+    return DivergedError(
+        f"head: expected {what}, of {recipe.epochs} epochs. The training of the head diverged: lower its learning rate "
+        f"(--head-lr, now {recipe.lr:g}), or check the weights of the network before it. No checkpoint was written"
+    )

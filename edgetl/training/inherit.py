@@ -23,7 +23,16 @@ EPOCH = 2**31  # keys the views: no epoch of training has this number
 
 
 def inherit(
-    teacher: nn.Module, arch: str, keep: float, *, train: PixelSet, augment: Augment, sees: Preprocess, seed: int, device: torch.device
+    teacher: nn.Module,
+    arch: str,
+    keep: float,
+    *,
+    train: PixelSet,
+    augment: Augment,
+    sees: Preprocess,
+    seed: int,
+    device: torch.device,
+    shares: Tensor | None = None,
 ) -> Pruned:
     """A network with the share `keep` of the teacher's parameters that answers as nearly as it can without training.
 
@@ -38,11 +47,12 @@ def inherit(
         sees: how the student's input is prepared.
         seed: of the choice of images and views.
         device: where to compute.
+        shares: how often each image is drawn, relative to the others, [n], so that rare classes have their say; None: all alike.
 
     Raises:
-        InputError: a network that cannot be pruned.
+        InputError: a network that cannot be pruned, or whose answers are not finite.
     """
-    x, whole = examples(train, augment, sees, seed).to(device), parameter_count(teacher)
+    x, whole = examples(train, augment, sees, seed, shares).to(device), parameter_count(teacher)
     model, kept = teacher, {name: torch.arange(len(w)) for name, w in output_weights(teacher).items()}
     placed(teacher, device)
     with track("prune", STEPS, "step") as bar:
@@ -64,9 +74,14 @@ def narrower(model: nn.Module, arch: str, size: int, keep: float, x: Tensor, see
     return prune(model.cpu(), arch, size, keep, gradients)
 
 
-def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int) -> Tensor:
+def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int, shares: Tensor | None = None) -> Tensor:
     """One random view of each of at most `IMAGES` images: normalized float [n, 3, s, s]."""
-    chosen = np.random.Generator(np.random.Philox(key=[seed, EPOCH])).permutation(len(train))[:IMAGES]
+    random = np.random.Generator(np.random.Philox(key=[seed, EPOCH]))
+    if shares is None:
+        chosen = random.permutation(len(train))[:IMAGES]
+    else:
+        p = shares.numpy().astype(np.float64)
+        chosen = random.choice(len(train), size=min(IMAGES, len(train)), replace=False, p=p / p.sum())
     views = augment(train.pixels[torch.from_numpy(chosen)], augment.draws(seed, EPOCH, len(train))[chosen])
     if views.shape[-1] != sees.side:
         views = nn.functional.interpolate(views, size=(sees.side, sees.side), mode="bilinear", antialias=True, align_corners=False)

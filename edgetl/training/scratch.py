@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
-from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.balance import Balancing
+from edgetl.training.fit import Fit, Group, Job, Recipe, fit
 
 SHARE = 1 / 4  # of the work of fine-tuning
 PASSES = 3  # a training step is worth as many forward passes
@@ -22,9 +23,9 @@ MOST_EPOCHS, FEWEST = 30, 500
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """Its score on val, and what it had: `views` training views of `image_size` pixels."""
+    """How it did on val, and what it had: `views` training views of `image_size` pixels."""
 
-    score: float
+    fit: Fit
     views: int
     image_size: int
 
@@ -50,10 +51,16 @@ def from_scratch(
     loss: Callable[[Tensor, Tensor], Tensor],
     score: Callable[[Tensor, Tensor], float],
     recipe: Recipe,
+    balance: Balancing,
+    balanced: Callable[[Tensor, Tensor], float] | None,
     folder: Path,
     device: torch.device,
 ) -> Scratch:
-    """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`."""
+    """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`.
+
+    Raises:
+        DivergedError: its loss or weights are not finite any more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     small = preprocess.at(size)
     side = round(train.pixels.shape[-1] * size / preprocess.side)
@@ -68,5 +75,8 @@ def from_scratch(
         loss=lambda net, x, y: loss(net(x), y),
         score=score,
         recipe=recipe,
+        shares=balance.shares,
+        class_weights=balance.class_weights,
+        balanced=balanced,
     )
-    return Scratch(score=fit(job, folder, device).best_score, views=recipe.epochs * len(train), image_size=size)
+    return Scratch(fit=fit(job, folder, device), views=recipe.epochs * len(train), image_size=size)

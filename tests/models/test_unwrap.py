@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -187,18 +188,16 @@ def test_half_precision_that_overflowed_is_refused_too(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_nan_is_refused_wherever_a_checkpoint_is_read(tmp_path: Path) -> None:
-    model = build(ARCH, 3, 32)
+    model, path = build(ARCH, 3, 32), tmp_path / "checkpoint.safetensors"
+    said: dict[str, Any] = {"arch": ARCH, "classes": ("a", "b", "c"), "preprocess": Preprocess(size=32, resize=32)}
+    save_checkpoint(path, model=model, seen=SeenImages.of("none"), provenance={}, **said)
+    with safe_open(path, framework="pt") as stream:
+        metadata = stream.metadata()
     with torch.no_grad():
         model.get_parameter("fc.weight")[0, 0] = float("nan")
-    save_checkpoint(
-        path := tmp_path / "checkpoint.safetensors",
-        model=model,
-        arch=ARCH,
-        classes=("a", "b", "c"),
-        preprocess=Preprocess(size=32, resize=32),
-        seen=SeenImages.of("none"),
-        provenance={},
-    )
+    with pytest.raises(InputError, match="finite weights"):
+        save_checkpoint(path, model=model, seen=SeenImages.of("none"), provenance={}, **said)
+    save_file(model.state_dict(), path, metadata=metadata)  # as another program might
     with pytest.raises(InputError, match=r"expected finite weights in checkpoint\.safetensors, .*\n  fc\.weight: 1 NaN"):
         load_model(path)
 
