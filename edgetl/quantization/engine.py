@@ -14,6 +14,7 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.quantization.compact import compact
+from edgetl.quantization.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
 from edgetl.quantization.exact import tell_if_saturated
 from edgetl.quantization.heldout import parts
 from edgetl.quantization.islands import BUDGET, InFloat, line, placed
@@ -55,6 +56,7 @@ class QuantizationRecord:
         within: whether the result keeps the budget; None where there was none.
         int8: operator type -> how many run in int8.
         in_float: those that stay in float, and why.
+        warnings: why agreement on the calibration images is no evidence; empty where it is.
     """
 
     target: Target
@@ -69,6 +71,7 @@ class QuantizationRecord:
     within: bool | None
     int8: Mapping[str, int]
     in_float: tuple[InFloat, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def quantize(
@@ -107,9 +110,14 @@ def quantize(
     inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
     tell_if_saturated(target)
-    start = Start.of(prepare(model), calibration, target, batch_size=batch_size, threads=threads)
+    shown = Shown()
+    start = Start.of(prepare(model), Watched(calibration, shown), target, batch_size=batch_size, threads=threads)
+    refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
+    warnings = problems_of(shown, calibration, trials.wanted)
+    for problem in warnings:
+        say(f"quantize: warning: {problem}. {ADVICE}")
     if start.equalizing:
         trials.note(start.equalizing)
     start.try_ranges(trials)
@@ -150,6 +158,7 @@ def quantize(
         within=searched.within,
         int8=int8,
         in_float=in_float,
+        warnings=warnings,
     )
 
 

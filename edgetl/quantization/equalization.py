@@ -118,9 +118,10 @@ class Channels:
         room = np.full(len(self.parents), np.inf)
         roots = np.array([self._root(channel) for channel in range(len(self.parents))], np.int64)
         for name, reach in reached.items():
-            if name in self.of_value and reach.max() > 0:
+            least = reach.max() / MOST ** (1 / HALF_WAY)  # smaller ones have the largest factor
+            if name in self.of_value and least > 0:
                 alive = reach > 0  # nothing is known of the others
-                np.minimum.at(room, roots[self.of_value[name]], np.where(alive, reach.max() / np.where(alive, reach, 1), 1))
+                np.minimum.at(room, roots[self.of_value[name]], np.where(alive, reach.max() / np.maximum(reach, least), 1))
         room[np.isinf(room)] = 1
         room[[self._root(channel) for channel in self.fixed]] = 1
         factors: NDArray[np.float64] = np.minimum(room**HALF_WAY, MOST)[roots]

@@ -29,7 +29,7 @@ def plain_gemms(model: onnx.ModelProto) -> onnx.ModelProto:
     stored = constants(model)
     new: dict[str, NDArray[Any]] = {}
     nodes = [part for index, node in enumerate(model.graph.node) for part in _plain(node, index, stored, new)]
-    return with_nodes(model, nodes, new) if new or len(nodes) != len(model.graph.node) else model
+    return model if nodes == [*model.graph.node] else with_nodes(model, nodes, new)
 
 
 def _plain(
@@ -89,7 +89,7 @@ def scalar_bounds(model: onnx.ModelProto) -> onnx.ModelProto:
                 changed.input[place] = f"{name}_of_{index}"
                 new[changed.input[place]] = stored[name].reshape(())
         nodes.append(changed)
-    return with_nodes(model, nodes, new) if new or nodes != [*model.graph.node] else model
+    return model if nodes == [*model.graph.node] else with_nodes(model, nodes, new)
 
 
 def own_constants(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -164,7 +164,7 @@ def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:
             continue
         ours, theirs = (new.get(name, old[name]) for name in (layer.source.input[1], layer.weight.input[1]))
         values = numbers.biases[layer.bias.input[0]]
-        step = np.broadcast_to((ours * theirs.ravel()).astype(np.float32), values.shape)
+        step = np.broadcast_to(np.maximum((ours * theirs.ravel()).astype(np.float32), np.finfo(np.float32).tiny), values.shape)
         new[layer.bias.input[1]] = step if old[layer.bias.input[1]].size > 1 else step.ravel()[:1]
         new[layer.bias.input[0]] = np.clip(np.rint(values / step), -INT32, INT32).astype(np.int32)
     return with_values(model, new)

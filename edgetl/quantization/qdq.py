@@ -26,6 +26,7 @@ INT8_OPS = (
 )  # fmt: skip
 FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 JOINING = frozenset({"Add", "Concat", "Mul"})  # of all their inputs
+LEAST = 1e-20  # of a range: products of smaller steps leave float32
 NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
@@ -41,7 +42,7 @@ def write_qdq(
         op_types: the operators to quantize.
         floating: names of those that stay in float all the same.
     """
-    bounds = {name: (np.float32(found.low), np.float32(found.high)) for name, found in ranges.items()}
+    bounds = {name: _bounds(found) for name, found in ranges.items()}
     for node in model.graph.node:
         if node.op_type == "Relu" and node.output[0] in bounds:
             bounds.setdefault(node.input[0], bounds[node.output[0]])
@@ -63,6 +64,13 @@ def write_qdq(
     writer.model.topological_sort()
     written: onnx.ModelProto = writer.model.model
     return written
+
+
+def _bounds(found: Range) -> tuple[np.float32, np.float32]:
+    """What a scale is made of. Where nothing but zero was seen, any will do that leaves the biases behind it fine codes: not the writer's 1."""
+    if found.high - found.low < LEAST:
+        return np.float32(0), np.float32(1)
+    return np.float32(found.low), np.float32(found.high)
 
 
 def as_qdq(model: onnx.ModelProto, ranges: Mapping[str, Range], *, floating: Collection[str] = ()) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from edgetl.core.progress import say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.exact import judged
 from edgetl.quantization.layers import UnknownOperator
-from edgetl.runtime.session import InputSource, open_graph
+from edgetl.runtime.session import InputSource, brief, open_graph
 
 AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 T = TypeVar("T")
@@ -73,6 +73,8 @@ def in_torch(step: Callable[[], T]) -> T:
         raise NotTried(f"torch is not installed ({error})") from error
     except UnknownOperator as error:
         raise NotTried(f"no gradient of the operator {error} here") from error
+    except RuntimeError as error:  # sizes that hold for one batch only, say
+        raise NotTried(f"torch cannot run the graph: {brief(error)}") from error
 
 
 class Trials:

@@ -12,6 +12,9 @@ from edgetl.quantization.layers import MOST, Numbers, along, channel_axis, const
 from edgetl.quantization.saturation import Pairs, limited
 
 NARROWER = tuple(np.linspace(0.8, 0.98, 10))  # than the extremes: these are clipped
+FAINT = 1e-30  # weights that no activation makes anything of
+LEAST = 1e-30  # of a step: float32 holds it and its multiples
+BIAS_CODES = 2.0**20  # of the bias of a channel without weights
 WIDER = tuple(np.linspace(1.04, 2.0, 25))  # where pairs of weights are limited: at twice the scale no pair is
 
 
@@ -28,12 +31,28 @@ def with_fitted_weights(qdq: onnx.ModelProto, float_model: onnx.ModelProto, pair
     biases: dict[str, NDArray[np.float32]] = {}
     for layer in layers(qdq):
         codes, scale = layer.weight.input[:2]
-        if float_name(codes) in floats:
+        bias = floats.get(float_name(layer.bias.input[0])) if layer.bias is not None else None
+        if layer.bias is not None and bias is not None:
+            biases[layer.bias.input[0]] = bias
+        if (values := floats.get(float_name(codes))) is not None:
             axis = channel_axis(layer.weight)
-            weights[codes] = fitted(floats[float_name(codes)], stored[scale], axis, pairs.get(codes))
-        if layer.bias is not None and float_name(layer.bias.input[0]) in floats:
-            biases[layer.bias.input[0]] = floats[float_name(layer.bias.input[0])]
+            ours = stored[layer.source.input[1]] if layer.source is not None else np.float32(1)
+            reaching = revived(values, stored[scale], axis, bias, ours)
+            weights[codes] = fitted(values, reaching, axis, pairs.get(codes))
     return with_numbers(qdq, Numbers(weights=weights, biases=biases))
+
+
+def revived(
+    values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, bias: NDArray[np.float32] | None, ours: NDArray[np.float32] | np.float32
+) -> NDArray[np.float32]:
+    """`scale`, but where a channel's weights are (next to) 0, one in which its bias has fine codes: its step is `scale` times `ours`."""
+    others = tuple(i for i in range(values.ndim) if i != axis) if scale.size > 1 else None
+    dead = (np.abs(values).max(axis=others) < FAINT) | (scale * np.float64(ours) < LEAST)
+    largest = np.zeros(scale.shape) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1)
+    largest = largest if scale.size > 1 else largest.max()
+    fine = np.where(largest > LEAST * BIAS_CODES, largest / BIAS_CODES / np.float64(ours), 1.0)
+    found: NDArray[np.float32] = np.where(dead, fine, scale).astype(np.float32).reshape(scale.shape)
+    return found
 
 
 def fitted(

@@ -17,6 +17,7 @@ from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.evidence import same_answers
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
@@ -36,6 +37,7 @@ class Decision:
             layers in float.
         within: whether the budget of the search is kept; None without one.
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
+        evidence: whether the images can tell answers apart; where not, `warnings` say why, and agreement proves nothing.
     """
 
     images: int
@@ -45,6 +47,8 @@ class Decision:
     shipped: Form = "int8"
     within: bool | None = None
     judged_on: Literal["val", "calibration"] = "calibration"
+    evidence: bool = True
+    warnings: tuple[str, ...] | None = None
     float_score: float | None = None
     int8_score: float | None = None
     drop: float | None = None
@@ -133,6 +137,8 @@ class Quantize(Stage[Quantized]):
             max_drop=self.settings.max_drop,
             shipped="mixed" if record.floating else "int8",
             within=record.within,
+            evidence=not record.warnings,
+            warnings=record.warnings or None,
         )
         if self.evaluation is None:
             return alike
@@ -143,6 +149,7 @@ class Quantize(Stage[Quantized]):
             alike,
             shipped="float" if shown_worse(found, self.settings.max_drop) else alike.shipped,
             judged_on="val",
+            evidence=not same_answers(reference),
             float_score=task.score(reference, labels),
             int8_score=task.score(candidate, labels),
             drop=found.drop,
