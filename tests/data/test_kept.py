@@ -66,14 +66,24 @@ def test_other_images_order_or_sizes_are_not_taken_for_the_same(images: Images) 
             (replace(images, refs=images.refs[::-1]), SMALL),
             (images, SMALL.at(17)),
             (images, replace(SMALL, filter="bicubic")),
+            (images, SMALL.fitted("squash")),
+            (images, SMALL.fitted("pad")),
+            (images, replace(SMALL, fit="pad", fill=3)),
+            (images, replace(SMALL, size=(16, 9), resize=(17, 12))),
+            (images, replace(SMALL, size=(9, 16), resize=(12, 21), fit="squash")),
+            (images, replace(SMALL, color="gray", mean=(0.5,), std=(0.5,))),
         ):
             found = center(squares(some, preprocess), preprocess)
             expected = np.stack([preprocess.pixels(some.read(i)) for i in range(len(some))]).transpose(0, 3, 1, 2)
             np.testing.assert_array_equal(found, expected)
 
 
-def test_inputs_are_the_same_bits_kept_or_not(images: Images) -> None:
-    tensors = ImageTensors(images=images, preprocess=SMALL)
+GRAY = Preprocess(size=(16, 9), resize=(18, 12), color="gray", mean=(0.5,), std=(0.5,))
+
+
+@pytest.mark.parametrize("preprocess", [SMALL, SMALL.fitted("squash"), SMALL.fitted("pad"), GRAY], ids=str)
+def test_inputs_are_the_same_bits_kept_or_not(images: Images, preprocess: Preprocess) -> None:
+    tensors = ImageTensors(images=images, preprocess=preprocess)
     plain = [batch.x for batch in tensors.batches(6)]
     with keeping(Runtime()):
         for expected, found in zip(plain, tensors.batches(6), strict=True):
