@@ -246,25 +246,29 @@ class _Judged:
         Raises:
             InputError: a model that takes something else.
         """
-        sources = {name: self._tensors(subject.path) for name, subject in self.subjects.items()}
-        pictured = {name: source for name, source in sources.items() if isinstance(source, ImageTensors)}
-        for name, source in pictured.items():
-            refuse_other_inputs(self.subjects[name].path, source.preprocess)
-        if isinstance(self.data, Images):
-            for preprocess in {source.preprocess: None for source in pictured.values()}:
-                tell_depth(self.data.name, self.data.depth, preprocess)
+        if not isinstance(self.data, Images):
+            return
+        wanted = {subject.path: self._prepared(subject.path) for subject in self.subjects.values()}
+        for path, preprocess in wanted.items():
+            refuse_other_inputs(path, preprocess)
+        for preprocess in dict.fromkeys(wanted.values()):
+            tell_depth(self.data.name, self.data.depth, preprocess)
 
     def _tensors(self, path: Path) -> TensorSource:
         """The test images as that model wants them."""
         if not isinstance(self.data, Images):
             return self.data
+        return ImageTensors(images=self.data, preprocess=deepened(self._prepared(path), self.data.depth, self.data.name))
+
+    def _prepared(self, path: Path) -> Preprocess:
+        """How images are prepared for that model."""
         preprocess = read_info(path).preprocess or self.stage.preprocess
         if preprocess is None:
             raise InputError(
                 f"expected {path} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet, "
                 "or an .npz that is already prepared"
             )
-        return ImageTensors(images=self.data, preprocess=deepened(preprocess, self.data.depth, self.stage.data_name))
+        return preprocess
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -36,6 +36,17 @@ def test_margin_keeps_the_square_around_the_center_view(images: Images) -> None:
     wide, plain = pixel_set(images, preprocess, margin=True), pixel_set(images, preprocess, margin=False)
     assert wide.pixels.shape == (20, 3, 20, 20)
     assert torch.equal(wide.pixels[:, :, 2:18, 2:18], plain.pixels)
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_to_squash_and_to_pad_leave_no_margin_and_views_are_of_the_whole_photo(images: Images, fit: Literal["squash", "pad"]) -> None:
+    preprocess = Preprocess(size=16, resize=20).fitted(fit)
+    wide, plain = pixel_set(images, preprocess, margin=True), pixel_set(images, preprocess, margin=False)
+    assert torch.equal(wide.pixels, plain.pixels)
+    expected = np.stack([preprocess.pixels(images.read(i)) for i in range(len(images))]).transpose(0, 3, 1, 2)
+    assert np.array_equal(plain.pixels.numpy(), expected)
+    augment = augment_for(images, preprocess, "auto", None)
+    assert augment(wide.pixels, augment.draws(0, 0, len(images))).shape == (len(images), 3, 16, 16)
 
 
 def test_a_file_that_broke_since_is_named(images: Images) -> None:
