@@ -303,8 +303,11 @@ def seen_by(model: Path) -> SeenImages | None:
 
 
 def seen_beside(path: Path) -> SeenImages | None:
-    """The record that `edgetl quantize` left beside its output: of the work that gave this file, or, of a changed file, the last."""
-    folder = work_of(path) or max(works(path), default=None)
+    """The record that lies with an ONNX file: that of its bundle, or the one that `edgetl quantize` left beside its output.
+
+    That of the work that gave this file, or, of a changed file, the last.
+    """
+    folder = path.parent if (path.parent / SEEN).is_file() else work_of(path) or max(works(path), default=None)
     return SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")) if folder else None
 
 

@@ -50,6 +50,10 @@ class SeenImages:
         prefix = sha256[: 2 * PREFIX_BYTES]
         return next((name for name, seen in sorted(self.parts.items()) if prefix in seen), None)
 
+    def is_in(self, part: str, sha256: str) -> bool:
+        """Whether the image was seen as one of `part`, whatever other parts hold it too."""
+        return sha256[: 2 * PREFIX_BYTES] in self.parts.get(part, frozenset())
+
     def to_json(self) -> str:
         """One line: prefixes sorted, joined, base64."""
         packed = {name: base64.b64encode(bytes.fromhex("".join(sorted(seen)))).decode() for name, seen in self.parts.items()}

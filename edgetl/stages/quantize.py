@@ -81,7 +81,7 @@ class Quantize(Stage[Quantized]):
         """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
-            InputError: an evaluation image is also a calibration image.
+            InputError: an evaluation image is also a calibration image, or one that the model was trained on.
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
@@ -117,7 +117,14 @@ class Quantize(Stage[Quantized]):
         return Budget(max_drop=max_drop, min_agreement=s.min_agreement, max_kb=s.max_kb, max_ms=s.max_ms)
 
     def _check_disjoint(self) -> None:
-        both = set(self.calibration.hashes) & set(self.evaluation.hashes if self.evaluation else ())
+        judging = set(self.evaluation.hashes if self.evaluation else ())
+        trained = sorted(sha for sha in judging if self.seen and self.seen.is_in("train", sha))
+        if trained:
+            raise InputError(
+                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was "
+                f"(sha256 {trained[0][:12]}...). Take them out, or give other images with --eval"
+            )
+        both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
                 f"expected evaluation images that were not calibrated on, found {len(both)} that were "

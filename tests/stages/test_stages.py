@@ -152,6 +152,19 @@ def test_an_image_that_calibrates_may_not_decide(chain: Chain) -> None:
         )
 
 
+def test_an_image_that_the_model_was_trained_on_may_not_decide_but_one_that_selected_it_may(chain: Chain) -> None:
+    stage = Quantize(
+        model=chain.graph,
+        calibration=chain.tensors("test", labelled=False),
+        evaluation=chain.tensors("train"),
+        settings=QuantizeSettings(tune_images=0),
+        seen=chain.data.only("train", "val").seen(),
+    )
+    with pytest.raises(InputError, match=r"images that the model was not trained on, found 60 of 60 that it was \(sha256 [0-9a-f]{12}\.\.\.\)"):
+        chain.do(stage)
+    replace(stage, evaluation=chain.tensors("val"))._check_disjoint()
+
+
 def test_within_the_budget_int8_ships_and_the_decision_is_on_val(chain: Chain) -> None:
     decision = chain.quantized().decision
     assert decision.shipped == "int8" and decision.judged_on == "val" and decision.images == len(chain.data.only("val"))
