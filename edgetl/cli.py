@@ -43,7 +43,10 @@ from edgetl.settings import (
 )
 from edgetl.shell import guarded
 
-EPILOG = "Exit codes: 0 within budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, 141 nobody reads the results."
+EPILOG = (
+    "Exit codes: 0 within budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, "
+    "141 nobody reads the results."
+)
 
 app = typer.Typer(
     name="edgetl",

@@ -20,7 +20,9 @@ from edgetl.core.plan import Finding, Plan, UnknownInputs
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place
 from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
+from edgetl.data.files import find_images
 from edgetl.data.images import Images
+from edgetl.data.leftout import is_own
 from edgetl.data.sources import NAMED, existing, no_such, open_images
 from edgetl.runtime.cpu import cpu_name
 from edgetl.settings import DataSettings, PipelineSettings, Runtime
@@ -48,6 +50,7 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
     Raises:
         EdgetlError: input or settings that cannot be used, the folder in use, the disk full.
     """
+    check_out(out, request.data)
     with Workspace(out) as do:
         data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash)
         write_split(data, out)
@@ -65,6 +68,22 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
         write_record(out, settings, request, {stage: log.parent.name for stage, log in outcome.logs.items()})
         report: dict[str, Any] = read_json(out / "report.json")
         return report
+
+
+def check_out(out: Path, data: str | None) -> None:
+    """Pass unless the run would be written among photos of a class: run folders inside of them are left out, with all that is in them.
+
+    Raises:
+        InputError: `out` is the folder of the images, or one of theirs.
+    """
+    photos = None if data is None else existing(data)
+    if photos is None or not photos.is_dir() or not out.is_dir() or is_own(out):
+        return
+    inside = photos.resolve() in out.resolve().parents and bool(find_images(out).images)
+    if photos.resolve() == out.resolve() or inside:
+        raise InputError(
+            f"expected a folder for the run at {out}, found the images there. Choose another --out, for example {out / 'runs'}"
+        )
 
 
 def unfinished(job: Job, out: Path) -> bool:
@@ -112,6 +131,7 @@ def opened(data: str, out: Path, split: DataSettings, root: Path) -> Iterator[tu
     """The images of `data` and the workspace at `out`, with progress shown; for one stage alone."""
     from edgetl.terminal import shown
 
+    check_out(out, data)
     with shown(), Workspace(out) as do:
         images = open_images(data, split, root=root, index=out / INDEX)
         write_split(images, out)

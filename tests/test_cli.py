@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,8 @@ import pytest
 from PIL import Image
 
 from edgetl import cli
+
+AT_HOME = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -105,6 +111,27 @@ def test_a_run_that_never_began_leaves_no_folder(inputs: Path, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("out", [".", "a"])
+def test_a_run_is_not_written_among_the_photos_of_a_class(
+    out: str, inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(inputs.rglob("*"))
+    assert run(monkeypatch, "pipeline", inputs / "good", "--out", inputs / "good" / out) == 2
+    assert "found the images there. Choose another --out" in capsys.readouterr().err and sorted(inputs.rglob("*")) == before
+
+
+def test_the_photos_around_a_run_folder_are_read_without_it(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cd photos; edgetl pipeline .`, which writes to runs/photos by default; it gets as far as the weights that are not there."""
+    shutil.copytree(inputs / "good", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    assert run(monkeypatch, "pipeline", ".", "--teacher", "resnet18", "--teacher-weights", "nowhere.pth") == 2
+    shown = capsys.readouterr().err
+    assert "nowhere.pth" in shown and "edgetl's own: runs/photos/" in shown
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["a", "b"]
+
+
 def test_an_internal_error_is_exit_code_3_and_says_where_to_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +150,57 @@ def test_interrupted_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(cli, "app", interrupted)
     assert run(monkeypatch, "pipeline") == 130
+
+
+def test_a_reader_that_went_away_is_exit_code_141_and_no_word(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Typer makes `SystemExit(1)` of a broken pipe, and 1 would say that a verdict failed."""
+
+    @cli.app.command()
+    def speak() -> None:
+        raise BrokenPipeError(errno.EPIPE, "gone")
+
+    kept = os.dup(1)
+    try:
+        assert run(monkeypatch, "speak") == 141
+    finally:
+        cli.app.registered_commands.pop()
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_while_modules_are_imported_is_one_line() -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'edgetl.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from edgetl.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=AT_HOME, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_the_installed_command_begins_where_nothing_is_imported_yet() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"edgetl": "edgetl.__main__:main"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_on_disk_are_utf8_although_python_is_told_otherwise(tmp_path: Path) -> None:
+    """`PYTHONUTF8=0` in the C locale: class names with accents reach labels and messages whole."""
+    photos(tmp_path / "é [1]", Äpfel=12, äpfel=12)
+    words = [sys.executable, "-m", "edgetl", "pipeline", os.fsdecode("é [1]".encode()), "--out", "out"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env={**AT_HOME, "LC_ALL": "C", "PYTHONUTF8": "0"}, capture_output=True, timeout=60, check=False
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 2 and "'Äpfel' (12 images) and 'äpfel' (12 images)" in said and "no UTF-8" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["é [1]"]
 
 
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib")
