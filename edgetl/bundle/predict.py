@@ -172,7 +172,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if unreadable := [problem for _, inside in found for problem in inside.unreadable]:
         raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nMend their permissions, or leave them out")
     for path, inside in found:
-        files.tell_left_out(str(path), path, [inside])
+        files.tell_left_out(path.resolve().name or str(path), path, [inside])
     below = {path: sorted(inside.images, key=lambda image: image.as_posix()) for path, inside in found}
     images = [image for path in paths for image in below.get(path, [path])]
     if not images:

@@ -87,8 +87,8 @@ def canonical_json(value: object) -> str:
 
 
 def digest_of(value: object) -> str:
-    """sha256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    """sha256 of the canonical JSON of `value`; what UTF-8 cannot hold (file names may be any bytes) enters as its escape."""
+    return hashlib.sha256(canonical_json(value).encode(errors="backslashreplace")).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

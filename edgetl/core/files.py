@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
 
 ROOM_BYTES = 1 << 16  # a disk with less is called full
-UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # what `open_whole` writes to, until it is whole
+UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `unfinished`
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -31,8 +31,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content is at `path` when the block ends well; else what stood there before stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    _clear_killed(path)
+    clear_killed(path)
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -43,12 +43,17 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def unfinished(path: Path) -> Path:
+    """Where this process writes what is to be `path`, until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
+
+
 def is_unfinished(name: str) -> bool:
     """Whether a file of that name is what `open_whole` had begun to write when it was killed, or is writing now."""
     return UNFINISHED.fullmatch(name) is not None
 
 
-def _clear_killed(path: Path) -> None:
+def clear_killed(path: Path) -> None:
     """Remove what writers of `path` left that were killed."""
     for name in os.listdir(path.parent) if os.name == "posix" else ():
         found = UNFINISHED.fullmatch(name)

@@ -34,6 +34,7 @@ def read_folder(root: Path) -> Collection:
         for path in here.images
     ]
     groups = frozenset((part, class_name(folder.name)) for part, folder in found)
+    _tell_nested(name, root, found)
     ignored = sum(here.others for here in found.values())
     if ignored:
         say(f"{name}: {ignored} files ignored that are no images")
@@ -50,6 +51,14 @@ def _misplaced(name: str, root: Path, parts: Mapping[Part | None, Path], found: 
         elif lying:
             say(f"{name}: ignored: {lying} images lie in {folder.relative_to(root).as_posix()}/ outside of any class folder")
     return problems
+
+
+def _tell_nested(name: str, root: Path, found: Mapping[Key, Found]) -> None:
+    """Which folders inside of class folders count to the class."""
+    nested = sorted({path.parent for (_, folder), here in found.items() for path in here.images if path.parent != folder})
+    if nested:
+        more = f" and {len(nested) - 1} more" if len(nested) > 1 else ""
+        say(f"{name}: images in subfolders belong to the class folder above them: {nested[0].relative_to(root).as_posix()}/{more}")
 
 
 def _no_class_folders(root: Path, folder: Path, lying: int) -> list[str]:
@@ -70,4 +79,14 @@ def _unusable(root: Path, found: Mapping[Key, Found]) -> list[str]:
     return [
         *block("class folders without images. Add images or delete the folders", empty),
         *block("folders that cannot be read. Mend their permissions", unreadable),
+        *block("class folders whose names differ only in how an accent is stored. Merge them", _twice(root, found)),
     ]
+
+
+def _twice(root: Path, found: Mapping[Key, Found]) -> list[str]:
+    """Folders side by side whose names are one text: `é` as one character, and as two."""
+    together: dict[tuple[Part | None, str], list[str]] = {}
+    for (part, folder), here in found.items():
+        line = f"{folder.relative_to(root).as_posix()!a} ({len(here.images)} images)"
+        together.setdefault((part, class_name(folder.name)), []).append(line)
+    return [" and ".join(lines) for lines in together.values() if len(lines) > 1]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from edgetl.core.files import clear_killed, unfinished
 from edgetl.core.progress import track
 
 TIMEOUT_S = 10
@@ -35,7 +36,8 @@ def fetch_published(url: str, cache: Path) -> Path:
         if path.is_file() and _sound(path, name):
             return path
     cache.mkdir(parents=True, exist_ok=True)
-    partial = cache / f"{name}.{os.getpid()}.part"
+    clear_killed(cache / name)
+    partial = unfinished(cache / name)
     try:
         _download(url, partial)
         if not _sound(partial, name):

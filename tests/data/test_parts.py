@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError
+from edgetl.core.files import read_json, write_json
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.calibration import open_calibration, open_labelled
+from edgetl.data.files import class_name, native
 from edgetl.data.images import Images
 from edgetl.data.partnames import alike, part_name, part_of
 from edgetl.data.sources import open_images
@@ -158,6 +164,41 @@ def test_class_names_that_people_take_for_one_are_asked_for(first: str, second: 
     message = refused(photos({first: 12, second: 9, "dog": 12}))
     assert "class names that differ in case or spaces only" in message and "Give them one name" in message
     assert f"{first!r} (12 images)" in message and f"{second!r} (9 images)" in message
+
+
+def test_two_folders_of_one_name_in_composed_and_decomposed_letters_are_asked_for(photos: Photos) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Äpfel") for form in ("NFC", "NFD"))
+    root = photos({composed: 12, "dog": 12})
+    (root / decomposed).mkdir(exist_ok=True)
+    if len(list(root.iterdir())) == 2:
+        pytest.skip("this file system takes them for one")
+    (root / "dog" / "000.png").rename(root / decomposed / "000.png")
+    message = refused(root)
+    assert "differ only in how an accent is stored. Merge them" in message and "'A\\u0308pfel' (1 images)" in message
+
+
+def test_images_in_subfolders_count_to_the_class_above_and_it_is_told(photos: Photos, told: Any) -> None:
+    opened(photos({"cat/batch1": 12, "cat/batch2": 12, "dog": 12}))
+    assert "photos: images in subfolders belong to the class folder above them: cat/batch1/ and 1 more" in told.lines
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_names_that_python_took_for_ascii_are_read_as_utf8(photos: Photos) -> None:
+    """What `os.listdir` gives under `PYTHONUTF8=0` in the C locale."""
+    ascii_form = "Äpfel".encode().decode("ascii", "surrogateescape")
+    assert class_name(ascii_form) == class_name("Äpfel") == "Äpfel"
+    assert class_name("caf\udce9") == "caf\udce9"  # no UTF-8 at all: refused where a class is called so
+    assert native(ascii_form) == native("Äpfel") == os.fsdecode("Äpfel".encode())
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_folder_whose_own_name_is_no_utf8_can_hold_the_data(photos: Photos, tmp_path: Path) -> None:
+    root = photos({"cat": 12, "dog": 12})
+    odd = root.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    images = opened(odd)
+    write_json(tmp_path / "split.json", {"name": images.name})
+    assert images.classes == ("cat", "dog") and read_json(tmp_path / "split.json") == {"name": "caf\udce9"}
+    assert digest_of([images.name]) != digest_of(["caf"])
 
 
 def test_a_class_that_is_spelled_in_two_ways_in_two_parts_is_asked_for(photos: Photos) -> None:
