@@ -171,6 +171,6 @@ def _check(path: Path, names: Sequence[str]) -> None:
 
 
 def _advice(names: Sequence[str], outputs: int) -> str:
-    if len(names) == outputs + 1 and re.search("background|dummy|unknown|none|__", names[0], re.IGNORECASE):
+    if len(names) == outputs + 1 and re.search("background|unknown|none|void|__", names[0], re.IGNORECASE):
         return f"The first, {names[0]!r}, seems to name no output: take it out if the model does not know it"
     return "Give one name for each output, in their order"

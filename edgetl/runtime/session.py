@@ -183,7 +183,7 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model if isinstance(model, bytes) else _openable(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
         name = name if isinstance(model, bytes) else model.name
         refused = f"it refused {name}: {brief(error)}"
@@ -195,6 +195,15 @@ def _older(message: str) -> str:
     if re.search(r"opset|IR version|ir_version", message, re.IGNORECASE):
         return ". Export it for an older version, for example torch.onnx.export(..., opset_version=20), or install a newer onnxruntime"
     return ""
+
+
+def _openable(model: Path) -> str | bytes:
+    """The path, or the file's bytes where the path is no UTF-8, which is all that onnxruntime takes."""
+    try:
+        str(model).encode()
+    except UnicodeEncodeError:
+        return model.read_bytes()
+    return str(model)
 
 
 def input_of(engine: Any, model: str) -> ModelInput:

@@ -162,3 +162,12 @@ def test_the_guard_comes_before_onnxruntime_everywhere() -> None:
     env = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     for module in ("edgetl.runtime.session", "edgetl.quantization.engine", "edgetl.quantization.qdq"):
         subprocess.run([sys.executable, "-c", code, module], check=True, env=env, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_model_in_a_folder_whose_name_is_no_utf8_runs(tmp_path: Path, shared: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9") / "model.onnx"
+    odd.parent.mkdir()
+    odd.write_bytes((shared / "models" / "resnet20_cifar10.onnx").read_bytes())
+    x = np.zeros((1, 3, 32, 32), np.float32)
+    assert np.array_equal(open_session(odd).run(x), open_session(shared / "models" / "resnet20_cifar10.onnx").run(x))
