@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import onnx
@@ -107,6 +108,8 @@ def quantize(
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
     """
     session = open_session(model)  # refuses what is no classifier
+    for first in islice(calibration.batches(1), 1):
+        next(session.input.feeds(first.x))  # refuses what does not fit it
     inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
     tell_if_saturated(target)

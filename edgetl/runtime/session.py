@@ -77,12 +77,18 @@ class ModelInput:
         fits = x.ndim == 4 and len(x) > 0 and all(want in (None, have) for want, have in zip(self.shape[1:], x.shape[1:], strict=True))
         if not fits or x.dtype != np.float32:
             expected = f"expected float32 inputs of shape {show(('n', *self.shape[1:]))} for {self.model}"
-            raise InputError(f"{expected}, found {x.dtype} of shape {show(x.shape)}: prepare the images as this model was trained")
+            raise InputError(f"{expected}, found {x.dtype} of shape {show(x.shape)}: {self._advice(x)}")
         size = self.shape[0] or len(x)
         for begin in range(0, len(x), size):
             part = x[begin : begin + size]
             filling = np.repeat(part[-1:], size - len(part), axis=0)
             yield {self.name: np.ascontiguousarray(np.concatenate([part, filling]) if len(filling) else part)}, len(part)
+
+    def _advice(self, x: NDArray[Any]) -> str:
+        """What to do about inputs that do not fit."""
+        channels, height, width = self.shape[1:]
+        last = x.ndim == 4 and all(want in (None, have) for want, have in zip((height, width, channels), x.shape[1:], strict=True))
+        return "they are channels last, give x.transpose(0, 3, 1, 2)" if last else "prepare the images as this model was trained"
 
 
 @dataclass(frozen=True, kw_only=True)

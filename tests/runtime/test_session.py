@@ -171,3 +171,9 @@ def test_a_model_in_a_folder_whose_name_is_no_utf8_runs(tmp_path: Path, shared: 
     odd.write_bytes((shared / "models" / "resnet20_cifar10.onnx").read_bytes())
     x = np.zeros((1, 3, 32, 32), np.float32)
     assert np.array_equal(open_session(odd).run(x), open_session(shared / "models" / "resnet20_cifar10.onnx").run(x))
+
+
+def test_inputs_with_channels_last_are_told_so(tmp_path: Path) -> None:
+    session = open_session(classifier(tmp_path / "m.onnx"))
+    with pytest.raises(InputError, match=r"found float32 of shape \[2, 6, 6, 3\]: they are channels last, give x.transpose\(0, 3, 1, 2\)"):
+        session.run(np.zeros((2, 6, 6, 3), np.float32))
