@@ -1,0 +1,70 @@
+"""A student of unbalanced classes does not lose the rare one: real digits, ninety against a few."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from edgetl.core.artifacts import Checkpoint
+from edgetl.core.preprocess import Preprocess
+from edgetl.data.decode import pixel_set
+from edgetl.data.images import Images
+from edgetl.data.sources import open_images
+from edgetl.models.checkpoint import load_model
+from edgetl.models.weights import resolve_weights
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
+from edgetl.stages.distill import Distill
+from edgetl.stages.finetune import Finetune
+from edgetl.training.balance import mean_recall
+from edgetl.training.fit import outputs_of
+
+SIZE = Preprocess(size=32, resize=32)
+ONE_THREAD = Runtime(device="cpu", threads=1)
+TRAIN = {"3": 90, "8": 8}
+STUDENT = DistillSettings(arch="edge_tiny", flip=False, hard_weight=0.5)
+
+
+def digits() -> Images:
+    """Of two digits so many to train, ten of each for val, and all test images."""
+    every = open_images(None, DataSettings())
+    names, taken, kept = tuple(TRAIN), Counter[tuple[str, str]](), []
+    for ref in every.refs:
+        name = every.classes[ref.label]
+        taken[name, ref.part] += 1
+        if name in TRAIN and taken[name, ref.part] <= {"train": TRAIN[name], "val": 10, "test": 1000}[ref.part]:
+            kept.append(replace(ref, label=names.index(name)))
+    return replace(every, classes=names, refs=tuple(kept))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    weights, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+    settings = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", baselines=False, flip=False)
+    stage = Finetune(data=digits().only("train", "val"), preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD)
+    return stage.run(tmp_path_factory.mktemp("teacher")).checkpoint
+
+
+def recalls(teacher: Checkpoint, folder: Path, balance: Literal["auto", "none", "loss"], epochs: int) -> float:
+    """The mean recall on test images of a student trained so."""
+    folder.mkdir()
+    data = digits()
+    stage = Distill(
+        teacher=teacher, data=data.only("train", "val"), settings=STUDENT.but(balance=balance, epochs=epochs), runtime=ONE_THREAD
+    )
+    student, fresh = stage.run(folder), pixel_set(data.only("test"), SIZE, margin=False)
+    answers = outputs_of(load_model(student.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
+    return mean_recall((answers == fresh.labels).numpy(), fresh.labels.numpy())
+
+
+@pytest.mark.parametrize(("balance", "epochs"), [("auto", 4), pytest.param("loss", 8, marks=pytest.mark.slow)])
+def test_the_student_learns_the_rare_class_as_the_teacher_does(
+    teacher: Checkpoint, tmp_path: Path, balance: Literal["auto", "loss"], epochs: int
+) -> None:
+    plain, balanced = (recalls(teacher, tmp_path / choice, choice, epochs) for choice in ("none", balance))
+    assert balanced > plain + 0.05
+    assert "val_balanced" in (tmp_path / balance / "log.csv").read_text()
