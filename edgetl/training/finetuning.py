@@ -22,7 +22,7 @@ from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_lin
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.tasks.classification import Classification
-from edgetl.training.balance import Balancing, balancing
+from edgetl.training.balance import Balancing, balancing, worth_of
 from edgetl.training.device import placed
 from edgetl.training.features import Features, frozen_features
 from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
@@ -163,7 +163,8 @@ class Work:
         labels = np.concatenate([self.train.labels.numpy()[probe.chosen], self.val.labels.numpy()])
         right = self.task.correct(np.concatenate([probe.unseen, probe(unseen)]), labels)
         weights = None if self.per_class is None else self.per_class.numpy()[labels]
-        return Seen(score=float(np.average(right, weights=weights)), images=len(labels), val=len(self.val))
+        worth = None if weights is None else worth_of(self.val.labels.numpy())
+        return Seen(score=float(np.average(right, weights=weights)), images=len(labels), val=len(self.val), worth=worth)
 
     def _train_head(self, views: list[Features], unseen: Features, *, lr: float, batch_size: int) -> None:
         s = self.settings

@@ -25,11 +25,17 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """How a head on frozen features did on images that it was not fitted on: `score` of `images`, of which `val` are val's."""
+    """How a head on frozen features did on images that it was not fitted on.
+
+    Attributes:
+        score: of `images`, of which `val` are val's; where classes are unbalanced, the mean over the classes.
+        worth: how many images of balanced classes would tell the score on val as exactly; None: `val`.
+    """
 
     score: float
     images: int
     val: int
+    worth: float | None = None
 
 
 def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen | None) -> Decision:
@@ -44,10 +50,11 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen |
         return Decision(strategy=wanted, reason="as asked")
     if frozen is None:
         return Decision(strategy="full", reason="there are no pretrained weights to keep")
-    error, hope = standard_error(frozen.score, frozen.val), (1 - frozen.score) / 2
+    error, hope = standard_error(frozen.score, frozen.val if frozen.worth is None else frozen.worth), (1 - frozen.score) / 2
+    few = "" if frozen.worth is None else f", which tell as much as {frozen.worth:.0f} of balanced classes,"
     said = (
         f"a head on frozen features is right on {frozen.score:.1%} of {frozen.images} images that it was not fitted on; "
-        f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images"
+        f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images{few}"
     )
     if hope <= error:
         return Decision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")

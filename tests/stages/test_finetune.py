@@ -20,6 +20,7 @@ from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.metrics.classification import confusion, per_class
+from edgetl.models.build import build
 from edgetl.models.checkpoint import load_model, read_checkpoint
 from edgetl.models.heads import head_keys
 from edgetl.models.state import read_state
@@ -28,6 +29,7 @@ from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of
+from edgetl.training.progress import Progress, save
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -103,9 +105,33 @@ def test_baselines_are_measured_on_val_written_and_say_what_they_had(digits: Ima
     assert teacher.baselines is not None
     found = read_baselines(teacher.baselines.path)
     assert (found.part, found.images, found.teacher.score) == ("val", 30, teacher.val_score)
-    assert found.linear_probe.score > 0.7 and found.from_scratch.views == 60 and found.from_scratch.image_size == 32
+    assert found.linear_probe.score > 0.7 and found.from_scratch and found.from_scratch.views == 60 and found.from_scratch.image_size == 32
     assert found.negative_transfer == (found.from_scratch.score > found.teacher.score + found.teacher.standard_error)
     assert json.loads(teacher.baselines.path.read_text())["strategy"] == "full: as asked"
+
+
+def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Images, weights: Weights, tmp_path: Path, told: Any) -> None:
+    """Its training goes on from an epoch whose weights are so large that its loss overflows, as too high a rate leaves them."""
+    torch.manual_seed(0)
+    model = build("cifar_resnet16", 3, 32)
+    with torch.no_grad():
+        model.get_parameter("fc.bias").copy_(torch.tensor([3e38, -3e38, 0.0]))
+    (out := tmp_path / "out").mkdir()
+    (folder := out / "scratch" / "from-scratch").mkdir(parents=True)
+    save(folder, model, as_training_makes_it(model), Progress(rows=[{"epoch": 0.0}]))
+    teacher = stage(digits, weights, strategy="full", baselines=True, epochs=1).run(out)
+    assert teacher.baselines is not None and teacher.checkpoint.path.is_file()
+    found = read_baselines(teacher.baselines.path)
+    assert (found.from_scratch, found.negative_transfer) == (None, False) and found.linear_probe.score > 0.7
+    said = "no comparison with the network from scratch, since its training diverged: from scratch: expected a finite loss, found "
+    assert said in " ".join(told)
+
+
+def as_training_makes_it(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """In two groups: what decays, what does not."""
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if (p.ndim > 1) == decays], "scale": 1.0} for decays in (True, False)]
+    return torch.optim.AdamW(groups)
 
 
 def test_random_weights_have_no_baselines(digits: Images, tmp_path: Path) -> None:

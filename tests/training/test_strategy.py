@@ -35,6 +35,14 @@ def test_auto_trains_deeper_only_where_val_can_tell(score: float, val: int, expe
     assert f"{score:.1%} of {7 * val} images" in decision.reason and f"val with {val} images" in decision.reason
 
 
+def test_few_images_of_a_rare_class_tell_little_however_many_the_others_are() -> None:
+    plain, rare = Seen(score=0.8, images=900, val=300), Seen(score=0.8, images=900, val=300, worth=12.0)
+    assert decide("auto", plain).strategy == "full"
+    decision = decide("auto", rare)
+    assert decision.strategy == "features"
+    assert "val with 300 images, which tell as much as 12 of balanced classes, cannot tell from chance" in decision.reason
+
+
 def test_staged_lets_one_block_more_learn_each_time_from_the_head_down() -> None:
     blocks = [[nn.Parameter(torch.zeros(1))] for _ in range(6)]
     staged, full = groups(blocks, "staged", 0.5), groups(blocks, "full", 0.5)
