@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build
-from edgetl.quantization.tune import images_for
+from edgetl.quantization.effort import images_for
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
 from edgetl.training.scratch import SHARE

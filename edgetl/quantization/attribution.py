@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from edgetl.quantization.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
 from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import WEIGHTED, absorbed, constants, float_name
 from edgetl.quantization.noise import Source
@@ -25,7 +26,6 @@ from edgetl.training.device import threaded
 
 HANDS_ON = FORWARDING | {"MaxPool", "Slice", "Split"}
 SIGNS = 2  # random sums per image
-MOST_IMAGES, PIXELS = 128, 1_600_000  # of all images that are looked at
 AT_ONCE = 50_000  # pixels whose activations and gradients are in memory, or one image
 
 
@@ -35,6 +35,7 @@ def attribute(
     source: InputSource,
     *,
     pairs: Mapping[str, Pairs] | None = None,
+    images: int = ATTRIBUTED_IMAGES,
     threads: int = 1,
     seed: int = 0,
 ) -> tuple[Source, ...]:
@@ -45,6 +46,7 @@ def attribute(
         qdq: the graph; only its stored numbers round, its operators compute in float32.
         source: images, the first few of which are looked at; their labels are not read.
         pairs: neighbours in weights that are limited, by the name of their codes.
+        images: how many are looked at, at most.
         threads: of torch.
         seed: of the signs.
 
@@ -53,10 +55,10 @@ def attribute(
     """
     probed = Probed(qdq, float_model, pairs)
     generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(first_images(source, PIXELS, MOST_IMAGES))
+    looked_at = torch.from_numpy(first_images(source, ATTRIBUTED_PIXELS, images, min(images, 8)))
     seen = 0
     with threaded(threads):
-        for x in torch.split(images, max(1, AT_ONCE // (images.shape[2] * images.shape[3]))):
+        for x in torch.split(looked_at, max(1, AT_ONCE // (looked_at.shape[2] * looked_at.shape[3]))):
             logits, _ = probed(x.contiguous(memory_format=torch.channels_last))
             for _ in range(SIGNS):
                 signs = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1

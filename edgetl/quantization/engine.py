@@ -15,9 +15,10 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.quantization.compact import compact
+from edgetl.quantization.effort import Clock, Effort
 from edgetl.quantization.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
 from edgetl.quantization.exact import tell_if_saturated
-from edgetl.quantization.heldout import parts
+from edgetl.quantization.heldout import parts, some
 from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.layouts import with_sums_channels_last
@@ -27,17 +28,20 @@ from edgetl.quantization.noise import Source
 from edgetl.quantization.padding import with_padded_codes
 from edgetl.quantization.pixels import folded
 from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.ranges import Choice, percentile
+from edgetl.quantization.ranges import Choice
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.shortcuts import with_strided_convs
 from edgetl.quantization.space_to_depth import with_space_to_depth
 from edgetl.quantization.starting import MARGIN, Start
+from edgetl.quantization.steps import Steps, planned
 from edgetl.quantization.sums import with_exact_sums
-from edgetl.quantization.trials import NotTried, Trial, Trials, in_torch
+from edgetl.quantization.trials import Trial, Trials
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.session import InputSource, open_session
 from edgetl.settings import Target
+
+LISTED = 20  # sources of noise in the log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class QuantizationRecord:
         ranges: tensor of the prepared float graph -> the bounds that reconstruct it best; `trials` say whether they were used.
         trials: what was tried, in order; the last one kept is the result, all in int8.
         noise: where what noise is left comes from, the worst first; empty where neither biases nor all together were tried.
+        effort: how much work was allowed, and what was shortened or left out for it.
+        time_limit: seconds that it had; None: counted work decided. With one, another machine, or the next run, may give other bytes.
         evaluations: what the search for layers to leave in float looked at; empty where there was no budget.
         floating: layers that were left in float.
         within: whether the result keeps the budget; None where there was none.
@@ -67,6 +73,8 @@ class QuantizationRecord:
     ranges: Mapping[str, Choice]
     trials: tuple[Trial, ...]
     noise: tuple[Source, ...]
+    effort: Effort
+    time_limit: float | None
     evaluations: tuple[Evaluation, ...]
     floating: tuple[str, ...]
     within: bool | None
@@ -87,10 +95,12 @@ def quantize(
     budget: Budget | None = None,
     evaluation: InputSource | None = None,
     memory: Path | None = None,
+    time_limit: float | None = None,
 ) -> QuantizationRecord:
     """Write the int8 form of the float classifier `model` to `out`; the same inputs and threads give the same bytes.
 
-    Where latency decides (a search, see `budget`), the same bytes come from the same `memory`.
+    Where latency decides (a search, see `budget`), the same bytes come from the same `memory`; with a `time_limit` no two runs
+    need to give the same.
 
     Args:
         model: float ONNX; its labels, Preprocess and other metadata are kept.
@@ -103,6 +113,7 @@ def quantize(
         budget: where int8 costs more, layers are left in float. None: none are.
         evaluation: images that judge the budget; None: calibration images that nothing was fitted on.
         memory: JSON file of what the search found out, to go on from.
+        time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
 
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
@@ -113,8 +124,12 @@ def quantize(
     inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
     tell_if_saturated(target)
-    shown = Shown()
-    start = Start.of(prepare(model), Watched(calibration, shown), target, batch_size=batch_size, threads=threads)
+    clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
+    plan = planned(prepared, calibration, threads, clock, tune_images, after=2 * len(calibration if evaluation is None else evaluation))
+    calibration = some(calibration, plan.effort.calibration)
+    start = Start.of(
+        prepared, Watched(calibration, shown), target, batch_size=batch_size, threads=threads, equalize=plan.effort.equalize
+    )
     refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
@@ -124,13 +139,13 @@ def quantize(
     if start.equalizing:
         trials.note(start.equalizing)
     start.try_ranges(trials)
-    step, nearest, before = _Step(start, fitting, threads), trials.best, trials.best_db
+    step, nearest, before = Steps(start=start, fitting=fitting, plan=plan, threads=threads), trials.best, trials.best_db
     trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
     trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
     if tune_images != 0:
         tune_from = trials.best if trials.best_db >= before + MARGIN else nearest
         trials.run("tuned together", lambda: step.tuned(tune_from, tune_images, trials.best_db))
-    noise = _noise(start, trials, judging, threads)
+    noise = step.noise(trials, judging)
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
@@ -156,6 +171,8 @@ def quantize(
         ranges=start.chosen,
         trials=tuple(trials.log),
         noise=noise[:LISTED],
+        effort=plan.effort,
+        time_limit=time_limit,
         evaluations=searched.evaluations,
         floating=searched.floating,
         within=searched.within,
@@ -170,69 +187,3 @@ def _for_kernels(graph: onnx.ModelProto, target: Target) -> onnx.ModelProto:
     graph = with_sums_channels_last(with_padded_codes(folded(graph)))
     graph = graph if target in ("arm64", "web") else with_strided_convs(graph)  # no faster there, as far as was measured
     return with_space_to_depth(graph) if target == "x86" else graph
-
-
-LISTED, SAID = 20, 3  # sources of noise in the log, and on the screen
-ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
-QUIET = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """The steps that need torch, which they import."""
-
-    start: Start
-    source: InputSource
-    threads: int
-
-    def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
-        """Other roundings or other biases, one layer after the other."""
-        if len(self.source) < ENOUGH:
-            raise NotTried(f"fewer than {ENOUGH} calibration images to fit on")
-
-        def step() -> onnx.ModelProto:
-            from edgetl.quantization.rounding import refined
-
-            wanted = {"second_order": second_order, "correct_biases": correct_biases}
-            return refined(self.start.model, graph, self.source, pairs=self.start.pairs, threads=self.threads, **wanted)
-
-        return in_torch(step)
-
-    def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
-        """All numbers together, unless there is next to nothing to be won."""
-        if images is None and len(self.source) < FEWEST:
-            raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
-        if images is None and sqnr_db >= QUIET:
-            raise NotTried(f"{sqnr_db:.1f} dB already (--tune-images N tunes all the same)")
-
-        def step() -> onnx.ModelProto:
-            from edgetl.quantization.tune import tune
-
-            return tune(self.start.model, graph, self.source, pairs=self.start.pairs, images=images, threads=self.threads)
-
-        return in_torch(step)
-
-
-def _noise(start: Start, trials: Trials, source: InputSource, threads: int) -> tuple[Source, ...]:
-    """The worst sources of noise, with what was seen of them; none where there are too few images, or no gradients."""
-    if all(trial.why_not is not None for trial in trials.log[-2:]):
-        return ()
-
-    def step() -> tuple[Source, ...]:
-        from edgetl.quantization.attribution import attribute
-
-        return attribute(start.model, trials.best, source, pairs=start.pairs, threads=threads)
-
-    try:
-        found = in_torch(step)
-    except NotTried:
-        return ()
-    described = tuple(
-        replace(source, low=seen.low, high=seen.high, usual=percentile(seen, 99.8).high)
-        if (seen := start.seen.get(source.name)) is not None
-        else source
-        for source in found
-    )
-    for source_of in described[:SAID]:
-        say(f"quantize: {source_of.line()}")
-    return described

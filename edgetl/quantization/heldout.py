@@ -64,6 +64,36 @@ class Part:
             yield Images(np.stack(waiting))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Some:
+    """`count` images of `source`, spread evenly: a folder may be in the order of its classes."""
+
+    source: InputSource
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, size: int) -> Iterator[Images]:
+        """The images, in order, `size` at a time."""
+        every, waiting, index = len(self.source), list[NDArray[np.float32]](), 0
+        for batch in self.source.batches(size):
+            for image in batch.x:
+                if (index + 1) * self.count // every > index * self.count // every:
+                    waiting.append(image)
+                index += 1
+            while len(waiting) >= size:
+                yield Images(np.stack(waiting[:size]))
+                waiting = waiting[size:]
+        if waiting:
+            yield Images(np.stack(waiting))
+
+
+def some(source: InputSource, count: int) -> InputSource:
+    """`count` images of `source`, or all where there are no more."""
+    return source if count >= len(source) else Some(source=source, count=count)
+
+
 def parts(source: InputSource) -> tuple[InputSource, InputSource]:
     """What fits and what judges; too few images do both."""
     if len(source) < EVERY:

@@ -21,18 +21,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgetl.quantization.effort import REFINED_IMAGES, REFINED_PIXELS
 from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import MOST, WEIGHTED, Numbers, constants, float_name, layers, with_numbers
 from edgetl.quantization.operators import interleaved, spatial_padding
 from edgetl.quantization.saturation import MOST_PAIR, Pairs
 from edgetl.quantization.simulation import Bias, Simulation, Step, Weight, key
+from edgetl.quantization.work import MOST_INPUTS, ROWS
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 
-PIXELS, MOST_IMAGES = 400_000, 256  # of the images that are looked at
-ROWS = 8192  # inputs of a layer that its second moments are taken from
 DAMPING = 0.01  # of the mean of the diagonal of H
-MOST_INPUTS = 4608  # of an output, 512 channels of 3x3: the work grows with the third power; wider layers keep the nearest codes
 BLOCK = 128  # weights whose rounding is made good at once
 
 
@@ -62,7 +61,7 @@ def refined(
     Raises:
         UnknownOperator: the graph cannot be run in torch.
     """
-    x = torch.from_numpy(first_images(source, PIXELS, MOST_IMAGES))
+    x = torch.from_numpy(first_images(source, REFINED_PIXELS, REFINED_IMAGES))
     with threaded(threads), torch.no_grad():
         means: dict[str, Tensor] = {}
         if correct_biases:

@@ -11,8 +11,8 @@ import onnx
 
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
-from edgetl.quantization.heldout import Arrays, first_images
 from edgetl.quantization.forms import unfit
+from edgetl.quantization.heldout import Arrays, first_images
 from edgetl.quantization.islands import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.pixels import exact, on_pixels
@@ -21,7 +21,7 @@ from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
 from edgetl.quantization.targets import saturates
 from edgetl.quantization.transformers import without_weights
-from edgetl.quantization.trials import NotTried, Trial, Trials, answers, decibels
+from edgetl.quantization.trials import TOO_MUCH, NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.weights import with_fitted_weights
 from edgetl.quantization.whole import on_whole_numbers, stages, whole
 from edgetl.runtime.session import InputSource
@@ -49,7 +49,7 @@ class Start:
     equalizing: Trial | None = None
 
     @staticmethod
-    def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+    def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, equalize: bool = True) -> Start:
         """See all of `source`, once. What the graph is by then, its first images decide.
 
         Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
@@ -59,6 +59,8 @@ class Start:
         if not stages(model, target) and not first_layers(model, target):
             model = on_pixels(model, few.x)
         try:
+            if not equalize:
+                raise NotTried(TOO_MUCH)
             if len(source) < FEWEST:
                 raise NotTried(f"fewer than {FEWEST} calibration images")
             model, equalizing = _equalized(model, few, target, threads)

@@ -19,6 +19,7 @@ from edgetl.quantization.layers import UnknownOperator
 from edgetl.runtime.session import InputSource, brief, open_graph
 
 AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
+TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
 T = TypeVar("T")
 
 

@@ -6,6 +6,7 @@ finetuning of all degrees of freedom"; that rounding to the nearest code is not 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edgetl.core.progress import track
+from edgetl.quantization.effort import images_for
 from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
@@ -25,8 +27,6 @@ from edgetl.training.schedule import cosine
 WARM_UP = 0.05  # of the steps
 BATCH, STEPS = 16, 150  # images a step at most: fewer, where they would not be enough for so many steps (docs/log.md)
 AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
-PIXELS = 60_000_000  # of all images looked at, by default,
-MOST_ROUNDS = 12  # and how often each is at most
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
 BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
 ZERO_LR = 0.01  # of zero points, in uint8 codes
@@ -46,6 +46,7 @@ def tune(
     pairs: Mapping[str, Pairs] | None = None,
     images: int | None = None,
     threads: int = 1,
+    seconds: float | None = None,
 ) -> onnx.ModelProto:
     """A QDQ graph of the same operators and types, with numbers that answer more like the float graph.
 
@@ -56,6 +57,7 @@ def tune(
         pairs: neighbours in weights that must not saturate, by the name of the codes.
         images: how many to look at in all, each counted every time; by default as many as have 60 million pixels, each at most 12 times.
         threads: of torch; another number gives other bytes.
+        seconds: when to end, whatever was looked at by then: rates of learning fall with the time that is left.
 
     Raises:
         UnknownOperator: the graph cannot be run in torch.
@@ -65,24 +67,21 @@ def tune(
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
-    size = batch_for(images)
+    size, begun = batch_for(images), time.monotonic()
     steps = max(1, images // size)
     learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
         usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
         for step, x in zip(range(steps), _forever(source, size), strict=False):
+            if (gone := (time.monotonic() - begun) / seconds if seconds else 0.0) >= 1:
+                break
             for part in parts_of(x):
                 loss = loss_of(teacher, student, part, alike, usual) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
             for each in learned:
-                each.step(cosine((step + 1) / (steps + 1), WARM_UP))
+                each.step(cosine(max((step + 1) / (steps + 1), gone), WARM_UP))
             bar.advance()
     return written(qdq, student)
-
-
-def images_for(count: int, pixels: int) -> int:
-    """How many images the default looks at, of `count` images of so many pixels: fewer large ones, each of a few not forever."""
-    return max(BATCH, min(MOST_ROUNDS * count, PIXELS // pixels))
 
 
 def batch_for(images: int) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
+from edgetl.quantization.effort import images_for
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layers import UnknownOperator
 from edgetl.quantization.observers import observe, tensors_beside
@@ -23,7 +24,7 @@ from edgetl.quantization.ranges import extremes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.simulation import Simulation
 from edgetl.quantization.starting import Start
-from edgetl.quantization.tune import BATCH, STEPS, batch_for, images_for, loss_of, same_values, tune, usual_squares
+from edgetl.quantization.tune import BATCH, STEPS, batch_for, loss_of, same_values, tune, usual_squares
 from edgetl.runtime.session import start
 
 ONE = np.array([1], np.int64)
@@ -204,7 +205,7 @@ def test_a_handful_of_images_is_not_tuned_on_unless_asked_for(small: Path, noise
 
 def test_what_has_little_noise_is_not_tuned_unless_asked_for(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:
     for quiet, wanted, why in ((0.0, None, "dB already"), (0.0, 32, "None"), (200.0, None, "None")):
-        monkeypatch.setattr("edgetl.quantization.engine.QUIET", quiet)
+        monkeypatch.setattr("edgetl.quantization.steps.QUIET", quiet)
         record = quantize(small, noise(40), out=tmp_path / "int8.onnx", tune_images=wanted)
         assert why in str(record.trials[-1].why_not)
         assert record.noise
