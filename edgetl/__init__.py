@@ -17,6 +17,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from edgetl.core.waiting import wait_briefly
+
+wait_briefly()
+
 if TYPE_CHECKING:
     from edgetl.bundle.predict import predict
     from edgetl.bundle.read import open_bundle

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from edgetl.options import (
+    Answering,
     AsJson,
     Assign,
     Config,
@@ -25,9 +26,11 @@ from edgetl.options import (
     Root,
     SkipBad,
     Threads,
+    answering,
     merged,
     parse_set,
     read_toml,
+    running,
     with_settings,
 )
 from edgetl.settings import (
@@ -74,7 +77,7 @@ def pipeline(
     config: Config = None,
     assign: Assign = None,
     device: Device = "auto",
-    threads: Threads = Runtime().threads,
+    threads: Threads = None,
     pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
@@ -84,15 +87,16 @@ def pipeline(
 ) -> None:
     """Run all five stages: photos in, verified int8 model out."""
     settings = PipelineSettings.from_tables(merged(read_toml(config), parse_set(assign or []), options.tables()))
-    from edgetl.running import Request, data_name, run_pipeline
+    from edgetl.running import Request, data_name, recorded_threads, run_pipeline
     from edgetl.terminal import conclude, shown
 
     folder = out or Path("runs") / data_name(data)
 
-    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-    request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
     with shown():
-        report = run_pipeline(request, folder, settings)
+        with running(threads, recorded_threads(folder)) as count:
+            runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+            request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
+            report = run_pipeline(request, folder, settings)
     conclude(report, folder, as_json)
 
 
@@ -104,7 +108,7 @@ def finetune(
     settings: FinetuneSettings,
     split: DataSettings,
     device: Device = "auto",
-    threads: Threads = Runtime().threads,
+    threads: Threads = None,
     pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
@@ -116,8 +120,8 @@ def finetune(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
-    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-    with opened(data, out, split, root) as (images, do):
+    with opened(data, out, split, root) as (images, do), running(threads) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         checkpoint = single.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
     tell(
@@ -136,7 +140,7 @@ def distill(
     settings: DistillSettings,
     split: DataSettings,
     device: Device = "auto",
-    threads: Threads = Runtime().threads,
+    threads: Threads = None,
     pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
@@ -147,8 +151,8 @@ def distill(
     from edgetl.running import opened, write_results
     from edgetl.terminal import tell
 
-    runtime = Runtime(device=device, threads=threads, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-    with opened(data, out, split, root) as (images, do):
+    with opened(data, out, split, root) as (images, do), running(threads) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         checkpoint = single.distill(images, teacher, settings, do, runtime)
         write_results(out, {"distill": checkpoint.path})
     tell(
@@ -170,15 +174,23 @@ def quantize(
     ] = None,
     preprocess: PreprocessOption = None,
     skip_bad_images: SkipBad = False,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a float classifier int8."""
     from edgetl import single
     from edgetl.terminal import shown, tell
 
-    with shown() as console:
+    with shown() as console, running(threads) as count:
         result = single.quantize(
-            model, calibration, out, settings, evaluation=evaluation, preprocess=preprocess, skip_bad_images=skip_bad_images
+            model,
+            calibration,
+            out,
+            settings,
+            evaluation=evaluation,
+            preprocess=preprocess,
+            skip_bad_images=skip_bad_images,
+            runtime=Runtime(threads=count),
         )
         decision = result.decision
         before, after = result.float_model.path.stat().st_size, out.stat().st_size
@@ -205,6 +217,7 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Class names, one a line, for an ONNX file that does not say them.")
     ] = None,
     preprocess: PreprocessOption = None,
+    threads: Answering = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the bundle that an app embeds."""
@@ -212,7 +225,7 @@ def export(
     from edgetl.data.sources import open_images
     from edgetl.terminal import shown, tell
 
-    with shown():
+    with shown(), answering(threads):
         images = open_images(golden, DataSettings()).only("val")
         bundle = single.export(model, out, settings, images, labels=labels, preprocess=preprocess)
     tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
@@ -228,6 +241,7 @@ def verify(
     out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
     preprocess: PreprocessOption = None,
     skip_bad_images: SkipBad = False,
+    threads: Answering = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
@@ -237,8 +251,22 @@ def verify(
     from edgetl.report.publish import publish_report
     from edgetl.terminal import conclude, shown
 
-    with shown(), tempfile.TemporaryDirectory(prefix="edgetl-") as temporary, Workspace(out or Path(temporary)) as do:
-        verdict = single.verify(subject, data, do, settings, reference=reference, preprocess=preprocess, skip_bad_images=skip_bad_images)
+    with (
+        shown(),
+        answering(threads) as count,
+        tempfile.TemporaryDirectory(prefix="edgetl-") as temporary,
+        Workspace(out or Path(temporary)) as do,
+    ):
+        verdict = single.verify(
+            subject,
+            data,
+            do,
+            settings,
+            reference=reference,
+            preprocess=preprocess,
+            skip_bad_images=skip_bad_images,
+            runtime=Runtime(threads=count),
+        )
         report = read_json(verdict.report.path)
         if out:
             publish_report(verdict.folder, out)
@@ -252,6 +280,7 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
     preprocess: PreprocessOption = None,
+    threads: Answering = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
@@ -260,8 +289,9 @@ def predict(
     from edgetl.terminal import shown
 
     given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
-    with shown(bars=csv not in (None, STANDARD) or not out.isatty()):  # on a terminal the answers are the progress
-        run_predict(model, images, csv=csv, top_k=top_k, preprocess=prepared, as_json=as_json, given=given, out=out)
+    bars = csv not in (None, STANDARD) or not out.isatty()  # on a terminal the answers are the progress
+    with shown(bars=bars), answering(threads) as count:
+        run_predict(model, images, csv=csv, top_k=top_k, preprocess=prepared, threads=count, as_json=as_json, given=given, out=out)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build
-from edgetl.quantization.effort import images_for
+from edgetl.quantization.effort import DEFAULT, images_for
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
 from edgetl.training.scratch import SHARE
@@ -21,6 +22,7 @@ from edgetl.workflow import Job, student_name
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
+FLOPS = 2  # of a multiply-add
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 MEBIBYTE = 1 << 20
@@ -58,7 +60,7 @@ def estimate(job: Job, out: Path) -> Estimate:
     work = images * passes * big_flops
     if student.arch != "same":
         work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
-    work += tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
+    tuning = tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
     plan += "no student" if student.arch == "same" else f"{student_name(job)}, {times(small_epochs)}"
@@ -69,7 +71,9 @@ def estimate(job: Job, out: Path) -> Estimate:
             "Free some space, or choose another --out"
         )
     with pinned(job.runtime) as device:
-        return Estimate(plan=plan, seconds=work / probe(device) + OVERHEAD_S, disk_bytes=disk)
+        speed = probe(device)
+    quantizing = min(min(tuning, FLOPS * DEFAULT) / speed, job.settings.quantize.time_limit or inf)
+    return Estimate(plan=plan, seconds=work / speed + quantizing + OVERHEAD_S, disk_bytes=disk)
 
 
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -16,7 +17,7 @@ from rich.markup import escape
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.files import read_json
 from edgetl.core.progress import say
-from edgetl.settings import Settings
+from edgetl.settings import MOST_THREADS, Settings
 
 Data = Annotated[
     str | None,
@@ -33,7 +34,25 @@ if TYPE_CHECKING:
 RUNNING = "How it runs"
 Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
 Threads = Annotated[
-    int, typer.Option(rich_help_panel=RUNNING, min=1, metavar="N", help="CPU threads; another number rounds sums differently.")
+    int | None,
+    typer.Option(
+        rich_help_panel=RUNNING,
+        min=1,
+        metavar="N",
+        help="CPU threads; another number rounds sums differently. Default: the CPUs that are allowed and free, at most 8.",
+        show_default=False,
+    ),
+]
+Answering = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        rich_help_panel=RUNNING,
+        min=1,
+        metavar="N",
+        help="CPU threads. Default: 1 for a model, to read images all CPUs that are allowed.",
+        show_default=False,
+    ),
 ]
 PixelMemory = Annotated[
     float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
@@ -56,6 +75,39 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad-images", help="Go on without image files that cannot be decoded; they are named and counted.")
 ]
 Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
+
+
+def threads_for(wanted: int | None, recorded: int | None = None) -> int:
+    """As many threads as were asked for, or as this run had before, or as CPUs are free now, said where that is not all."""
+    from edgetl.core.cpus import available_cpus, free_cpus
+    from edgetl.core.progress import say
+
+    if wanted is not None or recorded is not None:
+        return wanted or recorded or 1
+    free, allowed = min(free_cpus(), MOST_THREADS), min(available_cpus(), MOST_THREADS)
+    if free < allowed:
+        of = "1 thread" if free == 1 else f"{free} threads"
+        say(f"threads: {of}, since other work keeps {allowed - free} of {allowed} CPUs busy; more would wait for it (--threads N)")
+    return free
+
+
+@contextmanager
+def running(threads: int | None, recorded: int | None = None) -> Iterator[int]:
+    """How many threads compute inside the block; no more decode images."""
+    from edgetl.core.threads import at_most
+
+    count = threads_for(threads, recorded)
+    with at_most(count):
+        yield count
+
+
+@contextmanager
+def answering(threads: int | None) -> Iterator[int]:
+    """How many threads a model answers with inside the block; where that is said, no more decode images."""
+    from edgetl.core.threads import WORKERS, at_most
+
+    with at_most(threads or WORKERS):
+        yield threads or 1
 
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:

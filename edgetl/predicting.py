@@ -26,6 +26,7 @@ def run_predict(
     csv: Path | None,
     top_k: int,
     preprocess: Preprocess | None,
+    threads: int = 1,
     as_json: bool,
     given: BinaryIO,
     out: TextIO,
@@ -38,6 +39,7 @@ def run_predict(
         csv: the file to write, which is there whole at the end or not at all; `-` is `out`.
         top_k: answers for each image.
         preprocess: for an ONNX file that does not say how images are prepared.
+        threads: of onnxruntime.
         as_json: write JSON to `out` instead of lines.
         given: paths, one a line, or ended by NUL as `find -print0` writes them.
         out: results, and nothing else.
@@ -49,7 +51,7 @@ def run_predict(
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")  # file names may be any bytes
     check_csv(csv, as_json)
-    classifier = open_classifier(model, preprocess=preprocess)
+    classifier = open_classifier(model, preprocess=preprocess, threads=threads)
     paths, tally = find_images(named(images, given)), Tally()
     classifier = classifier.suited(paths)
     most = min(top_k, len(classifier.task.classes))

@@ -86,6 +86,14 @@ def check_out(out: Path, data: str | None) -> None:
         )
 
 
+def recorded_threads(out: Path) -> int | None:
+    """The thread count of the run that began in `out`: what goes on there rounds alike."""
+    with suppress(InputError, AttributeError):
+        found = read_json(out / RECORD).get("request", {}).get("runtime", {}).get("threads")
+        return found if isinstance(found, int) and found > 0 else None
+    return None
+
+
 def unfinished(job: Job, out: Path) -> bool:
     """Whether a stage has anything left to do."""
     from edgetl.workflow import pipeline

@@ -18,6 +18,7 @@ Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
 RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
+MOST_THREADS = 8  # by default: the networks are small
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -33,7 +34,7 @@ class Runtime:
     """
 
     device: str = "auto"
-    threads: int = field(default_factory=lambda: min(available_cpus(), 8))
+    threads: int = field(default_factory=lambda: min(available_cpus(), MOST_THREADS))
     pixel_memory_gib: float = 2.0
     pixel_disk_gib: float = 20.0
 
@@ -200,6 +201,12 @@ class QuantizeSettings(Settings):
     tune_images: int | None = Field(
         None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 60 million pixels; 0: none."
     )
+    time_limit: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, the same bytes "
+        "on every machine.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")
 
@@ -270,6 +277,9 @@ class PipelineOptions(Settings):
     max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
     seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
+    time_limit: float | None = Field(
+        None, gt=0, description="Seconds for quantize, by the clock; training has --set finetune.epochs=N and distill.epochs=N instead."
+    )
     skip_bad_images: bool | None = Field(
         None, description="Go on without image files that cannot be decoded; they are named and counted. [default: no]"
     )
@@ -286,6 +296,7 @@ class PipelineOptions(Settings):
             "max_drop": [("verify", "max_drop")],
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "target": [("quantize", "target")],
+            "time_limit": [("quantize", "time_limit")],
             "skip_bad_images": [("data", "skip_bad_images")],
             "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
         }

@@ -87,6 +87,7 @@ def quantize(
     evaluation: str | None = None,
     preprocess: str | None = None,
     skip_bad_images: bool = False,
+    runtime: Runtime | None = None,
 ) -> Quantized:
     """The int8 graph at `out`, or the float graph where int8 costs more than the budget; all else in `out`.work/.
 
@@ -110,6 +111,7 @@ def quantize(
                 evaluation=sources[1] if evaluation else None,
                 settings=settings,
                 seen=seen_by(model),
+                runtime=runtime or Runtime(),
             )
         )
         shipped = quantized.int8 if quantized.decision.shipped != "float" else quantized.float_model
@@ -216,6 +218,7 @@ def verify(
     reference: Path | None = None,
     preprocess: str | None = None,
     skip_bad_images: bool = False,
+    runtime: Runtime | None = None,
 ) -> Verdict:
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
     if subject.is_dir():
@@ -226,7 +229,7 @@ def verify(
     if reference is not None:
         graph = read(reference, do, "runnable") if is_onnx(reference) else float_model(reference, do, "finetune")
         stage = stage.against(judged(graph.path))
-    return do(stage)
+    return do(replace(stage, runtime=runtime) if runtime else stage)
 
 
 def tell_views(stage: Verify) -> None:

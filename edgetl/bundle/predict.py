@@ -105,12 +105,13 @@ class Classifier:
         return Prediction(path=path, answer=top[0][0], confidence=top[0][1], top=top)
 
 
-def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Classifier:
+def open_classifier(model: Path, *, preprocess: Preprocess | None = None, threads: int = 1) -> Classifier:
     """The classifier in a bundle's folder, or in an ONNX file that carries its metadata.
 
     Args:
         model: a bundle, whose files are compared with its manifest first, or an ONNX file.
         preprocess: for an ONNX file that does not say how images are prepared.
+        threads: of onnxruntime.
 
     Raises:
         InputError: neither of them, files of the bundle that changed, or no Preprocess known.
@@ -119,11 +120,13 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None) -> Cla
         bundle = open_bundle(model)
         _warn_if_saturated(bundle.model)
         return Classifier(
-            session=open_session(bundle.model), preprocess=bundle.manifest.preprocess, task=Classification(classes=bundle.manifest.classes)
+            session=open_session(bundle.model, threads=threads),
+            preprocess=bundle.manifest.preprocess,
+            task=Classification(classes=bundle.manifest.classes),
         )
     found = read_runnable(model)
     found.tell()
-    info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name)
+    info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads)
     _warn_if_saturated(model)
     known = info.preprocess or preprocess
     if known is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -17,22 +19,34 @@ from edgetl.core.cpus import available_cpus
 WORKERS = min(available_cpus(), 16)
 T = TypeVar("T")
 R = TypeVar("R")
+_most: ContextVar[int] = ContextVar("edgetl_workers", default=WORKERS)
 
 
-def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int = 4 * WORKERS) -> Iterator[R]:
+@contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """No more than `count` threads in each `in_threads` that begins inside the block."""
+    token = _most.set(min(WORKERS, count))
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int | None = None) -> Iterator[R]:
     """What `work` gives for each item, in their order.
 
     Args:
-        work: runs in `WORKERS` threads. When the caller stops listening, what has begun is left to end by itself.
+        work: runs in `WORKERS` threads, or fewer (`at_most`). When the caller stops listening, what has begun is left to end by itself.
         items: taken as they are needed.
-        ahead: how many are worked on, or done, before the caller has asked for them.
+        ahead: how many are worked on, or done, before the caller has asked for them; None: four for each thread.
 
     Raises:
         Exception: what `work` raised, at its item's turn.
     """
     todo: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
     done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
-    stopped = False
+    stopped, workers = False, _most.get()
+    ahead = 4 * workers if ahead is None else ahead
 
     def run() -> None:
         for number, item in iter(todo.get, None):
@@ -45,7 +59,7 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int = 4 * W
     source = enumerate(items)
     found: dict[int, tuple[Any, BaseException | None]] = {}
     try:
-        for _ in range(WORKERS):
+        for _ in range(workers):
             threading.Thread(target=run, daemon=True).start()
         taken = given = 0
         while True:
@@ -64,5 +78,5 @@ def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int = 4 * W
             yield result
     finally:
         stopped = True
-        for _ in range(WORKERS):
+        for _ in range(workers):
             todo.put(None)

@@ -75,6 +75,7 @@ def quantize(
     preprocess: Preprocess | None = None,
     tune_images: int | None = None,
     threads: int | None = None,
+    time_limit: float | None = None,
 ) -> Result:
     """The int8 form of a float ONNX classifier.
 
@@ -84,7 +85,8 @@ def quantize(
         target: the CPU it is for; `portable` answers the same on all.
         preprocess: how images of a folder are prepared, where the model does not say.
         tune_images: images that the tuning looks at; None: by the size of the input, 0: no tuning.
-        threads: of onnxruntime and torch; another number gives other bytes. None: the machine's, at most 8.
+        time_limit: seconds, by the clock; the best so far is kept. None: counted work, the same on every machine.
+        threads: of onnxruntime and torch; another number gives other bytes. None: as many as the process may use, at most 8.
 
     Raises:
         InputError: a model or images that cannot be used: expected, found, what to do.
@@ -97,7 +99,7 @@ def quantize(
         before = _read(before, Path(folder))
         after = Path(folder) / "model.int8.onnx"
         source = _source(calibration, before, preprocess)
-        log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images)
+        log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images, time_limit=time_limit)
         judging = parts(source)[1]
         wanted, found = (judged_outputs(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
         latency = measure_all([before, after], LATENCY_RUNS)

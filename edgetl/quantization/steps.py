@@ -40,6 +40,7 @@ from edgetl.runtime.session import InputSource
 
 SAID = 3  # sources of noise on the screen
 ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
+COSTLY = DEFAULT / 4  # multiply-adds of a tuning that is given up where it does not help by a quarter of its steps
 SAFE = 0.7  # of what is left, that is planned for
 TORCH_SECONDS = 4.0  # to load it
 QUIET = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
@@ -173,7 +174,16 @@ class Steps:
         def step() -> onnx.ModelProto:
             from edgetl.quantization.tune import tune
 
-            return tune(self.start.model, graph, self.fitting, pairs=self.start.pairs, images=count, threads=self.threads, seconds=seconds)
+            return tune(
+                self.start.model,
+                graph,
+                self.fitting,
+                pairs=self.start.pairs,
+                images=count,
+                threads=self.threads,
+                seconds=seconds,
+                may_give_up=images is None and TUNED * count * self.plan.work.one_pass > COSTLY,
+            )
 
         return in_torch(step)
 

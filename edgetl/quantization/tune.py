@@ -7,7 +7,7 @@ finetuning of all degrees of freedom"; that rounding to the nearest code is not 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from edgetl.quantization.heldout import first_images
 from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
+from edgetl.quantization.trials import NotTried
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
@@ -35,6 +36,7 @@ SCALE_STEPS = 160  # and in how many steps: in more, smaller ones, since scales 
 MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
 MOST_INNER = 8
 FLAT = frozenset({"HardSigmoid", "HardSwish", "Sigmoid"})  # operators, at one end or both
+HOPELESS = 1.4  # times the error at first: rates that fall bring back what was lost, and little more (EfficientNet-Lite0: docs/log.md)
 INNER = 1.0  # weight of the inner values' error beside that of the logits
 
 
@@ -47,6 +49,7 @@ def tune(
     images: int | None = None,
     threads: int = 1,
     seconds: float | None = None,
+    may_give_up: bool = False,
 ) -> onnx.ModelProto:
     """A QDQ graph of the same operators and types, with numbers that answer more like the float graph.
 
@@ -59,8 +62,11 @@ def tune(
         threads: of torch; another number gives other bytes.
         seconds: when to end, whatever was looked at by then: rates of learning fall with the time that is left.
 
+        may_give_up: end after a quarter of the steps where the error has only grown by then.
+
     Raises:
         UnknownOperator: the graph cannot be run in torch.
+        NotTried: it was given up.
     """
     teacher, student = Simulation(float_model), Simulation(qdq, constants(float_model), pairs)
     alike = same_values(float_model, qdq)
@@ -69,19 +75,30 @@ def tune(
         images = images_for(len(source), first.shape[2] * first.shape[3])
     size, begun = batch_for(images), time.monotonic()
     steps = max(1, images // size)
+    errors: list[float] = []
     learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
         usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
         for step, x in zip(range(steps), _forever(source, size), strict=False):
             if (gone := (time.monotonic() - begun) / seconds if seconds else 0.0) >= 1:
                 break
+            errors.append(0.0)
             for part in parts_of(x):
                 loss = loss_of(teacher, student, part, alike, usual) * (len(part) / len(x))
                 loss.backward()  # type: ignore[no-untyped-call]
+                errors[-1] += float(loss.detach())
             for each in learned:
                 each.step(cosine(max((step + 1) / (steps + 1), gone), WARM_UP))
             bar.advance()
+            if may_give_up and step + 1 == steps // 4 and (grown := growth(errors)) > HOPELESS:
+                raise NotTried(f"given up after a quarter of its steps: its error had grown to {grown:.1f} times what it was at first")
     return written(qdq, student)
+
+
+def growth(errors: Sequence[float]) -> float:
+    """How many times the error of the first quarter of `errors`, one for each step, the last quarter's is."""
+    count = max(1, len(errors) // 4)
+    return sum(errors[-count:]) / max(sum(errors[:count]), 1e-12)
 
 
 def batch_for(images: int) -> int:

@@ -184,6 +184,8 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if threads > 1:  # waiting threads that spin keep CPUs from other work, and from each other
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if not optimize:

@@ -99,6 +99,7 @@ class Quantize(Stage[Quantized]):
                 budget=self._budget(),
                 evaluation=self.evaluation,
                 memory=out / SEARCH,
+                time_limit=s.time_limit,
             )
             decision = self._decide(self.model.path, int8, record)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
@@ -133,8 +134,8 @@ class Quantize(Stage[Quantized]):
 
     def _decide(self, float_model: Path, int8: Path, record: QuantizationRecord) -> Decision:
         source = self.calibration if self.evaluation is None else self.evaluation
-        reference, labels = outputs_of(float_model, source, batch_size=AT_ONCE)
-        candidate, _ = judged_outputs(int8, source, batch_size=AT_ONCE)
+        reference, labels = outputs_of(float_model, source, batch_size=AT_ONCE, threads=self.runtime.threads)
+        candidate, _ = judged_outputs(int8, source, batch_size=AT_ONCE, threads=self.runtime.threads)
         task = Classification(classes=())
         sqnr = sqnr_db(reference, candidate)
         alike = Decision(

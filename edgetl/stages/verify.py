@@ -233,7 +233,8 @@ class _Judged:
         """Model name -> logits [n, k]; `student` is what its checkpoint answers under torch."""
         size = self.stage.settings.batch_size
         self._survey()
-        found = {name: _answers(s.path, self._tensors(s.path), size) for name, s in self.subjects.items()}
+        threads = self.stage.runtime.threads
+        found = {name: _answers(s.path, self._tensors(s.path), size, threads) for name, s in self.subjects.items()}
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
 
@@ -288,9 +289,9 @@ class _Judged:
         )
 
 
-def _answers(path: Path, source: TensorSource, size: int) -> NDArray[np.float32]:
+def _answers(path: Path, source: TensorSource, size: int, threads: int) -> NDArray[np.float32]:
     """Of the file itself; by exact arithmetic, where it was made for CPUs that do not saturate and this one does."""
-    return (judged_outputs if made_for_others(path) else outputs_of)(path, source, batch_size=size)[0]
+    return (judged_outputs if made_for_others(path) else outputs_of)(path, source, batch_size=size, threads=threads)[0]
 
 
 def _kernels(path: Path) -> KernelsReport:
