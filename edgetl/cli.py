@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ from edgetl.options import (
     Data,
     Device,
     KnownData,
+    Labels,
     NeedData,
+    Output,
     PixelDisk,
     PixelMemory,
     PreprocessOption,
@@ -173,13 +175,15 @@ def quantize(
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
     ] = None,
     preprocess: PreprocessOption = None,
+    labels: Labels = None,
+    output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a float classifier int8."""
     from edgetl import single
-    from edgetl.terminal import shown, tell
+    from edgetl.terminal import VERDICT_FAILED, shown, tell, warnings_of
 
     with shown() as console, running(threads) as count:
         result = single.quantize(
@@ -189,21 +193,19 @@ def quantize(
             settings,
             evaluation=evaluation,
             preprocess=preprocess,
+            labels=labels,
+            output=output,
             skip_bad_images=skip_bad_images,
             runtime=Runtime(threads=count),
         )
         decision = result.decision
         before, after = result.float_model.path.stat().st_size, out.stat().st_size
-        if decision.shipped == "float":
-            console.print(
-                f"warning: int8 loses {decision.drop:.4f} on {decision.images} images, more than {decision.max_drop}: "
-                f"{out} is the float model",
-                style="yellow",
-            )
-        elif decision.within is False:
-            console.print(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow", style="yellow")
+        for line in warnings_of(decision, out):
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
     tell(as_json, facts, f"edgetl verify {out} --reference {model} --data LABELLED_IMAGES")
+    if decision.verdict == "failed":
+        raise typer.Exit(VERDICT_FAILED)
 
 
 @app.command()
@@ -213,9 +215,8 @@ def export(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     settings: ExportSettings,
     golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one a line, for an ONNX file that does not say them.")
-    ] = None,
+    labels: Labels = None,
+    output: Output = None,
     preprocess: PreprocessOption = None,
     threads: Answering = None,
     as_json: AsJson = False,
@@ -227,7 +228,7 @@ def export(
 
     with shown(), answering(threads):
         images = open_images(golden, DataSettings()).only("val")
-        bundle = single.export(model, out, settings, images, labels=labels, preprocess=preprocess)
+        bundle = single.export(model, out, settings, images, labels=labels, output=output, preprocess=preprocess)
     tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
 
 
@@ -240,6 +241,8 @@ def verify(
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
     preprocess: PreprocessOption = None,
+    labels: Labels = None,
+    output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
     as_json: AsJson = False,
@@ -264,6 +267,8 @@ def verify(
             settings,
             reference=reference,
             preprocess=preprocess,
+            labels=labels,
+            output=output,
             skip_bad_images=skip_bad_images,
             runtime=Runtime(threads=count),
         )
@@ -280,6 +285,7 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
     preprocess: PreprocessOption = None,
+    output: Output = None,
     threads: Answering = None,
     as_json: AsJson = False,
 ) -> None:
@@ -290,8 +296,9 @@ def predict(
 
     given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
     bars = csv not in (None, STANDARD) or not out.isatty()  # on a terminal the answers are the progress
+    options: dict[str, Any] = {"csv": csv, "top_k": top_k, "preprocess": prepared, "output": output, "as_json": as_json}
     with shown(bars=bars), answering(threads) as count:
-        run_predict(model, images, csv=csv, top_k=top_k, preprocess=prepared, threads=count, as_json=as_json, given=given, out=out)
+        run_predict(model, images, **options, threads=count, given=given, out=out)
 
 
 @app.command()

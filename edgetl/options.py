@@ -66,6 +66,11 @@ Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data se
 PreprocessOption = Annotated[
     str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs; for a file that does not say them."),
+]
+Output = Annotated[str | None, typer.Option(metavar="NAME", help="The output that answers, of a model with several.")]
 KnownData = Annotated[
     bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
 ]

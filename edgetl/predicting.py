@@ -26,6 +26,7 @@ def run_predict(
     csv: Path | None,
     top_k: int,
     preprocess: Preprocess | None,
+    output: str | None = None,
     threads: int = 1,
     as_json: bool,
     given: BinaryIO,
@@ -39,6 +40,7 @@ def run_predict(
         csv: the file to write, which is there whole at the end or not at all; `-` is `out`.
         top_k: answers for each image.
         preprocess: for an ONNX file that does not say how images are prepared.
+        output: the one that answers, of an ONNX file with several.
         threads: of onnxruntime.
         as_json: write JSON to `out` instead of lines.
         given: paths, one a line, or ended by NUL as `find -print0` writes them.
@@ -51,7 +53,7 @@ def run_predict(
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(errors="backslashreplace")  # file names may be any bytes
     check_csv(csv, as_json)
-    classifier = open_classifier(model, preprocess=preprocess, threads=threads)
+    classifier = open_classifier(model, preprocess=preprocess, output=output, threads=threads)
     paths, tally = find_images(named(images, given)), Tally()
     classifier = classifier.suited(paths)
     most = min(top_k, len(classifier.task.classes))
@@ -68,9 +70,10 @@ def run_predict(
         out.write(summary(tally, csv))
     out.flush()
     if tally.unreadable:
+        what = "have no answer" if tally.not_finite else "cannot be read"
         others = "The others are answered. " if tally.answers else ""
         raise InputError(
-            f"expected images, found {tally.unreadable} of {tally.images} files that cannot be read:\n"
+            f"expected images, found {tally.unreadable} of {tally.images} files that {what}:\n"
             f"{listing(tally.culprits)}{_more(tally)}\n{others}Replace these, or leave them out"
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE
@@ -19,6 +19,9 @@ from rich.table import Table
 
 from edgetl.core.progress import Bar, listening
 from edgetl.report.text import comparison, verdict_words
+
+if TYPE_CHECKING:
+    from edgetl.stages.quantize import Decision
 
 VERDICT_FAILED = 1  # exit code
 NARROW = (0, 1, 2, 3, 4, 5, 7)  # columns of the comparison that fit into 80 characters: all but p90
@@ -100,8 +103,9 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
     console.print(table)
     console.print(verdict_words(report), markup=False, highlight=False)
     for note in report.get("notes") or ():
-        console.print(note, markup=False, highlight=False)
-    if report["shipped"] == "float":
+        if note not in (report.get("reasons") or ()):  # the verdict has said those
+            console.print(note, markup=False, highlight=False)
+    if report["shipped"] == "float" and "onnx_int8" in report["models"]:
         Console(stderr=True).print("warning: the float model ships, int8 was over its budget on val", style="yellow")
     if folder:
         for line in next_steps(folder):
@@ -130,12 +134,27 @@ def conclude(report: dict[str, Any], folder: Path | None, as_json: bool) -> None
         raise typer.Exit(VERDICT_FAILED)
 
 
+def warnings_of(decision: Decision, out: Path) -> list[str]:
+    """What whoever made the int8 model `out` must be told of it."""
+    told = []
+    if decision.verdict == "failed":
+        told += [f"failed: {reason}" for reason in decision.reasons or ()]
+    elif decision.reasons:
+        told += [f"warning: {reason}" for reason in decision.reasons]
+    if decision.shipped == "float":
+        over = f", more than {decision.max_drop}" if (decision.drop or 0) > decision.max_drop else ""
+        told.append(f"warning: int8 loses {decision.drop:.4f} on {decision.images} images{over}: {out} is the float model")
+    elif decision.within is False:
+        told.append(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow")
+    return told
+
+
 def tell(as_json: bool, facts: dict[str, Any], following: str) -> None:
     """Results on stdout, and the next command to try."""
     if as_json:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        if value is not None:
+        if value is not None and name != "reasons":  # which were said already
             print(f"{name:<12} {value}")
     print(f"next         {following}")

@@ -89,6 +89,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             settings=s.quantize,
+            classes=job.data.classes,
             runtime=job.runtime,
         )
     )

@@ -190,11 +190,11 @@ def strong(path: Path, count: int, seed: int, model: Path) -> Path:
 
 
 def test_what_int8_loses_too_much_on_ships_mixed_and_says_so_everywhere(model: Path, tmp_path: Path) -> None:
-    """In float the first layer, in int8 on ARM64, takes strong images as they are; the bundle and the verdict know it for what it is."""
+    """In float the last layer keeps two classes that int8 loses; the bundle and the verdict know the graph for what it is."""
     calibration, out = tensors(tmp_path / "c.npz", 40, 0), tmp_path / "q.onnx"
     images = strong(tmp_path / "val.npz", 300, 5, model)
     plain = quantize(model, calibration, tmp_path / "plain.onnx", QuantizeSettings(target="arm64")).decision
-    found = quantize(model, calibration, out, QuantizeSettings(target="arm64", max_drop=0.05), evaluation=str(images)).decision
+    found = quantize(model, calibration, out, QuantizeSettings(target="arm64", max_drop=0.2), evaluation=str(images)).decision
     assert plain.shipped == "int8" and plain.within is None
     assert found.shipped == "mixed" and found.within and found.drop is not None and found.drop < 0.2
     (decisions,) = tmp_path.glob("q.onnx.work/stages/quantize-*/decisions.json")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from edgetl.bundle.predict import Prediction
+from edgetl.bundle.predict import NOT_FINITE, Prediction
 from edgetl.core.files import whole_text
 
 MOST_CULPRITS = 20
@@ -73,6 +73,7 @@ class Tally:
     images: int = 0
     answers: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
+    not_finite: int = 0  # of these, images that the model gives NaN or infinity for
     culprits: list[str] = field(default_factory=list)
 
     def count(self, predictions: Iterable[Prediction]) -> None:
@@ -83,6 +84,7 @@ class Tally:
                 self.answers[p.answer] = self.answers.get(p.answer, 0) + 1
                 continue
             self.unreadable += 1
+            self.not_finite += NOT_FINITE in (p.error or "")
             if len(self.culprits) < MOST_CULPRITS:
                 self.culprits.append(_tame(f"{p.path}: {p.error}"))
 

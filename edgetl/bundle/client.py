@@ -11,14 +11,18 @@ from jinja2 import Environment, StrictUndefined
 from edgetl.bundle.manifest import Manifest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
+from edgetl.tasks.meaning import Meaning
 
 PIXEL_LEVELS = 2.0  # JPEG decoders may round differently
 FULL_DECODE_LEVELS = 6  # a large JPEG decoded in full where edgetl decodes at reduced size (5 at most on photos, chirps and noise)
 NAMED_CLASSES = 6
 
 
-def readme(manifest: Manifest, golden_images: int) -> str:
-    """The text of README.md: what this is, how to feed it, sample code that runs, what the golden vectors prove."""
+def readme(manifest: Manifest, golden_images: int, *, int8_lost: bool = False) -> str:
+    """The text of README.md: what this is, how to feed it, sample code that runs, what the golden vectors prove.
+
+    `int8_lost`: the float form ships because an int8 form lost too much.
+    """
     return (
         _environment()
         .from_string(_template("README.md.jinja"))
@@ -29,6 +33,8 @@ def readme(manifest: Manifest, golden_images: int) -> str:
             input=manifest.inputs[0],
             output=manifest.outputs[0],
             golden_images=golden_images,
+            int8_lost=int8_lost,
+            to_answer=_to_answer(manifest.outputs[0].kind),
             pixel_levels=PIXEL_LEVELS,
             full_decode_levels=FULL_DECODE_LEVELS,
             sample=sample_code(),
@@ -82,6 +88,22 @@ def _shape(shape: tuple[int | str, ...]) -> str:
 
 def _kilobytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _to_answer(kind: Meaning | None) -> str:
+    match kind:
+        case "probabilities":
+            return "The largest one is the answer; they are the confidences, and softmax must not be applied again."
+        case "log_probabilities":
+            return "The largest one is the answer; exp turns them into confidences."
+        case "sigmoids":
+            return "The largest one is the answer, and it is the confidence; the values of an image do not sum to 1."
+        case "sigmoid":
+            return "Above 0.5 the second class is the answer, else the first; the confidences of the two are `1 - p` and `p`."
+        case "logit":
+            return "Above 0 the second class is the answer, else the first; `p = 1 / (1 + exp(-x))` is the confidence of the second."
+        case _:
+            return "The largest one is the answer; softmax turns them into confidences."
 
 
 def _target_words(target: str) -> str:

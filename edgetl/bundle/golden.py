@@ -31,7 +31,10 @@ from edgetl.core.files import write_whole
 from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.quantization.exact import judged_file
+from edgetl.runtime.outputs import require_finite
 from edgetl.runtime.session import Session, open_session
+from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import THRESHOLDS, Meaning
 
 FOLDER, INDEX = "golden", "golden.json"
 MODEL, FLOAT_MODEL = "model.onnx", "model.float.onnx"
@@ -54,10 +57,12 @@ class Tolerance:
         """Whether every output agrees, float32 [n, k] both."""
         return bool(np.all(np.abs(found - golden) <= self.abs + self.rel * np.abs(golden)))
 
-    def decides(self, golden: NDArray[np.float32]) -> bool:
+    def decides(self, golden: NDArray[np.float32], kind: Meaning = "logits") -> bool:
         """Whether the first of the outputs [1, k] leads by more than the tolerance allows it to lose."""
-        top = np.sort(golden.reshape(-1))[-2:]
-        return bool(len(top) < 2 or top[1] - top[0] > 2 * (self.abs + self.rel * float(np.abs(golden).max())))
+        top, may_lose = np.sort(golden.reshape(-1))[-2:], self.abs + self.rel * float(np.abs(golden).max())
+        if len(top) < 2:  # one output, compared with a threshold
+            return bool(abs(top[0] - THRESHOLDS.get(kind, 0.0)) > may_lose)
+        return bool(top[1] - top[0] > 2 * may_lose)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +77,17 @@ class GoldenImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """The whole of golden.json; `pixel_levels` is how far a pixel of the input may be off, in units of 1/255 before `mean` and `std`."""
+    """The whole of golden.json.
+
+    Attributes:
+        pixel_levels: how far a pixel of the input may be off, in units of 1/255 before `mean` and `std`.
+        kind: what the outputs mean (`edgetl.tasks.meaning`); both graphs are read alike.
+    """
 
     images: tuple[GoldenImage, ...]
     tolerances: Mapping[str, Tolerance]
     pixel_levels: float = PIXEL_LEVELS
+    kind: Meaning = "logits"
 
 
 def write_golden(
@@ -93,6 +104,7 @@ def write_golden(
 
     Raises:
         InputError: no images, one that cannot be decoded, or a graph that cannot be run.
+        NotFinite: a graph that gives NaN or infinity.
     """
     if not images:
         raise InputError("expected at least one image for the golden vectors, found none")
@@ -101,12 +113,15 @@ def write_golden(
         refuse_misfit(preprocess, open_session(path).input_shape, path.name)
     inputs = np.stack([preprocess(data) for data, _ in images])
     outputs = {name: _one_by_one(path, inputs) for name, path in models.items()}
+    task = Classification(classes=tuple(classes)).reading(outputs[FLOAT_MODEL], open_session(models[FLOAT_MODEL]).activation)
+    answers = {name: task.answers(rows) for name, rows in outputs.items()}
     names = [_Names.of(index, suffix) for index, (_, suffix) in enumerate(images)]
     for index, (data, _) in enumerate(images):
         names[index].write(folder / FOLDER, data, inputs[index], {name: rows[index] for name, rows in outputs.items()})
     golden = Golden(
-        images=tuple(names[i].entry({name: classes[int(rows[i].argmax())] for name, rows in outputs.items()}) for i in range(len(images))),
+        images=tuple(names[i].entry({name: classes[rows[i]] for name, rows in answers.items()}) for i in range(len(images))),
         tolerances={name: _tolerance(path, outputs[name]) for name, path in models.items()},
+        kind=task.meaning,
     )
     write_whole(folder / FOLDER / INDEX, json.dumps(asdict(golden), indent=2, ensure_ascii=False) + "\n")
     return golden
@@ -147,7 +162,9 @@ def _judging(path: Path) -> Session:
 def _one_by_one(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs float32 [n, k], one image at a time as an app asks: kernels for larger batches may add in another order."""
     session = _judging(path)
-    return np.concatenate([session.run(inputs[i : i + 1]) for i in range(len(inputs))])
+    outputs = np.concatenate([session.compute(inputs[i : i + 1]) for i in range(len(inputs))])
+    require_finite(outputs, path.name)
+    return outputs
 
 
 def _tolerance(path: Path, outputs: NDArray[np.float32]) -> Tolerance:
@@ -191,6 +208,7 @@ def check_golden(bundle: Bundle) -> list[str]:
 
 def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions: Mapping[str, Session]) -> list[str]:
     folder, preprocess, problems = bundle.path / FOLDER, bundle.manifest.preprocess, []
+    task = Classification(classes=bundle.manifest.classes, meaning=golden.kind)
     expected = np.load(folder / image.input)
     made = preprocess((folder / image.image).read_bytes())[None]
     levels = np.abs(made - expected) * np.array(preprocess.std, dtype=np.float32).reshape(1, -1, 1, 1) * 255
@@ -199,10 +217,10 @@ def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions:
     for name, session in sessions.items():
         output, tolerance = np.load(folder / image.outputs[name]), golden.tolerances[name]
         found = session.run(expected)
-        answer = bundle.manifest.classes[int(found.argmax())]
+        answer = bundle.manifest.classes[int(task.answers(found)[0])]
         if not tolerance.holds(found, output):
             off = np.abs(found - output).max()
             problems.append(f"{image.image}: {name} is off by {off:.4g}, expected at most {tolerance.abs:.4g} + {tolerance.rel:g} of it")
-        if answer != image.answers[name] and tolerance.decides(output):
+        if answer != image.answers[name] and tolerance.decides(output, golden.kind):
             problems.append(f"{image.image}: {name} answers {answer}, expected {image.answers[name]}")
     return problems

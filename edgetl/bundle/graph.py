@@ -12,11 +12,12 @@ from onnx import numpy_helper
 from edgetl.bundle.manifest import TensorSpec
 from edgetl.core.errors import InputError
 from edgetl.runtime.loading import load_proto, refuse_external_data
-from edgetl.runtime.onnx_metadata import LABELS, PREPROCESS, ModelInfo, check, clean, describe, info_of, save
+from edgetl.runtime.onnx_metadata import PREPROCESS, ModelInfo, check, clean, describe, info_of, save
+from edgetl.runtime.outputs import LABELS
 from edgetl.runtime.session import open_session
+from edgetl.tasks.meaning import Meaning, in_words
 
 IMAGE = "an image, prepared as `preprocess` says"
-LOGITS = "logits, one for each class; softmax not applied"
 SAME_VALUES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # operators that move values and change none
 STEP_OPERATOR = "DequantizeLinear"
 
@@ -50,16 +51,22 @@ def _carries(path: Path) -> None:
     info_of(model, path.name)  # labels fit the outputs
 
 
-def specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The inputs and the outputs of a classifier's graph.
+def specs(path: Path, meaning: Meaning) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and the outputs of a classifier's graph, whose outputs have that meaning.
 
     Raises:
-        InputError: not one float image in, one row of logits for each image out.
+        InputError: not one float image in, one row of outputs for each image out.
     """
     session = open_session(path)
     shape = tuple("batch" if size is None else size for size in session.input_shape)
     inputs = TensorSpec(name=session.input_name, shape=shape, dtype="float32", meaning=IMAGE)
-    outputs = TensorSpec(name=session.output_name, shape=(shape[0], session.outputs or "classes"), dtype="float32", meaning=LOGITS)
+    outputs = TensorSpec(
+        name=session.output_name,
+        shape=(shape[0], session.outputs or "classes"),
+        dtype="float32",
+        meaning=in_words(meaning),
+        kind=meaning,
+    )
     return (inputs,), (outputs,)
 
 

@@ -31,6 +31,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
 from edgetl.core.preprocess import Preprocess
+from edgetl.tasks.meaning import Meaning
 
 SCHEMA = 1
 LIBRARIES = ("edgetl", "numpy", "onnx", "onnxruntime", "pillow", "torch")
@@ -51,12 +52,18 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output of a graph."""
+    """One input or output of a graph.
+
+    Attributes:
+        meaning: of its numbers, for people.
+        kind: the same of an output, for programs (`edgetl.tasks.meaning`); None of an input.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
     meaning: str
+    kind: Meaning | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

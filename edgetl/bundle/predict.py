@@ -20,17 +20,22 @@ from edgetl.data import files
 from edgetl.data.survey import surveyed_files
 from edgetl.runtime.cpu import cpu_name, saturates_here
 from edgetl.runtime.foreign.read import read_runnable
+from edgetl.runtime.latency import sample
 from edgetl.runtime.onnx_metadata import TARGET, info_of, read_info
 from edgetl.runtime.session import Session, open_graph, open_session
+from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 
 TOP = 5
+NOISE = 4  # images of it
+NOT_FINITE = "gives NaN or infinity for it, which is no answer"
 BATCH = 32  # images of one onnxruntime call; twice as many are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one image; confidences are softmax probabilities in [0, 1].
+    """What the model says about one image; confidences are in [0, 1] (`edgetl.tasks.meaning`).
 
     Attributes:
         top: the most likely classes, best first, with their confidences.
@@ -86,47 +91,39 @@ class Classifier:
 
     def _answered(self, paths: Sequence[Path], images: Sequence[Read], top_k: int) -> Iterator[Prediction]:
         readable = [image for image in images if not isinstance(image, str)]
-        confidences = iter(self.task.confidences(self._logits(np.stack(readable))) if readable else ())
+        outputs = iter(self.session.compute(np.stack(readable)) if readable else ())
         for path, image in zip(paths, images, strict=True):
-            yield Prediction(path=path, error=image) if isinstance(image, str) else self._prediction(path, next(confidences), top_k)
+            yield Prediction(path=path, error=image) if isinstance(image, str) else self._prediction(path, next(outputs), top_k)
 
-    def _logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """All at once, or one by one for a graph that says that it takes any number and does not."""
-        try:
-            return self.session.run(x)
-        except InputError:
-            if len(x) == 1:
-                raise
-            return np.concatenate([self.session.run(one[None]) for one in x])
-
-    def _prediction(self, path: Path, confidences: NDArray[np.float32], top_k: int) -> Prediction:
+    def _prediction(self, path: Path, outputs: NDArray[np.float32], top_k: int) -> Prediction:
+        if not np.isfinite(outputs).all():
+            return Prediction(path=path, error=f"{self.session.name} {NOT_FINITE}")
+        confidences = self.task.confidences(outputs[np.newaxis])[0]
         best = np.argsort(-confidences, kind="stable")[:top_k]
         top = tuple((self.task.classes[i], float(confidences[i])) for i in best)
         return Prediction(path=path, answer=top[0][0], confidence=top[0][1], top=top)
 
 
-def open_classifier(model: Path, *, preprocess: Preprocess | None = None, threads: int = 1) -> Classifier:
+def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output: str | None = None, threads: int = 1) -> Classifier:
     """The classifier in a bundle's folder, or in an ONNX file that carries its metadata.
 
     Args:
         model: a bundle, whose files are compared with its manifest first, or an ONNX file.
         preprocess: for an ONNX file that does not say how images are prepared.
+        output: the one that answers, of an ONNX file with several.
         threads: of onnxruntime.
 
     Raises:
-        InputError: neither of them, files of the bundle that changed, or no Preprocess known.
+        InputError: neither of them, files of the bundle that changed, no Preprocess known, or not as many outputs as classes.
     """
     if is_bundle(model):
         bundle = open_bundle(model)
         _warn_if_saturated(bundle.model)
-        return Classifier(
-            session=open_session(bundle.model, threads=threads),
-            preprocess=bundle.manifest.preprocess,
-            task=Classification(classes=bundle.manifest.classes),
-        )
+        session, manifest = open_session(bundle.model, threads=threads), bundle.manifest
+        return _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
     found = read_runnable(model)
     found.tell()
-    info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads)
+    info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads, output=output)
     _warn_if_saturated(model)
     known = info.preprocess or preprocess
     if known is None:
@@ -135,7 +132,21 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, thread
             f"a FILE for this model holds {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
         )
     refuse_misfit(known, session.input_shape, model.name)
-    return Classifier(session=session, preprocess=known, task=Classification(classes=info.classes or _numbers(session)))
+    return _classifier(session, known, info.classes)
+
+
+def _classifier(session: Session, preprocess: Preprocess, classes: tuple[str, ...] | None, meaning: Meaning | None = None) -> Classifier:
+    """What is not known of it, its answers to noise tell: how many there are, and what they mean."""
+    noise = np.repeat(sample(session, preprocess.shape), NOISE, axis=0)
+    noise *= np.linspace(0, 1, NOISE, dtype=np.float32)[:, np.newaxis, np.newaxis, np.newaxis]
+    outputs = session.compute(noise)
+    width = outputs.shape[1]
+    names = classes or tuple(str(index) for index in range(max(2, width)))  # one output tells two classes apart
+    check_width(width, names, session.name)
+    task = Classification(classes=names, meaning=meaning or meaning_of(outputs, session.activation))
+    if task.meaning not in ("logits", "probabilities", "log_probabilities"):
+        say(f"outputs of {session.name}: {in_words(task.meaning)}")
+    return Classifier(session=session, preprocess=preprocess, task=task)
 
 
 def _warn_if_saturated(model: Path) -> None:
@@ -181,10 +192,3 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if not images:
         raise InputError(f"expected images ({', '.join(sorted(files.IMAGE_SUFFIXES))}), found none in:\n{listing(list(paths))}")
     return images
-
-
-def _numbers(session: Session) -> tuple[str, ...]:
-    """Names for classes that nobody named."""
-    if session.outputs is None:
-        raise InputError(f"expected {session.name} to say how many classes it knows, found neither labels nor the width of its output")
-    return tuple(str(index) for index in range(session.outputs))

@@ -31,6 +31,7 @@ def write_bundle(
     golden: Sequence[tuple[bytes, str]],
     target: str,
     provenance: Mapping[str, object],
+    int8_lost: bool = False,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -43,6 +44,7 @@ def write_bundle(
         golden: bytes of image files, each with its suffix, for the golden vectors.
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
+        int8_lost: whether an int8 form was tried, and lost too much to be shipped.
 
     Raises:
         InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
@@ -56,8 +58,8 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
-    write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
-    inputs, outputs = specs(out / MODEL)
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
+    inputs, outputs = specs(out / MODEL, vectors.kind)
     manifest = Manifest(
         task=info.task,
         classes=classes,
@@ -73,7 +75,7 @@ def write_bundle(
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
     )
-    write_whole(out / README, readme(manifest, len(golden)))
+    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 
 

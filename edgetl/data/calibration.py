@@ -121,7 +121,7 @@ def open_labelled(
     """
     path = existing(data)
     if path is None:
-        return _relabelled(open_images(data, DataSettings(), root=root).only(part), classes, data)
+        return relabelled(open_images(data, DataSettings(), root=root).only(part), classes, data)
     if path.suffix.lower() == PREPARED and path.is_file():
         return _with_labels(open_npz(path))
     collection = read_collection(path)
@@ -172,8 +172,12 @@ def _strange(found: Sequence[str], known: Sequence[str], hint: str = "") -> list
     return block(f"classes that the model does not know (it knows {', '.join(known[:20])}{', ...' if len(known) > 20 else ''})", names)
 
 
-def _relabelled(images: Images, classes: Sequence[str] | None, data: str) -> Images:
-    """The same images with labels that index into `classes`."""
+def relabelled(images: Images, classes: Sequence[str] | None, data: str) -> Images:
+    """The same images with labels that index into `classes`.
+
+    Raises:
+        InputError: classes of the images that are not among them (all named).
+    """
     if classes is None or tuple(classes) == images.classes:
         return images
     refuse(data, _strange(images.classes, classes))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edgetl.core.canonical import file_sha256
+from edgetl.core.canonical import digest_of, file_sha256
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
 from edgetl.data.tensors import Batch
@@ -65,6 +65,11 @@ class NpzTensors:
             raise self._unusable(bad)
         return tuple(found)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The name of every row, for messages."""
+        return tuple(f"row {row}" for row in range(len(self)))
+
     def __len__(self) -> int:
         """The number of rows."""
         return self.shape[0]
@@ -100,6 +105,57 @@ class NpzTensors:
         return InputError(
             f"expected finite numbers in {self.array!r} of {self.path}, found NaN or infinity in:\n{shown}\nTake these rows out"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzRows:
+    """Some rows of an .npz, as a stream like the whole.
+
+    Attributes:
+        whole: all of them.
+        rows: those that count, in order.
+    """
+
+    whole: NpzTensors
+    rows: tuple[int, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the file and the rows."""
+        return digest_of([self.whole.digest, list(self.rows)])
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The sha256 of every row that counts."""
+        return tuple(self.whole.hashes[row] for row in self.rows)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The name of every row, counted in the whole file."""
+        return tuple(f"row {row}" for row in self.rows)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """int64 [n], or None."""
+        return None if self.whole.labels is None else self.whole.labels[list(self.rows)]
+
+    def __len__(self) -> int:
+        """The number of rows that count."""
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The rows that count, in order, at most `size` at a time.
+
+        Raises:
+            InputError: as for the whole.
+        """
+        wanted, start = np.zeros(len(self.whole), dtype=bool), 0
+        wanted[list(self.rows)] = True
+        for batch in self.whole.batches(size):
+            here = wanted[start : start + len(batch.x)]
+            start += len(batch.x)
+            if here.any():
+                yield Batch(batch.x[here], None if batch.y is None else batch.y[here])
 
 
 def open_npz(path: Path) -> NpzTensors:

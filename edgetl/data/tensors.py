@@ -67,6 +67,11 @@ class ImageTensors:
         """sha256 of every image file."""
         return self.images.hashes
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where every image lies, for messages."""
+        return tuple(ref.where for ref in self.images.refs)
+
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)

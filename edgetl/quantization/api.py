@@ -27,6 +27,7 @@ from edgetl.runtime.latency import Latency, measure_all
 from edgetl.runtime.onnx_metadata import read_info, save
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
+from edgetl.tasks.classification import Classification
 
 LATENCY_RUNS = 30
 
@@ -102,7 +103,8 @@ def quantize(
         log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images, time_limit=time_limit)
         judging = parts(source)[1]
         wanted, found = (judged_outputs(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
-        latency = measure_all([before, after], LATENCY_RUNS)
+        size = next(iter(judging.batches(1))).x.shape[1:]
+        latency, task = measure_all([before, after], LATENCY_RUNS, like=size), Classification(classes=()).reading(wanted)
         sizes = [path.stat().st_size for path in (before, after)]
         return Result(
             model=onnx.load(after),
@@ -110,9 +112,9 @@ def quantize(
             before=Measured(size_bytes=sizes[0], latency_ms=latency[0]),
             after=Measured(size_bytes=sizes[1], latency_ms=latency[1]),
             images=len(found),
-            agreement=agreement(wanted.argmax(1), found.argmax(1)),
+            agreement=agreement(task.answers(wanted), task.answers(found)),
             sqnr_db=sqnr_db(wanted, found),
-            placement=placement(kernels(after)),
+            placement=placement(kernels(after, like=size)),
         )
 
 

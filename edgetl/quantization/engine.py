@@ -38,6 +38,7 @@ from edgetl.quantization.steps import Steps, planned
 from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import Trial, Trials
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
+from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, open_session
 from edgetl.settings import Target
 
@@ -148,7 +149,8 @@ def quantize(
     noise = step.noise(trials, judging)
 
     def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
-        extra = {**info.extra, TARGET: target, **({FORM: MIXED} if floating else {})}
+        ends = {} if session.activation in (None, "linear") else {ACTIVATION: session.activation}
+        extra = {**info.extra, TARGET: target, **ends, **({FORM: MIXED} if floating else {})}
         graph = with_exact_sums(graph) if target == "portable" else graph
         public = with_public_names(clean(_for_kernels(graph, target)), inputs, outputs)
         return describe(compact(with_opsets_used(public)), replace(info, extra=extra))

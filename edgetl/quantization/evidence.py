@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgetl.core.errors import InputError
 from edgetl.quantization.heldout import EVERY
 from edgetl.runtime.session import InputBatch, InputSource
+from edgetl.tasks.classification import Classification
 
 LEVELS = 16  # of a photo's 256: what spans fewer is black, white or fog
 ALIKE = 0.01  # of the logits' size: what they differ by from image to image
@@ -98,11 +99,13 @@ def problems_of(shown: Shown, source: InputSource, answers: NDArray[np.float32])
 
 def same_answers(answers: NDArray[np.float32]) -> list[str]:
     """Whether the float model's answers, float32 [n, k], are all one."""
-    if len(answers) < 2 or answers.shape[1] < 2:
+    if len(answers) < 2:
         return []
-    named = {int(answer) for answer in answers.argmax(1)}
+    named = {int(answer) for answer in Classification(classes=()).reading(answers).answers(answers)}
     if len(named) == 1:
-        return [f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images that judge: agreement proves nothing"]
+        return [
+            f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images: agreement proves nothing"
+        ]
     differ = np.abs(answers - answers.mean(0)).max()
     if differ < ALIKE * np.abs(answers).max():
         return [f"the float model's outputs are nearly the same for all {len(answers)} images that judge"]

@@ -22,10 +22,11 @@ from edgetl.core.progress import say
 from edgetl.quantization.layers import constants, layers, with_nodes
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.targets import saturates
+from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.cpu import cpu_name, saturates_here
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import TARGET, read_info
-from edgetl.runtime.session import InputSource, outputs_of
+from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
 SHIFT = 128  # from int8 to uint8
@@ -73,7 +74,7 @@ def judged_file(path: Path) -> Iterator[Path]:
 def judged_outputs(
     path: Path, source: InputSource, *, batch_size: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """What a model answers to every sample, as `runtime.session.outputs_of` gives it, where its sums do not saturate.
+    """What a model answers to every sample, as `runtime.answers.outputs_of` gives it, where its sums do not saturate.
 
     Raises:
         InputError: as there.

@@ -13,12 +13,14 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse
+from edgetl.metrics.recall import class_losses
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.trials import AT_ONCE
+from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.latency import measure_all
-from edgetl.runtime.session import InputSource, outputs_of
+from edgetl.runtime.session import InputSource
 from edgetl.tasks.classification import Classification
 
 LATENCY_RUNS = 30
@@ -49,16 +51,18 @@ class Judging:
             path = Path(folder) / "candidate.onnx"
             path.write_bytes(self.finish(graph).SerializeToString())
             found, _ = judged_outputs(path, self.source, batch_size=AT_ONCE, threads=self.threads)
-            float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS)
+            float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS, like=self._size)
             size = path.stat().st_size
-        task, drop = Classification(classes=()), None
+        task, drop, lost = Classification(classes=()).reading(wanted), None, False
         if labels is not None:
-            drop = paired_drop(task.correct(wanted, labels), task.correct(found, labels))
+            before, after = task.correct(wanted, labels), task.correct(found, labels)
+            drop, most = paired_drop(before, after), self.budget.max_drop
+            lost = most is not None and (shown_worse(drop, most) or any(loss.shown for loss in class_losses(labels, before, after, most)))
         return Evaluation(
             floating=floating,
             agreement=agreement(task.answers(wanted), task.answers(found)),
             drop=drop.drop if drop else None,
-            lost=drop is not None and self.budget.max_drop is not None and shown_worse(drop, self.budget.max_drop),
+            lost=lost,
             size_bytes=size,
             ms=latency.p50,
             float_ms=float_latency.p50,
@@ -68,6 +72,11 @@ class Judging:
     def float_bytes(self) -> int:
         """The size of the float model."""
         return self.float_model.stat().st_size
+
+    @cached_property
+    def _size(self) -> tuple[int, ...]:
+        """Of one input, [c, h, w]."""
+        return next(iter(self.source.batches(1))).x.shape[1:]
 
     @cached_property
     def _float_answers(self) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:

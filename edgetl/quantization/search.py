@@ -48,7 +48,7 @@ class Evaluation:
         floating: names of the layers in float.
         agreement: share of the judging images with the float model's answer.
         drop: of the score; None without labels.
-        lost: whether the drop is over the budget, and no chance.
+        lost: whether the drop of the score is over the budget, or that of a class over its own, and no chance.
         size_bytes: of the file.
         ms, float_ms: median latency of it and of the float model, in turns.
     """

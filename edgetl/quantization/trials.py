@@ -16,7 +16,9 @@ from edgetl.core.progress import say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.exact import judged
 from edgetl.quantization.layers import UnknownOperator
-from edgetl.runtime.session import InputSource, brief, open_graph
+from edgetl.runtime.loading import brief
+from edgetl.runtime.session import InputSource, open_graph
+from edgetl.tasks.classification import Classification
 
 AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
@@ -46,10 +48,11 @@ class Trial:
     @staticmethod
     def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, sqnr_db: float, kept: bool, seconds: float) -> Trial:
         """From what the float graph answers and what was found, float32 [n, k] each, and their `decibels`."""
+        task = Classification(classes=()).reading(wanted)
         return Trial(
             name=name,
             sqnr_db=sqnr_db if np.isfinite(sqnr_db) else None,
-            agreement=agreement(wanted.argmax(1), found.argmax(1)),
+            agreement=agreement(task.answers(wanted), task.answers(found)),
             kept=kept,
             seconds=round(seconds, 2),
         )

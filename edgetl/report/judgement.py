@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,20 @@ from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.metrics.classification import confusion, macro_f1, per_class
 from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, sqnr_db, verdict, wilson
-from edgetl.report.schema import ClassScores, DropParity, ExportParity, Int8Parity, Latency, ModelReport, Parity, Verdict, model_name
+from edgetl.metrics.recall import ClassLoss, class_losses
+from edgetl.report.schema import (
+    ClassScores,
+    DropParity,
+    ExportParity,
+    Int8Parity,
+    Latency,
+    LostClass,
+    ModelReport,
+    Parity,
+    model_name,
+)
 from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import Meaning
 
 Outputs = NDArray[np.float32]
 METHOD = "score interval for paired proportions (Tango 1998, Statistics in Medicine 17:891-908)"
@@ -35,7 +47,8 @@ class Judgement:
 
     Attributes:
         labels: int64 [n], the true classes.
-        outputs: model name (those of `report.json`) -> logits [n, k]; `student` is what its checkpoint gives under torch.
+        outputs: model name (those of `report.json`) -> what it gives, [n, k]; `student` is what its checkpoint gives under torch.
+        meanings: of these; logits where it is not said.
         shipped: which of the two graphs ships.
         max_drop: budget of what ships against the teacher, a fraction; `max_int8_drop` that of int8 against float.
     """
@@ -46,12 +59,28 @@ class Judgement:
     shipped: Form
     max_drop: float
     max_int8_drop: float
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+
+    def task_of(self, name: str) -> Classification:
+        """The task, with the meaning of that model's outputs."""
+        return replace(self.task, meaning=self.meanings.get(name, "logits"))
+
+    def answers(self, name: str) -> NDArray[np.int64]:
+        """That model's answer to each image, int64 [n]."""
+        return self.task_of(name).answers(self.outputs[name])
+
+    def correct(self, name: str) -> NDArray[np.bool_]:
+        """Whether that model's answer to each image is right, bool [n]."""
+        return self.task_of(name).correct(self.outputs[name], self.labels)
+
+    def matrix(self, name: str) -> NDArray[np.int64]:
+        """That model's confusion matrix [k, k]."""
+        return confusion(self.labels, self.answers(name), len(self.task.classes))
 
     def model(self, name: str, facts: FileFacts) -> ModelReport:
         """The scores of one model."""
-        task, outputs = self.task, self.outputs[name]
-        matrix = confusion(self.labels, task.answers(outputs), len(task.classes))
-        right, score = int(task.correct(outputs, self.labels).sum()), task.score(outputs, self.labels)
+        task, matrix, right = self.task, self.matrix(name), int(self.correct(name).sum())
+        score = right / len(self.labels)
         return ModelReport(
             **vars(facts),
             score=score,
@@ -65,17 +94,18 @@ class Judgement:
         """The three comparisons, or those whose models are there."""
         return Parity(export=self._export(), int8=self._int8(), end_to_end=self._end_to_end())
 
-    def verdict(self, parity: Parity) -> Verdict:
-        """The end-to-end verdict, unless the export itself went wrong.
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Reference and candidate of the verdict.
 
         Raises:
             InputError: there is nothing to compare what ships with.
         """
-        if parity.export and not parity.export.passed:
-            return "failed"
-        if parity.end_to_end is None:
+        shipped = model_name(self.shipped)
+        reference = "teacher" if "teacher" in self.outputs else "onnx_float"
+        if reference == shipped or not {reference, shipped} <= self.outputs.keys():
             raise InputError("expected two models to compare, found one. Give the other with --reference MODEL")
-        return parity.end_to_end.verdict
+        return reference, shipped
 
     def _export(self) -> ExportParity | None:
         """Passed if no output differs by more than a thousandth of the largest one."""
@@ -85,7 +115,7 @@ class Judgement:
         difference = float(np.abs(torch_out - onnx_out).max())
         return ExportParity(
             images=len(self.labels),
-            agreement=agreement(self.task.answers(torch_out), self.task.answers(onnx_out)),
+            agreement=agreement(self.answers("student"), self.answers("onnx_float")),
             max_abs_diff=difference,
             passed=difference <= 1e-3 * max(1.0, float(np.abs(torch_out).max())),
         )
@@ -98,23 +128,26 @@ class Judgement:
         return Int8Parity(**vars(base), sqnr_db=sqnr if np.isfinite(sqnr) else None)
 
     def _end_to_end(self) -> DropParity | None:
-        shipped = model_name(self.shipped)
-        reference = "teacher" if "teacher" in self.outputs else "onnx_float"
-        if reference == shipped or not {reference, shipped} <= self.outputs.keys():
+        try:
+            return self._drop(*self.sides, self.max_drop)
+        except InputError:
             return None
-        return self._drop(reference, shipped, self.max_drop)
 
     def _drop(self, reference: str, candidate: str, budget: float) -> DropParity:
-        task, before, after = self.task, self.outputs[reference], self.outputs[candidate]
-        drop: PairedDrop = paired_drop(task.correct(before, self.labels), task.correct(after, self.labels))
-        found = verdict(drop, budget)
+        before, after = self.correct(reference), self.correct(candidate)
+        drop: PairedDrop = paired_drop(before, after)
+        found, lost = verdict(drop, budget), class_losses(self.labels, before, after, budget)
         return DropParity(
             images=len(self.labels),
-            agreement=agreement(task.answers(before), task.answers(after)),
+            agreement=agreement(self.answers(reference), self.answers(candidate)),
             drop=drop.drop,
             drop_ci95=(drop.low, drop.high),
             max_drop=budget,
             verdict=found,
             method=METHOD,
             images_needed=images_needed(drop, budget) if found == "passed" else None,
+            lost_classes=tuple(self._named(loss) for loss in lost) or None,
         )
+
+    def _named(self, loss: ClassLoss) -> LostClass:
+        return LostClass(name=self.task.classes[loss.label], images=loss.images, before=loss.before, after=loss.after, shown=loss.shown)

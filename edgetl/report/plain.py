@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edgetl.report.schema import DropParity, ModelReport, Report
 from edgetl.report.text import (
     allowed,
+    broken_vectors,
     chart_models,
     count,
     deciding,
@@ -19,7 +20,6 @@ from edgetl.report.text import (
     shipped_name,
     sides,
     size,
-    vectors_broken,
 )
 
 HEADLINES: Mapping[str, str] = {"certified": "Ready to ship", "passed": "Good, but not proven yet", "failed": "Do not ship this"}
@@ -65,6 +65,10 @@ def _meaning(report: Report, parity: DropParity) -> str:
         case "certified":
             most = f"at most {points(high)} points against the {reference} (at 95% confidence)"
             return f"On images like these it loses {most}; {budget} may be lost."
+        case "failed" if broken_vectors(report):
+            return "The bundle does not answer here as it did where it was made: see the notes. Its score does not excuse that."
+        case "failed" | "passed" if report.reasons:
+            return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in report.reasons)
         case "passed":
             return (
                 f"What was measured is within the {budget} that may be lost, but {count(parity.images, 'image')} are too few to be sure: "
@@ -72,8 +76,6 @@ def _meaning(report: Report, parity: DropParity) -> str:
             )
         case "failed" if report.parity.export and not report.parity.export.passed:
             return "The file does not answer as the network it was made from, so its score says nothing about the training."
-        case "failed" if vectors_broken(report):
-            return "The bundle does not answer here as it did where it was made: see the notes. Its score does not excuse that."
         case _:
             return f"It loses {points(parity.drop)} points against the {reference}; {budget} may be lost."
 
@@ -146,8 +148,10 @@ def _remedies(report: Report) -> list[str]:
     m, export = report.models, report.parity.export
     if export and not export.passed:
         return ["Report this as a bug, with the architecture's name: an export must not change answers."]
-    if vectors_broken(report):
+    if broken_vectors(report):
         return ["Compare the versions of onnxruntime here and where the bundle was made (its manifest.json), and export it again."]
+    if (parity := deciding(report)) and parity.verdict != "failed":
+        return ["Mend what is named above, then judge again: the score alone does not say that this can ship."]
     student_loss = m.teacher.score - m.onnx_float.score if m.teacher and m.onnx_float else 0.0
     int8_loss = m.onnx_float.score - m.onnx_int8.score if m.onnx_float and m.onnx_int8 and shipped_name(report) == "onnx_int8" else 0.0
     share = f"the student loses {points(student_loss)} points, int8 {points(int8_loss)}"

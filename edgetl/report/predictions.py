@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgetl.core.errors import InputError
 from edgetl.report.schema import MODEL_NAMES, plain
 from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import Meaning
 
 Outputs = NDArray[np.float32]
 REPORT, PREDICTIONS, GALLERY, THUMBNAILS = "report.json", "predictions.csv", "gallery.json", "thumbnails"  # what a judge leaves
@@ -24,7 +25,7 @@ LISTED = 12  # images that each part of the gallery names where no thumbnails ar
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one model said about one image; the confidence is the softmax probability of the answer, in [0, 1]."""
+    """What one model said about one image; the confidence is that of the answer, in [0, 1] (`edgetl.tasks.meaning`)."""
 
     name: str
     confidence: float
@@ -99,8 +100,9 @@ class Answers:
         hashes: sha256 of each image.
         files: where each image lies, for people; None where they lie nowhere (the rows of an .npz).
         labels: int64 [n], the true classes.
-        outputs: model name -> logits [n, k].
+        outputs: model name -> what it gives, [n, k].
         shipped: the name of the model that ships.
+        meanings: of the outputs; logits where it is not said.
     """
 
     task: Classification
@@ -109,6 +111,7 @@ class Answers:
     labels: NDArray[np.int64]
     outputs: Mapping[str, Outputs]
     shipped: str
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
 
     @cached_property
     def said(self) -> dict[str, tuple[Answer, ...]]:
@@ -170,13 +173,16 @@ class Answers:
         return None if self.files is None else self.files[row].encode("utf-8", "backslashreplace").decode()
 
     def _answers(self, name: str) -> NDArray[np.int64]:
-        return self.task.answers(self.outputs[name])
+        return self._task(name).answers(self.outputs[name])
 
     def _right(self, name: str) -> NDArray[np.bool_]:
-        return self.task.correct(self.outputs[name], self.labels)
+        return self._task(name).correct(self.outputs[name], self.labels)
+
+    def _task(self, name: str) -> Classification:
+        return replace(self.task, meaning=self.meanings.get(name, "logits"))
 
     def _confidences(self, name: str) -> NDArray[np.float32]:
-        best: NDArray[np.float32] = self.task.confidences(self.outputs[name]).max(axis=1)
+        best: NDArray[np.float32] = self._task(name).confidences(self.outputs[name]).max(axis=1)
         return best
 
     def _told(self, name: str) -> tuple[Answer, ...]:

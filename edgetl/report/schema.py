@@ -87,6 +87,21 @@ class ExportParity(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LostClass(Exact):
+    """A class whose recall fell: of its `images`, the reference has `before` right, the candidate `after`.
+
+    Attributes:
+        shown: whether more of it is lost than one class may lose, beyond chance and with regard to the number of classes.
+    """
+
+    name: str
+    images: Count
+    before: Count
+    after: Count
+    shown: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class DropParity(Exact):
     """A candidate against a reference on the same images.
 
@@ -94,6 +109,7 @@ class DropParity(Exact):
         drop: reference score minus candidate score, a fraction; `drop_ci95` its paired 95% interval.
         method: how the interval was made, with its source.
         images_needed: test images with which the same drop would be certain to be within budget, where it is not yet.
+        lost_classes: those that are lost, or look like it; the surest first.
     """
 
     images: Count
@@ -104,6 +120,7 @@ class DropParity(Exact):
     verdict: Verdict
     method: str | None = None
     images_needed: Count | None = None
+    lost_classes: tuple[LostClass, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +171,12 @@ class Models(Exact):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Exact):
-    """The whole of `report.json`."""
+    """The whole of `report.json`.
+
+    Attributes:
+        reasons: why the verdict is less than the comparison of the scores alone would give; sentences.
+        notes: what else a reader must know, and the reasons again.
+    """
 
     schema: Literal[1] = 1
     task: str
@@ -165,6 +187,7 @@ class Report(Exact):
     parity: Parity
     verdict: Verdict
     shipped: Form
+    reasons: tuple[str, ...] | None = None
     notes: tuple[str, ...] | None = None
     baselines: Baselines | None = None
     kernels: KernelsReport | None = None

@@ -66,14 +66,19 @@ def verdict_of_report(report: Report) -> str:
     parity = deciding(report)
     if parity is None:
         return f"{report.verdict.capitalize()}."
-    if vectors_broken(report):
-        return f"Failed: the bundle's golden vectors do not hold on this machine ({broken_vectors(report)} of them differ, see the notes)."
+    if broken := broken_vectors(report):
+        return f"Failed: the bundle's golden vectors do not hold on this machine ({len(broken)} of them differ, see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
     found = f"the {candidate} {_loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
     interval = f"(95% interval {points(low)} to {points(high)})"
     budget = f"budget of {allowed(parity.max_drop)}"
+    why = "; ".join(report.reasons or ())
     match report.verdict:
+        case "failed" if why:
+            return f"Failed: {why}. Measured: {found} {interval}; the {budget} does not excuse that."
+        case "passed" if why:
+            return f"Passed, not proven: {found} {interval}, within the {budget}, but {why}."
         case "certified":
             return f"Certified: {found}; the whole 95% interval ({points(low)} to {points(high)}) is within the {budget}."
         case "passed":
@@ -87,15 +92,9 @@ def golden_note(problem: str) -> str:
     return f"{GOLDEN}: {problem}"
 
 
-def broken_vectors(report: Report) -> int:
-    """How many notes say that a golden vector does not hold."""
-    return sum(note.startswith(GOLDEN) for note in report.notes or ())
-
-
-def vectors_broken(report: Report) -> bool:
-    """Whether the verdict failed although no comparison did: a bundle's golden vectors can do that alone."""
-    parity, export = deciding(report), report.parity.export
-    return report.verdict == "failed" and not (export and not export.passed) and not (parity and parity.verdict == "failed")
+def broken_vectors(report: Report) -> list[str]:
+    """The notes that say that a golden vector does not hold; that alone fails a verdict."""
+    return [note for note in report.notes or () if note.startswith(GOLDEN)]
 
 
 def _loses(drop: float) -> str:

@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,17 @@ class Kernel:
     on: str
 
 
-def kernels(path: Path, runs: int = 20) -> tuple[Kernel, ...]:
-    """The kernels of a model in the order in which they run: one thread, one image of noise.
+def kernels(path: Path, runs: int = 20, *, like: Sequence[int] | None = None) -> tuple[Kernel, ...]:
+    """The kernels of a model in the order in which they run: one thread, one image of noise, of the size `like` [c, h, w].
 
     Raises:
         InputError: a model that cannot be used.
     """
-    image = sample(open_session(path))
+    image = sample(open_session(path), like)
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         session = open_session(path, profile=Path(folder) / "profile")
         for _ in range(WARM_UP + runs):
-            session.run(image)
+            session.compute(image)
         events = json.loads(Path(session.engine.end_profiling()).read_text(encoding="utf-8"))
     times: dict[int, list[float]] = defaultdict(list)
     found: dict[int, dict[str, Any]] = {}

@@ -6,6 +6,7 @@
 | `edgetl.preprocess` | `Preprocess.to_json()`                                   |
 | `edgetl.split`      | digest of the split the model was trained on             |
 | `edgetl.task`       | `classification`                                         |
+| `edgetl.outputs`    | what ends the graph: `softmax`, `log_softmax`, `sigmoid`; left out where it is none of these |
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data
+from edgetl.runtime.outputs import LABELS
 
-LABELS, PREPROCESS, SPLIT, TASK = "edgetl.labels", "edgetl.preprocess", "edgetl.split", "edgetl.task"
+PREPROCESS, SPLIT, TASK = "edgetl.preprocess", "edgetl.split", "edgetl.task"
 TARGET, FORM, MIXED = "edgetl.target", "edgetl.form", "mixed"  # of quantized graphs: the CPU they are for; whether layers are in float
 CLASSIFICATION = "classification"
 TOOL_MARKS = ("onnx.infer", "onnx.quant.pre_process")  # onnxruntime's own notes; they mean nothing to a reader
@@ -150,7 +152,7 @@ def _labels(text: str, width: int | None) -> tuple[str, ...]:
         raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}") from error
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
         raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}")
-    if width is not None and width != len(labels):
+    if width not in (None, len(labels)) and not (width == 1 and len(labels) == 2):  # one output tells two classes apart
         raise InputError(f"expected {LABELS} to name each of the {width} outputs, found {len(labels)} names")
     return tuple(labels)
 

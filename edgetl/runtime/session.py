@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,12 +18,17 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError
-from edgetl.core.progress import track
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data, show
+from edgetl.runtime.outputs import activation_of, pick_output, require_finite, row_width
+from edgetl.tasks.meaning import Activation
 
 Shape = tuple[int | None, ...]  # None: any size
 QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
 MOST_CHANNELS = 4  # of an image; an input with more in front and no more behind is NHWC
+
+
+class RunError(InputError):
+    """A model that does not run on inputs that it says it takes."""
 
 
 class InputBatch(Protocol):
@@ -91,6 +96,13 @@ class ModelInput:
         return "they are channels last, give x.transpose(0, 3, 1, 2)" if last else "prepare the images as this model was trained"
 
 
+@dataclass
+class Pace:
+    """Whether runs have shown that a model works for one image at a time alone: some such files say that any number will do."""
+
+    one_by_one: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """A model that has been opened; `open_session` makes one.
@@ -101,7 +113,9 @@ class Session:
         input: name and shape of the model's only input.
         output_name: the output that `run` gives.
         outputs: k, the width of the output; None where the file does not say.
+        activation: the operator that ends the graph, where it says what the outputs mean.
         engine: the onnxruntime session.
+        pace: what runs have shown so far.
     """
 
     name: str
@@ -109,7 +123,9 @@ class Session:
     input: ModelInput
     output_name: str
     outputs: int | None
+    activation: Activation | None
     engine: Any
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def input_name(self) -> str:
@@ -121,28 +137,56 @@ class Session:
         """Batch, channels, height, width; None where any size will do."""
         return self.input.shape
 
+    @property
+    def batch(self) -> int | None:
+        """Images that the model takes at once; None where any number will do, as far as is known."""
+        return 1 if self.pace.one_by_one else self.input.shape[0]
+
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float32 [n, c, h, w] -> float32 [n, k]; a model with a fixed batch size is run as often as it takes.
+        """Float32 [n, c, h, w] -> finite float32 [n, k]; a model that takes fewer images at once is run as often as it takes.
 
         Raises:
             InputError: `x` does not fit the model's input, or the model gives no [n, k] for it.
+            NotFinite: what it gives holds NaN or infinity.
         """
-        return np.concatenate([self._rows(feed)[:count] for feed, count in self.input.feeds(x)])
+        outputs = self.compute(x)
+        require_finite(outputs, self.name)
+        return outputs
+
+    def compute(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `run`, whatever the numbers are: for inputs that are no images."""
+        if not self.pace.one_by_one:
+            try:
+                return np.concatenate([self._rows(feed)[:count] for feed, count in self.input.feeds(x)])
+            except RunError:
+                if len(x) < 2:
+                    raise
+        outputs = np.concatenate([self._rows(feed)[:1] for one in x for feed, _ in self.input.feeds(one[np.newaxis])])
+        self.pace.one_by_one = True
+        return outputs
 
     def _rows(self, feed: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         (given,) = feed.values()
         try:
             (output,) = self.engine.run([self.output_name], feed)
         except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-            raise InputError(f"{self.name} cannot be run on inputs of shape {show(given.shape)}: {brief(error)}") from error
+            raise RunError(f"{self.name} cannot be run on inputs of shape {show(given.shape)}: {brief(error)}") from error
         if output.ndim < 2 or len(output) != len(given) or any(size != 1 for size in output.shape[2:]):
             found = f"found an output of shape {show(output.shape)}"
-            raise InputError(f"expected {self.name} to give one row per image, [{len(given)}, k], {found}")
+            raise RunError(f"expected {self.name} to give one row per image, [{len(given)}, k], {found}")
         rows: NDArray[np.float32] = output.reshape(len(given), output.shape[1])
         return rows
 
 
-def open_session(path: Path, *, threads: int = 1, optimize: bool = True, profile: Path | None = None) -> Session:
+def open_session(
+    path: Path,
+    *,
+    threads: int = 1,
+    optimize: bool = True,
+    profile: Path | None = None,
+    output: str | None = None,
+    classes: int | None = None,
+) -> Session:
     """Open an ONNX file under onnxruntime's CPU provider.
 
     Args:
@@ -150,28 +194,37 @@ def open_session(path: Path, *, threads: int = 1, optimize: bool = True, profile
         threads: threads inside an operator.
         optimize: whether onnxruntime may fuse operators (what apps get); without, it runs the graph as written.
         profile: beginning of the name of the file that `engine.end_profiling()` writes.
+        output: the name of the output, for a file with several.
+        classes: how many there are: the output with that many numbers is taken.
 
     Raises:
-        InputError: no ONNX, external data, not exactly one float NCHW input, no float [n, k] output, or an
-            operator that onnxruntime's CPU provider does not have.
+        InputError: no ONNX, external data, not exactly one float NCHW input, no float [n, k] output or several that fit, or
+            an operator that onnxruntime's CPU provider does not have.
     """
-    refuse_external_data(load_proto(path), path)
-    return _opened(start(path, threads=threads, optimize=optimize, profile=profile), path.name, threads)
+    model = load_proto(path)
+    refuse_external_data(model, path)
+    engine = start(path, threads=threads, optimize=optimize, profile=profile)
+    return _opened(engine, model, path.name, threads, output=output, classes=classes)
 
 
-def open_graph(model: onnx.ModelProto, *, threads: int = 1, name: str = "the model") -> Session:
+def open_graph(model: onnx.ModelProto, *, threads: int = 1, name: str = "the model", output: str | None = None) -> Session:
     """Open a classifier that is in memory; `name` is its name in messages. Otherwise as `open_session`."""
-    return _opened(start(model.SerializeToString(), threads=threads, name=name), name, threads)
+    return _opened(start(model.SerializeToString(), threads=threads, name=name), model, name, threads, output=output)
 
 
-def _opened(engine: Any, name: str, threads: int) -> Session:
-    taken, outputs = input_of(engine, name), engine.get_outputs()
-    output = next((node for node in outputs if _is_logits(node)), None)
-    if output is None:
-        found = ", ".join(f"{node.name}: {node.type} {show(node.shape)}" for node in outputs)
-        raise InputError(f"expected {name} to have a float output of shape [n, k], found {found}: edgetl takes classifiers")
-    width = output.shape[1] if len(output.shape) > 1 and isinstance(output.shape[1], int) else None
-    return Session(name=name, threads=threads, input=taken, output_name=output.name, outputs=width, engine=engine)
+def _opened(
+    engine: Any, model: onnx.ModelProto, name: str, threads: int, *, output: str | None = None, classes: int | None = None
+) -> Session:
+    taken, given = input_of(engine, name), pick_output(engine.get_outputs(), model, name, output=output, width=classes)
+    return Session(
+        name=name,
+        threads=threads,
+        input=taken,
+        output_name=given.name,
+        outputs=row_width(given),
+        activation=activation_of(model, given.name),
+        engine=engine,
+    )
 
 
 def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profile: Path | None = None, name: str = "the model") -> Any:
@@ -231,30 +284,3 @@ def input_of(engine: Any, model: str) -> ModelInput:
     if (shape[1] or 0) > MOST_CHANNELS and 0 < (shape[3] or 0) <= MOST_CHANNELS:
         raise InputError(f"expected {model} to take images as [n, c, h, w], found channels last, {show(node.shape)}: export it as NCHW")
     return ModelInput(model=model, name=node.name, shape=shape)
-
-
-def outputs_of(
-    path: Path, source: InputSource, *, batch_size: int, threads: int = 1
-) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """What a model answers to every sample: logits float32 [n, k], and the labels int64 [n] if the source has them.
-
-    Raises:
-        InputError: the model cannot be used, the samples do not fit it, or there are none.
-    """
-    session = open_session(path, threads=threads)
-    logits: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.int64]] = []
-    with track(f"run {path.name}", total=len(source), unit="image") as bar:
-        for batch in source.batches(batch_size):
-            logits.append(session.run(batch.x))
-            if batch.y is not None:
-                labels.append(batch.y)
-            bar.advance(len(batch.x))
-    if not logits:
-        raise InputError(f"expected images to run {path.name} on, found none")
-    return np.concatenate(logits), np.concatenate(labels) if len(labels) == len(logits) else None
-
-
-def _is_logits(node: Any) -> bool:
-    tail_is_one = all(size == 1 or not isinstance(size, int) for size in node.shape[2:])
-    return node.type == "tensor(float)" and (len(node.shape) == 2 or (len(node.shape) == 4 and tail_is_one) or len(node.shape) == 0)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+import numpy as np
+
 from edgetl.bundle.write import write_bundle
 from edgetl.core.artifacts import BundleFolder, FloatModel, Form, Int8Model
 from edgetl.core.preprocess import Preprocess
@@ -17,7 +19,11 @@ from edgetl.core.stage import Stage
 from edgetl.data.images import Images
 from edgetl.data.survey import with_depth
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
+from edgetl.runtime.outputs import NotFinite
+from edgetl.runtime.plain_file import write_plain
+from edgetl.runtime.session import open_session
 from edgetl.settings import ExportSettings
+from edgetl.tasks.class_order import check_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,7 @@ class Export(Stage[Exported]):
     provenance: Mapping[str, str]
     classes: tuple[str, ...] | None = None  # for a graph that does not name them
     preprocess: Preprocess | None = None  # for a graph that does not say it
+    output: str | None = None  # the one that answers, of a graph with several
     settings: ExportSettings = ExportSettings()
 
     def run(self, out: Path) -> Exported:
@@ -61,20 +68,35 @@ class Export(Stage[Exported]):
             seen=self.seen,
             extra=known.extra,
         )
-        shipped = self.int8.path if self.int8 and self.shipped != "float" else self.float_model.path
+        float_model = self._plain(out / "model.float.onnx", info)
         with track("export", 1, "bundle") as bar:
-            bundle = write_bundle(
-                folder,
-                shipped=shipped,
-                float_model=self.float_model.path,
-                form=self.shipped,
-                info=info,
-                golden=[(self.golden.read(i), suffix_of(ref.where)) for i, ref in enumerate(self.golden.refs)],
-                target=self.target,
-                provenance=self.provenance,
-            )
+            try:
+                bundle = write_bundle(
+                    folder,
+                    shipped=self.int8.path if self.int8 and self.shipped != "float" else float_model,
+                    float_model=float_model,
+                    form=self.shipped,
+                    info=info,
+                    golden=[(self.golden.read(i), suffix_of(ref.where)) for i, ref in enumerate(self.golden.refs)],
+                    target=self.target,
+                    provenance=self.provenance,
+                    int8_lost=self.int8 is not None and self.shipped == "float",
+                )
+            except NotFinite as error:
+                raise NotFinite(error.model, error.rows, error.count, [ref.where for ref in self.golden.refs]) from None
             bar.advance()
         return Exported(bundle=BundleFolder(path=folder, sha256=bundle.sha256))
+
+    def _plain(self, copy: Path, info: ModelInfo) -> Path:
+        """The float graph with nothing ambiguous in it: its file, or `copy`, which has one output and says how many images it takes."""
+        classes = len(info.classes) if info.classes else None
+        session = open_session(self.float_model.path, output=self.output, classes=classes)
+        if info.classes and session.outputs:
+            check_width(session.outputs, info.classes, session.name)
+        if info.preprocess and len(self.golden):
+            image = info.preprocess(self.golden.read(0))
+            session.compute(np.stack([image, image]))  # shows whether it takes more than one
+        return write_plain(self.float_model.path, copy, session)
 
 
 def suffix_of(where: str) -> str:

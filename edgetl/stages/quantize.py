@@ -8,24 +8,37 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetl.core.artifacts import FloatModel, Form, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
+from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import TensorSource
+from edgetl.metrics.classification import confusion
+from edgetl.metrics.evidence import evidence
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
+from edgetl.metrics.recall import ClassLoss, class_losses
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.evidence import same_answers
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
-from edgetl.runtime.session import outputs_of
+from edgetl.report.ruling import ignorance, misordered
+from edgetl.runtime.answers import answers_of
+from edgetl.runtime.plain_file import write_plain
+from edgetl.runtime.session import Session, open_session
 from edgetl.settings import QuantizeSettings, Runtime
+from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import in_words
 
 INT8, FLOAT, SEEN, SEARCH = "model.int8.onnx", "model.float.onnx", "seen.json", "search.json"
+PLAIN = "plain"  # a folder that is gone in the end: the model, under its own name, as the engine takes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +51,8 @@ class Decision:
         within: whether the budget of the search is kept; None without one.
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
         evidence: whether the images can tell answers apart; where not, `warnings` say why, and agreement proves nothing.
+        verdict: "failed" where the labelled images show nothing, whatever the numbers are.
+        reasons: why, and which classes are lost; sentences.
     """
 
     images: int
@@ -53,6 +68,8 @@ class Decision:
     int8_score: float | None = None
     drop: float | None = None
     interval: tuple[float, float] | None = None
+    verdict: Literal["failed"] | None = None
+    reasons: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +92,27 @@ class Quantize(Stage[Quantized]):
     evaluation: TensorSource | None  # labelled, disjoint from calibration
     settings: QuantizeSettings
     seen: SeenImages | None = None  # by the model before
+    output: str | None = None  # the one that answers, of a model with several
+    classes: tuple[str, ...] = ()  # names in the order of the outputs, where they are known
+    labels: tuple[str, ...] | None = None  # names that the files are to carry, instead of their own
+    others: tuple[str, ...] | None = None  # another order of the names that is as likely
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
         """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
-            InputError: an evaluation image is also a calibration image, or one that the model was trained on.
+            InputError: an evaluation image is also a calibration image, or one that the model was trained on; answers to an image that
+                are not finite.
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        shutil.copyfile(self.model.path, float_model)
         s = self.settings
         with keeping(self.runtime):
+            reference = self._reference()
+            plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
             record = quantize(
-                self.model.path,
+                plain,
                 self.calibration,
                 target=s.target,
                 batch_size=s.batch_size,
@@ -101,7 +124,9 @@ class Quantize(Stage[Quantized]):
                 memory=out / SEARCH,
                 time_limit=s.time_limit,
             )
-            decision = self._decide(self.model.path, int8, record)
+            decision = self._decide(reference, int8, record)
+        shutil.copyfile(plain, float_model)
+        shutil.rmtree(out / PLAIN, ignore_errors=True)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         before = self.seen or SeenImages(split=self.calibration.digest, parts={})
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
@@ -132,15 +157,28 @@ class Quantize(Stage[Quantized]):
                 f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
             )
 
-    def _decide(self, float_model: Path, int8: Path, record: QuantizationRecord) -> Decision:
+    def _reference(self) -> _Reference:
+        """What the float model answers to the images that judge; before any work, so that a model that cannot be used is refused."""
+        threads, classes = self.runtime.threads, len(self.classes) or None
+        session = open_session(self.model.path, threads=threads, output=self.output, classes=classes)
         source = self.calibration if self.evaluation is None else self.evaluation
-        reference, labels = outputs_of(float_model, source, batch_size=AT_ONCE, threads=self.runtime.threads)
-        candidate, _ = judged_outputs(int8, source, batch_size=AT_ONCE, threads=self.runtime.threads)
-        task = Classification(classes=())
-        sqnr = sqnr_db(reference, candidate)
+        outputs, labels = answers_of(session, source, batch_size=AT_ONCE)
+        if self.evaluation is not None and labels is None:
+            raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
+        if self.classes:
+            check_width(outputs.shape[1], self.classes, session.name)
+        task = Classification(classes=self.classes).reading(outputs, session.activation)
+        if task.meaning != "logits":
+            say(f"outputs of {session.name}: {in_words(task.meaning)}")
+        return _Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
+
+    def _decide(self, reference: _Reference, int8: Path, record: QuantizationRecord) -> Decision:
+        task, wanted = reference.task, reference.outputs
+        candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
+        sqnr = sqnr_db(wanted, candidate)
         alike = Decision(
-            images=len(reference),
-            agreement=agreement(task.answers(reference), task.answers(candidate)),
+            images=len(wanted),
+            agreement=agreement(task.answers(wanted), task.answers(candidate)),
             sqnr_db=sqnr if math.isfinite(sqnr) else None,
             max_drop=self.settings.max_drop,
             shipped="mixed" if record.floating else "int8",
@@ -148,18 +186,53 @@ class Quantize(Stage[Quantized]):
             evidence=not record.warnings,
             warnings=record.warnings or None,
         )
-        if self.evaluation is None:
+        if self.evaluation is None or reference.labels is None:
             return alike
-        if labels is None:
-            raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
-        found = paired_drop(task.correct(reference, labels), task.correct(candidate, labels))
+        labels, max_drop = reference.labels, self.settings.max_drop
+        before, after = task.correct(wanted, labels), task.correct(candidate, labels)
+        found, lost = paired_drop(before, after), class_losses(labels, before, after, max_drop)
+        nothing = reference.shows_nothing(self.others)
+        over = shown_worse(found, max_drop) or any(loss.shown for loss in lost)
         return replace(
             alike,
-            shipped="float" if shown_worse(found, self.settings.max_drop) else alike.shipped,
+            shipped="float" if over else alike.shipped,
             judged_on="val",
-            evidence=not same_answers(reference),
-            float_score=task.score(reference, labels),
+            evidence=not same_answers(wanted),
+            float_score=task.score(wanted, labels),
             int8_score=task.score(candidate, labels),
             drop=found.drop,
             interval=(found.low, found.high),
+            verdict="failed" if nothing else None,
+            reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """The float model's answers to the images that judge."""
+
+    session: Session
+    source: TensorSource
+    outputs: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    task: Classification
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes; numbers where they have none."""
+        return self.task.classes or tuple(str(index) for index in range(max(2, self.outputs.shape[1])))
+
+    def shows_nothing(self, others: tuple[str, ...] | None) -> str | None:
+        """Why labelled images prove nothing about what answers like this model; None where they may."""
+        assert self.labels is not None
+        answers = self.task.answers(self.outputs)
+        found = evidence(confusion(self.labels, answers, len(self.names)))
+        return misordered(answers, self.labels, self.names, others, "float model") or ignorance(found, self.names, "float model")
+
+    def told(self, loss: ClassLoss) -> str:
+        """What happened to a class."""
+        seems = "" if loss.shown else "; too few images to be sure"
+        return (
+            f"int8 loses the class “{self.names[loss.label]}”: of {loss.images} images float has {loss.before} right, "
+            f"int8 {loss.after}{seems}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,25 +22,29 @@ from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
-from edgetl.data.npz import NpzTensors
+from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.suited import refuse_other_inputs
 from edgetl.data.survey import deepened, tell_depth
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.quantization.exact import judged_outputs, made_for_others, saturation_notes
+from edgetl.data.unseen import places, without
+from edgetl.quantization.exact import judged_file, made_for_others, saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
-from edgetl.report.kernels import KernelReport, KernelsReport
+from edgetl.report.kernel_times import kernels_report
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
+from edgetl.report.ruling import ruling
 from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
-from edgetl.runtime.kernels import kernels, placement
-from edgetl.runtime.latency import measure_all
+from edgetl.runtime.answers import answers_of
+from edgetl.runtime.latency import sample, timed
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.runtime.session import outputs_of
+from edgetl.runtime.session import Session, open_session
 from edgetl.runtime.size import parameter_count
 from edgetl.settings import Runtime, VerifySettings
+from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +63,17 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(FileArtifact):
-    """One ONNX file to judge, and the name of its architecture for people."""
+    """One ONNX file to judge.
+
+    Attributes:
+        arch: the name of its architecture, for people.
+        output: the one that answers, of a file with several; None: the one that fits the classes.
+        columns: of each class, the output that is its; None: they are in the order of the classes.
+    """
 
     arch: str | None = None
+    output: str | None = None
+    columns: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +100,8 @@ class Verify(Stage[Verdict]):
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
     baselines: FileArtifact | None = None  # of the teacher, on val, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
+    order: str | None = None  # how the order of the classes was found, where no file says it
+    others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
@@ -108,14 +123,14 @@ class Verify(Stage[Verdict]):
         """The same, compared with `reference`."""
         return replace(self, teacher=reference)
 
-    def _unseen(self) -> Images | NpzTensors:
+    def _unseen(self) -> Images | NpzTensors | NpzRows:
         """The test images, without those that a model has seen where the settings say so."""
         if self.seen is None:
             return self.data
         found = {sha: part for sha in self.data.hashes if (part := self.seen.part_of(sha))}
         if not found:
             return self.data
-        if self.settings.seen_images == "refuse" or not isinstance(self.data, Images):
+        if self.settings.seen_images == "refuse":
             rows = [f"{place} ({found[sha]})" for place, sha in places(self.data) if sha in found]
             raise InputError(
                 f"expected test images that the model has not seen, found {len(found)} of {len(self.data)} "
@@ -123,17 +138,10 @@ class Verify(Stage[Verdict]):
                 f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
             )
         say(f"verify: {len(found)} images dropped, the model has seen them")
-        kept = replace(self.data, refs=tuple(ref for ref in self.data.refs if ref.sha256 not in found))
+        kept = without(self.data, found)
         if not len(kept):
             raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
         return kept
-
-
-def places(data: Images | NpzTensors) -> list[tuple[str, str]]:
-    """Where each sample lies, for people, and its sha256."""
-    if isinstance(data, Images):
-        return sorted((ref.where, ref.sha256) for ref in data.refs)
-    return [(f"row {row}", sha) for row, sha in enumerate(data.hashes)]
 
 
 def _write(path: Path, text: str) -> None:
@@ -145,10 +153,12 @@ class _Judged:
     """One run of `Verify`: each graph is run once, when first asked for."""
 
     stage: Verify
-    data: Images | NpzTensors
+    data: Images | NpzTensors | NpzRows
 
     def report(self) -> Report:
         stage, parity = self.stage, self.judgement.parity()
+        ruled = ruling(self.judgement, parity, stage.others)
+        broken = [golden_note(problem) for problem in self.broken_vectors]
         counts = dict(stage.counts or {})
         return Report(
             task=self.judgement.task.name,
@@ -164,11 +174,12 @@ class _Judged:
             ),
             models=self._models(),
             parity=parity,
-            verdict="failed" if self.broken_vectors else self.judgement.verdict(parity),
+            verdict="failed" if broken else ruled.verdict,
             shipped=stage.shipped,
-            notes=(*map(golden_note, self.broken_vectors), *saturation_notes({name: s.path for name, s in self.subjects.items()})) or None,
+            reasons=ruled.reasons or None,
+            notes=(*ruled.reasons, *broken, *self._notes()) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
-            kernels=_kernels(stage.int8.path) if stage.int8 else None,
+            kernels=kernels_report(stage.int8.path, self._input("onnx_int8")) if stage.int8 else None,
         )
 
     @cached_property
@@ -183,6 +194,7 @@ class _Judged:
             labels=judgement.labels,
             outputs=judgement.outputs,
             shipped=shipped,
+            meanings=judgement.meanings,
         )
 
     def gallery(self, folder: Path) -> Gallery:
@@ -197,11 +209,12 @@ class _Judged:
     @cached_property
     def judgement(self) -> Judgement:
         """Labels and outputs, with the budgets they are judged by."""
-        settings = self.stage.settings
+        settings, labels, outputs = self.stage.settings, self._labels(), self._outputs()
         return Judgement(
             task=Classification(classes=self.stage.classes),
-            labels=self._labels(),
-            outputs=self._outputs(),
+            labels=labels,
+            outputs=outputs,
+            meanings=self._meanings(outputs),
             shipped=self.stage.shipped,
             max_drop=settings.max_drop,
             max_int8_drop=settings.max_int8_drop,
@@ -229,12 +242,27 @@ class _Judged:
             )
         return np.asarray(labels)
 
+    def _answers(self, subject: Subject) -> NDArray[np.float32]:
+        """Of the file itself; by exact arithmetic, where it was made for CPUs that do not saturate and this one does."""
+        stage = self.stage
+        with judged_file(subject.path) if made_for_others(subject.path) else nullcontext(subject.path) as file:
+            session = open_session(file, threads=stage.runtime.threads, output=subject.output, classes=len(stage.classes))
+            return answers_of(session, self._tensors(subject.path), batch_size=stage.settings.batch_size)[0]
+
+    @cached_property
+    def sessions(self) -> dict[str, Session]:
+        """Each model, open at the output that answers."""
+        classes = len(self.stage.classes)
+        return {name: open_session(s.path, output=s.output, classes=classes) for name, s in self.subjects.items()}
+
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> logits [n, k]; `student` is what its checkpoint answers under torch."""
-        size = self.stage.settings.batch_size
+        """Model name -> what it gives, finite [n, k], in the order of the classes; `student` is its checkpoint under torch."""
+        size, found = self.stage.settings.batch_size, {}
         self._survey()
-        threads = self.stage.runtime.threads
-        found = {name: _answers(s.path, self._tensors(s.path), size, threads) for name, s in self.subjects.items()}
+        for name, subject in self.subjects.items():
+            outputs = self._answers(subject)
+            check_width(outputs.shape[1], self.stage.classes, subject.path.name)
+            found[name] = outputs if subject.columns is None else outputs[:, list(subject.columns)]
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
 
@@ -255,6 +283,21 @@ class _Judged:
         for preprocess in dict.fromkeys(wanted.values()):
             tell_depth(self.data.name, self.data.depth, preprocess)
 
+    def _meanings(self, outputs: Mapping[str, Outputs]) -> dict[str, Meaning]:
+        """What the outputs of each model mean; those of a checkpoint are logits."""
+        return {name: meaning_of(outputs[name], session.activation) for name, session in self.sessions.items()}
+
+    def _notes(self) -> list[str]:
+        """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        order, meanings = self.stage.order, self.judgement.meanings
+        read = [f"outputs of {self.sessions[name].name}: {in_words(meaning)}" for name, meaning in meanings.items() if meaning != "logits"]
+        saturated = saturation_notes({name: subject.path for name, subject in self.subjects.items()})
+        return [*([order] if order else []), *read, *saturated]
+
+    def _input(self, name: str) -> tuple[int, ...]:
+        """The size of one input of that model, [c, h, w]."""
+        return next(iter(self._tensors(self.subjects[name].path).batches(1))).x.shape[1:]
+
     def _tensors(self, path: Path) -> TensorSource:
         """The test images as that model wants them."""
         if not isinstance(self.data, Images):
@@ -274,8 +317,9 @@ class _Judged:
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
         names = list(self.subjects)
-        timed = measure_all([self.subjects[name].path for name in names], self.stage.settings.latency_runs)
-        latency = {name: Latency(**vars(found)) for name, found in zip(names, timed, strict=True)}
+        images = [sample(self.sessions[name], self._input(name)) for name in names]
+        measured = timed([self.sessions[name] for name in names], images, self.stage.settings.latency_runs)
+        latency = {name: Latency(**vars(found)) for name, found in zip(names, measured, strict=True)}
         rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in names}
         if "student" in self.judgement.outputs:
             rows["student"] = self.judgement.model("student", self._facts("onnx_float", latency["onnx_float"]))
@@ -287,17 +331,3 @@ class _Judged:
         return FileFacts(
             arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
         )
-
-
-def _answers(path: Path, source: TensorSource, size: int, threads: int) -> NDArray[np.float32]:
-    """Of the file itself; by exact arithmetic, where it was made for CPUs that do not saturate and this one does."""
-    return (judged_outputs if made_for_others(path) else outputs_of)(path, source, batch_size=size, threads=threads)[0]
-
-
-def _kernels(path: Path) -> KernelsReport:
-    found = placement(kernels(path))
-    float_layers, islands = (
-        tuple(KernelReport(name=kernel.name, kind=kernel.kind, share=kernel.share) for kernel in listed)
-        for listed in (found.float_layers, found.islands)
-    )
-    return KernelsReport(int8=found.int8, conversion=found.conversion, floating=found.floating, float_layers=float_layers, islands=islands)

@@ -1,12 +1,14 @@
-"""One label per image. Outputs are logits [n, k], targets are class indices [n]."""
+"""One label per image. Outputs are a row [k] for each image (`edgetl.tasks.meaning` says what they mean), targets are class indices [n]."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgetl.tasks.meaning import ONE_OUTPUT, THRESHOLDS, Activation, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,23 +16,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """One label per image out of `classes`."""
+    """One label per image out of `classes`; the one place that turns outputs into answers.
+
+    Attributes:
+        meaning: of the outputs.
+    """
 
     classes: tuple[str, ...]
+    meaning: Meaning = "logits"
     name: ClassVar[str] = "classification"
     metric: ClassVar[str] = "top1"
 
     @property
     def outputs(self) -> int:
         """The width of the head."""
-        return len(self.classes)
+        return 1 if self.meaning in ONE_OUTPUT else len(self.classes)
+
+    def reading(self, outputs: NDArray[np.float32], activation: Activation | None = None) -> Classification:
+        """The same task with the meaning that `outputs` [n, k] of a graph that ends in `activation` have."""
+        return replace(self, meaning=meaning_of(outputs, activation))
 
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Logits [n, k] -> the answer to each image, int64 [n]; two models agree where these are equal."""
+        """Outputs [n, k] -> the answer to each image, int64 [n]; two models agree where these are equal."""
+        if self.meaning in ONE_OUTPUT:
+            return np.asarray(outputs[:, 0] > THRESHOLDS[self.meaning], dtype=np.int64)
         return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
 
     def correct(self, outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Logits [n, k], labels [n] -> whether each answer is right, bool [n]; the score is their mean."""
+        """Outputs [n, k], labels [n] -> whether each answer is right, bool [n]; the score is their mean."""
         right: NDArray[np.bool_] = self.answers(outputs) == labels
         return right
 
@@ -39,9 +52,19 @@ class Classification:
         return float(self.correct(outputs, labels).mean())
 
     def confidences(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [n, k] -> softmax probabilities [n, k]."""
-        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+        """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`."""
+        match self.meaning:
+            case "logits":
+                shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+                return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+            case "probabilities" | "sigmoids":
+                return np.asarray(np.clip(outputs, 0, 1), dtype=np.float32)
+            case "log_probabilities":
+                return np.asarray(np.exp(np.minimum(outputs, 0)), dtype=np.float32)
+            case "sigmoid":
+                return _of_two(np.clip(outputs[:, 0], 0, 1))
+            case "logit":
+                return _of_two(0.5 * (1 + np.tanh(0.5 * outputs[:, 0])))  # the sigmoid, without overflow
 
     def loss(self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7); `weights` [k] of the classes, or all alike."""
@@ -62,3 +85,8 @@ class Classification:
             return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True) * temperature**2
         each = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
         return (weights * each).sum() / weights.sum() * temperature**2
+
+
+def _of_two(second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probability of the second class [n] -> those of both [n, 2]."""
+    return np.stack([1 - second, second], axis=1).astype(np.float32)

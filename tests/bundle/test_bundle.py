@@ -186,4 +186,11 @@ def test_a_float_bundle_ships_one_graph_twice(graphs: tuple[Path, Path], info: M
     assert bundle.model.read_bytes() == bundle.float_model.read_bytes()
     assert bundle.manifest.split is None and bundle.seen == SeenImages(split="", parts={})
     assert check_golden(bundle) == []
+    assert "int8 form" not in (bundle.path / "README.md").read_text(encoding="utf-8")  # none was tried, as far as is known
+
+
+def test_a_float_bundle_says_that_int8_lost_too_much_only_where_it_was_tried(
+    graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path
+) -> None:
+    bundle = make(tmp_path / "float", graphs, info, shipped=graphs[0], form="float", int8_lost=True)
     assert "its int8 form lost too much" in (bundle.path / "README.md").read_text(encoding="utf-8")

@@ -15,8 +15,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.errors import InputError
+from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.latency import measure, measure_all
-from edgetl.runtime.session import open_session, outputs_of
+from edgetl.runtime.session import open_session
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 

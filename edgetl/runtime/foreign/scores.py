@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.runtime.foreign.graph import FLOATS, PASSING, attribute, described, drop_unused, forget_types, free_name, makers, rename_made
-from edgetl.runtime.onnx_metadata import LABELS
+from edgetl.runtime.outputs import LABELS
 
 DECIDING = frozenset({"ArgMax", "TopK", "ZipMap", "ArrayFeatureExtractor", "LabelEncoder"})  # scores become answers
 MONOTONE = PASSING | {"Softmax", "LogSoftmax", "Sigmoid", "Normalizer"}  # between two outputs that mean the same

@@ -1,0 +1,19 @@
+"""Measures `kernels` of `report.json`; apart from the schema, which is read without onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgetl.report.kernels import KernelReport, KernelsReport
+from edgetl.runtime.kernels import kernels, placement
+
+
+def kernels_report(path: Path, size: Sequence[int]) -> KernelsReport:
+    """Where the time of the graph at `path` goes, for an image of `size` [c, h, w]."""
+    found = placement(kernels(path, like=size))
+    float_layers, islands = (
+        tuple(KernelReport(name=kernel.name, kind=kernel.kind, share=kernel.share) for kernel in listed)
+        for listed in (found.float_layers, found.islands)
+    )
+    return KernelsReport(int8=found.int8, conversion=found.conversion, floating=found.floating, float_layers=float_layers, islands=islands)

@@ -1,0 +1,118 @@
+"""From comparisons to the verdict: the drop of the score, whether the reference knows the classes, and which classes were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.metrics.evidence import Evidence, evidence
+from edgetl.metrics.parity import paired_drop
+from edgetl.report.judgement import Judgement
+from edgetl.report.schema import RANK, LostClass, Parity, Verdict
+from edgetl.tasks.class_order import listed
+
+NAMED = 5  # lost classes in a sentence
+Weight = Literal["fatal", "doubt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """The verdict, and why it is less than the comparison of scores alone gives."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = None) -> Ruling:
+    """The end-to-end verdict, lowered for each of these reasons.
+
+    1. The export went wrong: failed.
+    2. The reference is not shown to know the classes (`edgetl.metrics.evidence`): failed. What answers like it proves nothing.
+    3. `others`, another order of the class names that is as likely, fits the reference better: failed.
+    4. A class is shown to be lost (`edgetl.metrics.recall`): failed.
+    5. A class looks lost, but has too few images to show it: certified becomes passed.
+    6. The reference is right no more often than one constant answer, though it knows the classes: certified becomes passed.
+
+    Raises:
+        InputError: there is nothing to compare what ships with.
+    """
+    reference, _ = judgement.sides
+    end = parity.end_to_end
+    assert end is not None  # there are two sides
+    if parity.export and not parity.export.passed:
+        return Ruling(verdict="failed", reasons=())
+    found = [*_of_reference(judgement, reference, others), *_of_classes(end.lost_classes or (), said(judgement, reference))]
+    weights = {weight for weight, _ in found}
+    most: Verdict = "failed" if "fatal" in weights else "passed" if "doubt" in weights else "certified"
+    return Ruling(verdict=min(end.verdict, most, key=lambda one: RANK[one]), reasons=tuple(reason for _, reason in found))
+
+
+def said(judgement: Judgement, name: str) -> str:
+    """What people call the reference."""
+    if name == "onnx_float":
+        return "float model"
+    return "teacher" if "student" in judgement.outputs else "reference"
+
+
+def ignorance(found: Evidence, classes: Sequence[str], name: str) -> str | None:
+    """Why a reference proves nothing; None where it may be one."""
+    if found.occurring < 2:
+        only = f"all test images are of the class “{classes[found.largest]}”"
+        return f"{only}: a model that always answers so is right on all of them, so nothing is shown. Give images of several classes"
+    if found.knows:
+        return None
+    return (
+        f"the {name} is right on {found.score:.1%} of the images, and {found.share:.1%} of them are “{classes[found.largest]}”: it is not "
+        f"shown to know more than a model that always answers so, and to answer like it proves nothing. Give a better one, or, if the "
+        f"classes are in another order than {listed(classes)}, say so with --labels FILE"
+    )
+
+
+def misordered(
+    answers: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str], others: Sequence[str] | None, name: str
+) -> str | None:
+    """Why another order of the class names seems to be the right one: with it, the answers are right more often, beyond chance."""
+    if others is None:
+        return None
+    right, places = answers == labels, np.array([others.index(one) for one in classes])
+    other = answers == places[labels]
+    if paired_drop(right, other).high >= 0:
+        return None
+    return (
+        f"the classes seem to be in another order: as {listed(others)} the {name} is right on {other.mean():.1%} of the images, as "
+        f"{listed(classes)} on {right.mean():.1%}. Say which order it is with --labels FILE, one name a line"
+    )
+
+
+def lost_words(lost: Sequence[LostClass], name: str) -> str:
+    """Which classes, and how many of their images the two models have right."""
+    told = [f"“{one.name}” (the {name} has {one.before} of {one.images} images right, what ships {one.after})" for one in lost[:NAMED]]
+    more = f", and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    return ", ".join(told) + more
+
+
+def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | None) -> Iterator[tuple[Weight, str]]:
+    classes, name = judgement.task.classes, said(judgement, reference)
+    found = evidence(judgement.matrix(reference))
+    reason = misordered(judgement.answers(reference), judgement.labels, classes, others, name) or ignorance(found, classes, name)
+    if reason:
+        yield "fatal", reason
+    elif not found.beats_the_largest:
+        yield (
+            "doubt",
+            f"the {name} is right on {found.score:.1%} of the images, and always “{classes[found.largest]}” would be on {found.share:.1%}: "
+            f"look at the recall of each class ({found.balanced:.1%} on average), not at the score",
+        )
+
+
+def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[Weight, str]]:
+    shown, doubtful = [one for one in lost if one.shown], [one for one in lost if not one.shown]
+    if shown:
+        yield "fatal", f"{'classes are' if len(shown) > 1 else 'a class is'} lost: {lost_words(shown, name)}"
+    if doubtful:
+        words = f"{'classes look' if len(doubtful) > 1 else 'a class looks'} lost: {lost_words(doubtful, name)}"
+        yield "doubt", f"{words}; there are too few images to be sure. Judge on more of them"

@@ -1,0 +1,69 @@
+"""A classifier's file with nothing ambiguous in it, so that whoever opens it next need not be told how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from edgetl.core.progress import say
+from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import describe, info_of, save
+from edgetl.runtime.outputs import with_one_output
+from edgetl.runtime.session import Session
+
+
+def is_plain(session: Session) -> bool:
+    """Whether the file of a session, as it was run so far, is unambiguous."""
+    return len(session.engine.get_outputs()) == 1 and not _says_any(session)
+
+
+def _says_any(session: Session) -> bool:
+    """Whether it says that it takes any number of images, and does not."""
+    return session.pace.one_by_one and session.input_shape[0] is None
+
+
+def write_plain(source: Path, target: Path, session: Session, labels: Sequence[str] | None = None) -> Path:
+    """A classifier's file: the one given, or, where something is ambiguous in it, a copy at `target`.
+
+    1. Of several outputs, only the one that answers stays.
+    2. A file that says that it takes any number of images at once, and takes one, says one.
+    3. Class names that were given (`labels`) become part of its metadata.
+
+    Args:
+        source: the file.
+        target: where a copy goes.
+        session: `source`, opened, after it was run on several images.
+        labels: class names in the order of the outputs, instead of those in the file, if any.
+    """
+    outputs = [node.name for node in session.engine.get_outputs()]
+    if is_plain(session) and labels is None:
+        return source
+    model = load_proto(source)
+    if len(outputs) > 1:
+        others = ", ".join(name for name in outputs if name != session.output_name)
+        say(f"{session.name}: of its outputs only {session.output_name} is kept ({others} left out)")
+        model = with_one_output(model, session.output_name)
+    if _says_any(session):
+        say(f"{session.name}: works for one image at a time only, so that the file says a batch of 1")
+        model = with_batch_of_one(model)
+    if labels is not None:
+        model = describe(model, replace(info_of(model, session.name), classes=tuple(labels)))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save(model, target)
+    return target
+
+
+def with_batch_of_one(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose inputs and outputs have one row."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    stored = {tensor.name for tensor in result.graph.initializer}
+    for value in (*result.graph.input, *result.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in stored and dims:
+            dims[0].dim_value = 1
+    del result.graph.value_info[:]  # what was inferred for any number
+    return result
