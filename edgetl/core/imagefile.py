@@ -114,8 +114,9 @@ def upright_size(data: bytes) -> tuple[int, int]:
         InputError: no image, or an absurdly large or thin one.
     """
     with _opened(data) as image:
-        width, height = image.size
-        return (height, width) if _orientation(image) in SIDEWAYS else (width, height)
+        width, height = image.size  # of TIFF upright already
+        silent = image.format == "PNG" and "exif" not in image.info  # Pillow would read all pixels to find EXIF behind them
+        return (width, height) if silent or image.format == "TIFF" or _orientation(image) not in SIDEWAYS else (height, width)
 
 
 def may_be_deep(head: bytes) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgetl.core.errors import InputError
-from edgetl.core.imagefile import MAX_MEGAPIXELS, UPRIGHT, decode, image_size
+from edgetl.core.imagefile import MAX_MEGAPIXELS, UPRIGHT, decode, image_size, upright_size
 from edgetl.core.preprocess import Preprocess, imagenet
 
 Pixels = NDArray[np.uint8]
@@ -268,6 +268,15 @@ def test_an_absurdly_large_image_is_refused_from_its_header(side: int, found: in
             InputError, match=rf"absurdly large: expected at most {MAX_MEGAPIXELS} megapixels, found {found}\. Save it smaller"
         ):
             read(header(side, side))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_the_upright_size_is_read_from_the_header(form: str) -> None:
+    for orientation in range(1, 9):
+        data = stored(scene(), form, exif=turned(orientation))
+        assert upright_size(data) == decode(data).size == ((44, 60) if orientation > 4 else (60, 44))
+    plain = stored(scene(600, 440), form)
+    assert upright_size(plain[: len(plain) // 2] if form in ("PNG", "JPEG") else plain) == (600, 440)
 
 
 def test_an_absurdly_thin_image_is_refused() -> None:
