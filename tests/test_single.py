@@ -149,6 +149,14 @@ def test_a_foreign_model_becomes_a_bundle_once_its_labels_are_given(model: Path,
     assert bundle.sha256 == made.sha256 and bundle.manifest.classes == LABELS and bundle.manifest.shipped == "float"
 
 
+def test_another_number_of_labels_than_outputs_is_named_before_anything_is_made(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+    images = open_images(None, DataSettings()).only("val")
+    with pytest.raises(InputError, match=rf"a name for each of the {len(LABELS)} outputs in .*labels\.txt, found 2 names"):
+        export(model, tmp_path / "bundle", ExportSettings(), images, labels=tmp_path / "labels.txt", preprocess="imagenet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.txt", model.name]
+
+
 def test_a_folder_of_the_users_is_never_overwritten_by_a_bundle(model: Path, tmp_path: Path) -> None:
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "letter.txt").write_text("dear", encoding="utf-8")
