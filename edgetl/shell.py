@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -21,6 +22,7 @@ def guarded(app: Callable[[], object]) -> int:
     Everything a user can mend is one message on stderr and code 2; anything else is ours, and code 3. `--debug`
     anywhere on the command line shows the traceback instead.
     """
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     debug = "--debug" in sys.argv[1:]
@@ -51,14 +53,25 @@ def guarded(app: Callable[[], object]) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def open_streams() -> None:
+    """Give this process the standard streams that it was started without (`<&-`, some schedulers): they are empty, or lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  until the process ends
+
+
 def reader_gone() -> int:
-    """The exit code of a program whose results nobody reads any more (`| head`), as a shell shows it; and silence, at exit too."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with suppress(OSError, AttributeError, ValueError):
-            stream.flush()  # type: ignore[union-attr]
+    """The exit code of a program whose results nobody reads any more (`| head`), as a shell shows it."""
+    silence()
+    return READER_GONE
+
+
+def silence() -> None:
+    """Let nothing be written to standard output any more, nor be said about it at exit."""
+    with suppress(OSError, AttributeError, ValueError):
+        sys.stdout.flush()
     with suppress(OSError, AttributeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-    return READER_GONE
 
 
 def foreign(error: Exception) -> int:
@@ -67,6 +80,13 @@ def foreign(error: Exception) -> int:
         return complain(f"error: {message()}\nTry `edgetl --help`, or `edgetl COMMAND --help`.", BAD_INPUT)
     if isinstance(error, typer.Abort):
         return complain("interrupted", INTERRUPTED)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        silence()
+        return complain(
+            f"error: expected room for what is written, found the disk full ({error}). Free some space, and run it again", BAD_INPUT
+        )
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return complain("error: expected a folder for temporary files, found none to write in. Name one in the variable TMPDIR", BAD_INPUT)
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     return complain(
         f"internal error: {name}: {error}\n"

@@ -169,6 +169,23 @@ def test_a_reader_that_went_away_is_exit_code_141_and_no_word(monkeypatch: pytes
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_behind_standard_output_is_exit_code_2_and_one_line() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        words = [sys.executable, "-m", "edgetl", "--help"]
+        done = subprocess.run(words, env=AT_HOME, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and "found the disk full" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes streams")
+def test_streams_that_are_closed_from_the_start_are_no_error() -> None:
+    words = [sys.executable, "-m", "edgetl", "predict", "nowhere.onnx", "nowhere.png"]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&- >&-', "sh", *words], env=AT_HOME, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2 and "nowhere" in done.stderr and "internal error" not in done.stderr
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_while_modules_are_imported_is_one_line() -> None:
     script = (
