@@ -10,6 +10,7 @@ from edgetl.bundle.manifest import Manifest
 from edgetl.core.artifacts import BundleFolder
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError, listing
+from edgetl.core.foreign import visible
 from edgetl.core.seen import SeenImages
 
 MANIFEST, SEEN, LABELS, README = "manifest.json", "seen.json", "labels.txt", "README.md"
@@ -77,6 +78,7 @@ def bundle_sha256(path: Path) -> str:
 
 
 def file_hashes(path: Path) -> dict[str, str]:
-    """sha256 of every file below `path` but the manifest, by relative path with `/`, sorted."""
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    """sha256 of every file below `path` but the manifest and what other tools left, by relative path with `/`, sorted."""
+    inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    names = sorted(file.as_posix() for file in inside if all(map(visible, file.parts)))
     return {name: file_sha256(path / name) for name in names if name != MANIFEST}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgetl.core.errors import InputError, WorkspaceError, listing
 from edgetl.core.files import read_json, sync_folder, sync_tree
+from edgetl.core.foreign import visible
 
 FILES = "files"  # the key of the marker's JSON that names what was published
 
@@ -38,9 +39,9 @@ def check_place(target: Path, marker: str) -> None:
 
 
 def strangers(folder: Path, marker: str) -> list[str]:
-    """The files in a published folder that its `marker` does not name; hidden ones are other tools'."""
+    """The files in a published folder that its `marker` does not name; those of other tools do not count."""
     found = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    shown = [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts) and path.as_posix() != marker]
+    shown = [path.as_posix() for path in found if all(map(visible, path.parts)) and path.as_posix() != marker]
     if not shown:
         return []
     try:

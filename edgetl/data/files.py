@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
+from edgetl.core.foreign import visible
 from edgetl.core.progress import say
 from edgetl.data.images import Part
-from edgetl.data.leftout import is_own, visible
+from edgetl.data.leftout import is_own
 from edgetl.data.leftout import line as left_out
 
 IMAGE_SUFFIXES = frozenset(

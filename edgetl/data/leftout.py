@@ -9,23 +9,8 @@ from pathlib import Path
 
 from edgetl.core.workspace import LOCK, RECORD, RESULT, STAGES
 
-# Beside hidden ones (.git, .ipynb_checkpoints, .thumbnails, ._photo.jpg): network disks, recycle bins, archives, trainers.
-TOOLS = frozenset(
-    name.casefold()
-    for name in (
-        *("@eaDir", "@Recycle", "@Recently-Snapshot", "@Transcode", "@tmp", "#recycle", "#snapshot", "_gsdata_"),
-        *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "FOUND.000", "lost+found"),
-        *("__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
-        *("__pycache__", "node_modules", "lightning_logs", "mlruns", "wandb"),
-    )
-)
 STAGE_FOLDER = re.compile(r"[a-z]+-[0-9a-f]{12}(\.partial)?")
 BUNDLE_FILES = ("manifest.json", "labels.txt", "model.onnx")
-
-
-def visible(name: str) -> bool:
-    """Whether a file or folder of that name counts."""
-    return not name.startswith(".") and name.casefold() not in TOOLS
 
 
 def is_own(folder: Path) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
+from edgetl.core.foreign import visible
 from edgetl.core.progress import say
 from edgetl.data.files import find_images, is_image, subfolders
 from edgetl.data.images import PARTS, Part
-from edgetl.data.leftout import visible
 from edgetl.data.partnames import alike, part_name, part_of, says_nothing
 
 NAMES_SHOWN = 5

@@ -132,6 +132,13 @@ def test_golden_vectors_find_another_resize_filter(bundle: Bundle) -> None:
     assert len(problems) == 2 and all("levels" in problem for problem in problems)  # the third picture is not resized
 
 
+def test_what_file_managers_leave_in_a_bundle_does_it_no_harm(copy: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", "golden/._00.png", "golden/@eaDir/x.jpg"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_bytes(b"no part of it")
+    assert open_bundle(copy).path == copy
+
+
 def test_every_changed_missing_or_added_file_is_named(copy: Path) -> None:
     (copy / "labels.txt").write_text("bee\n", encoding="utf-8")
     (copy / "golden" / "00.png").unlink()

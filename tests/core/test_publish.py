@@ -100,7 +100,8 @@ def test_a_file_beside_those_that_were_published_is_never_removed(manifest: str,
     target.mkdir()
     (target / MARKER).write_text(manifest, encoding="utf-8")
     (target / "notes.txt").write_text("mine", encoding="utf-8")
-    (target / ".DS_Store").write_bytes(b"")
+    for name in (".DS_Store", "Thumbs.db"):
+        (target / name).write_bytes(b"of a file manager")
     with pytest.raises(WorkspaceError, match=r"found what edgetl did not put there:\n  notes\.txt\nMove it elsewhere"):
         publish_folder(source, target, MARKER)
     assert (target / "notes.txt").read_text(encoding="utf-8") == "mine"
