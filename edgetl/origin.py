@@ -39,6 +39,7 @@ def read(model: Path, do: Workspace, form: Literal["float32", "runnable"] = "flo
     found.tell()
     if found.clean:
         return FloatModel.of(model)
+    del found  # the stage reads it again: both at once would be twice the memory
     return do(Read(source=ForeignModel.of(model), file_name=model.name, form=form)).model
 
 

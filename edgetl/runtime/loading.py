@@ -29,9 +29,11 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """
     if not path.is_file():
         raise InputError(f"expected an ONNX file at {path}, found {'a folder' if path.is_dir() else 'nothing'} there")
-    _refuse_other_formats(path)
     try:
+        _refuse_other_formats(path)
         model = onnx.load(path, load_external_data=False)
+    except InputError:
+        raise
     except Exception as error:  # protobuf's DecodeError is an Exception and no more
         raise InputError(f"expected an ONNX file at {path}, found something else: {brief(error)}") from error
     if not model.graph.node:

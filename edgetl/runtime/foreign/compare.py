@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError
@@ -51,5 +50,5 @@ def _answer(engine: Any) -> NDArray[np.float64] | None:
     noise = np.random.default_rng(0).standard_normal(shape).astype(NUMPY[given.type])
     try:
         return np.asarray(engine.run(None, {given.name: noise})[0], dtype=np.float64)
-    except ort.capi.onnxruntime_pybind11_state.RuntimeException:
+    except Exception:  # onnxruntime's errors derive from Exception and share no base of their own
         return None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
 
-from edgetl.runtime.loading import show
+from edgetl.core.errors import InputError
+from edgetl.runtime.loading import brief, show
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 PASSING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})  # give the same values
@@ -48,9 +52,24 @@ def constants(graph: onnx.GraphProto) -> Mapping[str, onnx.TensorProto]:
     """What is known beforehand, by name: initializers and Constant nodes, those of subgraphs included."""
     found = {tensor.name: tensor for each in graphs_in(graph) for tensor in each.initializer}
     for node in nodes_in(graph):
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+        if node.op_type == "Constant" and node.output and node.attribute and node.attribute[0].HasField("t"):
             found[node.output[0]] = node.attribute[0].t
     return found
+
+
+def values_of(tensor: onnx.TensorProto, name: str = "") -> NDArray[Any]:
+    """The numbers of a tensor, which is called `name` where it has no name of its own.
+
+    Raises:
+        InputError: they do not fill its shape.
+    """
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError) as error:
+        called = tensor.name or name or "a constant"
+        raise InputError(
+            f"expected {called} to fill its shape {list(tensor.dims)}, it does not: {brief(error)}. Export it again"
+        ) from error
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
@@ -134,5 +153,6 @@ def described(value: onnx.ValueInfoProto) -> str:
     if not value.type.HasField("tensor_type"):
         return f"{value.name}: {(value.type.WhichOneof('value') or 'unknown').removesuffix('_type')}"
     tensor = value.type.tensor_type
-    kind = TensorProto.DataType.Name(tensor.elem_type).lower()
+    known = tensor.elem_type in TensorProto.DataType.values()
+    kind = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
     return f"{value.name}: {'float32' if kind == 'float' else kind}{f' {show(sizes(value))}' if tensor.HasField('shape') else ''}"

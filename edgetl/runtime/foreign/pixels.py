@@ -8,9 +8,8 @@ import math
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from edgetl.runtime.foreign.graph import constants, readers
+from edgetl.runtime.foreign.graph import constants, readers, values_of
 
 WHITE = 255.0
 MOST_CHANNELS = 4
@@ -33,7 +32,9 @@ def _normalization(graph: onnx.GraphProto, value: str) -> tuple[str, NDArray[np.
     """The last value that is factor * input + offset, with one or several factors and offsets."""
     known = constants(graph)
     factor, offset = np.ones(1), np.zeros(1)
-    while len(nodes := readers(graph, value)) == 1:
+    for _ in graph.node:
+        if len(nodes := readers(graph, value)) != 1:
+            break
         (node,) = nodes
         others = [known[name] for name in node.input if name in known]
         if node.op_type in BEHIND:
@@ -42,7 +43,7 @@ def _normalization(graph: onnx.GraphProto, value: str) -> tuple[str, NDArray[np.
         turned = node.input[0] != value and node.op_type not in ("Add", "Mul")
         if node.op_type not in ("Sub", "Add", "Mul", "Div") or len(others) != 1 or turned or math.prod(others[0].dims) > MOST_CHANNELS:
             break
-        number = numpy_helper.to_array(others[0]).astype(np.float64).reshape(-1)
+        number = values_of(others[0]).astype(np.float64).reshape(-1)
         match node.op_type:
             case "Sub":
                 offset = offset - number
@@ -57,4 +58,4 @@ def _normalization(graph: onnx.GraphProto, value: str) -> tuple[str, NDArray[np.
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float]:
-    return [round(float(value), 6) for value in np.broadcast_to(values, (3,) if len(values) == 1 else values.shape)]
+    return [round(float(value), 6) + 0.0 for value in np.broadcast_to(values, (3,) if len(values) == 1 else values.shape)]

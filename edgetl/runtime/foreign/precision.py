@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from edgetl.runtime.foreign.graph import attribute, free_name, graphs_in, nodes_in, rename_made, rename_reads
+from edgetl.runtime.foreign.graph import attribute, free_name, graphs_in, nodes_in, rename_made, rename_reads, values_of
 from edgetl.runtime.loading import tensors_of
 
 NAMES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.DOUBLE: "float64"}
@@ -38,7 +38,7 @@ def to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
     for tensor in tensors_of(model.graph):
         if tensor.data_type in kinds:
             with np.errstate(over="ignore"):
-                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+                tensor.CopyFrom(numpy_helper.from_array(values_of(tensor).astype(np.float32), tensor.name))
     for graph in graphs_in(model.graph):
         for value in (*graph.input, *graph.output, *graph.value_info):
             _retype(value.type, kinds)

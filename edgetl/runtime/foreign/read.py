@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from onnx import numpy_helper
 from edgetl.core.errors import InputError
 from edgetl.core.progress import say
 from edgetl.runtime.foreign.compare import compared
-from edgetl.runtime.foreign.graph import free_name, graphs_in
+from edgetl.runtime.foreign.graph import free_name, graphs_in, values_of
 from edgetl.runtime.foreign.images import take_images
 from edgetl.runtime.foreign.precision import other_precisions, to_float32, with_float32_ends
 from edgetl.runtime.foreign.refusals import refuse_changing_answers, refuse_not_finite, refuse_optimized
 from edgetl.runtime.foreign.scores import give_scores
-from edgetl.runtime.foreign.side_files import load_side_files
-from edgetl.runtime.loading import load_proto
+from edgetl.runtime.foreign.side_files import MOST_BYTES, load_side_files
+from edgetl.runtime.foreign.sound import blamed_on, refuse_unreadable_text
+from edgetl.runtime.loading import brief, load_proto
 from edgetl.runtime.session import start
 
 Step = Callable[[onnx.ModelProto, str], tuple[str, ...]]
@@ -57,9 +59,10 @@ def read_float(path: Path) -> Foreign:
     Raises:
         InputError: a file that cannot be one: expected, found, what to do.
     """
-    model, said = _opened(path)
-    refuse_optimized(model, path.name)
-    return _finished(path, model, said, _in_float32)
+    with blamed_on(path):
+        model, said = _opened(path)
+        refuse_optimized(model, path.name)
+        return _finished(path, model, said, _in_float32)
 
 
 def read_runnable(path: Path) -> Foreign:
@@ -68,19 +71,28 @@ def read_runnable(path: Path) -> Foreign:
     Raises:
         InputError: as `read_float`; what onnxruntime has optimized is fine here.
     """
-    model, said = _opened(path)
-    return _finished(path, model, said, _as_it_computes)
+    with blamed_on(path):
+        model, said = _opened(path)
+        return _finished(path, model, said, _as_it_computes)
 
 
 def _opened(path: Path) -> tuple[onnx.ModelProto, list[str]]:
     """What lies there with all its weights, and nothing in it that no reader could mend."""
     model = load_proto(path)
+    refuse_unreadable_text(model, path.name)
     said = [f"weights read from {', '.join(files)}"] if (files := load_side_files(model, path)) else []
     if model.functions:
         said.append(f"{len(model.functions)} functions of its own written out")
-        model = onnx.inliner.inline_local_functions(model)
+        model = _inlined(model, path.name)
     refuse_changing_answers(model, path.name)
     return model, said
+
+
+def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner's errors are RuntimeErrors, ValidationErrors and more
+        raise InputError(f"expected functions in {name} that can be written out, found {brief(error)}. Export it again") from error
 
 
 def _finished(path: Path, model: onnx.ModelProto, said: list[str], convert: Step) -> Foreign:
@@ -124,7 +136,9 @@ def _dense(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
 
 def _filled(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     """Indices are positions in the flat tensor, [nnz], or places in each dimension, [nnz, rank]."""
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    values, indices = values_of(sparse.values), values_of(sparse.indices)
+    if not 0 <= math.prod(sparse.dims) * values.itemsize <= MOST_BYTES:
+        raise InputError(f"expected the sparse weight {sparse.values.name} of {name} to fit in 2 GB, found {list(sparse.dims)}")
     dense = np.zeros(tuple(sparse.dims), values.dtype)
     try:
         dense[tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)] = values

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from edgetl.core.errors import InputError
-from edgetl.runtime.foreign.graph import FLOATS, PASSING, attribute, constants, nodes_in
+from edgetl.runtime.foreign.graph import FLOATS, PASSING, attribute, constants, nodes_in, values_of
 from edgetl.runtime.loading import opset
 
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"})
@@ -58,9 +57,9 @@ def _training(node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto], versi
         return None
     mode = known.get(node.input[2])
     ratio = known.get(node.input[1]) if node.input[1] else None
-    if mode is not None and not numpy_helper.to_array(mode).any():
+    if mode is not None and not values_of(mode).any():
         return None
-    if ratio is not None and not numpy_helper.to_array(ratio).any():
+    if ratio is not None and not values_of(ratio).any():
         return None  # drops nothing
     return "training_mode=true" if mode is not None else f"training_mode is computed from {node.input[2]}"
 
@@ -102,7 +101,7 @@ def _not_finite(graph: onnx.GraphProto) -> Iterator[str]:
         if tensor.data_type not in FLOATS:
             continue
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there
-            values = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+            values = values_of(tensor, name).astype(np.float32, copy=False)
         if np.isfinite(values).all():
             continue
         nans, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
@@ -121,4 +120,4 @@ def _scaling_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def _said(node: onnx.NodeProto) -> str:
-    return f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} that gives {node.output[0]!r}"
+    return f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} that gives {', '.join(node.output)!r}"

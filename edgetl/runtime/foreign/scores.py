@@ -49,7 +49,8 @@ def _may_be_scores(value: onnx.ValueInfoProto, made: Mapping[str, onnx.NodeProto
         return False
     if value.name in made and made[value.name].op_type in DECIDING:
         return False
-    return not _channels_last_scores(value)
+    tensor = value.type.tensor_type
+    return not _channels_last_scores(value) and not (tensor.HasField("shape") and len(tensor.shape.dim) < 2)
 
 
 def _channels_last_scores(value: onnx.ValueInfoProto) -> bool:
@@ -98,28 +99,33 @@ def _decided_from(graph: onnx.GraphProto) -> str | None:
 
 def _scores_behind(name: str, made: Mapping[str, onnx.NodeProto]) -> Iterator[str]:
     """What deciding operators read, from the value `name` backwards."""
-    node = made.get(name)
-    if node is None:
-        return
-    if node.op_type in ("ArgMax", "TopK", "ZipMap"):
-        yield node.input[0]
-    elif node.op_type in DECIDING | PASSING | {"Gather"}:
-        for given in node.input:
-            yield from _scores_behind(given, made)
+    waiting, seen = [name], set[str]()
+    while waiting:
+        node = made.get(name := waiting.pop())
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in ("ArgMax", "TopK", "ZipMap"):
+            yield node.input[0]
+        elif node.op_type in DECIDING | PASSING | {"Gather"}:
+            waiting += node.input
 
 
 def _follows(name: str, first: str, made: Mapping[str, onnx.NodeProto]) -> bool:
     """Whether `name` is `first`, or made of it by operators that leave the best class the best."""
-    while name != first:
+    for _ in made:
         node = made.get(name)
-        if node is None or node.op_type not in MONOTONE:
-            return False
+        if name == first or node is None or node.op_type not in MONOTONE:
+            break
         name = node.input[0]
-    return True
+    return name == first
 
 
 def _type_of(model: onnx.ModelProto, name: str) -> int:
-    inferred = onnx.shape_inference.infer_shapes(model)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return int(TensorProto.FLOAT)
     kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
     return int(kinds.get(name, TensorProto.FLOAT))
 
