@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, Workspace
-from edgetl.runtime.foreign.read import read_float, read_runnable
-from edgetl.runtime.foreign.side_files import ForeignModel
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.stages.quantize import FLOAT, INT8, SEEN
-from edgetl.stages.read import Read
+from edgetl.stages.read import is_onnx, read
 
 
 def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
@@ -26,21 +23,6 @@ def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatMode
     from edgetl.stages.lower import Lower
 
     return do(Lower(checkpoint=find_checkpoint(model, stage))).model
-
-
-def is_onnx(path: Path) -> bool:
-    """Whether the file's name says that it holds a graph."""
-    return path.suffix.lower() in (".onnx", ".ort")
-
-
-def read(model: Path, do: Workspace, form: Literal["float32", "runnable"] = "float32") -> FloatModel:
-    """The ONNX file at `model` as it lies where it can be used so, else in a form that can; what was changed is said."""
-    found = read_float(model) if form == "float32" else read_runnable(model)
-    found.tell()
-    if found.clean:
-        return FloatModel.of(model)
-    del found  # the stage reads it again: both at once would be twice the memory
-    return do(Read(source=ForeignModel.of(model), file_name=model.name, form=form)).model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,12 @@ from edgetl.data.suited import suited
 from edgetl.data.survey import tell_crop
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
-from edgetl.origin import float_model, form_of, is_onnx, is_quantized, origin_of, read, seen_beside, seen_by
+from edgetl.origin import float_model, form_of, is_quantized, origin_of, seen_beside, seen_by
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import output_names
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import Quantize, Quantized
+from edgetl.stages.read import is_onnx, read
 from edgetl.stages.verify import Subject, Verdict, Verify
 from edgetl.tasks.class_order import columns_of
 

@@ -39,7 +39,7 @@ from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import Trial, Trials
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
-from edgetl.runtime.session import InputSource, open_session
+from edgetl.runtime.session import InputSource, Session, open_session
 from edgetl.settings import Target
 
 LISTED = 20  # sources of noise in the log
@@ -119,18 +119,14 @@ def quantize(
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
     """
-    session = open_session(model)  # refuses what is no classifier
-    for first in islice(calibration.batches(1), 1):
-        next(session.input.feeds(first.x))  # refuses what does not fit it
+    session = _opened(model, calibration)
     inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
     info = read_info(model)
     tell_if_saturated(target)
     clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
     plan = planned(prepared, calibration, threads, clock, tune_images, after=2 * len(calibration if evaluation is None else evaluation))
     calibration = some(calibration, plan.effort.calibration)
-    start = Start.of(
-        prepared, Watched(calibration, shown), target, batch_size=batch_size, threads=threads, equalize=plan.effort.equalize
-    )
+    start = Start.of(prepared, Watched(calibration, shown), target, batch_size=batch_size, threads=threads, equalize=plan.effort.equalize)
     refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
@@ -182,6 +178,14 @@ def quantize(
         in_float=in_float,
         warnings=warnings,
     )
+
+
+def _opened(model: Path, calibration: InputSource) -> Session:
+    """The float classifier; what is none is refused, and so are images that do not fit it."""
+    session = open_session(model)
+    for first in islice(calibration.batches(1), 1):
+        next(session.input.feeds(first.x))
+    return session
 
 
 def _for_kernels(graph: onnx.ModelProto, target: Target) -> onnx.ModelProto:

@@ -15,16 +15,17 @@ from onnx import numpy_helper
 from edgetl.core.errors import InputError
 from edgetl.core.progress import say
 from edgetl.runtime.foreign.compare import compared
-from edgetl.runtime.foreign.graph import free_name, graphs_in, values_of
+from edgetl.runtime.foreign.graph import free_name, graphs_in, nodes_in, values_of
 from edgetl.runtime.foreign.images import take_images
 from edgetl.runtime.foreign.precision import other_precisions, to_float32, with_float32_ends
 from edgetl.runtime.foreign.refusals import refuse_changing_answers, refuse_not_finite, refuse_optimized
 from edgetl.runtime.foreign.scores import give_scores
 from edgetl.runtime.foreign.side_files import MOST_BYTES, load_side_files
 from edgetl.runtime.foreign.sound import blamed_on, refuse_unreadable_text
-from edgetl.runtime.loading import brief, load_proto
+from edgetl.runtime.loading import brief, load_proto, opset
 from edgetl.runtime.session import start
 
+STANDARD = "ai.onnx"
 Step = Callable[[onnx.ModelProto, str], tuple[str, ...]]
 
 
@@ -96,7 +97,7 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _finished(path: Path, model: onnx.ModelProto, said: list[str], convert: Step) -> Foreign:
-    for step in (_dense, _names_apart, take_images, give_scores, convert):
+    for step in (_standard, _dense, _names_apart, take_images, give_scores, convert):
         said += step(model, path.name)
     refuse_not_finite(model, path.name)
     return Foreign(path=path, model=model, said=tuple(said))
@@ -121,6 +122,21 @@ def _as_it_computes(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
         model.ParseFromString(before)
         return (f"{' and '.join(to_float32(model))} inside, which onnxruntime does not run on a CPU: converted to float32",)
     return (f"takes and gives {' and '.join(kinds)}: converted from and to float32 at its ends",) if kinds else ()
+
+
+def _standard(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
+    """The standard operators under the usual of their domain's two names, the empty one."""
+    others = [item for item in model.opset_import if item.domain == STANDARD]
+    if not others and not any(node.domain == STANDARD for node in nodes_in(model.graph)):
+        return ()
+    version = opset(model)
+    kept = [item for item in model.opset_import if item.domain not in ("", STANDARD)]
+    pairs = [(item.domain, item.version) for item in kept]
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*pair) for pair in [("", version), *pairs])
+    for node in nodes_in(model.graph):
+        node.domain = "" if node.domain == STANDARD else node.domain
+    return (f"its operators of domain {STANDARD} are the standard ones",)
 
 
 def _dense(model: onnx.ModelProto, name: str) -> tuple[str, ...]:

@@ -164,3 +164,11 @@ def test_sparse_weights_functions_and_twin_names_are_written_out(build: Build, s
     assert len(named) == len(set(named))
     twice = build(middle=[helper.make_node("Add", ["r", "r"], ["h"])])
     np.testing.assert_allclose(open_graph(found.model).run(images), ask(twice, images), rtol=1e-5)
+
+
+def test_the_standard_domain_has_two_names(build: Build, save: Save, ask: Any, images: Any) -> None:
+    model = build()
+    model.opset_import[0].domain = model.graph.node[0].domain = "ai.onnx"
+    found = read_float(save(model)).model
+    assert {item.domain for item in found.opset_import} == {""} == {node.domain for node in found.graph.node}
+    np.testing.assert_array_equal(ask(found, images), ask(build(), images))
