@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
+from edgetl.core.errors import InputError, listing
 from edgetl.quantization.layers import WEIGHTED, constants, with_nodes
+from edgetl.quantization.rewrite import ranks_of
 
+LARGEST = 1e18  # of a number whose square float32 holds
 SCALARS = {"Clip": (1, 2), "Pad": (2,)}  # inputs that are one number
 OTHERWISE = "beside activations"  # how a constant is read that is no weight or bias
 
@@ -32,9 +35,7 @@ def plain_gemms(model: onnx.ModelProto) -> onnx.ModelProto:
     return model if nodes == [*model.graph.node] else with_nodes(model, nodes, new)
 
 
-def _plain(
-    node: onnx.NodeProto, index: int, stored: Mapping[str, NDArray[Any]], new: dict[str, NDArray[Any]]
-) -> list[onnx.NodeProto]:
+def _plain(node: onnx.NodeProto, index: int, stored: Mapping[str, NDArray[Any]], new: dict[str, NDArray[Any]]) -> list[onnx.NodeProto]:
     """What takes the place of a node; its constants go into `new`."""
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     if node.op_type != "Gemm" or node.input[1] not in stored or given.get("transA", 0):
@@ -90,6 +91,26 @@ def scalar_bounds(model: onnx.ModelProto) -> onnx.ModelProto:
                 new[changed.input[place]] = stored[name].reshape(())
         nodes.append(changed)
     return model if nodes == [*model.graph.node] else with_nodes(model, nodes, new)
+
+
+def full_pads(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Pad with amounts for all axes: onnxruntime 1.32 turns the layout of one with axes (opset 18) without regard to them."""
+    stored, ranks = constants(model), ranks_of(model)
+    new: dict[str, NDArray[Any]] = {}
+    nodes: list[onnx.NodeProto] = []
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == "Pad" and len(node.input) == 4 and {*node.input[1:4:2]} <= {*stored} and node.input[0] in ranks:
+            amounts, rank = stored[node.input[1]].reshape(2, -1), ranks[node.input[0]]
+            every = np.zeros((2, rank), np.int64)
+            every[:, stored[node.input[3]] % rank] = amounts
+            new[f"{node.input[1]}_of_{index}"] = every.reshape(-1)
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            del changed.input[3:]
+            changed.input[1] = f"{node.input[1]}_of_{index}"
+            node = changed
+        nodes.append(node)
+    return with_nodes(model, nodes, new) if new else model
 
 
 def own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -149,8 +170,30 @@ def _way(node: onnx.NodeProto, place: int) -> object:
     return "weight", 0 if node.op_type == "Conv" or turned else 1
 
 
+def refuse_unholdable(model: onnx.ModelProto, name: str) -> None:
+    """Raise InputError where a weight, bias or number of a BatchNormalization is not finite, or so large that its square is not.
+
+    Args:
+        model: a graph.
+        name: the model's, for the message.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: list[str] = []
+    for node in model.graph.node:
+        for tensor in (stored[each] for each in node.input if node.op_type in {*WEIGHTED, "BatchNormalization"} and each in stored):
+            values = numpy_helper.to_array(tensor)
+            if not (np.abs(values) < LARGEST).all():  # NaN is not, either
+                what = "NaN" if np.isnan(values).any() else f"{values.min():.3g} to {values.max():.3g}"
+                found.append(f"{tensor.name} of {node.op_type} {node.name or node.output[0]}: {what}")
+    if found:
+        raise InputError(
+            f"expected finite weights up to {LARGEST:.0e} in {name}, found others, which no int8 model can answer like:\n{listing(found)}\n"
+            "Train or export the model again, and look at its loss"
+        )
+
+
 def unfit(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the layers of a prepared graph that have no int8 kernel as they are: what they multiply with is no constant matrix, or turned.
+    """Names of the layers of a prepared graph that have no int8 kernel: what they multiply with is computed, no matrix, or on the left.
 
     A product of two activations has one.
     """

@@ -6,7 +6,7 @@ have suffixes of their own, and names that begin with `edgetl_`. A file that has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import onnx
 

@@ -28,6 +28,7 @@ DROPPED = 15  # bits of a float32's mantissa that do not tell bins apart: 2^(23 
 SAMPLE = 8_192  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
 MOMENTUM = 0.95  # of the moving averages
 FAR = 4.0  # times the usual mean square, beyond which an image's values count less: as if there were fewer, not smaller ones
+LARGEST = 1e18  # of a value: float32 does not hold the squares of larger ones
 HELD_OUT = 4  # every fourth image judges what the others suggest
 
 
@@ -168,6 +169,11 @@ def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource,
     if wrong:
         raise InputError(
             f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\ncheck the model and its inputs"
+        )
+    if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST]:
+        raise InputError(
+            f"expected activations up to {LARGEST:.0e}, found larger ones in {len(large)} tensors:\n{listing(large)}\n"
+            "check the model and its inputs"
         )
     return seen
 

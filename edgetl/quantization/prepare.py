@@ -14,7 +14,7 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from edgetl.core.errors import InputError
-from edgetl.quantization.forms import own_constants, plain_gemms, scalar_bounds
+from edgetl.quantization.forms import full_pads, own_constants, plain_gemms, refuse_unholdable, scalar_bounds
 from edgetl.quantization.layers import WEIGHTED
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
@@ -41,9 +41,11 @@ def prepare(path: Path) -> onnx.ModelProto:
     refuse_external_data(model, path)
     refuse_changing_answers(model, path.name)
     _refuse_hopeless(model, path)
+    refuse_unholdable(model, path.name)
     model = with_own_names(optimized(upgraded(clean(model), path), path))
-    for rewrite in (scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
+    for rewrite in (full_pads, scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
         model = rewrite(typed(model))
+    refuse_unholdable(model, path.name)  # what is folded, too
     return named(typed(model))
 
 

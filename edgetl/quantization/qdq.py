@@ -43,7 +43,7 @@ def write_qdq(
         floating: names of those that stay in float all the same.
     """
     bounds = {name: _bounds(found) for name, found in ranges.items()}
-    for node in model.graph.node:
+    for node in reversed(model.graph.node):
         if node.op_type == "Relu" and node.output[0] in bounds:
             bounds.setdefault(node.input[0], bounds[node.output[0]])
     copied = onnx.ModelProto()
@@ -67,7 +67,7 @@ def write_qdq(
 
 
 def _bounds(found: Range) -> tuple[np.float32, np.float32]:
-    """What a scale is made of. Where nothing but zero was seen, any will do that leaves the biases behind it fine codes: not the writer's 1."""
+    """What a scale is made of. Where nothing but zero was seen, one that leaves the biases behind it fine codes: not the writer's 1."""
     if found.high - found.low < LEAST:
         return np.float32(0), np.float32(1)
     return np.float32(found.low), np.float32(found.high)

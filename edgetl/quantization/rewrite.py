@@ -24,7 +24,7 @@ def spatial_means(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Means over other axes, or of values that are not known to be [n, c, h, w], stay.
     """
-    ranks, constants = _ranks(model), {tensor.name: tensor for tensor in model.graph.initializer}
+    ranks, constants = ranks_of(model), {tensor.name: tensor for tensor in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type != "ReduceMean" or ranks.get(node.input[0]) != 4 or _axes(node, constants) != SPATIAL:
@@ -90,7 +90,8 @@ def _axes(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[
     return sorted(axis % 4 for axis in axes)
 
 
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+def ranks_of(model: onnx.ModelProto) -> dict[str, int]:
+    """How many axes the values of a typed graph have, by name."""
     values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
     return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
 

@@ -43,7 +43,11 @@ def with_fitted_weights(qdq: onnx.ModelProto, float_model: onnx.ModelProto, pair
 
 
 def revived(
-    values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, bias: NDArray[np.float32] | None, ours: NDArray[np.float32] | np.float32
+    values: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    axis: int,
+    bias: NDArray[np.float32] | None,
+    ours: NDArray[np.float32] | np.float32,
 ) -> NDArray[np.float32]:
     """`scale`, but where a channel's weights are (next to) 0, one in which its bias has fine codes: its step is `scale` times `ours`."""
     others = tuple(i for i in range(values.ndim) if i != axis) if scale.size > 1 else None
