@@ -35,7 +35,8 @@ SUFFIXES = (
 )  # fmt: skip
 ODD_NAMES = (
     "edgetl_pixels", "edgetl_pixels_map", "edgetl_pixels_factor", "edgetl_pixels_offset", "edgetl_whole", "edgetl_whole_0",
-    "edgetl_squares_0", "edgetl_seen_0", "edgetl_seen_0_low", "edgetl_reach_0", "a", "0", "a.b/c:d", "with space", "größe", "Conv_0", "Relu_1", "-",
+    "edgetl_squares_0", "edgetl_seen_0", "edgetl_seen_0_low",
+    "edgetl_reach_0", "a", "0", "a.b/c:d", "with space", "größe", "Conv_0", "Relu_1", "-",
 )  # fmt: skip
 LEAST_DB, HOPELESS_DB = 15.0, 5.0  # of the outputs; where onnxruntime's own quantizer gets no more either, the graph is hard
 Shape = tuple[int, ...]
