@@ -1,14 +1,20 @@
 /* Answers onnxruntime's `cpuid` as a CPU with AVX2 and nothing later would; see without_vnni.py.
  *
- * That script replaces each `cpuid` of onnxruntime by `ud2`, which is as long. The signal of an illegal instruction comes
- * here instead: the real `cpuid` is asked, what came after AVX2 is struck out (Intel SDM, volume 2, CPUID, leaf 7), and the program goes on
- * behind the instruction. Kernels then are those of a Haswell, at this machine's speed.
+ * That script writes copies of onnxruntime's libraries into the folder $WITHOUT_VNNI, in which each `cpuid` is replaced by `ud2`, which is
+ * as long. Who opens one of those libraries gets its copy. The signal of an illegal instruction comes here: the real `cpuid` is
+ * asked, what came after AVX2 is struck out (Intel SDM, volume 2, CPUID, leaf 7), and the program goes on behind the instruction.
+ * Kernels then are those of a Haswell, at this machine's speed.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define BIT(n) (1u << (n))
 /* Leaf 7, EBX: AVX-512 F, DQ, IFMA, PF, ER, CD, BW, VL. */
@@ -43,6 +49,15 @@ static void answer(int signal_number, siginfo_t *info, void *context) {
 int sigaction(int signal_number, const struct sigaction *wanted, struct sigaction *before) {
     if (!set_action) *(void **)&set_action = dlsym(RTLD_NEXT, "sigaction");
     return set_action(signal_number, signal_number == SIGILL ? 0 : wanted, before);
+}
+
+void *dlopen(const char *name, int mode) {
+    static void *(*open_library)(const char *, int);
+    const char *folder = getenv("WITHOUT_VNNI"), *base = name ? strrchr(name, '/') : 0;
+    char copy[PATH_MAX];
+    if (!open_library) *(void **)&open_library = dlsym(RTLD_NEXT, "dlopen");
+    if (folder && base && snprintf(copy, sizeof copy, "%s%s", folder, base) < (int)sizeof copy && access(copy, R_OK) == 0) name = copy;
+    return open_library(name, mode);
 }
 
 __attribute__((constructor)) static void begin(void) {

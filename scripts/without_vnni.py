@@ -4,7 +4,7 @@
     python scripts/without_vnni.py edgetl quantize ...
 
 onnxruntime has no setting for the kernels that it chooses: it asks the CPU, with the instruction `cpuid`. So the command
-gets a copy of the installed package in which each `cpuid` is replaced by an instruction that no CPU has, and a library
+gets copies of its libraries in which each `cpuid` is replaced by an instruction that no CPU has, and a library
 (`without_vnni.c`) that answers in its place. torch, oneDNN, MKL, OpenBLAS and numpy have settings for it. That the copy answers
 as an emulated Haswell does, bit for bit, is a test: tests/test_without_vnni.py. Needs Linux on x86-64, gcc, and binutils' objdump.
 """
@@ -44,43 +44,38 @@ def environment(folder: Path) -> dict[str, str]:
     Raises:
         ValueError: an onnxruntime that does not ask the CPU, as far as is seen.
     """
-    answering = folder / "cpuid.so"
+    answering, copies = folder / "cpuid.so", folder / "onnxruntime"
     source = Path(__file__).with_suffix(".c")
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(answering), str(source), "-ldl"], check=True)
-    _copy_onnxruntime(folder / "packages")
-    before = os.environ.get("PYTHONPATH")
-    return {
-        **SETTINGS,
-        "LD_PRELOAD": str(answering),
-        "NPY_DISABLE_CPU_FEATURES": " ".join(_numpy_features()),
-        "PYTHONPATH": os.pathsep.join([str(folder / "packages"), *([before] if before else [])]),
-    }
+    copies.mkdir()
+    _copy_libraries(copies)
+    features = " ".join(_numpy_features())
+    return {**SETTINGS, "LD_PRELOAD": str(answering), "WITHOUT_VNNI": str(copies), "NPY_DISABLE_CPU_FEATURES": features}
 
 
-def _copy_onnxruntime(packages: Path) -> None:
-    """The installed package as links, but for its libraries."""
+def _copy_libraries(copies: Path) -> None:
+    """All of the installed onnxruntime."""
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or spec.origin is None:
         raise ValueError("expected onnxruntime to be installed, found none")
-    source, target = Path(spec.origin).parent, packages / "onnxruntime"
-    shutil.copytree(source, target, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__"))
-    changed = [_replace_cpuid(path) for path in sorted((target / "capi").glob("*.so*"))]
-    if not any(changed):
-        raise ValueError(f"expected cpuid instructions in the libraries of {source / 'capi'}, found none")
+    libraries = sorted((Path(spec.origin).parent / "capi").glob("*.so*"))
+    if not sum(_copy(path, copies) for path in libraries):
+        raise ValueError(f"expected cpuid instructions in {', '.join(path.name for path in libraries)}, found none")
 
 
-def _replace_cpuid(link: Path) -> int:
-    """Put a changed copy in the place of a link to a library; how many instructions were changed."""
-    original = link.resolve()
-    listed = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(original)], check=True, capture_output=True).stdout
-    code, offset = bytearray(original.read_bytes()), _offset_of_text(original)
+def _copy(library: Path, copies: Path) -> int:
+    """Write a copy whose `cpuid` instructions are illegal ones; how many."""
+    listed = subprocess.run(["objdump", "-d", "--no-show-raw-insn", str(library)], check=True, capture_output=True).stdout
+    code, offset = bytearray(library.read_bytes()), _offset_of_text(library)
     found = [int(match[1], 16) + offset for match in AT.finditer(listed)]
     for at in found:
         if code[at : at + 2] != CPUID:
-            raise ValueError(f"expected cpuid at byte {at} of {original.name}, found {code[at : at + 2].hex()}")
+            raise ValueError(f"expected cpuid at byte {at} of {library.name}, found {code[at : at + 2].hex()}")
         code[at : at + 2] = ILLEGAL
-    link.unlink()
-    link.write_bytes(code)
+    if found:
+        (copies / library.name).write_bytes(code)
+    else:
+        (copies / library.name).symlink_to(library)  # which the others look for beside them
     return len(found)
 
 
