@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from edgetl.core.cpus import available_cpus, quota_of, quota_of_groups
+from edgetl.core.cpus import available_cpus, busy_seconds, free_cpus, quota_of, quota_of_groups
 
 DOCKER_V1 = """12:pids:/docker/6ab32f
 5:cpu,cpuacct:/docker/6ab32f
@@ -67,3 +68,34 @@ def test_a_process_kept_to_one_cpu_works_with_one_thread() -> None:
 
 def test_at_least_one_cpu_and_never_more_than_the_machine_has() -> None:
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+STAT = """cpu  1000 0 500 9000 10 5 5 0 0 0
+cpu0 700 10 300 4000 5 5 5 0 0 0
+cpu1 300 0 200 5000 5 0 0 0 0 0
+cpu99 9000 0 0 0 0 0 0 0 0 0
+intr 12345
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_busy_time_is_that_of_the_cpus_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert busy_seconds(STAT) == pytest.approx((700 + 10 + 300 + 5 + 5 + 300 + 200) / os.sysconf("SC_CLK_TCK"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
+    assert busy_seconds(STAT) == pytest.approx(500 / os.sysconf("SC_CLK_TCK"))
+    assert busy_seconds(None) is None
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file() or available_cpus() < 2, reason="needs Linux and two CPUs")
+def test_a_cpu_that_other_work_keeps_busy_is_not_free() -> None:
+    """Whatever else runs here: with as many busy processes as CPUs, one thread is left."""
+    spin = "while True: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(available_cpus())]
+    try:
+        time.sleep(0.5)
+        assert free_cpus(1.0) == 1
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()

@@ -10,7 +10,7 @@ from itertools import islice
 
 import pytest
 
-from edgetl.core.threads import in_threads
+from edgetl.core.threads import at_most, in_threads
 
 
 def test_results_come_in_order() -> None:
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_the_process_wherever_it_comes() -> None:
     """Of 20 processes with concurrent.futures in its place, 6 hung."""
     code = (
         "import os, signal, sys, threading, time\n"
-        "from edgetl.core.threads import in_threads\n"
+        "from edgetl.core.threads import at_most, in_threads\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def later():\n    time.sleep(float(sys.argv[1])); os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=later, daemon=True).start()\n"
@@ -67,3 +67,15 @@ def test_ctrl_c_ends_the_process_wherever_it_comes() -> None:
     for attempt in range(10):
         done = subprocess.run([sys.executable, "-c", code, str(0.05 + 0.003 * attempt)], timeout=30, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_no_more_threads_work_than_are_allowed() -> None:
+    names: set[str] = set()
+
+    def note(_: int) -> None:
+        names.add(threading.current_thread().name)
+        time.sleep(0.002)
+
+    with at_most(1):
+        assert len(list(in_threads(note, range(20)))) == 20
+    assert len(names) == 1
