@@ -220,6 +220,35 @@ def test_names_on_disk_are_utf8_although_python_is_told_otherwise(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["é [1]"]
 
 
+REQUIRED = {
+    "pipeline": [],
+    "finetune": ["digits", "--out", "o"],
+    "distill": ["digits", "--teacher", "t", "--out", "o"],
+    "quantize": ["m.onnx", "--calibration", "c", "--out", "o.onnx"],
+    "export": ["m.onnx", "--out", "o"],
+    "verify": ["m.onnx", "--data", "d"],
+    "predict": ["m.onnx", "i.png"],
+}
+
+
+@pytest.mark.parametrize("command", REQUIRED)
+def test_every_command_that_computes_takes_a_number_of_threads(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, command, "--help") == 0
+    assert "--threads" in capsys.readouterr().out
+    assert run(monkeypatch, command, *REQUIRED[command], "--threads", "0") == 2
+    assert "threads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["pipeline", "quantize"])
+def test_a_time_limit_is_a_positive_number_of_seconds(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, command, *REQUIRED[command], "--time-limit", "-3") == 2
+    assert "time_limit" in capsys.readouterr().err
+
+
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 

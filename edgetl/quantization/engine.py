@@ -126,7 +126,14 @@ def quantize(
     clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
     plan = planned(prepared, calibration, threads, clock, tune_images, after=2 * len(calibration if evaluation is None else evaluation))
     calibration = some(calibration, plan.effort.calibration)
-    start = Start.of(prepared, Watched(calibration, shown), target, batch_size=batch_size, threads=threads, equalize=plan.effort.equalize)
+    start = Start.of(
+        prepared,
+        Watched(calibration, shown),
+        target,
+        batch_size=batch_size,
+        threads=threads,
+        not_equalized=None if plan.effort.equalize else plan.why_not,
+    )
     refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)

@@ -21,7 +21,7 @@ from edgetl.quantization.ranges import Choice, Range, choose, extremes, useful
 from edgetl.quantization.saturation import Pairs, pairs_of
 from edgetl.quantization.targets import saturates
 from edgetl.quantization.transformers import without_weights
-from edgetl.quantization.trials import TOO_MUCH, NotTried, Trial, Trials, answers, decibels
+from edgetl.quantization.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.weights import with_fitted_weights
 from edgetl.quantization.whole import on_whole_numbers, stages, whole
 from edgetl.runtime.session import InputSource
@@ -49,18 +49,20 @@ class Start:
     equalizing: Trial | None = None
 
     @staticmethod
-    def of(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, equalize: bool = True) -> Start:
+    def of(
+        model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, not_equalized: str | None = None
+    ) -> Start:
         """See all of `source`, once. What the graph is by then, its first images decide.
 
         Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
-        help, channels have them.
+        help, channels have them, unless `not_equalized` says why that is not tried.
         """
         few = Arrays(first_images(source))
         if not stages(model, target) and not first_layers(model, target):
             model = on_pixels(model, few.x)
         try:
-            if not equalize:
-                raise NotTried(TOO_MUCH)
+            if not_equalized is not None:
+                raise NotTried(not_equalized)
             if len(source) < FEWEST:
                 raise NotTried(f"fewer than {FEWEST} calibration images")
             model, equalizing = _equalized(model, few, target, threads)

@@ -34,7 +34,7 @@ from edgetl.quantization.heldout import EVERY
 from edgetl.quantization.noise import Source
 from edgetl.quantization.ranges import percentile
 from edgetl.quantization.starting import Start
-from edgetl.quantization.trials import TOO_MUCH, NotTried, Trials, in_torch
+from edgetl.quantization.trials import TOO_LATE, TOO_MUCH, NotTried, Trials, in_torch
 from edgetl.quantization.work import Work
 from edgetl.runtime.session import InputSource
 
@@ -66,7 +66,12 @@ class Plan:
     def time_for(self, multiply_adds: float) -> None:
         """Raise NotTried where a time limit leaves no time for a step of so many multiply-adds."""
         if self.clock.seconds is not None and self.seconds(multiply_adds) > self.left:
-            raise NotTried("the time limit leaves no time for it")
+            raise NotTried(self.why_not)
+
+    @property
+    def why_not(self) -> str:
+        """Why a step is left out."""
+        return TOO_MUCH if self.clock.seconds is None else TOO_LATE
 
     def seconds(self, multiply_adds: float) -> float:
         """What they take here; with torch, which may have to be loaded."""
@@ -146,7 +151,7 @@ class Steps:
         if len(self.fitting) < ENOUGH:
             raise NotTried(f"fewer than {ENOUGH} calibration images to fit on")
         if not self.plan.effort.refine:
-            raise NotTried(TOO_MUCH)
+            raise NotTried(self.plan.why_not)
         self.plan.time_for(REFINED * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
 
         def step() -> onnx.ModelProto:
@@ -165,7 +170,7 @@ class Steps:
             raise NotTried(f"{sqnr_db:.1f} dB already (--tune-images N tunes all the same)")
         count = self.plan.effort.tuned if images is None else images
         if not count:
-            raise NotTried(TOO_MUCH)
+            raise NotTried(self.plan.why_not)
         seconds = None
         if self.plan.clock.seconds is not None:
             self.plan.time_for(TUNED * FEWEST_TUNED * self.plan.work.one_pass)

@@ -22,6 +22,7 @@ from edgetl.tasks.classification import Classification
 
 AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
+TOO_LATE = "the time limit leaves no time for it"
 T = TypeVar("T")
 
 
