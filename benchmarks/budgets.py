@@ -22,7 +22,7 @@ from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.search import Budget
-from edgetl.runtime.session import outputs_of
+from edgetl.runtime.answers import outputs_of
 from edgetl.settings import Runtime
 
 JUDGES = 4_000

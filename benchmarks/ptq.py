@@ -286,7 +286,7 @@ def rows_of(
     """One line of the table for each tool."""
     from edgetl.data.npz import open_npz
     from edgetl.metrics.parity import sqnr_db
-    from edgetl.runtime.session import outputs_of
+    from edgetl.runtime.answers import outputs_of
 
     model = (case.folder or shared / "models") / f"{case.model}.onnx"
     calibration, judging = write_images(case, shared, folder)

@@ -30,9 +30,9 @@ from ptq import LATENCY_RUNS, Case, cases, error_of, shared_folder, write_images
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import agreement
 from edgetl.quantization.engine import quantize
+from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.cpu import cpu_name, saturates_here
 from edgetl.runtime.latency import measure_all
-from edgetl.runtime.session import outputs_of
 from edgetl.settings import Runtime
 
 REPEATS, BATCH = 10, 25

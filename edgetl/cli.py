@@ -94,11 +94,10 @@ def pipeline(
 
     folder = out or Path("runs") / data_name(data)
 
-    with shown():
-        with running(threads, recorded_threads(folder)) as count:
-            runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-            request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
-            report = run_pipeline(request, folder, settings)
+    with shown(), running(threads, recorded_threads(folder)) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+        request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
+        report = run_pipeline(request, folder, settings)
     conclude(report, folder, as_json)
 
 

@@ -103,9 +103,7 @@ def same_answers(answers: NDArray[np.float32]) -> list[str]:
         return []
     named = {int(answer) for answer in Classification(classes=()).reading(answers).answers(answers)}
     if len(named) == 1:
-        return [
-            f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images: agreement proves nothing"
-        ]
+        return [f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images: agreement proves nothing"]
     differ = np.abs(answers - answers.mean(0)).max()
     if differ < ALIKE * np.abs(answers).max():
         return [f"the float model's outputs are nearly the same for all {len(answers)} images that judge"]
