@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import SettingsError, nearest
+from edgetl.core.validated import Settings as Settings
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
@@ -37,43 +38,6 @@ class Runtime:
     threads: int = field(default_factory=lambda: min(available_cpus(), MOST_THREADS))
     pixel_memory_gib: float = 2.0
     pixel_disk_gib: float = 20.0
-
-
-class Settings(BaseModel):
-    """A base that reports all problems of a construction in one SettingsError."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    def __init__(self, **values: Any) -> None:
-        """Validate `values`.
-
-        Raises:
-            SettingsError: names every key that is unknown or out of range.
-        """
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SettingsError(_explain(type(self), error)) from None
-
-    def but(self, **changes: Any) -> Self:
-        """The same settings with some changed, validated again."""
-        return type(self)(**{**dict(self), **changes})
-
-
-def _explain(kind: type[BaseModel], error: ValidationError) -> str:
-    lines = [f"{_table(kind)} settings that cannot be used:"]
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = list(kind.model_fields)
-            lines.append(f"  {where}: unknown{nearest(where, known)}; known: {', '.join(known)}")
-        else:
-            lines.append(f"  {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {problem.get('input')!r}")
-    return "\n".join(lines)
-
-
-def _table(kind: type[BaseModel]) -> str:
-    return kind.__name__.removesuffix("Settings").lower()
 
 
 def _epochs(wanted: int | None, images: int, *, views: int, least: int, most: int) -> int:

@@ -6,8 +6,9 @@ fitted on: what does not help is not kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -34,10 +35,10 @@ from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.shortcuts import with_strided_convs
 from edgetl.quantization.space_to_depth import with_space_to_depth
 from edgetl.quantization.starting import MARGIN, Start
-from edgetl.quantization.steps import Steps, planned
+from edgetl.quantization.steps import Plan, Steps, planned
 from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import Trial, Trials
-from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, check_model, clean, describe, read_info, save
+from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, Session, open_session
 from edgetl.settings import Target
@@ -140,24 +141,13 @@ def quantize(
     warnings = problems_of(shown, calibration, trials.wanted)
     for problem in warnings:
         say(f"quantize: warning: {problem}. {ADVICE}")
-    if start.equalizing:
-        trials.note(start.equalizing)
-    start.try_ranges(trials)
-    step, nearest, before = Steps(start=start, fitting=fitting, plan=plan, threads=threads), trials.best, trials.best_db
-    trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
-    trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
-    if tune_images != 0:
-        tune_from = trials.best if trials.best_db >= before + MARGIN else nearest
-        trials.run("tuned together", lambda: step.tuned(tune_from, tune_images, trials.best_db))
+    step = Steps(start=start, fitting=fitting, plan=plan, threads=threads)
+    _try_all(trials, start, step, tune_images)
     noise = step.noise(trials, judging)
 
-    def finish(graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
-        ends = {} if session.activation in (None, "linear") else {ACTIVATION: session.activation}
-        extra = {**info.extra, TARGET: target, **ends, **({FORM: MIXED} if floating else {})}
-        graph = with_exact_sums(graph) if target == "portable" else graph
-        public = with_public_names(clean(_for_kernels(graph, target)), inputs, outputs)
-        return describe(compact(with_opsets_used(public)), replace(info, extra=extra))
-
+    ends = {} if session.activation in (None, "linear") else {ACTIVATION: session.activation}
+    described = replace(info, extra={**info.extra, TARGET: target, **ends})
+    finish = partial(_finished, info=described, target=target, inputs=inputs, outputs=outputs)
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
@@ -165,19 +155,33 @@ def quantize(
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
+    return _recorded(start, plan, trials, searched, noise=noise, images=len(calibration), warnings=warnings)
+
+
+def _recorded(
+    start: Start,
+    plan: Plan,
+    trials: Trials,
+    searched: Searched,
+    *,
+    noise: tuple[Source, ...],
+    images: int,
+    warnings: tuple[str, ...],
+) -> QuantizationRecord:
+    """What was done; what runs in float is said."""
     int8, in_float = placed(folded(searched.graph), {**dict.fromkeys(searched.floating, BUDGET), **start.in_float})
     if in_float:
         say(f"quantize: in float run {line(in_float)}")
     return QuantizationRecord(
-        target=target,
+        target=start.target,
         ends=start.ends,
         limited=saturating(start.plain) if start.pairs else {},
-        images=len(calibration),
+        images=images,
         ranges=start.chosen,
         trials=tuple(trials.log),
         noise=noise[:LISTED],
         effort=plan.effort,
-        time_limit=time_limit,
+        time_limit=plan.clock.seconds,
         evaluations=searched.evaluations,
         floating=searched.floating,
         within=searched.within,
@@ -193,6 +197,35 @@ def _opened(model: Path, calibration: InputSource) -> Session:
     for first in islice(calibration.batches(1), 1):
         next(session.input.feeds(first.x))
     return session
+
+
+def _finished(
+    graph: onnx.ModelProto,
+    floating: tuple[str, ...] = (),
+    *,
+    info: ModelInfo,
+    target: Target,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """What is written of a QDQ graph that leaves the layers `floating` in float."""
+    extra = {**info.extra, **({FORM: MIXED} if floating else {})}
+    graph = with_exact_sums(graph) if target == "portable" else graph
+    public = with_public_names(clean(_for_kernels(graph, target)), inputs, outputs)
+    return describe(compact(with_opsets_used(public)), replace(info, extra=extra))
+
+
+def _try_all(trials: Trials, start: Start, step: Steps, tune_images: int | None) -> None:
+    """From simple to dear."""
+    if start.equalizing:
+        trials.note(start.equalizing)
+    start.try_ranges(trials)
+    nearest, before = trials.best, trials.best_db
+    trials.run("second-order rounding", lambda: step.refined(trials.best, second_order=True))
+    trials.run("biases corrected", lambda: step.refined(trials.best, correct_biases=True))
+    if tune_images != 0:
+        tune_from = trials.best if trials.best_db >= before + MARGIN else nearest
+        trials.run("tuned together", lambda: step.tuned(tune_from, tune_images, trials.best_db))
 
 
 def _for_kernels(graph: onnx.ModelProto, target: Target) -> onnx.ModelProto:
