@@ -168,8 +168,8 @@ class QuantizeSettings(Settings):
     time_limit: float | None = Field(
         None,
         gt=0,
-        description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, the same bytes "
-        "on every machine.",
+        description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, which gives "
+        "the same bytes every time.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")
