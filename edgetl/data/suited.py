@@ -10,7 +10,7 @@ from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.survey import deepest, surveyed
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.runtime.session import open_session
+from edgetl.runtime.session import input_of, start
 
 
 def suited(model: Path, sources: Sequence[TensorSource]) -> list[TensorSource]:
@@ -34,4 +34,4 @@ def refuse_other_inputs(model: Path, preprocess: Preprocess) -> None:
     Raises:
         InputError: it does not; says which fields to change.
     """
-    refuse_misfit(preprocess, open_session(model).input_shape, model.name)
+    refuse_misfit(preprocess, input_of(start(model), model.name).shape, model.name)
