@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -182,25 +181,13 @@ def quantize(
 ) -> None:
     """Make a float classifier int8."""
     from edgetl import single
-    from edgetl.terminal import VERDICT_FAILED, shown, tell, warnings_of
+    from edgetl.terminal import VERDICT_FAILED, shown, tell, warn
 
+    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
     with shown() as console, running(threads) as count:
-        result = single.quantize(
-            model,
-            calibration,
-            out,
-            settings,
-            evaluation=evaluation,
-            preprocess=preprocess,
-            labels=labels,
-            output=output,
-            skip_bad_images=skip_bad_images,
-            runtime=Runtime(threads=count),
-        )
-        decision = result.decision
-        before, after = result.float_model.path.stat().st_size, out.stat().st_size
-        for line in warnings_of(decision, out):
-            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        result = single.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=Runtime(threads=count))
+        decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
+        warn(console, decision, out)
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
     tell(as_json, facts, f"edgetl verify {out} --reference {model} --data LABELLED_IMAGES")
     if decision.verdict == "failed":
@@ -253,24 +240,14 @@ def verify(
     from edgetl.report.publish import publish_report
     from edgetl.terminal import conclude, shown
 
+    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
     with (
         shown(),
         answering(threads) as count,
-        tempfile.TemporaryDirectory(prefix="edgetl-") as temporary,
-        Workspace(out or Path(temporary)) as do,
+        tempfile.TemporaryDirectory(prefix="edgetl-") as folder,
+        Workspace(out or Path(folder)) as do,
     ):
-        verdict = single.verify(
-            subject,
-            data,
-            do,
-            settings,
-            reference=reference,
-            preprocess=preprocess,
-            labels=labels,
-            output=output,
-            skip_bad_images=skip_bad_images,
-            runtime=Runtime(threads=count),
-        )
+        verdict = single.verify(subject, data, do, settings, reference=reference, **given, runtime=Runtime(threads=count))
         report = read_json(verdict.report.path)
         if out:
             publish_report(verdict.folder, out)
@@ -311,14 +288,11 @@ def status(
 ) -> None:
     """Say what the run's own command, with these options added, would run again, and why."""
     from edgetl.running import explain
-    from edgetl.terminal import shown
+    from edgetl.terminal import show_findings, shown
 
     with shown():
         findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
-    if as_json:
-        print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons)} for f in findings]))
-    else:
-        print("\n".join(finding.line() for finding in findings))
+    show_findings(findings, as_json)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgetl.core.progress import Bar, listening
 from edgetl.report.text import comparison, verdict_words
 
 if TYPE_CHECKING:
+    from edgetl.core.plan import Finding
     from edgetl.stages.quantize import Decision
 
 VERDICT_FAILED = 1  # exit code
@@ -147,6 +148,20 @@ def warnings_of(decision: Decision, out: Path) -> list[str]:
     elif decision.within is False:
         told.append(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow")
     return told
+
+
+def warn(console: Console, decision: Decision, out: Path) -> None:
+    """Say it."""
+    for line in warnings_of(decision, out):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
+    """What would run again, and why: a line for each stage, or one JSON array."""
+    if as_json:
+        print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons)} for f in findings]))
+    else:
+        print("\n".join(finding.line() for finding in findings))
 
 
 def tell(as_json: bool, facts: dict[str, Any], following: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,28 +22,22 @@ from edgetl.core.stage import Stage
 from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzRows, NpzTensors
-from edgetl.data.suited import refuse_other_inputs
-from edgetl.data.survey import deepened, tell_depth
-from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import places, without
-from edgetl.quantization.exact import judged_file, made_for_others, saturation_notes
+from edgetl.quantization.exact import saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
 from edgetl.report.kernel_times import kernels_report
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.ruling import ruling
 from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
+from edgetl.report.subjects import Subject as Subject
+from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
-from edgetl.runtime.answers import answers_of
-from edgetl.runtime.latency import sample, timed
-from edgetl.runtime.onnx_metadata import read_info
-from edgetl.runtime.session import Session, open_session
+from edgetl.runtime.outputs import require_finite
 from edgetl.runtime.size import parameter_count
 from edgetl.settings import Runtime, VerifySettings
-from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
-from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +52,6 @@ class Verdict:
     def folder(self) -> Path:
         """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
         return self.report.path.parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject(FileArtifact):
-    """One ONNX file to judge.
-
-    Attributes:
-        arch: the name of its architecture, for people.
-        output: the one that answers, of a file with several; None: the one that fits the classes.
-        columns: of each class, the output that is its; None: they are in the order of the classes.
-    """
-
-    arch: str | None = None
-    output: str | None = None
-    columns: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +157,7 @@ class _Judged:
             reasons=ruled.reasons or None,
             notes=(*ruled.reasons, *broken, *self._notes()) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
-            kernels=kernels_report(stage.int8.path, self._input("onnx_int8")) if stage.int8 else None,
+            kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8")) if stage.int8 else None,
         )
 
     @cached_property
@@ -214,7 +192,7 @@ class _Judged:
             task=Classification(classes=self.stage.classes),
             labels=labels,
             outputs=outputs,
-            meanings=self._meanings(outputs),
+            meanings={name: self.subjects.meaning(name) for name in self.subjects.named},
             shipped=self.stage.shipped,
             max_drop=settings.max_drop,
             max_int8_drop=settings.max_int8_drop,
@@ -226,10 +204,17 @@ class _Judged:
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
-    def subjects(self) -> dict[str, Subject]:
+    def subjects(self) -> Subjects:
         stage = self.stage
         named = {"teacher": stage.teacher, "onnx_float": stage.onnx_float, "onnx_int8": stage.int8}
-        return {name: subject for name, subject in named.items() if subject}
+        return Subjects(
+            named={name: subject for name, subject in named.items() if subject},
+            classes=stage.classes,
+            data=self.data,
+            preprocess=stage.preprocess,
+            batch_size=stage.settings.batch_size,
+            threads=stage.runtime.threads,
+        )
 
     def _labels(self) -> NDArray[np.int64]:
         labels = self.data.labels
@@ -242,92 +227,33 @@ class _Judged:
             )
         return np.asarray(labels)
 
-    def _answers(self, subject: Subject) -> NDArray[np.float32]:
-        """Of the file itself; by exact arithmetic, where it was made for CPUs that do not saturate and this one does."""
-        stage = self.stage
-        with judged_file(subject.path) if made_for_others(subject.path) else nullcontext(subject.path) as file:
-            session = open_session(file, threads=stage.runtime.threads, output=subject.output, classes=len(stage.classes))
-            return answers_of(session, self._tensors(subject.path), batch_size=stage.settings.batch_size)[0]
-
-    @cached_property
-    def sessions(self) -> dict[str, Session]:
-        """Each model, open at the output that answers."""
-        classes = len(self.stage.classes)
-        return {name: open_session(s.path, output=s.output, classes=classes) for name, s in self.subjects.items()}
-
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k], in the order of the classes; `student` is its checkpoint under torch."""
-        size, found = self.stage.settings.batch_size, {}
-        self._survey()
-        for name, subject in self.subjects.items():
-            outputs = self._answers(subject)
-            check_width(outputs.shape[1], self.stage.classes, subject.path.name)
-            found[name] = outputs if subject.columns is None else outputs[:, list(subject.columns)]
+        """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
+        found = dict(self.subjects.outputs)
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
 
-            found["student"] = torch_outputs(self.stage.student.path, self._tensors(self.stage.onnx_float.path).batches(size))
+            tensors = self.subjects.tensors(self.stage.onnx_float.path)
+            found["student"] = torch_outputs(self.stage.student.path, tensors.batches(self.stage.settings.batch_size))
+            require_finite(found["student"], "the student's checkpoint")
         return found
-
-    def _survey(self) -> None:
-        """Say what the models' Preprocess takes the depth of these images for, once where it is the same.
-
-        Raises:
-            InputError: a model that takes something else.
-        """
-        if not isinstance(self.data, Images):
-            return
-        wanted = {subject.path: self._prepared(subject.path) for subject in self.subjects.values()}
-        for path, preprocess in wanted.items():
-            refuse_other_inputs(path, preprocess)
-        for preprocess in dict.fromkeys(wanted.values()):
-            tell_depth(self.data.name, self.data.depth, preprocess)
-
-    def _meanings(self, outputs: Mapping[str, Outputs]) -> dict[str, Meaning]:
-        """What the outputs of each model mean; those of a checkpoint are logits."""
-        return {name: meaning_of(outputs[name], session.activation) for name, session in self.sessions.items()}
 
     def _notes(self) -> list[str]:
         """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
-        order, meanings = self.stage.order, self.judgement.meanings
-        read = [f"outputs of {self.sessions[name].name}: {in_words(meaning)}" for name, meaning in meanings.items() if meaning != "logits"]
-        saturated = saturation_notes({name: subject.path for name, subject in self.subjects.items()})
-        return [*([order] if order else []), *read, *saturated]
-
-    def _input(self, name: str) -> tuple[int, ...]:
-        """The size of one input of that model, [c, h, w]."""
-        return next(iter(self._tensors(self.subjects[name].path).batches(1))).x.shape[1:]
-
-    def _tensors(self, path: Path) -> TensorSource:
-        """The test images as that model wants them."""
-        if not isinstance(self.data, Images):
-            return self.data
-        return ImageTensors(images=self.data, preprocess=deepened(self._prepared(path), self.data.depth, self.data.name))
-
-    def _prepared(self, path: Path) -> Preprocess:
-        """How images are prepared for that model."""
-        preprocess = read_info(path).preprocess or self.stage.preprocess
-        if preprocess is None:
-            raise InputError(
-                f"expected {path} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet, "
-                "or an .npz that is already prepared"
-            )
-        return preprocess
+        saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
+        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated]
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
-        names = list(self.subjects)
-        images = [sample(self.sessions[name], self._input(name)) for name in names]
-        measured = timed([self.sessions[name] for name in names], images, self.stage.settings.latency_runs)
-        latency = {name: Latency(**vars(found)) for name, found in zip(names, measured, strict=True)}
-        rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in names}
+        latency = self.subjects.latencies(self.stage.settings.latency_runs)
+        rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in self.subjects.named}
         if "student" in self.judgement.outputs:
             rows["student"] = self.judgement.model("student", self._facts("onnx_float", latency["onnx_float"]))
         return Models(**rows)
 
     def _facts(self, name: str, latency: Latency) -> FileFacts:
-        subject = self.subjects[name]
-        counted = self.subjects.get("onnx_float", subject) if name == "onnx_int8" else subject
+        named, subject = self.subjects.named, self.subjects.named[name]
+        counted = named.get("onnx_float", subject) if name == "onnx_int8" else subject
         return FileFacts(
             arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
         )
