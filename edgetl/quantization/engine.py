@@ -40,8 +40,9 @@ from edgetl.quantization.sums import with_exact_sums
 from edgetl.quantization.trials import Trial, Trials
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
-from edgetl.runtime.session import InputSource, Session, open_session
+from edgetl.runtime.session import InputSource, open_session
 from edgetl.settings import Target
+from edgetl.tasks.meaning import Activation
 
 LISTED = 20  # sources of noise in the log
 
@@ -120,8 +121,7 @@ def quantize(
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
     """
-    session = _opened(model, calibration)
-    inputs, outputs = ([value.name for value in values] for values in (session.engine.get_inputs(), session.engine.get_outputs()))
+    inputs, outputs, activation = _ends_of(model, calibration)
     info = read_info(model)
     tell_if_saturated(target)
     clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
@@ -135,6 +135,7 @@ def quantize(
         threads=threads,
         not_equalized=None if plan.effort.equalize else plan.why_not,
     )
+    del prepared  # `start` has a graph of its own: with large weights, one of them is much
     refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
@@ -145,7 +146,7 @@ def quantize(
     _try_all(trials, start, step, tune_images)
     noise = step.noise(trials, judging)
 
-    ends = {} if session.activation in (None, "linear") else {ACTIVATION: session.activation}
+    ends = {} if activation in (None, "linear") else {ACTIVATION: activation}
     described = replace(info, extra={**info.extra, TARGET: target, **ends})
     finish = partial(_finished, info=described, target=target, inputs=inputs, outputs=outputs)
     searched = Searched(graph=trials.best)
@@ -191,12 +192,17 @@ def _recorded(
     )
 
 
-def _opened(model: Path, calibration: InputSource) -> Session:
-    """The float classifier; what is none is refused, and so are images that do not fit it."""
+def _ends_of(model: Path, calibration: InputSource) -> tuple[list[str], list[str], Activation | None]:
+    """The names of its inputs and outputs, and what ends the graph.
+
+    Raises:
+        InputError: no classifier, or a first image that does not fit it.
+    """
     session = open_session(model)
     for first in islice(calibration.batches(1), 1):
         next(session.input.feeds(first.x))
-    return session
+    inputs, outputs = session.engine.get_inputs(), session.engine.get_outputs()
+    return [value.name for value in inputs], [value.name for value in outputs], session.activation
 
 
 def _finished(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 CODES = 255  # steps of uint8
 MOST = 127  # of an int8 weight; symmetric, so that no code stands alone
 INT32 = 2**31 - 1
+LARGE = 2**16  # numbers of a tensor that is not copied without need
 
 
 class UnknownOperator(Exception):
@@ -81,14 +83,46 @@ def float_name(codes: str) -> str:
     return codes.removesuffix(TENSOR_NAME_QUANT_SUFFIX)
 
 
-def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+class Constants(Mapping[str, NDArray[Any]]):
+    """Stored tensors by name; large ones are read when they are asked for, since each reading is a copy."""
+
+    def __init__(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        self.found = {tensor.name: tensor if math.prod(tensor.dims) > LARGE else numpy_helper.to_array(tensor) for tensor in tensors}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        value = self.found[name]
+        return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+def constants(model: onnx.ModelProto) -> Constants:
     """The stored tensors, by name."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return Constants(model.graph.initializer)
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which types and shapes of values are written down, as far as they can be inferred."""
+    light = without(model, "value_info", "initializer")
+    for tensor in model.graph.initializer:
+        bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        light.graph.initializer.append(bare if math.prod(tensor.dims) > LARGE else tensor)  # numbers of large ones say nothing about shapes
+    result: onnx.ModelProto = onnx.shape_inference.infer_shapes(light)
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(model.graph.initializer)
+    return result
 
 
 def sizes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
     """Sizes of values as far as they are known, 0 elsewhere."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = inferred(model).graph
     known = (*graph.value_info, *graph.input, *graph.output)
     return {value.name: [part.dim_value for part in value.type.tensor_type.shape.dim] for value in known}
 
@@ -182,15 +216,26 @@ def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx
 
 def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], new: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
     """A copy with other nodes and with new (or other) stored tensors, by name; those that nobody reads any more are left out."""
-    given = new or {}
-    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    used = {*names_read(copied), *(output.name for output in model.graph.output)}
-    kept = [onnx.TensorProto.FromString(item.SerializeToString()) for item in model.graph.initializer if item.name in used - {*given}]
+    given, written = new or {}, [*nodes]
+    used = {*names_read(written), *(output.name for output in model.graph.output)}
+    result = without(model, "node", "initializer")
+    result.graph.node.extend(written)
+    result.graph.initializer.extend(item for item in model.graph.initializer if item.name in used - {*given})
+    result.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in given.items())
+    return result
+
+
+def without(model: onnx.ModelProto, *fields: str) -> onnx.ModelProto:
+    """A copy whose graph lacks these fields; what is left out of a copied message would stay in memory with it."""
     result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:], result.graph.initializer[:]
-    result.graph.node.extend(copied)
-    result.graph.initializer.extend([*kept, *(numpy_helper.from_array(value, name) for name, value in given.items())])
+    for source, copy, left_out in ((model, result, ("graph",)), (model.graph, result.graph, fields)):
+        for name, value in ((known.name, value) for known, value in source.ListFields() if known.name not in left_out):
+            if hasattr(value, "extend"):
+                getattr(copy, name).extend(value)
+            elif hasattr(value, "CopyFrom"):
+                getattr(copy, name).CopyFrom(value)
+            else:
+                setattr(copy, name, value)
     return result
 
 

@@ -15,14 +15,14 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.quantization.forms import full_pads, own_constants, plain_gemms, refuse_unholdable, scalar_bounds
-from edgetl.quantization.layers import WEIGHTED
+from edgetl.quantization.layers import WEIGHTED, inferred
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
 from edgetl.runtime.foreign.graph import nodes_in
 from edgetl.runtime.foreign.refusals import refuse_changing_answers
 from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
-from edgetl.runtime.session import QUIET
+from edgetl.runtime.session import QUIET, in_file
 
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 NEWEST_OPSET = 25  # the last whose QuantizeLinear and DequantizeLinear onnxruntime 1.32 has kernels for
@@ -37,16 +37,21 @@ def prepare(path: Path) -> onnx.ModelProto:
         InputError: no ONNX, quantized already, nothing in it that int8 would help, or an opset or operator that
             cannot be converted.
     """
+    model = with_own_names(optimized(upgraded(_loaded(path), path), path))
+    for rewrite in (full_pads, scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
+        model = rewrite(typed(model))
+    refuse_unholdable(model, path.name)  # what is folded, too
+    return named(typed(model))
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    """What lies at `path`, without notes."""
     model = load_proto(path)
     refuse_external_data(model, path)
     refuse_changing_answers(model, path.name)
     _refuse_hopeless(model, path)
     refuse_unholdable(model, path.name)
-    model = with_own_names(optimized(upgraded(clean(model), path), path))
-    for rewrite in (full_pads, scalar_bounds, plain_gemms, own_constants, own_biases, hard_swish, spatial_means):
-        model = rewrite(typed(model))
-    refuse_unholdable(model, path.name)  # what is folded, too
-    return named(typed(model))
+    return clean(model)
 
 
 def upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -86,16 +91,19 @@ def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     options = ort.SessionOptions()
     options.log_severity_level = QUIET
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    props = [*model.metadata_props]
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         target = Path(folder) / "optimized.onnx"
         options.optimized_model_filepath = str(target)
+        given = in_file(model.SerializeToString(), Path(folder))
+        del model  # as large as the file; onnxruntime has copies of its own
         try:
-            ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
             raise InputError(f"expected a model that onnxruntime {ort.__version__} runs, it refused {path.name}: {brief(error)}") from error
         result = onnx.load(target)
     del result.metadata_props[:]
-    result.metadata_props.extend(model.metadata_props)
+    result.metadata_props.extend(props)
     return with_opsets_used(_without_weights_as_inputs(result))
 
 
@@ -112,10 +120,7 @@ def with_opsets_used(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def typed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which the types and shapes of all values are written down, as far as they can be inferred."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(bare)
+    return inferred(model)
 
 
 def float_values(model: onnx.ModelProto) -> dict[str, int | None]:

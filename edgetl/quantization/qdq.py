@@ -26,6 +26,7 @@ INT8_OPS = (
 )  # fmt: skip
 FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 JOINING = frozenset({"Add", "Concat", "Mul"})  # of all their inputs
+INFERRED = {"onnx.infer": "onnxruntime.quant"}  # how onnxruntime marks graphs whose shapes are inferred
 LEAST = 1e-20  # of a range: products of smaller steps leave float32
 NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
@@ -48,6 +49,7 @@ def write_qdq(
             bounds.setdefault(node.input[0], bounds[node.output[0]])
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
+    onnx.helper.set_model_props(copied, INFERRED)  # the writer would save and load it, to infer what is known
     writer = QDQQuantizer(
         copied,
         True,  # per channel
@@ -63,6 +65,8 @@ def write_qdq(
     writer.quantize_model()
     writer.model.topological_sort()
     written: onnx.ModelProto = writer.model.model
+    del written.metadata_props[:]
+    written.metadata_props.extend(model.metadata_props)
     return written
 
 

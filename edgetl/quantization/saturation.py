@@ -10,7 +10,7 @@ dimension of a matrix product. A depthwise Conv is computed in 32 bits. Both wer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,32 +31,71 @@ class Pairs:
     second: NDArray[np.int64]
 
 
-def pairs_of(model: onnx.ModelProto) -> dict[str, Pairs]:
+class EveryOther:
+    """Neighbours in a matrix of an even number of columns that is summed row by row."""
+
+    first, second = slice(0, None, 2), slice(1, None, 2)
+
+
+class Neighbours(Mapping[str, Pairs]):
+    """The neighbours of weights, by the name of their codes; made when they are asked for: they are twice as large as float weights."""
+
+    def __init__(self, layers_of: Mapping[str, tuple[onnx.NodeProto, tuple[int, ...]]]) -> None:
+        """From each weight's operator and shape."""
+        self.layers = layers_of
+
+    def __getitem__(self, name: str) -> Pairs:
+        found = neighbours(*self.layers[name])
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+def pairs_of(model: onnx.ModelProto) -> Neighbours:
     """The neighbours of each weight of a QDQ graph, by the name of its codes; weights that are exact everywhere are left out."""
-    stored = constants(model)
-    found: dict[str, Pairs] = {}
-    for layer in layers(model):
-        name = layer.weight.input[0]
-        if (order := kernel_order(layer.node, stored[name].shape)) is not None:
-            even = order[:, : order.shape[1] // 2 * 2]
-            found[name] = Pairs(even[:, 0::2].ravel(), even[:, 1::2].ravel())
-    return found
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    found = {layer.weight.input[0]: (layer.node, shapes[layer.weight.input[0]]) for layer in layers(model)}
+    return Neighbours({name: layer for name, layer in found.items() if not _depthwise(*layer)})
+
+
+def neighbours(node: onnx.NodeProto, shape: tuple[int, ...]) -> Pairs | None:
+    """Those in a weight of so many numbers; None where it is summed in 32 bits."""
+    if (order := kernel_order(node, shape)) is None:
+        return None
+    even = order[:, : order.shape[1] // 2 * 2]
+    return Pairs(even[:, 0::2].ravel(), even[:, 1::2].ravel())
+
+
+def _depthwise(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    group = next((item.i for item in node.attribute if item.name == "group"), 1)
+    return node.op_type == "Conv" and shape[1] == 1 and shape[0] == group
 
 
 def kernel_order(node: onnx.NodeProto, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
     """Positions in the flattened weight of `node`, int64 [rows, k]: what is summed up, in order; None: in 32 bits at once."""
-    positions = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-    attributes = {item.name: item.i for item in node.attribute}
+    if _depthwise(node, shape):
+        return None
+    return kernel_rows(node, np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape))
+
+
+def kernel_rows(node: onnx.NodeProto, values: NDArray[Any]) -> NDArray[Any]:
+    """The weight of `node` as [rows, k]: what is summed up, in order."""
     match node.op_type:
         case "Conv":
-            group = attributes.get("group", 1)
-            if shape[1] == 1 and shape[0] == group:
-                return None  # depthwise
-            return np.moveaxis(positions, 1, -1).reshape(shape[0], -1)
-        case "Gemm" if attributes.get("transB"):
-            return positions
+            return np.moveaxis(values, 1, -1).reshape(len(values), -1)
+        case "Gemm" if any(item.i for item in node.attribute if item.name == "transB"):
+            return values
         case _:
-            return np.swapaxes(positions, -1, -2).reshape(-1, shape[-2])
+            return np.swapaxes(values, -1, -2).reshape(-1, values.shape[-2])
 
 
 def surplus(a: Any, b: Any) -> tuple[Any, Any]:
@@ -67,7 +106,7 @@ def surplus(a: Any, b: Any) -> tuple[Any, Any]:
     return sign * (beyond - beyond // 2), sign * (beyond // 2)
 
 
-def limited(codes: NDArray[np.float32], pairs: Pairs | None) -> NDArray[np.float32]:
+def limited(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDArray[np.float32]:
     """`codes` (whole numbers) changed as little as it takes for no pair of neighbours to saturate."""
     if pairs is None:
         return codes
@@ -81,10 +120,10 @@ def limited(codes: NDArray[np.float32], pairs: Pairs | None) -> NDArray[np.float
 def saturating(model: onnx.ModelProto) -> Mapping[str, int]:
     """Weights of a QDQ graph that can saturate, by the name of their codes: how many pairs can."""
     stored = constants(model)
-    counts = {
-        name: int(np.count_nonzero(np.abs(flat[pairs.first] + flat[pairs.second]) > MOST_PAIR))
-        for name, pairs in pairs_of(model).items()
-        if stored[name].dtype == np.int8  # of uint8 times uint8, VPMADDWD adds in 32 bits
-        for flat in (stored[name].ravel().astype(np.int32),)
-    }
+    counts: dict[str, int] = {}
+    for name, (node, _) in pairs_of(model).layers.items():
+        if (codes := stored[name]).dtype == np.int8:  # of uint8 times uint8, VPMADDWD adds in 32 bits
+            rows = kernel_rows(node, codes)
+            first, second = rows[:, 0 : rows.shape[1] // 2 * 2 : 2], rows[:, 1::2]
+            counts[name] = int(np.count_nonzero(np.abs(np.add(first, second, dtype=np.int16)) > MOST_PAIR))
     return {name: count for name, count in counts.items() if count}

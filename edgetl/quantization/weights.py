@@ -9,9 +9,10 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.quantization.layers import MOST, Numbers, along, channel_axis, constants, float_name, layers, with_numbers
-from edgetl.quantization.saturation import Pairs, limited
+from edgetl.quantization.saturation import EveryOther, Pairs, limited, neighbours
 
 NARROWER = tuple(np.linspace(0.8, 0.98, 10))  # than the extremes: these are clipped
+AT_ONCE = 2**18  # weights that are fitted together
 FAINT = 1e-30  # weights that no activation makes anything of
 LEAST = 1e-30  # of a step: float32 holds it and its multiples
 BIAS_CODES = 2.0**20  # of the bias of a channel without weights
@@ -38,8 +39,24 @@ def with_fitted_weights(qdq: onnx.ModelProto, float_model: onnx.ModelProto, pair
             axis = channel_axis(layer.weight)
             ours = stored[layer.source.input[1]] if layer.source is not None else np.float32(1)
             reaching = revived(values, stored[scale], axis, bias, ours)
-            weights[codes] = fitted(values, reaching, axis, pairs.get(codes))
+            weights[codes] = _in_pieces(values, reaching, axis, layer.node) if codes in pairs else fitted(values, reaching, axis, None)
     return with_numbers(qdq, Numbers(weights=weights, biases=biases))
+
+
+def _in_pieces(
+    values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, node: onnx.NodeProto
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """`fitted` with the neighbours of `node`; of a large matrix, some channels at a time."""
+    if values.ndim != 2 or scale.size == 1 or values.size <= AT_ONCE:
+        return fitted(values, scale, axis, neighbours(node, values.shape))
+    codes, found, each = np.empty(values.shape, np.int8), np.empty_like(scale), max(1, AT_ONCE * scale.size // values.size)
+    for start in range(0, scale.size, each):
+        at = slice(start, start + each)
+        part = (at, slice(None)) if axis == 0 else (slice(None), at)
+        piece = np.ascontiguousarray(values[part])
+        pairs = EveryOther() if axis == 0 and piece.shape[1] % 2 == 0 else neighbours(node, piece.shape)
+        codes[part], found[at] = fitted(piece, scale[at], axis, pairs)
+    return codes, found
 
 
 def revived(
@@ -60,7 +77,7 @@ def revived(
 
 
 def fitted(
-    values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | None
+    values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | EveryOther | None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Codes, and a scale for each channel, from multiples of `scale` (which reaches the largest weight or, for a large bias, further)."""
     others = tuple(i for i in range(values.ndim) if i != axis) if scale.size > 1 else None
@@ -76,6 +93,6 @@ def fitted(
     return coded(values, best, axis, pairs).astype(np.int8), best.astype(np.float32)
 
 
-def coded(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | None) -> NDArray[np.float32]:
+def coded(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | EveryOther | None) -> NDArray[np.float32]:
     """Whole numbers in [-127, 127], no pair of neighbours above its limit."""
     return limited(np.clip(np.rint(values / along(scale, values.ndim, axis)), -MOST, MOST), pairs)

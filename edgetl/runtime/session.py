@@ -7,6 +7,7 @@ onnxruntime sees it: external data above all, since it names paths outside the f
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgetl.runtime.outputs import activation_of, pick_output, require_finite, r
 from edgetl.tasks.meaning import Activation
 
 Shape = tuple[int | None, ...]  # None: any size
+LARGE = 2**23  # bytes of a model in memory, beyond which they go through a file
 QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
 MOST_CHANNELS = 4  # of an image; an input with more in front and no more behind is NHWC
 
@@ -243,12 +245,24 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    name = name if isinstance(model, bytes) else model.name
     try:
-        return ort.InferenceSession(model if isinstance(model, bytes) else _openable(model), options, providers=["CPUExecutionProvider"])
+        with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+            given = in_file(model, Path(folder)) if isinstance(model, bytes) else _openable(model)
+            del model
+            return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-        name = name if isinstance(model, bytes) else model.name
         refused = f"it refused {name}: {brief(error)}"
         raise InputError(f"expected a model that onnxruntime {ort.__version__} runs on a CPU, {refused}{_older(str(error))}") from error
+
+
+def in_file(model: bytes, folder: Path) -> str | bytes:
+    """A model in memory as onnxruntime is given it: a large one as a file in `folder`, since a session keeps bytes as long as it lives."""
+    if len(model) <= LARGE:
+        return model
+    written = folder / "model.onnx"
+    written.write_bytes(model)
+    return str(written)
 
 
 def _older(message: str) -> str:
