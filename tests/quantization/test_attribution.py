@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgetl.quantization.attribution import AT_ONCE, MOST_IMAGES, attribute
+from edgetl.quantization.attribution import AT_ONCE, attribute
+from edgetl.quantization.effort import ATTRIBUTED_IMAGES
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layers import along, channel_axis, constants, float_name, layers
 from edgetl.quantization.observers import observe, tensors_beside
@@ -89,4 +90,4 @@ def test_only_the_first_images_are_looked_at(small: Path, noise: Any) -> None:
     source, model = Counted(), prepare(small)
     seen = observe(model, tensors_beside(model, INT8_OPS), noise(8), batch_size=8)
     attribute(model, with_float_outputs(write_qdq(model, {name: extremes(found) for name, found in seen.items()})), source)
-    assert source.read <= MOST_IMAGES + AT_ONCE
+    assert source.read <= ATTRIBUTED_IMAGES + AT_ONCE
