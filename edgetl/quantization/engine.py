@@ -152,7 +152,7 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
-        searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory)
+        searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory, clock)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)

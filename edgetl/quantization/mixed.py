@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from edgetl.core.progress import say
+from edgetl.quantization.effort import Clock
 from edgetl.quantization.judging import Judging, time_shares
 from edgetl.quantization.layers import numbers_of, with_numbers
 from edgetl.quantization.noise import Source
@@ -44,6 +45,7 @@ def within_budget(
     noise: Sequence[Source],
     judge: Judging,
     memory: Path | None,
+    clock: Clock | None = None,
 ) -> Searched:
     """`int8` where it keeps the budget, else the mixed graph that does; `int8` again where none does.
 
@@ -57,6 +59,7 @@ def within_budget(
         noise: of each rounding.
         judge: says what a graph is worth.
         memory: JSON file of evaluations.
+        clock: when the time is up; as many evaluations are made as are likely to fit.
     """
     made: list[Evaluation] = []
     remember = remembered(judge, memory)
@@ -71,16 +74,18 @@ def within_budget(
         return Searched(graph=int8, evaluations=tuple(made), within=first.small(judge.budget))
     ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in in_float)
     numbers = numbers_of(int8)
-    count = min(MOST, math.ceil(math.log2(max(2, len(ranked)))))
+    took = time.perf_counter() - begin
+    most = max(0, int(min(MOST, (clock or Clock()).left / max(took, 1e-6))))
+    count = min(most, math.ceil(math.log2(max(2, len(ranked)))))
     say(
         f"quantize: int8 is over its budget; looking for the fewest of {len(ranked)} layers to leave in float: "
-        f"at most {count} evaluations, {count * (time.perf_counter() - begin):.0f} s"
+        f"at most {count} evaluations, {count * took:.0f} s"
     )
 
     def make(floating: Sequence[str]) -> onnx.ModelProto:
         return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*in_float, *floating])), numbers)
 
-    found = fewest(ranked, make, judged, judge.budget)
+    found = fewest(ranked, make, judged, judge.budget, most)
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):
         say("quantize: no mixture of int8 and float keeps the budget and is smaller or faster than float")
         return Searched(graph=int8, evaluations=tuple(made), within=False)

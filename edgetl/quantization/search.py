@@ -82,7 +82,7 @@ Judge = Callable[[onnx.ModelProto, tuple[str, ...]], Evaluation]
 
 
 def fewest(
-    ranked: Sequence[str], make: Callable[[Sequence[str]], onnx.ModelProto], judge: Judge, budget: Budget
+    ranked: Sequence[str], make: Callable[[Sequence[str]], onnx.ModelProto], judge: Judge, budget: Budget, most: int = MOST
 ) -> tuple[onnx.ModelProto, Evaluation] | None:
     """The graph with the fewest layers in float that answers well enough and is small enough; None if there is none.
 
@@ -91,10 +91,11 @@ def fewest(
         make: the graph that leaves these in float.
         judge: evaluates a graph, given its layers in float.
         budget: what is enough.
+        most: evaluations at most.
     """
     found: tuple[onnx.ModelProto, Evaluation] | None = None
     low, high = 0, len(ranked)  # none: not good enough; all: the float model
-    for _ in range(MOST):
+    for _ in range(most):
         if high - low < 2:
             break
         middle = (low + high) // 2
