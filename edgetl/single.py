@@ -21,13 +21,13 @@ from edgetl.data.survey import tell_crop
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
 from edgetl.origin import float_model, form_of, is_quantized, origin_of, seen_beside, seen_by
-from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.runtime.outputs import output_names
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.stages.read import is_onnx, read
 from edgetl.stages.verify import Subject, Verdict, Verify
-from edgetl.tasks.class_order import columns_of
+from edgetl.tasks.class_order import columns_of, listed
 
 
 def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: Runtime, *, allow_known_data: bool = False) -> Checkpoint:
@@ -78,8 +78,7 @@ def quantize(
     with Workspace(out.with_name(out.name + ".work")) as do:
         graph = float_model(model, do)
         info = read_info(graph.path)
-        prepared, given = given_preprocess(preprocess) or info.preprocess, given_labels(labels)
-        names = given or info.classes
+        prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, info, model)
         sources: list[TensorSource] = [limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings)]
         placed = (
             place(graph.path, evaluation, names, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images)
@@ -96,7 +95,7 @@ def quantize(
                 seen=seen_by(model),
                 output=output or (placed.output if placed else None),
                 classes=placed.order.classes if placed else names or (),
-                labels=given,
+                labels=names if names != info.classes else None,
                 others=placed.order.others if placed else None,
                 runtime=runtime or Runtime(),
             )
@@ -105,6 +104,14 @@ def quantize(
         with disk_errors(out.parent):
             write_whole(out, shipped.path.read_bytes())
     return quantized
+
+
+def given_names(labels: Path | None, info: ModelInfo, model: Path) -> tuple[str, ...] | None:
+    """The class names in `labels`, which are said to stand for other ones of the file; without `labels`, the file's."""
+    given = given_labels(labels)
+    if given and info.classes and given != info.classes:
+        say(f"{model.name}: class names are taken from {labels}, not from the file, which says {listed(info.classes)}")
+    return given or info.classes
 
 
 def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
@@ -143,7 +150,7 @@ def export(
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
-                classes=given_labels(labels),
+                classes=given_names(labels, read_info(origin.float_model.path), model) if labels else None,
                 preprocess=given_preprocess(preprocess),
                 output=output,
                 provenance={
@@ -180,7 +187,7 @@ def verify(
         stage = bundle_stage(subject, data, settings, preprocess, skip_bad_images)
     else:
         path = read(subject, do, "runnable").path
-        names = given_labels(labels) or read_info(path).classes or (read_info(compared).classes if compared else None)
+        names = given_names(labels, read_info(path), subject) or (read_info(compared).classes if compared else None)
         stage = model_stage(subject, path, data, settings, preprocess, skip_bad_images, names=names, output=output)
     tell_views(stage)
     stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))

@@ -27,7 +27,7 @@ from edgetl.runtime.session import Session, open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.single import export, quantize, verify
 from edgetl.stages.quantize import Decision
-from edgetl.terminal import show_report
+from edgetl.terminal import show_report, shown
 
 SIDE = 16
 BRIGHT = [(200, 60, 60), (60, 60, 200), (60, 200, 60), (200, 200, 60), (200, 60, 200), (60, 200, 200)]
@@ -397,3 +397,30 @@ def test_a_failed_verdict_names_its_reason_on_the_screen_and_in_the_page(
     assert "Failed: a class is lost: “sick” (the reference has 3 of 3 images right, what ships 0)" in said
     page = render(report, {})
     assert "A class is lost: “sick”" in page and "Do not ship this" in page
+
+
+def test_names_that_are_given_stand_for_those_in_the_file_and_it_is_said(
+    tmp_path: Path, prepared: str, calibration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = nearest_color(tmp_path / "m.onnx", 2)
+    proto = onnx.load(model)
+    helper.set_model_props(proto, {"edgetl.labels": json.dumps(["n01", "n02"])})
+    onnx.save(proto, model)
+    (tmp_path / "labels.txt").write_text("tench\nbee\n", encoding="utf-8")
+    with shown(bars=False):
+        quantize(model, calibration, tmp_path / "q.onnx", QUICK, labels=tmp_path / "labels.txt")
+    assert "not from the file, which says n01, n02" in " ".join(capsys.readouterr().err.split())
+    assert read_info(tmp_path / "q.onnx").classes == ("tench", "bee")
+
+
+def test_a_calibration_image_without_finite_answers_is_named_where_others_judge(tmp_path: Path, prepared: str) -> None:
+    tail = [helper.make_node("Gather", ["f", "red"], ["r"], axis=1), helper.make_node("Sub", ["r", "half"], ["s"]),
+            helper.make_node("Sqrt", ["s"], ["q"]), helper.make_node("Add", ["z", "q"], ["logits"])]  # fmt: skip
+    weights = {"red": np.array([0], np.int64), "half": np.array([[0.2]], np.float32)}
+    model = nearest_color(tmp_path / "m.onnx", 2, head="z", tail=tail, weights=weights)
+    x = np.random.default_rng(0).random((20, 3, SIDE, SIDE), dtype=np.float32)
+    x[7, 0] *= 0.1  # hardly any red
+    np.savez(tmp_path / "c.npz", x=x)
+    data = photos(tmp_path / "data", {"a": 3, "b": 3}, colors=[0, 3])
+    with pytest.raises(InputError, match=r"finite outputs of m.onnx, found NaN or infinity for 1 of \d+ images:\n  row 7\n"):
+        decided(model, tmp_path / "c.npz", data, tmp_path, prepared)

@@ -165,7 +165,7 @@ def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource,
             bar.advance(len(batch.x))
     if not all(found.images for found in seen.values()):
         raise InputError("expected at least one calibration image, found none")
-    wrong = [name for name, found in seen.items() if not np.isfinite([found.low, found.high]).all()]
+    wrong = [name for name, s in seen.items() if not np.isfinite([s.low, s.high, s.mean_low, s.mean_high]).all()]  # means keep a NaN
     if wrong:
         raise InputError(
             f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\ncheck the model and its inputs"

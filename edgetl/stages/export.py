@@ -46,7 +46,7 @@ class Export(Stage[Exported]):
     golden: Images
     seen: SeenImages
     provenance: Mapping[str, str]
-    classes: tuple[str, ...] | None = None  # for a graph that does not name them
+    classes: tuple[str, ...] | None = None  # instead of the names in the graph
     preprocess: Preprocess | None = None  # for a graph that does not say it
     output: str | None = None  # the one that answers, of a graph with several
     settings: ExportSettings = ExportSettings()
@@ -62,7 +62,7 @@ class Export(Stage[Exported]):
         known = read_info(self.float_model.path)
         preprocess = known.preprocess or self.preprocess
         info = ModelInfo(
-            classes=known.classes or self.classes,
+            classes=self.classes or known.classes,
             preprocess=preprocess and with_depth(self.golden, preprocess),
             task=known.task,
             seen=self.seen,

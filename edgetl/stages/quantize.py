@@ -107,23 +107,10 @@ class Quantize(Stage[Quantized]):
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        s = self.settings
         with keeping(self.runtime):
             reference = self._reference()
             plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
-            record = quantize(
-                plain,
-                self.calibration,
-                target=s.target,
-                batch_size=s.batch_size,
-                out=int8,
-                threads=self.runtime.threads,
-                tune_images=s.tune_images,
-                budget=self._budget(),
-                evaluation=self.evaluation,
-                memory=out / SEARCH,
-                time_limit=s.time_limit,
-            )
+            record = self._quantized(plain, int8, reference)
             decision = self._decide(reference, int8, record)
         shutil.copyfile(plain, float_model)
         shutil.rmtree(out / PLAIN, ignore_errors=True)
@@ -132,6 +119,31 @@ class Quantize(Stage[Quantized]):
         seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
         (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+
+    def _quantized(self, model: Path, int8: Path, reference: _Reference) -> QuantizationRecord:
+        """Write the int8 form of `model` to `int8`.
+
+        Raises:
+            InputError: as the engine; calibration images whose answers are not finite are named.
+        """
+        s = self.settings
+        try:
+            return quantize(
+                model,
+                self.calibration,
+                target=s.target,
+                batch_size=s.batch_size,
+                out=int8,
+                threads=self.runtime.threads,
+                tune_images=s.tune_images,
+                budget=self._budget(),
+                evaluation=self.evaluation,
+                memory=int8.with_name(SEARCH),
+                time_limit=s.time_limit,
+            )
+        except InputError:
+            answers_of(reference.session, self.calibration, batch_size=AT_ONCE)  # names images whose answers are not finite
+            raise
 
     def _budget(self) -> Budget | None:
         """What was asked for: without labels a drop cannot be."""
