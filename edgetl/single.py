@@ -21,8 +21,9 @@ from edgetl.data.survey import tell_crop
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.options import given_labels, given_preprocess
 from edgetl.origin import float_model, form_of, is_quantized, origin_of, seen_beside, seen_by
-from edgetl.runtime.onnx_metadata import ModelInfo, read_info
-from edgetl.runtime.outputs import output_names
+from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.outputs import class_count, output_names
 from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.stages.read import is_onnx, read
@@ -78,7 +79,7 @@ def quantize(
     with Workspace(out.with_name(out.name + ".work")) as do:
         graph = float_model(model, do)
         info = read_info(graph.path)
-        prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, info, model)
+        prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, graph.path, output)
         sources: list[TensorSource] = [limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings)]
         placed = (
             place(graph.path, evaluation, names, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images)
@@ -106,12 +107,17 @@ def quantize(
     return quantized
 
 
-def given_names(labels: Path | None, info: ModelInfo, model: Path) -> tuple[str, ...] | None:
-    """The class names in `labels`, which are said to stand for other ones of the file; without `labels`, the file's."""
-    given = given_labels(labels)
-    if given and info.classes and given != info.classes:
-        say(f"{model.name}: class names are taken from {labels}, not from the file, which says {listed(info.classes)}")
-    return given or info.classes
+def given_names(labels: Path | None, path: Path, output: str | None = None) -> tuple[str, ...] | None:
+    """The class names in `labels`, which are said to stand for other ones of the model at `path`; without `labels`, the model's.
+
+    Raises:
+        InputError: another number of names than of outputs.
+    """
+    own = read_info(path).classes
+    given = given_labels(labels, class_count(load_proto(path), output) if labels else None)
+    if given and own and given != own:
+        say(f"{path.name}: class names are taken from {labels}, not from the file, which says {listed(own)}")
+    return given or own
 
 
 def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
@@ -150,7 +156,7 @@ def export(
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
-                classes=given_names(labels, read_info(origin.float_model.path), model) if labels else None,
+                classes=given_names(labels, origin.float_model.path, output) if labels else None,
                 preprocess=given_preprocess(preprocess),
                 output=output,
                 provenance={
@@ -187,7 +193,7 @@ def verify(
         stage = bundle_stage(subject, data, settings, preprocess, skip_bad_images)
     else:
         path = read(subject, do, "runnable").path
-        names = given_names(labels, read_info(path), subject) or (read_info(compared).classes if compared else None)
+        names = given_names(labels, path, output) or (read_info(compared).classes if compared else None)
         stage = model_stage(subject, path, data, settings, preprocess, skip_bad_images, names=names, output=output)
     tell_views(stage)
     stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))

@@ -99,6 +99,14 @@ def output_names(path: Path) -> tuple[str, ...]:
     return tuple(value.name for value in load_proto(path).graph.output)
 
 
+def class_count(model: onnx.ModelProto, output: str | None = None) -> int | None:
+    """How many classes a graph tells apart, as far as its outputs say: of several, `output` counts; one number tells two apart."""
+    found = [value.type.tensor_type.shape.dim for value in model.graph.output if output in (None, value.name)]
+    if len(found) != 1 or len(found[0]) < 2 or not found[0][1].dim_value:
+        return None
+    return max(2, int(found[0][1].dim_value))
+
+
 def row_width(node: Any) -> int | None:
     """The numbers an image that an output gives; None where the file does not say."""
     return node.shape[1] if len(node.shape) > 1 and isinstance(node.shape[1], int) else None

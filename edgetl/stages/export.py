@@ -12,6 +12,7 @@ import numpy as np
 
 from edgetl.bundle.write import write_bundle
 from edgetl.core.artifacts import BundleFolder, FloatModel, Form, Int8Model
+from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
 from edgetl.core.seen import SeenImages
@@ -94,6 +95,7 @@ class Export(Stage[Exported]):
         if info.classes and session.outputs:
             check_width(session.outputs, info.classes, session.name)
         if info.preprocess and len(self.golden):
+            refuse_misfit(info.preprocess, session.input_shape, session.name)
             image = info.preprocess(self.golden.read(0))
             session.compute(np.stack([image, image]))  # shows whether it takes more than one
         return write_plain(self.float_model.path, copy, session)
