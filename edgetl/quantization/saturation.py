@@ -111,9 +111,12 @@ def limited(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDA
     if pairs is None:
         return codes
     flat = codes.ravel().copy()
-    first, second = surplus(flat[pairs.first], flat[pairs.second])
-    flat[pairs.first] -= first
-    flat[pairs.second] -= second
+    first, second = flat[pairs.first], flat[pairs.second]
+    beyond = np.flatnonzero(np.abs(first + second) > MOST_PAIR)  # few
+    ours, theirs = surplus(first[beyond], second[beyond])
+    first[beyond] -= ours
+    second[beyond] -= theirs
+    flat[pairs.first], flat[pairs.second] = first, second
     return flat.reshape(codes.shape)
 
 
