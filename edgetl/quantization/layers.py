@@ -206,11 +206,11 @@ def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:
 
 def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
     """A copy with other values of some stored tensors, by name; shapes stay."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    for tensor in result.graph.initializer:
+    result = without(model, "initializer")
+    for tensor in model.graph.initializer:
         if tensor.name in new:
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(new[tensor.name]).reshape(tuple(tensor.dims)), tensor.name))
+            tensor = numpy_helper.from_array(np.ascontiguousarray(new[tensor.name]).reshape(tuple(tensor.dims)), tensor.name)
+        result.graph.initializer.append(tensor)
     return result
 
 
