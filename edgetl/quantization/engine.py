@@ -126,7 +126,7 @@ def quantize(
     tell_if_saturated(target)
     clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
     plan = planned(prepared, calibration, threads, clock, tune_images, after=2 * len(calibration if evaluation is None else evaluation))
-    calibration = some(calibration, plan.effort.calibration)
+    given, calibration = calibration, some(calibration, plan.effort.calibration)
     start = Start.of(
         prepared,
         Watched(calibration, shown),
@@ -139,7 +139,7 @@ def quantize(
     refuse_nothing(shown)
     fitting, judging = parts(calibration)
     trials = Trials(start.model, judging, threads)
-    warnings = problems_of(shown, calibration, trials.wanted)
+    warnings = problems_of(shown, given, trials.wanted)
     for problem in warnings:
         say(f"quantize: warning: {problem}. {ADVICE}")
     step = Steps(start=start, fitting=fitting, plan=plan, threads=threads)

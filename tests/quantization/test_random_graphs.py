@@ -426,7 +426,8 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
         x = g.add("Softmax", [x], g.values[x], axis=g.one_of(-1, 1))
     outputs = [x]
     if g.pick(st.integers(0, 9)) == 0:
-        outputs += [g.one_of(*(name for name in g.values if name not in (x, taken)), *(tensor.name for tensor in g.stored))]
+        inner = [name for name, size in g.values.items() if len(size) == 3 and min(size[1:]) > 1 and name != taken]
+        outputs += [g.one_of(x, *inner, *(tensor.name for tensor in g.stored if len(tensor.dims) == 1))]  # no second [n, k]
     return model_of(g, taken, outputs)
 
 
