@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of, file_sha256
 from edgetl.core.errors import InputError, listing
-from edgetl.core.progress import track
+from edgetl.core.progress import say, track
 from edgetl.data.tensors import Batch
 
 PIECE_BYTES = 1 << 18  # zipfile joins what one read returns byte by byte: small reads keep that linear
 SCAN_BYTES = 1 << 24
+MOST_CHANNELS = 4  # of an image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,14 @@ class NpzTensors:
         array: the name of the array that holds the inputs.
         shape: [n, c, h, w].
         labels: int64 [n], or None.
+        channels_last: whether the file holds [n, h, w, c], as Keras has images.
     """
 
     path: Path
     array: str
     shape: tuple[int, ...]
     labels: NDArray[np.int64] | None
+    channels_last: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -89,12 +92,14 @@ class NpzTensors:
 
     def _blocks(self, rows: int) -> Iterator[NDArray[np.float32]]:
         """Float32 [at most rows, c, h, w]; each block is a new array."""
+        _, c, h, w = self.shape
+        stored = (h, w, c) if self.channels_last else (c, h, w)
         with _reading(self.path), zipfile.ZipFile(self.path) as archive, archive.open(f"{self.array}.npy") as stream:
             _header(stream)
             for start in range(0, len(self), rows):
-                x = np.empty((min(rows, len(self) - start), *self.shape[1:]), dtype="<f4")
+                x = np.empty((min(rows, len(self) - start), *stored), dtype="<f4")
                 _fill(stream, x.reshape(-1).view(np.uint8).data)
-                yield x
+                yield np.ascontiguousarray(np.moveaxis(x, -1, 1)) if self.channels_last else x
 
     @property
     def _row_bytes(self) -> int:
@@ -164,7 +169,7 @@ def open_npz(path: Path) -> NpzTensors:
     The inputs are the array `x`, or the only array there is beside `y`.
 
     Raises:
-        InputError: no .npz; no array that can be the inputs; not float32 NCHW in C order; labels that are not int [n];
+        InputError: no .npz; no array that can be the inputs; not float32 in C order with four dimensions; labels that are not int [n];
             NaN or infinity.
     """
     with _reading(path), zipfile.ZipFile(path) as archive:
@@ -177,7 +182,11 @@ def open_npz(path: Path) -> NpzTensors:
             found = "\n".join(f"  {problem}" for problem in problems)
             raise InputError(f"expected {array!r} of {path} to be float32 [n, channels, height, width], preprocessed; found:\n{found}")
         labels = _labels(path, archive, shape[0]) if "y" in names and array != "y" else None
-    tensors = NpzTensors(path=path, array=array, shape=shape, labels=labels)
+    last = _channels_last(shape)
+    if last:
+        stored, shape = shape, (shape[0], shape[3], shape[1], shape[2])
+        say(f"{path.name}: {array} is {list(stored)}, channels last: taken as {list(shape)}")
+    tensors = NpzTensors(path=path, array=array, shape=shape, labels=labels, channels_last=last)
     _ = tensors.hashes  # finds all rows that cannot be used, before any work starts
     return tensors
 
@@ -204,11 +213,14 @@ def _input_problems(shape: tuple[int, ...], fortran: bool, dtype: np.dtype[np.ge
         problems.append(f"{len(shape)} dimensions {list(shape)}: reshape it to four")
     elif min(shape) < 1:
         problems.append(f"no samples in shape {list(shape)}")
-    elif shape[3] in (1, 3) and shape[1] == shape[2] > 4:
-        problems.append(f"shape {list(shape)}, which looks like NHWC: save x.transpose(0, 3, 1, 2)")
     if fortran and len(shape) > 1:
         problems.append("Fortran order, which cannot be read row by row: save np.ascontiguousarray(x)")
     return problems
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether [n, h, w, c] is meant: an image of one or three pixels' width and many channels is none."""
+    return shape[3] in (1, 3) and min(shape[1:3]) > MOST_CHANNELS
 
 
 def _byte_order(dtype: np.dtype[np.generic]) -> str:

@@ -74,7 +74,6 @@ def test_other_names_are_refused(tmp_path: Path) -> None:
         (X.astype(object), "  dtype object: save it"),
         (X.reshape(23, -1), "  2 dimensions [23, 216]: reshape it to four"),
         (X[:0], "  no samples in shape [0, 3, 8, 9]"),
-        (np.zeros((4, 32, 32, 3), np.float32), "  shape [4, 32, 32, 3], which looks like NHWC: save x.transpose(0, 3, 1, 2)"),
         (np.asfortranarray(X), "  Fortran order, which cannot be read row by row: save np.ascontiguousarray(x)"),
     ],
 )
@@ -82,6 +81,18 @@ def test_arrays_that_are_not_inputs_are_refused(tmp_path: Path, x: Any, words: s
     np.savez(tmp_path / "a.npz", x=x)
     message = refused(tmp_path / "a.npz")
     assert "to be float32 [n, channels, height, width], preprocessed; found:\n" in message and words in message
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(8, 9, 3), (9, 8, 1), (32, 32, 3)])
+def test_images_with_channels_last_are_taken_as_they_are_meant(tmp_path: Path, told: Any, height: int, width: int, channels: int) -> None:
+    x = np.random.default_rng(0).standard_normal((5, height, width, channels)).astype(np.float32)
+    np.savez(tmp_path / "last.npz", x=x)
+    np.savez(tmp_path / "first.npz", x=x.transpose(0, 3, 1, 2))
+    last, first = open_npz(tmp_path / "last.npz"), open_npz(tmp_path / "first.npz")
+    assert last.shape == (5, channels, height, width) and last.hashes == first.hashes
+    for ours, theirs in zip(last.batches(2), first.batches(2), strict=True):
+        np.testing.assert_array_equal(ours.x, theirs.x)
+    assert f"channels last: taken as [5, {channels}, {height}, {width}]" in told.text
 
 
 def test_all_problems_of_an_array_are_told(tmp_path: Path) -> None:
