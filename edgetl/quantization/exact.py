@@ -3,7 +3,7 @@
 On x86 without VNNI onnxruntime multiplies uint8 with int8 by VPMADDUBSW, which saturates in 16 bits (see `saturation`), but uint8 with
 uint8 by VPMADDWD, which does not. A weight stored as uint8, codes plus 128 and 128 as the zero point, is the same numbers. So are
 the sums of whole numbers, and the answers: bit for bit those of VNNI or of ARM's dot products
-(docs/adr/0024-targets-are-judged-exactly.md). It takes up to 2.5 times as long, so it stands in only where the graph itself would saturate.
+(docs/adr/0021-targets-are-judged-exactly.md). It takes up to 2.5 times as long, so it stands in only where the graph itself would saturate.
 """
 
 from __future__ import annotations
