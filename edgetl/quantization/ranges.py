@@ -13,6 +13,7 @@ from edgetl.quantization.layers import CODES
 from edgetl.quantization.observers import Histogram, Seen
 
 PERCENTILES = (99.9, 99.99, 99.999)
+FEWEST = 64  # values that judge rules: fewer may all be small by chance, and what is cut off is lost
 SHRINK = tuple(np.linspace(1.0, 0.2, 41))  # what the search for the smallest squared error tries
 REFINE = tuple(np.linspace(1.1, 0.8, 16))
 
@@ -64,7 +65,7 @@ def choose(seen: Seen, within: Range | None = None) -> Choice:
     searched = least_squared_error(*clipped(seen.fitted, within), seen.fitted.total, found["min-max"])
     found["squared error"] = searched
     errors["squared error"] = reconstruction_error(*points, judge.total, searched)
-    best = min(errors, key=lambda name: errors[name])  # of equals the first, the simplest
+    best = min(errors, key=lambda name: errors[name]) if judge.total >= FEWEST else "min-max"  # of equals the first, the simplest
     return Choice(range=found[best], rule=best, error=errors[best], min_max_error=errors["min-max"])
 
 

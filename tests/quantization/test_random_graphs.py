@@ -6,6 +6,7 @@ specification allows, weights of all sizes, dead channels, constants that severa
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections import Counter
@@ -485,11 +486,14 @@ def onnxruntimes_own(model: onnx.ModelProto, x: NDArray[np.float32], t: NDArray[
         onnx.save(model, before)
         reader = Reader(given.name, x, given.type.tensor_type.shape.dim[0].dim_value)
         kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        logging.disable(logging.WARNING)  # it has much advice
         try:
             quantize_static(before, after, reader, per_channel=True, **kinds)
             return decibels(wanted, open_session(after).run(t))
         except Exception:  # it fails in many ways
             return -np.inf
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def judge(model: onnx.ModelProto, folder: Path, target: Target, count: int) -> str:
