@@ -80,16 +80,22 @@ def stages(model: onnx.ModelProto, target: Target) -> tuple[Stage, ...]:
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    answers = {output.name for output in model.graph.output}
     found: list[Stage] = []
     reached = readers.get(model.graph.input[0].name, [])
     while len(reached) == 1 and _sums_few(reached[0], stored, readers):
         behind = readers.get(reached[0].output[0], [])
-        if len(behind) != 1 or behind[0].op_type not in ACTIVATIONS or not {*behind[0].input[1:]} - {""} <= {*stored}:
+        if (
+            answers & {*reached[0].output}
+            or len(behind) != 1
+            or behind[0].op_type not in ACTIVATIONS
+            or not {*behind[0].input[1:]} - {""} <= {*stored}
+        ):
             break
-        after = readers.get(behind[0].output[0], [])
+        after = [] if answers & {*behind[0].output} else readers.get(behind[0].output[0], [])
         pool = after[0] if len(after) == 1 and after[0].op_type == "MaxPool" and len(after[0].output) == 1 else None
         found.append(Stage(reached[0], behind[0], pool))
-        reached = readers.get(found[-1].output, [])
+        reached = [] if found[-1].output in answers else readers.get(found[-1].output, [])
     return () if any(node.op_type == "Add" for node in reached) else tuple(found)
 
 

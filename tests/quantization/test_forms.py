@@ -157,3 +157,13 @@ def test_one_weight_read_along_both_axes_is_as_good_as_copies_of_it(noise: Any, 
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
     assert parity(model("s", "s", "s"), tmp_path, noise) == pytest.approx(parity(model("s", "t", "u"), tmp_path, noise), abs=0.1)
+
+
+@pytest.mark.parametrize("inner", ["a", "r", "c"])
+def test_what_lies_on_the_way_may_be_an_output_too(noise: Any, tmp_path: Path, inner: str) -> None:
+    model = net()
+    shapes = {"a": ["n", 8, 14, 14], "r": ["n", 8, 14, 14], "c": [8]}
+    model.graph.output.append(helper.make_tensor_value_info(inner, TensorProto.FLOAT, shapes[inner]))
+    for target in ("portable", "x86"):
+        assert parity(model, tmp_path, noise, target) > 22
+    assert [value.name for value in onnx.load(tmp_path / "q.onnx").graph.output] == [value.name for value in model.graph.output]
