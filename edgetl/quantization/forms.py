@@ -47,11 +47,11 @@ def _plain(node: onnx.NodeProto, index: int, stored: Mapping[str, NDArray[Any]],
         return [node]
     inputs = [*node.input[:2]]
     if alpha != 1:
-        inputs[1] = f"{node.input[1]}_of_{index}"
+        inputs[1] = f"{node.input[1]}_of_gemm_{index}_1"
         new[inputs[1]] = weight * np.float32(alpha)
     if not other or beta == 0:
         return [helper.make_node("Gemm", inputs, node.output, name=node.name, transB=turned)]
-    scaled = f"{other}_of_{index}"
+    scaled = f"{other}_of_gemm_{index}_2"
     if (row := _row(stored.get(other), outputs)) is not None:
         new[scaled] = row * np.float32(beta)
         return [helper.make_node("Gemm", [*inputs, scaled], node.output, name=node.name, transB=turned)]
@@ -87,7 +87,7 @@ def scalar_bounds(model: onnx.ModelProto) -> onnx.ModelProto:
         for place in SCALARS.get(node.op_type, ()):
             name = changed.input[place] if place < len(changed.input) else ""
             if name in stored and stored[name].shape == (1,):
-                changed.input[place] = f"{name}_of_{index}"
+                changed.input[place] = f"{name}_of_scalar_{index}_{place}"
                 new[changed.input[place]] = stored[name].reshape(())
         nodes.append(changed)
     return model if nodes == [*model.graph.node] else with_nodes(model, nodes, new)
@@ -103,11 +103,11 @@ def full_pads(model: onnx.ModelProto) -> onnx.ModelProto:
             amounts, rank = stored[node.input[1]].reshape(2, -1), ranks[node.input[0]]
             every = np.zeros((2, rank), np.int64)
             every[:, stored[node.input[3]] % rank] = amounts
-            new[f"{node.input[1]}_of_{index}"] = every.reshape(-1)
+            new[f"{node.input[1]}_of_pad_{index}"] = every.reshape(-1)
             changed = onnx.NodeProto()
             changed.CopyFrom(node)
             del changed.input[3:]
-            changed.input[1] = f"{node.input[1]}_of_{index}"
+            changed.input[1] = f"{node.input[1]}_of_pad_{index}"
             node = changed
         nodes.append(node)
     return with_nodes(model, nodes, new) if new else model
@@ -135,7 +135,7 @@ def own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         for place, way in _ways(node):
             name = node.input[place]
             if name in several or name in answers:
-                changed.input[place] = f"{name}_of_{sorted(map(str, ways[name])).index(str(way))}"
+                changed.input[place] = f"{name}_of_way_{sorted(map(str, ways[name])).index(str(way))}"
                 new[changed.input[place]] = stored[name]
         nodes.append(changed)
     for name in answers:

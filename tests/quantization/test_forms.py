@@ -167,3 +167,9 @@ def test_what_lies_on_the_way_may_be_an_output_too(noise: Any, tmp_path: Path, i
     for target in ("portable", "x86"):
         assert parity(model, tmp_path, noise, target) > 22
     assert [value.name for value in onnx.load(tmp_path / "q.onnx").graph.output] == [value.name for value in model.graph.output]
+
+
+def test_one_constant_as_weight_and_bias_of_a_scaled_gemm(noise: Any, tmp_path: Path) -> None:
+    model = net(gemm={"alpha": 0.5, "beta": 0.25}, batch=8)
+    model.graph.node[-1].input.append("v")
+    assert parity(model, tmp_path, noise) > 22
