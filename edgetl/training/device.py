@@ -33,8 +33,8 @@ def pick_dtype(device: torch.device) -> torch.dtype:
         case "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         case "cpu":
-            capabilities = torch.cpu.get_capabilities()
-            native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+            able = torch.cpu.get_capabilities()  # of the CPU; torch may be told to use less of it (ATEN_CPU_CAPABILITY)
+            native = bool(able.get("amx_bf16") or able.get("avx512_bf16")) and "AVX512" in torch.backends.cpu.get_cpu_capability()
         case _:
             native = False
     return torch.bfloat16 if native else torch.float32
