@@ -12,6 +12,7 @@ from edgetl.core.errors import nearest
 FILTERS = ("bilinear", "bicubic", "lanczos")
 FITS = ("crop", "squash", "pad")
 CHANNELS = {"RGB": 3, "gray": 1}
+MOST_CHANNELS = 4  # of an image; a shape with more in front and no more behind has channels last
 CHOICES = {"filter": FILTERS, "decode": ("full", "reduced"), "color": tuple(CHANNELS), "fit": FITS}
 FIXED = {"background": "white", "exif": "transpose", "scale": "1/255", "layout": "NCHW", "dtype": "float32"}
 SMALLEST, LARGEST, LARGEST_RESIZE = 8, 1024, 4096  # px

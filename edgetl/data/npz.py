@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of, file_sha256
 from edgetl.core.errors import InputError, listing
+from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.core.progress import say, track
 from edgetl.data.tensors import Batch
 
 PIECE_BYTES = 1 << 18  # zipfile joins what one read returns byte by byte: small reads keep that linear
 SCAN_BYTES = 1 << 24
-MOST_CHANNELS = 4  # of an image
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgetl.core.errors import InputError, listing
-from edgetl.quantization.layers import WEIGHTED, constants, with_nodes
+from edgetl.quantization.layers import WEIGHTED, constants, with_nodes, without
 from edgetl.quantization.rewrite import ranks_of
 
 LARGEST = 1e18  # of a number whose square float32 holds
@@ -147,9 +147,7 @@ def own_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 def _without(model: onnx.ModelProto, stored: list[str]) -> onnx.ModelProto:
     """A copy without these stored tensors."""
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in stored]
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.initializer[:]
+    result = without(model, "initializer")
     result.graph.initializer.extend(kept)
     return result
 

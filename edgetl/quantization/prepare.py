@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.quantization.forms import full_pads, own_constants, plain_gemms, refuse_unholdable, scalar_bounds
-from edgetl.quantization.layers import WEIGHTED, inferred
+from edgetl.quantization.layers import WEIGHTED, inferred, without
 from edgetl.quantization.names import named, with_own_names
 from edgetl.quantization.rewrite import hard_swish, own_biases, spatial_means
 from edgetl.runtime.foreign.graph import nodes_in
@@ -137,9 +137,7 @@ def float_values(model: onnx.ModelProto) -> dict[str, int | None]:
 def _without_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.input[:]
+    result = without(model, "input")
     result.graph.input.extend(inputs)
     return result
 

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError
+from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data, show
 from edgetl.runtime.outputs import activation_of, pick_output, require_finite, row_width
 from edgetl.tasks.meaning import Activation
@@ -26,7 +27,6 @@ from edgetl.tasks.meaning import Activation
 Shape = tuple[int | None, ...]  # None: any size
 LARGE = 2**23  # bytes of a model in memory, beyond which they go through a file
 QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
-MOST_CHANNELS = 4  # of an image; an input with more in front and no more behind is NHWC
 
 
 class RunError(InputError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import onnx
 
 from edgetl.core.errors import InputError
+from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.runtime.foreign.graph import FLOATS, attribute, described, forget_types, free_name, readers, rename_reads, sizes
-from edgetl.runtime.foreign.pixels import MOST_CHANNELS, advice
+from edgetl.runtime.foreign.pixels import advice
 from edgetl.runtime.loading import show
 
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # NHWC -> NCHW and back

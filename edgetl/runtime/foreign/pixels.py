@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.runtime.foreign.graph import constants, readers, values_of
 
 WHITE = 255.0
-MOST_CHANNELS = 4
 BEHIND = frozenset({"Cast", "Identity", "Transpose"})
 
 
