@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgetl.core.errors import InputError
 from edgetl.core.misfit import example_for, refuse_misfit
@@ -176,4 +178,9 @@ def test_a_misfit_names_the_fields_to_change() -> None:
 
 @pytest.mark.parametrize("shape", [(None, 1, 28, 28), (None, 3, 128, 64), (None, 3, None, None), (1, None, 32, None)])
 def test_the_example_for_a_model_suits_it(shape: tuple[int | None, ...]) -> None:
-    refuse_misfit(Preprocess.from_json(example_for(shape)), shape, "m.onnx")
+    preprocess = Preprocess.from_json(example_for(shape))
+    refuse_misfit(preprocess, shape, "m.onnx")
+    picture = io.BytesIO()
+    Image.new("RGB", (150, 140)).save(picture, "PNG")
+    made = preprocess(picture.getvalue()).shape
+    assert all(wanted in (None, found) for wanted, found in zip(shape[1:], made, strict=True))
