@@ -148,9 +148,23 @@ def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(tmp_path: Path
             place = folder / f"digit {digits.classes[ref.label]}"
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{ref.sha256[:8]}.pgm").write_bytes(images.read(index))
+    training = ("--epochs", 20, "--val-share", 0.3)
     lines: list[tuple[object, ...]] = [
-        ("finetune", photos, "--out", tmp_path / "t", "--arch", "cifar_resnet8", "--weights", "none", "--epochs", 1, "--val-share", 0.3),
-        ("distill", photos, "--teacher", tmp_path / "t", "--out", tmp_path / "s", "--arch", "edge_tiny", "--epochs", 1, "--val-share", 0.3),
+        ("finetune", photos, "--out", tmp_path / "t", "--arch", "cifar_resnet8", "--weights", "none", *training),
+        (
+            "distill",
+            photos,
+            "--teacher",
+            tmp_path / "t",
+            "--out",
+            tmp_path / "s",
+            "--arch",
+            "edge_tiny",
+            "--epochs",
+            20,
+            "--val-share",
+            0.3,
+        ),
         ("quantize", tmp_path / "s", "--calibration", photos, "--out", tmp_path / "m.onnx", "--target", "x86", "--tune-images", 64),
         ("export", tmp_path / "m.onnx", "--out", tmp_path / "bundle"),
         ("verify", tmp_path / "bundle", "--data", holdout, "--max-drop", 0.2, "--latency-runs", 5),
