@@ -33,16 +33,16 @@ from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill, Start, Views
 from edgetl.training.fit import outputs_of
 
-VARIANTS = {"distilled": DistillSettings().hard_weight, "inherited": 1.0, "alone": 1.0}  # weight of the labels
+VARIANTS = {"distilled": 0.1, "inherited": 1.0, "alone": 1.0}  # weight of the labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alone(Distill):
     """The same narrow network, none of its weights."""
 
-    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
+    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device, out: Path) -> Start:
         """The pruned teacher with random weights for ReLU networks, He et al. 2015, eq. 10."""
-        start = super().start(network, teacher, sees, views, device)
+        start = super().start(network, teacher, sees, views, device, out)
         torch.manual_seed(self.settings.seed)
         for layer in start.model.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--teacher", type=Path, required=True, help="a checkpoint, or the folder that `edgetl finetune` wrote")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--keep", type=float, default=DistillSettings().keep)
+    parser.add_argument("--keep", type=float, default=0.4)
     parser.add_argument("--epochs", type=int, default=None, help="default: those of `edgetl distill`")
     parser.add_argument("--alone-epochs", type=int, default=60)
     parser.add_argument("--alone-lrs", nargs="+", type=float, default=[1e-3, 3e-4], help="peak rates, of which val chooses")

@@ -12,13 +12,15 @@ from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
 from edgetl.data.survey import CHOICE, surveyed
 from edgetl.models.build import check_architecture
-from edgetl.models.choose import choose_student, choose_teacher, usual_preprocess
+from edgetl.models.choose import Source, choose_student, choose_teacher, usual_preprocess
 from edgetl.models.narrow import pruned_name
+from edgetl.models.packaged import packaged
 from edgetl.models.prune import UNSUITED, check_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
 
+SOURCES: tuple[Source, ...] = ("installed", "published", "embedded")  # of the teacher's weights, in the order in which they are tried
 INHERITS = ": it inherits the teacher's weights"
 
 
@@ -45,18 +47,19 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: s
     Raises:
         InputError: unknown architecture, unusable weights, or a device that is not there.
     """
+    pick_device(device)
     arch, size, line = wanted.arch, wanted.image_size, ""
-    gpu = pick_device(device).type != "cpu"
-    if arch == "auto":
-        choice = choose_teacher(images.median_side, len(images), gpu=gpu)
-        arch, size, line = choice.arch, size or choice.image_size, choice.reason
-    check_architecture(arch)
-    weights, why = resolve_weights(arch, wanted.weights, cache)
-    if weights is None and wanted.arch == "auto" and wanted.weights == "auto":
-        say(f"finetune: {why}")
-        choice = choose_teacher(images.median_side, len(images), published=False)
-        arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
-        weights, why = resolve_weights(arch, "auto", cache)
+    if arch != "auto":
+        check_architecture(arch)
+        weights, why = resolve_weights(arch, wanted.weights, cache)
+    else:
+        for source in SOURCES:
+            choice = choose_teacher(images.median_side, len(images), source=source)
+            arch, size, line = choice.arch, wanted.image_size or choice.image_size, choice.reason
+            weights, why = resolve_weights(arch, wanted.weights, cache)
+            if weights or wanted.weights != "auto":
+                break
+            say(f"finetune: {why}")
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
     preprocess = surveyed(images, _for_training(known, arch, size).fitted(wanted.resize or known.fit).quick(), CHOICE)
     flip = images.flip if wanted.flip is None else wanted.flip
@@ -71,7 +74,7 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
     Raises:
         InputError: unknown architecture or unusable weights.
     """
-    arch, line = wanted.arch, ""
+    arch, keep, size, line = wanted.arch, wanted.share, wanted.image_size, ""
     if arch == "same":
         say("student same: the teacher itself is compressed")
         return StudentChoice(settings=wanted.but(weights="none"), weights=None)
@@ -79,17 +82,28 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
         choice = choose_student(
             teacher_arch, wanted.image_size or teacher_size, len(images), prunable=not teacher_arch.startswith(UNSUITED)
         )
-        arch, line = choice.arch, f" ({choice.reason})"
-    flip = images.flip if wanted.flip is None else wanted.flip
+        arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
+        size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)
+    settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=images.flip if wanted.flip is None else wanted.flip)
     if arch == "pruned":
         check_prunable(teacher_arch)
-        say(f"student {pruned_name(teacher_arch, wanted.keep)}{line or INHERITS}")
-        return StudentChoice(settings=wanted.but(arch=arch, weights="none", flip=flip), weights=None)
+        settings = settings.but(weights="none").resolved()
+        assert settings.share is not None
+        say(f"student {pruned_name(teacher_arch, settings.share)}{line or INHERITS}")
+        return StudentChoice(settings=settings.but(keep=settings.share), weights=None)
     check_architecture(arch)
-    say(f"student {arch}{line}")
-    weights = resolve_weights(arch, wanted.weights, cache)[0] if wanted.weights != "none" else None
-    settings = wanted.but(arch=arch, weights=_kind(weights), flip=flip)
-    return StudentChoice(settings=settings, weights=weights)
+    weights, why = student_weights(arch, wanted.weights, cache)
+    say(f"student {pruned_name(arch, keep) if keep else arch}{line}; {why}")
+    return StudentChoice(settings=settings.but(weights=_kind(weights)).resolved(), weights=weights)
+
+
+def student_weights(arch: str, choice: str, cache: Path) -> tuple[Weights | None, str]:
+    """`resolve_weights`; `installed` takes what pip brought, and downloads nothing."""
+    if choice == "installed":
+        choice = "auto" if packaged(arch) else "none"
+        if choice == "none":
+            return None, f"{arch} starts from random weights"
+    return resolve_weights(arch, choice, cache)
 
 
 def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) -> None:
@@ -112,6 +126,12 @@ def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) ->
             f"expected val and test images that the pretrained weights have not seen, found {len(known)} that {weights.source} was "
             f"trained or selected on:\n{listing(sorted(known), 8)}\nSplit as then (--split-seed, the same photos). {way_out}"
         )
+
+
+def knows(images: Images, weights: Weights) -> bool:
+    """Whether the weights were trained on the data set that `images` is a copy of, or on images of its val or test part."""
+    same = bool(images.origin) and weights.trained_on == images.origin
+    return same or (weights.seen is not None and any(_spoiled(ref, weights.seen) for ref in images.refs))
 
 
 def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgetl.cli_training import distill, finetune, recommend
 from edgetl.options import (
     Answering,
     AsJson,
@@ -18,7 +19,6 @@ from edgetl.options import (
     Device,
     KnownData,
     Labels,
-    NeedData,
     Output,
     PixelDisk,
     PixelMemory,
@@ -27,6 +27,7 @@ from edgetl.options import (
     Root,
     SkipBad,
     Threads,
+    Unlabeled,
     answering,
     merged,
     parse_set,
@@ -34,12 +35,10 @@ from edgetl.options import (
     running,
     with_settings,
 )
+from edgetl.pipeline_options import PipelineOptions
 from edgetl.settings import (
     DataSettings,
-    DistillSettings,
     ExportSettings,
-    FinetuneSettings,
-    PipelineOptions,
     PipelineSettings,
     QuantizeSettings,
     Runtime,
@@ -75,6 +74,7 @@ def pipeline(
     options: PipelineOptions,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [dim]\\[default: runs/<data name>][/]", show_default=False)] = None,
+    unlabeled: Unlabeled = None,
     config: Config = None,
     assign: Assign = None,
     device: Device = "auto",
@@ -95,71 +95,14 @@ def pipeline(
 
     with shown(), running(threads, recorded_threads(folder)) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-        request = Request(data=data, root=root, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
+        others = None if unlabeled is None else str(unlabeled)
+        request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
         report = run_pipeline(request, folder, settings)
     conclude(report, folder, as_json)
 
 
-@app.command()
-@with_settings(settings=FinetuneSettings, split=DataSettings)
-def finetune(
-    data: NeedData,
-    out: Annotated[Path, typer.Option(help="Run folder.")],
-    settings: FinetuneSettings,
-    split: DataSettings,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
-    allow_known_data: KnownData = False,
-    as_json: AsJson = False,
-) -> None:
-    """Fine-tune a pretrained network on DATA: the teacher."""
-    from edgetl import single
-    from edgetl.running import opened, write_results
-    from edgetl.terminal import tell
-
-    with opened(data, out, split, root) as (images, do), running(threads) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-        checkpoint = single.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
-        write_results(out, {"finetune": checkpoint.path})
-    tell(
-        as_json,
-        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
-        f"edgetl distill {data} --teacher {out} --out {out}-student",
-    )
-
-
-@app.command()
-@with_settings(settings=DistillSettings, split=DataSettings)
-def distill(
-    data: NeedData,
-    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, a stage's folder or a run folder.")],
-    out: Annotated[Path, typer.Option(help="Run folder.")],
-    settings: DistillSettings,
-    split: DataSettings,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
-    as_json: AsJson = False,
-) -> None:
-    """Distill the teacher into a smaller network: the student."""
-    from edgetl import single
-    from edgetl.running import opened, write_results
-    from edgetl.terminal import tell
-
-    with opened(data, out, split, root) as (images, do), running(threads) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-        checkpoint = single.distill(images, teacher, settings, do, runtime)
-        write_results(out, {"distill": checkpoint.path})
-    tell(
-        as_json,
-        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
-        f"edgetl quantize {out} --calibration IMAGES --out model.onnx",
-    )
+for command in (recommend, finetune, distill):
+    app.command()(command)
 
 
 @app.command()

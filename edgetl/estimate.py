@@ -108,9 +108,12 @@ def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int,
             return 0, teacher_bytes
         case "pruned":
             pixels = ((student.image_size or size) / size) ** 2
-            return round(teacher_flops * student.keep**0.5 * pixels), round(teacher_bytes * student.keep)
+            keep = student.share or 1.0
+            return round(teacher_flops * keep**0.5 * pixels), round(teacher_bytes * keep)
         case arch:
-            return cost(arch, len(job.data.classes), student.image_size or size)
+            flops, size_bytes = cost(arch, len(job.data.classes), student.image_size or size)
+            keep = student.share or 1.0
+            return round(flops * keep**0.5), round(size_bytes * keep)
 
 
 def times(epochs: int) -> str:

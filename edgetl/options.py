@@ -71,6 +71,10 @@ Labels = Annotated[
     typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs; for a file that does not say them."),
 ]
 Output = Annotated[str | None, typer.Option(metavar="NAME", help="The output that answers, of a model with several.")]
+Unlabeled = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Photos without labels, any number: the student learns the teacher's answers to them too."),
+]
 KnownData = Annotated[
     bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
 ]

@@ -39,6 +39,7 @@ class Request:
 
     data: str | None
     root: Path
+    unlabeled: str | None = None
     allow_known_data: bool = False
     rehash: bool = False
     runtime: Runtime = Runtime()
@@ -57,7 +58,14 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
         from edgetl.workflow import BUNDLE, pipeline, prepare, publish
 
         check_place(out / BUNDLE, MANIFEST)
-        job = prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data)
+        job = prepare(
+            data,
+            settings,
+            request.runtime,
+            out / WEIGHTS,
+            allow_known_data=request.allow_known_data,
+            unlabelled=unlabelled(request.unlabeled, data, settings.data),
+        )
         write_record(out, settings, request)
         if unfinished(job, out):
             from edgetl.estimate import estimate
@@ -68,6 +76,13 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
         write_record(out, settings, request, {stage: log.parent.name for stage, log in outcome.logs.items()})
         report: dict[str, Any] = read_json(out / "report.json")
         return report
+
+
+def unlabelled(folder: str | Path | None, data: Images, settings: DataSettings) -> Images | None:
+    """The photos in `folder`, without those that judge; None where no folder is given."""
+    from edgetl.data.unlabelled import open_unlabelled
+
+    return None if folder is None else open_unlabelled(Path(folder), data, skip_bad_images=settings.skip_bad_images)
 
 
 def check_out(out: Path, data: str | None) -> None:
@@ -124,12 +139,18 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
     settings = PipelineSettings.from_tables(merged(record["settings"], changes))
     asked = record["request"]
     request = Request(
-        data=asked["data"], root=Path(asked["root"]), allow_known_data=asked["allow_known_data"], runtime=Runtime(**asked["runtime"])
+        data=asked["data"],
+        root=Path(asked["root"]),
+        unlabeled=asked.get("unlabeled"),
+        allow_known_data=asked["allow_known_data"],
+        runtime=Runtime(**asked["runtime"]),
     )
     data = open_images(request.data, settings.data, root=request.root, index=out / INDEX)
     plan = Plan(out)
     with suppress(UnknownInputs):
-        pipeline(prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data), plan)
+        others = unlabelled(request.unlabeled, data, settings.data)
+        job = prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data, unlabelled=others)
+        pipeline(job, plan)
     told = {finding.stage for finding in plan.findings}
     return plan.findings + [Finding(stage=name, done=False, reasons=("not run yet",)) for name in STAGE_ORDER if name not in told]
 
@@ -163,6 +184,7 @@ def write_split(data: Images, out: Path) -> None:
 def write_record(out: Path, settings: PipelineSettings, request: Request, results: Mapping[str, str] | None = None) -> None:
     """`run.json`: versions, git commit, command line, settings, machine; at the end also which folders hold the results."""
     asked = {**asdict(request), "root": str(request.root), "data": None if request.data is None else stable(request.data)}
+    asked["unlabeled"] = None if request.unlabeled is None else stable(request.unlabeled)
     with disk_errors(out):
         write_json(
             out / RECORD,

@@ -104,28 +104,54 @@ class DistillSettings(Settings):
     arch: str = Field(
         "auto", description="Student: pruned or same (the teacher, narrower or as it is), edge_tiny, ..., a torchvision name, or auto."
     )
-    keep: float = Field(0.4, gt=0, lt=1, description="Share of the teacher's parameters that the student pruned keeps.")
-    weights: str = Field("none", description="Weights the student starts from: none, auto, or a .safetensors or .pth file.")
+    keep: float | None = Field(
+        None, gt=0, lt=1, description="Share of its parameters that the student keeps when it is pruned. Default: 0.4 of pruned, else all."
+    )
+    weights: str = Field(
+        "installed",
+        description="Weights the student starts from: installed (what pip brought), none, auto, or a .safetensors or .pth file.",
+    )
     partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
     image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
-    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20), fewer for more images.")
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
+    )
     lr: float | None = Field(
-        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned: 5e-4, since its weights are inherited."
+        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4, to keep what was learned before."
     )
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int | None = Field(
-        None, ge=2, le=4096, description="Images per step. Default: 64; pruned, with fewer than 5,000 images: 16."
+        None, ge=2, le=4096, description="Images per step. Default: 64; with fewer than 5,000 images pruned: 16, pretrained: 32."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
-    hard_weight: float = Field(0.1, ge=0, le=1, description="Weight of the labels beside the teacher's answers.")
+    hard_weight: float | None = Field(
+        None, ge=0, le=1, description="Weight of the labels beside the teacher's answers. Default: 0.1; pretrained: 0."
+    )
+    features: float | None = Field(
+        None, ge=0, le=100, description="Weight of the teacher's features, which the student's are to give. Default: 0; pretrained: 0.1."
+    )
+    mix: float | None = Field(
+        None, ge=0, le=10, description="Views mixed in pairs, by shares from Beta(N, N); 0: none. Default: 0; pretrained: 1."
+    )
+    answers: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="Views of each image that the teacher answers; they come again. 0: ever new ones. Default: 0; pretrained: 24.",
+    )
     balance: Literal["auto", "none", "sampling", "loss"] = Field(
         "auto",
         description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
     )
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
-    patience: int = Field(15, ge=1, description="Epochs without a better val score after which training stops.")
+    freeze: int | None = Field(
+        None, ge=0, le=5, description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better val score after which training stops. Default: 15; pretrained: none."
+    )
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     @property
@@ -133,20 +159,61 @@ class DistillSettings(Settings):
         """Whether the student starts as a pruned teacher."""
         return self.arch == "pruned"
 
-    def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 18,000 views in all, 3,200 for inherited weights."""
-        if self.inherits:
-            return _epochs(self.epochs, images, views=3_200, least=5, most=20)
-        return _epochs(self.epochs, images, views=18_000, least=15, most=100)
+    @property
+    def pretrained(self) -> bool:
+        """Whether the student starts with weights from elsewhere; once they have been found."""
+        return not self.inherits and self.arch != "same" and self.weights not in ("none", "installed")
 
     @property
-    def peak_lr(self) -> float:
-        """The peak learning rate: what was learned before is not to be lost at once."""
-        return self.lr if self.lr is not None else 5e-4 if self.inherits else 4e-3
+    def share(self) -> float | None:
+        """The share of its parameters that a pruned student keeps; None: it is not pruned."""
+        return 0.4 if self.inherits and self.keep is None else self.keep
+
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200, of pretrained 16,000."""
+        if self.inherits:
+            return _epochs(self.epochs, images, views=3_200, least=5, most=20)
+        if self.pretrained:
+            return _epochs(self.epochs, images, views=16_000, least=8, most=80)
+        return _epochs(self.epochs, images, views=18_000, least=15, most=100)
 
     def batch_for(self, images: int) -> int:
         """The batch size for `images` training images: few epochs of few images need small steps."""
-        return self.batch_size if self.batch_size is not None else 16 if self.inherits and images < 5_000 else 64
+        if self.batch_size is not None or images >= 5_000:
+            return self.batch_size or 64
+        return 16 if self.inherits else 32 if self.pretrained else 64
+
+    def resolved(self) -> DistillSettings:
+        """The same with every default that depends on how the student starts written out."""
+        defaults: dict[str, object] = {
+            "lr": 5e-4 if self.inherits or self.pretrained else 4e-3,
+            "hard_weight": 0.0 if self.pretrained else 0.1,
+            "features": 0.1 if self.pretrained else 0.0,
+            "mix": 1.0 if self.pretrained else 0.0,
+            "answers": 24 if self.pretrained else 0,
+            "freeze": 2 if self.pretrained else 0,
+            "patience": None if self.pretrained else 15,
+        }
+        return self.but(**{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+
+class CrossvalSettings(Settings):
+    """Cross-validation beside the run, where it is asked for."""
+
+    folds: int | None = Field(None, ge=2, le=100, description="Folds in which a head on the teacher's frozen features is judged.")
+
+
+class SearchSettings(Settings):
+    """The search for a student under a budget, where one is asked for."""
+
+    max_kb: float | None = Field(None, gt=0, description="Largest int8 file of the student, in 1,000 bytes.")
+    max_ms: float | None = Field(None, gt=0, description="Longest latency of it, ms per image at one thread.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of a trial. Default: an eighth of the student's.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a budget."""
+        return self.max_kb is not None or self.max_ms is not None
 
 
 class QuantizeSettings(Settings):
@@ -200,6 +267,8 @@ class PipelineSettings(Settings):
     data: DataSettings = DataSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     distill: DistillSettings = DistillSettings()
+    search: SearchSettings = SearchSettings()
+    crossval: CrossvalSettings = CrossvalSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     export: ExportSettings = ExportSettings()
     verify: VerifySettings = VerifySettings()
@@ -224,49 +293,3 @@ class PipelineSettings(Settings):
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**built)
-
-
-class PipelineOptions(Settings):
-    """The pipeline's own options; each stands for settings of one or more stages. What is None was not given."""
-
-    teacher: str | None = Field(None, description="The network to fine-tune: ARCH or auto. [default: auto]")
-    teacher_weights: str | None = Field(None, description="Its pretrained weights: auto, none or FILE. [default: auto]")
-    partial_weights: bool | None = Field(None, description="Take what fits of them, also of another architecture. [default: no]")
-    student: str | None = Field(
-        None, description="The network that ships: NAME, auto, pruned or same (the teacher, narrower or as it is). [default: auto]"
-    )
-    image_size: int | None = Field(None, ge=16, le=512, description="Height and width of the input, pixels. [default: the weights' own]")
-    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} [default: crop]")
-    max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
-    max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
-    target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
-    seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
-    time_limit: float | None = Field(
-        None, gt=0, description="Seconds for quantize, by the clock; training has --set finetune.epochs=N and distill.epochs=N instead."
-    )
-    skip_bad_images: bool | None = Field(
-        None, description="Go on without image files that cannot be decoded; they are named and counted. [default: no]"
-    )
-
-    def tables(self) -> dict[str, dict[str, object]]:
-        """The settings these options stand for, as tables."""
-        places = {
-            "teacher": [("finetune", "arch")],
-            "teacher_weights": [("finetune", "weights")],
-            "partial_weights": [("finetune", "partial_weights")],
-            "student": [("distill", "arch")],
-            "image_size": [("finetune", "image_size")],
-            "resize": [("finetune", "resize")],
-            "max_drop": [("verify", "max_drop")],
-            "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
-            "target": [("quantize", "target")],
-            "time_limit": [("quantize", "time_limit")],
-            "skip_bad_images": [("data", "skip_bad_images")],
-            "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
-        }
-        tables: dict[str, dict[str, object]] = {}
-        for option, keys in places.items():
-            for table, key in keys:
-                if (value := getattr(self, option)) is not None:
-                    tables.setdefault(table, {})[key] = value
-        return tables

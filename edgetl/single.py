@@ -44,7 +44,9 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
     ).checkpoint
 
 
-def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime) -> Checkpoint:
+def distill(
+    data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime, *, unlabelled: Images | None = None
+) -> Checkpoint:
     """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder)."""
     from edgetl.choices import for_student
     from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
@@ -53,7 +55,9 @@ def distill(data: Images, teacher: Path, settings: DistillSettings, do: Workspac
     seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
     info = read_checkpoint(checkpoint.path)
     chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / WEIGHTS)
-    return do(Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, runtime=runtime)).checkpoint
+    return do(
+        Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, unlabelled=unlabelled, runtime=runtime)
+    ).checkpoint
 
 
 def quantize(

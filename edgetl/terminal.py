@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from edgetl.core.progress import Bar, listening
-from edgetl.report.text import comparison, verdict_words
+from edgetl.report.text import comparison, percent, verdict_words
 
 if TYPE_CHECKING:
     from edgetl.core.plan import Finding
@@ -154,6 +154,26 @@ def warn(console: Console, decision: Decision, out: Path) -> None:
     """Say it."""
     for line in warnings_of(decision, out):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_recommendation(found: Mapping[str, Any], data: str, folder: Path, as_json: bool) -> None:
+    """The networks as a table, the best first, the one to take, and the command that takes it; or one JSON object."""
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    console, table = Console(), Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("network", "input", "out of fold", "parameters", "int8", "int8 p50"):
+        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+    for row in found["networks"]:
+        score = f"{percent(row['score'])} ± {100 * row['standard_error']:.1f}"
+        cells = (f"{row['parameters']:,}", f"{row['int8_kb']:,.0f} kB", f"{row['int8_ms']:.2f} ms")
+        table.add_row(row["arch"], f"{row['image_size']} px", score, *cells)
+    taken = found["networks"][found["take"]]
+    console.print(table)
+    console.print(f"Take {found['reason']} ({found['images']} images, frozen features).", markup=False, highlight=False)
+    console.print(f"plot     {folder / 'recommend.svg'}", markup=False, highlight=False, soft_wrap=True)
+    line = f"next     edgetl pipeline {data} --teacher {taken['arch']} --image-size {taken['image_size']}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_findings(findings: Sequence[Finding], as_json: bool) -> None:

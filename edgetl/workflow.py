@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST, open_bundle
-from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, refuse_known_data
-from edgetl.core.artifacts import BundleFolder, Checkpoint, FloatModel
+from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, refuse_known_data, student_weights
+from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors
@@ -20,13 +20,16 @@ from edgetl.data.images import Images
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.narrow import pruned_name
+from edgetl.models.weights import Weights
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
+from edgetl.seek import Seek
 from edgetl.settings import PipelineSettings, Runtime
-from edgetl.stages.distill import Distill, Student
+from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
 from edgetl.stages.finetune import Finetune, Teacher
+from edgetl.stages.folds import Crossval
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Subject, Verdict, Verify
@@ -43,10 +46,13 @@ class Job:
     teacher: TeacherChoice
     student: StudentChoice
     runtime: Runtime
+    spare: Weights | None = None  # of EfficientNet-Lite, for students that are sought under a budget
+    unlabelled: Images | None = None  # photos that the student learns the teacher's answers from
 
     def seen(self) -> SeenImages:
         """The images that teacher and student are trained and selected on, with those that the teacher's weights knew before."""
-        return self.data.only("train", "val").seen().beside(self.teacher.weights.seen if self.teacher.weights else None)
+        seen = self.data.only("train", "val").seen().beside(self.teacher.weights.seen if self.teacher.weights else None)
+        return seen if self.unlabelled is None else seen.also(train=self.unlabelled.hashes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +64,15 @@ class Outcome:
     logs: Mapping[str, Path]  # stage -> CSV per epoch
 
 
-def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: Path, *, allow_known_data: bool = False) -> Job:
+def prepare(
+    data: Images,
+    settings: PipelineSettings,
+    runtime: Runtime,
+    cache: Path,
+    *,
+    allow_known_data: bool = False,
+    unlabelled: Images | None = None,
+) -> Job:
     """Choose what was left to `auto`.
 
     Raises:
@@ -71,14 +85,20 @@ def prepare(data: Images, settings: PipelineSettings, runtime: Runtime, cache: P
     teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
-    return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime)
+    refuse_known_data(data, student.weights, allow_known_data)
+    spare = student_weights("efficientnet_lite0", "installed", cache)[0] if settings.search.wanted else None
+    return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, spare=spare, unlabelled=unlabelled)
 
 
 def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s = job.settings
     train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
-    teacher, student = trained(job, do)
+    with keeping(job.runtime):  # all networks look at the same decoded images
+        teacher = taught(job, do)
+        crossed = do(crossvalidation(job)) if s.crossval.folds else None
+        job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
+        student = do(distillation(job, teacher, job.student))
     teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
     student_graph = do(Lower(checkpoint=student.checkpoint)).model
     preprocess = preprocess_of(student_graph)
@@ -121,6 +141,8 @@ def pipeline(job: Job, do: Do) -> Outcome:
             seen=record,
             counts={**job.data.counts(), "calibration": len(calibration)},
             baselines=teacher.baselines,
+            folds=crossed.folds if crossed else None,
+            frontier=frontier,
             intake=job.data.intake,
             settings=s.verify,
             runtime=job.runtime,
@@ -130,17 +152,61 @@ def pipeline(job: Job, do: Do) -> Outcome:
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
 
 
-def trained(job: Job, do: Do) -> tuple[Teacher, Student]:
-    """Both networks; they look at the same decoded images."""
+def taught(job: Job, do: Do) -> Teacher:
+    """The teacher."""
     seen, chosen = job.data.only("train", "val"), job.teacher
-    with keeping(job.runtime):
-        teacher = do(
-            Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=job.runtime)
-        )
-        student = do(
-            Distill(teacher=teacher.checkpoint, data=seen, weights=job.student.weights, settings=job.student.settings, runtime=job.runtime)
-        )
-    return teacher, student
+    return do(Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=job.runtime))
+
+
+def crossvalidation(job: Job) -> Crossval:
+    """The stage that judges frozen features fold by fold.
+
+    Raises:
+        InputError: there are no pretrained weights.
+    """
+    chosen, folds = job.teacher, job.settings.crossval.folds
+    if chosen.weights is None or folds is None:
+        raise InputError("expected pretrained weights for --folds, which judges frozen features, found none. Give --teacher-weights")
+    return Crossval(
+        data=job.data.only("train", "val"),
+        preprocess=chosen.preprocess,
+        arch=chosen.settings.arch,
+        weights=chosen.weights,
+        folds=folds,
+        seed=chosen.settings.seed,
+        runtime=job.runtime,
+    )
+
+
+def distillation(job: Job, teacher: Teacher, student: StudentChoice) -> Distill:
+    """The stage that makes a student."""
+    seen = job.data.only("train", "val")
+    return Distill(
+        teacher=teacher.checkpoint,
+        data=seen,
+        weights=student.weights,
+        settings=student.settings,
+        unlabelled=job.unlabelled,
+        runtime=job.runtime,
+    )
+
+
+def sought(job: Job, teacher: Teacher, do: Do) -> tuple[Job, FileArtifact]:
+    """The job with the student that is best under the budget, and all that was tried."""
+    seek = Seek(
+        data=job.data.only("train", "val"),
+        teacher=teacher.checkpoint,
+        teacher_arch=job.teacher.settings.arch,
+        image_size=job.student.settings.image_size or job.teacher.preprocess.side,
+        unlabelled=job.unlabelled,
+        wanted=job.settings.distill.but(flip=job.student.settings.flip),
+        weights=job.spare,
+        target=job.settings.quantize,
+        budget=job.settings.search,
+        runtime=job.runtime,
+    )
+    student, frontier = seek(do)
+    return replace(job, student=student), frontier
 
 
 def preprocess_of(model: FloatModel) -> Preprocess:
@@ -162,9 +228,9 @@ def student_name(job: Job) -> str:
         case "same":
             return teacher
         case "pruned":
-            return pruned_name(teacher, student.keep)
+            return pruned_name(teacher, student.share or 1.0)
         case arch:
-            return arch
+            return pruned_name(arch, student.keep) if student.keep else arch
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:

@@ -70,7 +70,7 @@ def main() -> None:
         val=PixelSet(train.pixels[:VAL_IMAGES], train.labels[:VAL_IMAGES]),
         augment=Augment(size=32, shift=4, flip=True),
         preprocess=PREPROCESS,
-        loss=lambda net, x, y: nn.functional.cross_entropy(net(x), y, label_smoothing=0.1),
+        loss=lambda net, batch: nn.functional.cross_entropy(net(batch.x), batch.labels, label_smoothing=0.1),
         score=top1,
         recipe=RECIPE,
     )

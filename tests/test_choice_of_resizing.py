@@ -18,7 +18,8 @@ from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
-from edgetl.settings import DataSettings, FinetuneSettings, PipelineOptions, PipelineSettings
+from edgetl.pipeline_options import PipelineOptions
+from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings
 
 SMALL = FinetuneSettings(arch="cifar_resnet8", weights="none")
 

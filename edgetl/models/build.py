@@ -11,13 +11,14 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 from edgetl.core.errors import InputError, nearest
+from edgetl.models.efficientnet_lite import LITE_NAMES, efficientnet_lite
 from edgetl.models.heads import with_head
 from edgetl.models.published import TIMM, published_preprocess, published_weights, timm_package, torchvision_names
 from edgetl.models.resnet import cifar_resnet8, cifar_resnet16, cifar_resnet20
 from edgetl.models.students import EDGE_NAMES, EdgeName, edge
 
 CIFAR_NAMES = ("cifar_resnet8", "cifar_resnet16", "cifar_resnet20")
-OWN_NAMES: tuple[str, ...] = (*CIFAR_NAMES, *EDGE_NAMES)
+OWN_NAMES: tuple[str, ...] = (*CIFAR_NAMES, *EDGE_NAMES, *LITE_NAMES)
 HEADS: tuple[Literal["linear", "mlp"], ...] = ("linear", "mlp")  # `+linear`, `+mlp` behind a name: the network with such a head
 CHOOSY = ("vit_", "maxvit_")  # sizes must be multiples of something
 COMPUTED = (TIMM, "regnet_")  # widths may be computed with tensors, which hold nothing on the meta device
@@ -83,6 +84,8 @@ def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:
             return cifar_resnet8(num_classes)
         case _ if arch in get_args(EdgeName):
             return edge(cast(EdgeName, arch), num_classes, image_size)
+        case _ if arch in LITE_NAMES:
+            return efficientnet_lite(arch, num_classes)
         case _ if arch.startswith(COMPUTED):
             wanted = torch.get_default_device()
             with torch.device("cpu"):

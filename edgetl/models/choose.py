@@ -1,60 +1,82 @@
 """The documented defaults: which teacher, which student and which input size `auto` means.
 
-| images (median shorter side)  | teacher                                               | input  | student                                 |
-|-------------------------------|-------------------------------------------------------|--------|-----------------------------------------|
-| up to 64 px                   | cifar_resnet16, embedded                              | 32 px  | edge_small; edge_medium from 20,000 on  |
-| 65 to 159 px                  | resnet18, published; on a GPU resnet50                | 128 px | pruned                                  |
-| 160 px and more               | resnet18, published; on a GPU resnet50                | 224 px | pruned                                  |
-| photos, nothing to download   | cifar_resnet16, embedded                              | 64 px  | pruned                                  |
+| images (median shorter side)       | teacher                             | input  | student                                      |
+|------------------------------------|-------------------------------------|--------|----------------------------------------------|
+| up to 64 px                        | cifar_resnet16, embedded            | 32 px  | edge_small; edge_medium from 20,000 on       |
+| 65 to 159 px                       | efficientnet_lite0, installed       | 160 px | efficientnet_lite0_short, 52% of it, 160 px  |
+| 160 px and more                    | efficientnet_lite2, installed       | 260 px | efficientnet_lite0_short, 52% of it, 224 px  |
+| photos, these packages missing     | resnet18, published (128 px: small) | 224 px | pruned                                       |
+| photos, nothing to download either | cifar_resnet16, embedded            | 64 px  | pruned                                       |
 
-Why residual networks: plain ReLU and no squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it
-inherits what pretraining gave, which a few hundred photos cannot teach a network that starts from nothing. A teacher that cannot be
-pruned gets edge_medium, or edge_large from 20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).
+`benchmarks/defaults.py` makes the table that they are chosen from (docs/photos.md). Networks for photos have ReLU or ReLU6 and no
+squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it inherits what pretraining gave, which a few
+hundred photos cannot teach a network that starts from nothing. A teacher that cannot be pruned gets edge_medium, or edge_large from
+20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
 
 from edgetl.core.preprocess import Preprocess, imagenet
-from edgetl.models.build import OWN_NAMES
+from edgetl.models.build import OWN_NAMES, build
+from edgetl.models.packaged import packaged, packaged_preprocess
 from edgetl.models.published import published_preprocess
 
 SMALL_SIDE = 64  # px: up to here, a network for small images sees all there is
 LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
 MANY_IMAGES = 20_000
 SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
+LITE_INPUT = 160  # px, for photos below LARGE_SIDE
+LAYER_KB, BYTES = 1.3, 1.05  # of int8 files, for each layer and each parameter: measured on edgetl's students, within 1%
+MOST_KB = 1000.0  # of a student, unless a budget says more
+SHORT, SHORT_KEEP = "efficientnet_lite0_short", 0.52  # an int8 file of less than 1 MB
+Source = Literal["installed", "published", "embedded"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """An architecture by name, its input size in pixels, and why, in one line."""
+    """An architecture by name, its input size in pixels, and why, in one line; `keep`: the share of its parameters, if it is pruned."""
 
     arch: str
     image_size: int
     reason: str
+    keep: float | None = None
 
 
-def choose_teacher(side: int, images: int, *, published: bool = True, gpu: bool = False) -> Choice:
-    """The teacher for `images` images whose median shorter side is `side` pixels.
-
-    `published` says whether published weights can be had; without, photos go to the embedded network. `gpu`: whether one trains.
-    """
+def choose_teacher(side: int, images: int, *, source: Source = "installed") -> Choice:
+    """The teacher for `images` images whose median shorter side is `side` pixels, with weights from `source`."""
     if side <= SMALL_SIDE:
         return Choice(arch="cifar_resnet16", image_size=SMALL_INPUT, reason=f"images of {side} px: the embedded network for small images")
-    if not published:
-        reason = f"{images} photos, no published weights in reach: the embedded network, at twice the size it was trained at"
-        return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
-    size = MIDDLE_INPUT if side < LARGE_SIDE else LARGE_INPUT
-    arch, why = ("resnet50", "a GPU trains it in minutes") if gpu else ("resnet18", "a CPU trains it in minutes")
-    return Choice(arch=arch, image_size=size, reason=f"{images} photos of {side} px: {why}, and int8 keeps the answers of such networks")
+    large, photos = side >= LARGE_SIDE, f"{images} photos of {side} px"
+    match source:
+        case "installed" if large:
+            reason = f"{photos}: its frozen features carry a linear head furthest of the networks at hand"
+            return Choice(arch="efficientnet_lite2", image_size=260, reason=reason)
+        case "installed":
+            reason = f"{photos}: all of it learns, and larger inputs show no more"
+            return Choice(arch="efficientnet_lite0", image_size=LITE_INPUT, reason=reason)
+        case "published":
+            reason = f"{photos}: a CPU trains it in minutes, and int8 keeps the answers of such networks"
+            return Choice(arch="resnet18", image_size=LARGE_INPUT if large else MIDDLE_INPUT, reason=reason)
+        case "embedded":
+            reason = f"{images} photos, no other weights in reach: the embedded network, at twice the size it was trained at"
+            return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
 
 
 def choose_student(teacher_arch: str, image_size: int, images: int, *, prunable: bool = True) -> Choice:
-    """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size.
+    """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size, or less.
 
     `prunable` says whether the teacher can be made narrower.
     """
+    if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE:
+        reason = "ImageNet's features in less than 1 MB: a smaller file costs answers, a larger one gains few (docs/photos.md)"
+        return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=SHORT_KEEP, reason=reason)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
         case False, _ if prunable:
@@ -77,6 +99,84 @@ def usual_preprocess(arch: str, side: int) -> Preprocess:
         arch: a known architecture.
         side: median shorter side of the images, pixels.
     """
+    if package := packaged(arch):
+        return packaged_preprocess(package)
     if arch.startswith("cifar_") or (arch in OWN_NAMES and side <= SMALL_SIDE):
         return Preprocess(size=SMALL_INPUT, resize=SMALL_INPUT)
     return published_preprocess(arch) or imagenet(LARGE_INPUT)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that may do for photos, by name, and its input size in pixels."""
+
+    arch: str
+    image_size: int
+
+
+def candidates(side: int) -> tuple[Candidate, ...]:
+    """The networks with embedded or installed weights, at the sizes worth trying for images whose median shorter side is `side` pixels."""
+    small = Candidate("cifar_resnet16", SMALL_INPUT if side <= SMALL_SIDE else FALLBACK_INPUT)
+    sizes = (LITE_INPUT,) if side < LARGE_SIDE else (LITE_INPUT, LARGE_INPUT)
+    lite0 = [Candidate(arch, size) for arch in (SHORT, "efficientnet_lite0") for size in sizes]
+    larger = (Candidate("efficientnet_lite1", 240), Candidate("efficientnet_lite2", 260)) if side >= LARGE_SIDE else ()
+    return (small, *lite0, *larger)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """A student that may do under a budget.
+
+    Attributes:
+        keep: the share of its parameters that pruning leaves; None: all.
+        image_size: pixels.
+        int8_kb: about how large its int8 file is, 1,000 bytes.
+        pretrained: whether it starts from EfficientNet-Lite's weights.
+    """
+
+    arch: str
+    keep: float | None
+    image_size: int
+    int8_kb: float
+    pretrained: bool = False
+
+
+LITE_STUDENTS = (SHORT, "efficientnet_lite0_shorter", "efficientnet_lite0_early")
+EDGE_STUDENTS = ("edge_large", "edge_medium", "edge_small", "edge_tiny")
+LEAST_KEEP, MOST_KEEP = 0.12, 0.97  # below, pruning cannot come close; above, it is not worth its loss
+
+
+def students_under(max_kb: float | None, classes: int, image_size: int, *, only: str | None = None, pretrained: bool) -> list[Sized]:
+    """The students to try under a budget: of each kind, as much as fits; at most three.
+
+    Args:
+        max_kb: of the int8 file, 1,000 bytes; None: as the default student's.
+        classes: outputs.
+        image_size: of the input, pixels.
+        only: a network by name, in place of those that would be tried.
+        pretrained: whether there are weights of EfficientNet-Lite.
+    """
+    wanted = math.inf if max_kb is None else max_kb
+    if only is not None:
+        return _pruned_to(only, wanted, classes, image_size, pretrained=only.startswith("efficientnet_lite") and pretrained)
+    found = []
+    for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
+        found += _pruned_to(arch, min(wanted, MOST_KB), classes, image_size, pretrained=True)
+    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, pretrained=False) if not sized.keep]
+    return found or edges[:1]
+
+
+def _pruned_to(arch: str, max_kb: float, classes: int, image_size: int, *, pretrained: bool) -> list[Sized]:
+    """The network, pruned as far as the budget asks; none where that is too far."""
+    with torch.device("meta"):
+        model = build(arch, classes, image_size)
+    parameters = sum(p.numel() for p in model.parameters())
+    nodes_kb = LAYER_KB * sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in model.modules())
+    keep = math.floor(1e6 * (max_kb - nodes_kb) / (BYTES * parameters)) / 1000 if max_kb < math.inf else math.inf
+    if keep < LEAST_KEEP:
+        return []
+    share = 1.0 if keep > MOST_KEEP else keep
+    if share == 1 and keep < 1:
+        share = MOST_KEEP
+    size = nodes_kb + BYTES * parameters * share / 1000
+    return [Sized(arch=arch, keep=None if share == 1 else share, image_size=image_size, int8_kb=size, pretrained=pretrained)]

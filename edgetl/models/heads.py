@@ -66,6 +66,14 @@ def head_layer(model: nn.Module) -> nn.Linear | nn.Conv2d:
     return layer
 
 
+def feature_count(model: nn.Module) -> int:
+    """How many features enter the head."""
+    head = model.get_submodule(head_name(model))
+    first = head[0] if isinstance(head, Mlp) else head
+    assert isinstance(first, nn.Linear | nn.Conv2d)
+    return int(first.weight.shape[1])
+
+
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The head's weights and biases."""
     return list(model.get_submodule(head_name(model)).parameters())

@@ -20,9 +20,11 @@ from edgetl.core.seen import SeenImages
 from edgetl.models.build import OWN_NAMES
 from edgetl.models.checkpoint import KEY, read_checkpoint
 from edgetl.models.download import Unreachable, fetch_published
+from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.embedded import ASSETS, embedded_weights
 from edgetl.models.finite import refuse_not_finite
 from edgetl.models.heads import head_keys
+from edgetl.models.packaged import Packaged, by_own_names, imagenet_classes, packaged, packaged_file, packaged_preprocess
 from edgetl.models.published import published_preprocess, published_weights
 from edgetl.models.state import classes_in, load_state, plain_tensors, read_content, read_description
 from edgetl.models.unwrap import unwrap
@@ -37,7 +39,7 @@ class Weights:
     """An artifact: a file of weights and what is known about it.
 
     Attributes:
-        source: "embedded:NAME", "published:NAME" or "file:NAME".
+        source: "embedded:NAME", "package:NAME", "published:NAME" or "file:NAME".
         path: the file.
         sha256: of the file.
         preprocess: what the weights were trained with; None if unknown.
@@ -63,12 +65,12 @@ class Weights:
 def resolve_weights(arch: str, choice: str, cache: Path, *, assets: Path = ASSETS) -> tuple[Weights | None, str]:
     """The weights to start `arch` from, and one line that says what and why. `choice` is "auto", "none" or a file.
 
-    "auto" takes what edgetl embeds, else what torchvision publishes, downloaded into the folder `cache` (checked by the
-    hash in its name; a copy in torch's own cache is used where there is one). None where there are none, or none in reach.
+    "auto" takes what edgetl embeds, else what pip brought, else what torchvision publishes, downloaded into the folder `cache` (checked
+    by the hash in its name; a copy in torch's own cache is used where there is one). None where there are none, or none in reach.
     `assets` is where the embedded ones lie.
 
     Raises:
-        InputError: the file is not there or holds no weights.
+        InputError: the file is not there or holds no weights; a package whose file is damaged.
     """
     match choice:
         case "none":
@@ -85,6 +87,8 @@ def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, st
     if embedded:
         found = _described(embedded, arch, f"embedded:{embedded.stem.removesuffix('_fp16')}")
         return found, f"{arch} starts from weights that edgetl embeds, trained on {found.trained_on or 'data they do not name'}"
+    if package := packaged(arch):
+        return _packaged(arch, package)
     known = published_weights(arch)
     if known is None:
         who = "edgetl embeds" if arch in OWN_NAMES else "edgetl downloads"
@@ -102,6 +106,22 @@ def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, st
         classes=tuple(known.meta["categories"]),
     )
     return found, f"{arch} starts from the weights torchvision publishes as {known.name}"
+
+
+def _packaged(arch: str, known: Packaged) -> tuple[Weights | None, str]:
+    try:
+        path = packaged_file(known)
+    except Unreachable as reason:
+        return None, f"{arch}'s weights cannot be had ({reason})"
+    found = Weights(
+        source=f"package:{known.package}",
+        path=path,
+        sha256=known.sha256,
+        preprocess=packaged_preprocess(known),
+        trained_on=IMAGENET,
+        classes=imagenet_classes(),
+    )
+    return found, f"{arch} starts from ImageNet weights of the package {known.package}"
 
 
 def _from_file(arch: str, path: Path) -> Weights:
@@ -182,7 +202,7 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
         InputError: no weights in the file, weights of another network (with how much of them fitted), or NaN or infinity in them.
     """
     own = {name: value for name, value in model.state_dict().items() if not _counts_batches(name)}
-    given = _fitted(model, _read(weights, own))
+    given = _fitted(model, _read(weights, own, model))
     head = head_keys(model)
     same_classes = weights.classes is None or weights.classes == classes
     keep = {name for name in head if name in given and (not same_classes or given[name].shape != own[name].shape)}
@@ -201,10 +221,10 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
     return report
 
 
-def _read(weights: Weights, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _read(weights: Weights, own: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The file's tensors by the network's names; what was taken off or converted is said."""
-    file = weights.path.name
-    tensors, said = unwrap(read_content(weights.path), own, file)
+    file, content = weights.path.name, read_content(weights.path)
+    tensors, said = unwrap(by_own_names(model, content) if isinstance(model, EfficientNetLite) else content, own, file)
     halves = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values() if value.is_floating_point()} - {"float32"})
     notes = [*filter(None, [said]), *(f"{kind} made float32" for kind in halves if weights.source.startswith(FILE))]
     if notes:

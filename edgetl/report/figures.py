@@ -65,6 +65,24 @@ def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
     return figure
 
 
+def frontier_figure(points: Sequence[tuple[str, float, float, float]], cost: str, score: str) -> Figure:
+    """What answers cost: a point for each (name, cost, score in [0, 1], standard error), and a line through those that none beats."""
+    figure = _figure(6.4, 4.0)
+    axes = figure.subplots()
+    ranked = sorted(points, key=lambda point: (point[1], -point[2]))
+    front = [point for i, point in enumerate(ranked) if all(point[2] > other[2] for other in ranked[:i])]
+    axes.plot([x for _, x, _, _ in front], [100 * y for _, _, y, _ in front], "-", color=BLUE, linewidth=1.2)
+    for name, x, y, error in points:
+        axes.errorbar(x, 100 * y, yerr=100 * error, fmt="o", color=BLUE if any(name == other[0] for other in front) else ORANGE, capsize=2)
+        axes.annotate(name, (x, 100 * y), textcoords="offset points", xytext=(6, -10), fontsize=8, color=INK)
+    axes.set_xscale("log")
+    axes.set_xlabel(cost)
+    axes.set_ylabel(score)
+    axes.grid(visible=True, color=FAINT, linewidth=0.7)
+    _style(axes)
+    return figure
+
+
 def shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     """Counts [k, k] -> shares of each row in [0, 1]; 0 in rows without images."""
     counts = matrix.astype(np.float64)

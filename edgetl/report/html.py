@@ -92,6 +92,7 @@ def render(
         worst=tables.WORST,
         flat=len(read.data.classes) <= 4 or max(map(len, read.data.classes)) <= 3,
         curves=_curves(curves),
+        frontier=_frontier(read),
     )
 
 
@@ -159,6 +160,15 @@ def _after_heading(words: str) -> str:
     """The words without the verdict's name, which stands above them."""
     rest = words.partition(": ")[2]
     return rest[:1].upper() + rest[1:]
+
+
+def _frontier(report: Report) -> Drawing | None:
+    found = report.frontier
+    if found is None:
+        return None
+    points = [(row.student, row.size_bytes / 1000, row.score, found.standard_error) for row in found.tried]
+    figure = figures.frontier_figure(points, "int8 file, kB", "val score, %")
+    return Drawing(caption="students", svg=Markup(figures.svg(figure)))  # matplotlib escapes its text
 
 
 def _curves(curves: Mapping[str, Rows]) -> list[Drawing]:

@@ -1,7 +1,9 @@
-"""What the numbers of `report.json` may be."""
+"""What the numbers of `report.json` may be, and how its parts are written."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -17,3 +19,15 @@ class Exact:
     """What is not in the schema is a mistake in the writer."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+def plain(value: object) -> object:
+    """Dataclasses, mappings and sequences as plain JSON types; a field that is None by default and in fact is left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: plain(item) for f, item in pairs if not (f.default is None and item is None)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from edgetl.core.errors import InputError
-from edgetl.report.schema import MODEL_NAMES, plain
+from edgetl.report.numbers import plain
+from edgetl.report.schema import MODEL_NAMES
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import Meaning
 

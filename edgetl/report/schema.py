@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -17,8 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
 from edgetl.report.baselines import Baselines
+from edgetl.report.folds import Folds
+from edgetl.report.frontier import Frontier
 from edgetl.report.kernels import KernelsReport
-from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share
+from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share, plain
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
@@ -190,6 +192,8 @@ class Report(Exact):
     reasons: tuple[str, ...] | None = None
     notes: tuple[str, ...] | None = None
     baselines: Baselines | None = None
+    folds: Folds | None = None
+    frontier: Frontier | None = None
     kernels: KernelsReport | None = None
 
     def to_json(self) -> dict[str, object]:
@@ -201,18 +205,6 @@ class Report(Exact):
     def to_text(self) -> str:
         """The text of `report.json`."""
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def plain(value: object) -> object:
-    """Dataclasses, mappings and sequences as plain JSON types; a field that is None by default and in fact is left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f, getattr(value, f.name)) for f in fields(value))
-        return {f.name: plain(item) for f, item in pairs if not (f.default is None and item is None)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
 
 
 @cache

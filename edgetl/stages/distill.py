@@ -12,27 +12,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgetl.core.artifacts import Checkpoint
+from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
+from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
+from edgetl.core.workspace import SCRATCH
 from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.data.pixels import PixelSet
+from edgetl.data.pixels import PixelSet, to_input
+from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
-from edgetl.models.finite import refuse_mute, refuse_not_finite
+from edgetl.models.finite import refuse_not_finite
+from edgetl.models.heads import feature_count, head_layer, parameter_blocks, set_linear, split_head
+from edgetl.models.prune import Pruned
 from edgetl.models.state import read_state
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import Balancing, balancing
 from edgetl.training.device import pinned, placed
-from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.features import frozen_features
+from edgetl.training.fit import Batch, Group, Job, Recipe, fit
 from edgetl.training.inherit import inherit
+from edgetl.training.linear import fit_linear
 from edgetl.training.score import balanced_score_with, score_with
+from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught, Teaching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +61,12 @@ class Views:
     augment: Augment
     balance: Balancing
 
+    @property
+    def shares(self) -> Tensor | None:
+        """How often each training image is drawn, [n]; None: each once an epoch. Those without labels count as the mean of the others."""
+        labelled = self.balance.shares
+        return None if labelled is None else torch.cat([labelled, torch.ones(len(self.train) - len(labelled))])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -68,7 +83,7 @@ class Distill(Stage[Student]):
 
     Soft targets of Hinton et al. 2015 beside the labels; teacher and student look at the same augmented view
     (Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent", section 3). The student is a
-    new network, or the teacher itself, pruned, with the weights it inherits.
+    new network, the teacher itself, pruned, with the weights it inherits, or another pretrained network, pruned or whole.
 
     Raises:
         InputError: a teacher of other classes; weights or teacher's answers that are not finite.
@@ -76,11 +91,12 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
     weights: Weights | None = None
+    unlabelled: Images | None = field(default=None, metadata=ADDED)  # the teacher answers on them too
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Student:
@@ -100,70 +116,140 @@ class Distill(Stage[Student]):
         with pinned(self.runtime) as device, keeping(self.runtime):
             views = self._views(teacher.preprocess, preprocess)
             network = placed(load_model(self.teacher.path), device)
-            start = self.start(network, teacher, preprocess, views, device)
-            job = self._job(start.model, network, views, teacher.preprocess, preprocess)
-            result = fit(job, out, device)
+            start = self.start(network, teacher, preprocess, views, device, out)
+            teach = self._teaching(network, views, teacher.preprocess, out)
+            widths = (feature_count(start.model), feature_count(network)) if self.settings.resolved().features else None
+            torch.manual_seed(self.settings.seed)
+            result = fit(self._job(Taught(start.model, widths), teach, views, preprocess), out, device)
         save_checkpoint(
             path,
             model=start.model,
             arch=start.arch,
             classes=self.data.classes,
             preprocess=preprocess,
-            seen=self.data.seen().beside(teacher.seen),
+            seen=self._seen().beside(teacher.seen),
             provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.title} sha256:{self.teacher.sha256}"},
             pruned=start.pruned,
         )
         return Student(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
 
+    def _seen(self) -> SeenImages:
+        """The images that the student has seen, those without labels among them."""
+        seen = self.data.seen()
+        return seen if self.unlabelled is None else seen.also(train=self.unlabelled.hashes)
+
     def _views(self, teacher_sees: Preprocess, student_sees: Preprocess) -> Views:
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
-        s, train = self.settings, self.data.only("train")
+        s, train = self.settings, together(self.data.only("train"), self.unlabelled)
         largest = max(teacher_sees, student_sees, key=lambda p: p.side)
         pixels = pixel_set(train, largest, margin=s.augment != "none")
-        balance = balancing(s.balance, pixels.labels, len(self.data.classes))
+        balance = balancing(s.balance, pixels.labels[pixels.labels != NOBODY], len(self.data.classes))
         return Views(train=pixels, augment=augment_for(train, largest, s.augment, s.flip), balance=balance)
 
-    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device) -> Start:
-        """The student before training: the teacher, pruned, or a new network with weights from elsewhere or random ones."""
+    def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device, out: Path) -> Start:
+        """The student before training: the teacher, pruned, or a network with weights from elsewhere or random ones, pruned or whole."""
         s = self.settings
         if s.inherits:
-            pruned = inherit(
-                network,
-                teacher.arch,
-                s.keep,
-                train=views.train,
-                augment=views.augment,
-                sees=sees,
-                seed=s.seed,
-                device=device,
-                shares=views.balance.shares,
-            )
+            pruned = self._pruned(network, teacher.arch, sees, views, device)
             return Start(model=pruned.model, arch=teacher.arch, pruned=pruned.share * (teacher.pruned or 1.0))
         torch.manual_seed(s.seed)
         model = build(s.arch, len(self.data.classes), sees.side)
         if self.weights:
-            say(f"distill: {load_into(model, self.weights, self.data.classes, partial=s.partial_weights).line()}")
-        return Start(model=model, arch=s.arch)
+            report = load_into(model, self.weights, self.data.classes, partial=s.partial_weights)
+            say(f"distill: {report.line()}")
+            if report.head:
+                self._fit_head(model, sees, views, device, out)
+        if s.share is None:
+            return Start(model=model, arch=s.arch)
+        pruned = self._pruned(placed(model, device).eval(), s.arch, sees, views, device)
+        return Start(model=pruned.model, arch=s.arch, pruned=pruned.share)
 
-    def _job(self, model: nn.Module, teacher: nn.Module, views: Views, teacher_sees: Preprocess, student_sees: Preprocess) -> Job:
-        s, task, weights = self.settings, Classification(classes=self.data.classes), views.balance.loss_weights
+    def _pruned(self, network: nn.Module, arch: str, sees: Preprocess, views: Views, device: torch.device) -> Pruned:
+        share = self.settings.share
+        assert share is not None
+        return inherit(
+            network,
+            arch,
+            share,
+            train=views.train,
+            augment=views.augment,
+            sees=sees,
+            seed=self.settings.seed,
+            device=device,
+            shares=views.shares,
+        )
 
-        def loss(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-            per_class = None if weights is None else weights.to(x.device)
-            outputs = net(shrunk(x, student_sees.side)).float()
-            hard = task.loss(outputs, labels, weights=per_class)
-            if s.hard_weight == 1:
+    def _fit_head(self, model: nn.Module, sees: Preprocess, views: Views, device: torch.device, out: Path) -> None:
+        """A linear head for the data's classes on the features of weights from elsewhere: what is pruned should know what it is for."""
+        layer = head_layer(model)
+        if not isinstance(layer, nn.Linear):
+            return
+        plain = pixel_set(self.data.only("train"), sees, margin=False)
+        features = frozen_features(
+            split_head(model)[0],
+            lambda rows: to_input(plain.pixels[rows], sees),
+            len(plain),
+            device,
+            scratch(out) / "student-features",
+        )
+        weights = views.balance.class_weights
+        linear = fit_linear(
+            [features],
+            plain.labels.numpy(),
+            len(self.data.classes),
+            weights=None if weights is None else weights.numpy(),
+            seed=self.settings.seed,
+            threads=self.runtime.threads,
+        )
+        set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
+
+    def _learning(self, model: Taught) -> list[nn.Parameter]:
+        """All parameters but those of the first blocks, which are frozen, in place: they tell edges and colors, of whatever images."""
+        count = self.settings.resolved().freeze
+        frozen = [p for block in parameter_blocks(model.student)[:count] for p in block] if count else []
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def _rounds(self) -> int | None:
+        """After how many epochs the same views come again; None: never."""
+        images = len(self.data.only("train")) + (len(self.unlabelled) if self.unlabelled else 0)
+        answers = self.settings.resolved().answers
+        return answers if answers and answers < self.settings.epochs_for(images) else None
+
+    def _teaching(self, teacher: nn.Module, views: Views, teacher_sees: Preprocess, out: Path) -> Teaching:
+        """The teacher's answers: asked for as they are needed and, where views come again, remembered."""
+        watched = bool(self.settings.resolved().features)
+        live = Live(teacher=Observed(teacher, watched=watched), shrink=lambda x: shrunk(x, teacher_sees.side))
+        rounds = self._rounds()
+        if rounds is None:
+            return live
+        features = feature_count(teacher) if watched else 0
+        file, outputs = scratch(out) / "answers", len(self.data.classes)
+        return Remembered(live, file, rounds=rounds, images=len(views.train), outputs=outputs, features=features)
+
+    def _job(self, model: Taught, teach: Teaching, views: Views, student_sees: Preprocess) -> Job:
+        s, task, weights = self.settings.resolved(), Classification(classes=self.data.classes), views.balance.loss_weights
+        hard_weight, temperature = s.hard_weight or 0.0, s.temperature
+
+        def loss(_net: nn.Module, batch: Batch) -> Tensor:
+            per_class = None if weights is None else weights.to(batch.x.device)
+            mixing = Mixing.of(batch, s.mix) if s.mix else None
+            x = mixing(batch.x) if mixing else batch.x
+            features, outputs = model.observed.both(shrunk(x, student_sees.side))
+            hard = hard_loss(task, outputs, batch.labels, mixing, per_class) if hard_weight else outputs.new_zeros(())
+            if hard_weight == 1:
                 return hard
-            with torch.no_grad():
-                soft = teacher(shrunk(x, teacher_sees.side)).float()
-            refuse_mute(soft, "the teacher")
-            per_image = None if per_class is None else per_class[labels]
-            return s.hard_weight * hard + (1 - s.hard_weight) * task.distillation_loss(outputs, soft, s.temperature, per_image)
+            answers = teach(batch, x)
+            per_image = None if per_class is None else torch.where(batch.labels == NOBODY, 1.0, per_class[batch.labels])
+            soft = task.distillation_loss(outputs, answers.logits, temperature, per_image)
+            total = hard_weight * hard + (1 - hard_weight) * soft
+            return total + s.features * model.feature_loss(features, answers.features) if s.features else total
 
         return Job(
             title="distill",
             model=model,
-            groups=[Group(parameters=list(model.parameters()))],
+            groups=[Group(parameters=self._learning(model))],
             train=views.train,
             val=pixel_set(self.data.only("val"), student_sees, margin=False),
             augment=views.augment,
@@ -171,11 +257,29 @@ class Distill(Stage[Student]):
             loss=loss,
             score=score_with(task),
             recipe=Recipe.of(s, len(views.train)),
-            start_counts=s.inherits,
-            shares=views.balance.shares,
+            rounds=self._rounds(),
+            start_counts=s.inherits or s.pretrained,
+            keep_last=s.pretrained,
+            shares=views.shares,
             class_weights=views.balance.class_weights,
             balanced=balanced_score_with(task, views.balance),
         )
+
+
+def hard_loss(task: Classification, outputs: Tensor, labels: Tensor, mixing: Mixing | None, per_class: Tensor | None) -> Tensor:
+    """The task's, on the images of the batch that have labels; of mixed views the labels are mixed."""
+    known = labels != NOBODY
+    if mixing is None:
+        return task.loss(outputs[known], labels[known], weights=per_class) if bool(known.any()) else outputs.new_zeros(())
+    known = known & known[mixing.partner]
+    shares = mixing(F.one_hot(labels.clamp_min(0), task.outputs).float())
+    return task.loss(outputs[known], shares[known], weights=per_class) if bool(known.any()) else outputs.new_zeros(())
+
+
+def scratch(out: Path) -> Path:
+    """The folder for what is not kept."""
+    (folder := out / SCRATCH).mkdir(exist_ok=True)
+    return folder
 
 
 def shrunk(x: Tensor, size: int) -> Tensor:

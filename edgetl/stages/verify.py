@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgetl.bundle.golden import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
+from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
@@ -25,6 +26,8 @@ from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.unseen import places, without
 from edgetl.quantization.exact import saturation_notes
 from edgetl.report.baselines import read_baselines
+from edgetl.report.folds import read_folds
+from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import FileFacts, Judgement, Outputs
 from edgetl.report.kernel_times import kernels_report
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
@@ -77,6 +80,8 @@ class Verify(Stage[Verdict]):
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
     baselines: FileArtifact | None = None  # of the teacher, on val, for the report
+    folds: FileArtifact | None = field(default=None, metadata=ADDED)  # of the teacher's frozen features, for the report
+    frontier: FileArtifact | None = field(default=None, metadata=ADDED)  # of the students that were tried, on val, for the report
     intake: Intake | None = None  # what was found on the way in, for the report
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
@@ -157,6 +162,8 @@ class _Judged:
             reasons=ruled.reasons or None,
             notes=(*ruled.reasons, *broken, *self._notes()) or None,
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
+            folds=read_folds(stage.folds.path) if stage.folds else None,
+            frontier=read_frontier(stage.frontier.path) if stage.frontier else None,
             kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8")) if stage.int8 else None,
         )
 

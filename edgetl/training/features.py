@@ -6,6 +6,7 @@ at the chunk where it was, with the same bytes.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,9 @@ Features = NDArray[np.float32]
 
 
 @torch.no_grad()
-def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: int, device: torch.device, file: Path) -> Features:
+def frozen_features(
+    body: nn.Module, inputs: Callable[[slice], Tensor], count: int, device: torch.device, file: Path, *, title: str = "features"
+) -> Features:
     """What `body` makes of `count` images, float32 [count, d], mapped from `file`.
 
     Args:
@@ -34,6 +37,7 @@ def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: i
         count: images.
         device: where the body runs.
         file: holds the features; beside it `file`.json says how many are done.
+        title: of the progress.
 
     Raises:
         InputError: features that are not finite.
@@ -42,7 +46,7 @@ def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: i
     record = file.with_name(file.name + ".json")
     done, width = read_json(record).values() if record.exists() else (0, 0)
     chunk = max(8, min(512, CHUNK_VALUES // max(1, inputs(slice(0, 1)).numel())))
-    with track("features", count, "image") as bar:
+    with track(title, count, "image") as bar:
         bar.advance(done)
         for start in range(done, count, chunk):
             rows = slice(start, min(start + chunk, count))
@@ -53,17 +57,17 @@ def frozen_features(body: nn.Module, inputs: Callable[[slice], Tensor], count: i
                     f"of {count}. Its weights are too large or damaged: give others (--weights; pipeline: --teacher-weights)"
                 )
             width = found.shape[1]
-            _mapped(file, (count, width))[rows] = found
+            mapped(file, (count, width))[rows] = found
             write_json(record, {"done": rows.stop, "width": width})
             bar.advance(rows.stop - start)
-    return _mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
+    return mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
 
 
-def _mapped(file: Path, shape: tuple[int, int]) -> Features:
-    """The file as an array; made, at its full length, where it is not there."""
+def mapped(file: Path, shape: tuple[int, ...]) -> Features:
+    """The file as an array; made, at its full length, of zeros, where it is not there."""
     if not file.exists():
         with file.open("wb") as stream:
-            reserve(stream.fileno(), 4 * shape[0] * shape[1])
+            reserve(stream.fileno(), 4 * math.prod(shape))
     return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
 
 

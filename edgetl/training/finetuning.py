@@ -197,7 +197,7 @@ class Work:
             val=self.val,
             augment=self.augment,
             preprocess=self.preprocess,
-            loss=lambda net, x, y: self.loss(net(x), y),
+            loss=lambda net, batch: self.loss(net(batch.x), batch.labels),
             score=score_with(self.task),
             recipe=Recipe.of(s, len(self.train)),
             start_counts=self.weights is not None,

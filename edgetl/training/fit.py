@@ -59,10 +59,12 @@ class Recipe:
     @staticmethod
     def of(s: FinetuneSettings | DistillSettings, images: int) -> Recipe:
         """The recipe that a stage's settings ask for, with `images` training images."""
+        s = s.resolved() if isinstance(s, DistillSettings) else s
+        assert s.lr is not None
         return Recipe(
             epochs=s.epochs_for(images),
             batch_size=s.batch_for(images) if isinstance(s, DistillSettings) else s.batch_size,
-            lr=s.peak_lr if isinstance(s, DistillSettings) else s.lr,
+            lr=s.lr,
             weight_decay=s.weight_decay,
             warmup=s.warmup,
             seed=s.seed,
@@ -71,15 +73,35 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a step looks at.
+
+    Attributes:
+        x: normalized views, float [n, 3, s, s].
+        labels: [n].
+        round: the epoch or, where batches come again, the one in which this one came first; `places`: of its images in that.
+        seed: of the training.
+    """
+
+    x: Tensor
+    labels: Tensor
+    round: int
+    places: slice
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What is trained, on what, towards what.
 
     Attributes:
-        loss: (model, input [n, 3, s, s], labels [n]) -> scalar.
+        loss: (model, batch) -> scalar.
         score: (outputs [n, k], labels [n]) -> the primary metric, higher is better.
         balanced: its mean over the classes, which chooses the epoch where they are unbalanced; None: `score` does.
         preprocess: normalizes the views, float [n, 3, size, size] in 0..255.
+        rounds: after so many epochs the same batches come again; None: new ones every epoch.
         start_counts: the weights before the first epoch may turn out to be the best.
+        keep_last: the last weights are taken, unless val has seen ones better by more than its standard error: labels are not learned.
         shares: how often each training image is drawn, relative to the others, [n]; None: each once an epoch.
         class_weights: in the loss on val, [k]; None: all images alike.
     """
@@ -91,10 +113,12 @@ class Job:
     val: PixelSet
     augment: Augment
     preprocess: Preprocess
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    loss: Callable[[nn.Module, Batch], Tensor]
     score: Callable[[Tensor, Tensor], float]
     recipe: Recipe
+    rounds: int | None = None
     start_counts: bool = False
+    keep_last: bool = False
     shares: Tensor | None = None
     class_weights: Tensor | None = None
     balanced: Callable[[Tensor, Tensor], float] | None = None
@@ -116,7 +140,7 @@ class Fit:
 
 
 def resumes(out: Path) -> bool:
-    """Whether `fit` will continue an earlier attempt in `out`, and so replace all weights."""
+    """Whether `fit` will continue in `out`, and so replace all weights."""
     return (out / SCRATCH / RESUME).exists()
 
 
@@ -160,8 +184,7 @@ def _course(job: Job, out: Path, epoch: int) -> Course:
 
 def _finite(job: Job, seen: Evaluated, out: Path, epoch: int) -> Evaluated:
     """What was seen after an epoch, if weights and loss on val are finite."""
-    course = _course(job, out, epoch)
-    refuse_diverged(job.model, course)
+    refuse_diverged(job.model, course := _course(job, out, epoch))
     if not math.isfinite(seen.loss):
         raise course.diverged(f"a finite loss on val, found {seen.loss}", "")
     return seen
@@ -190,7 +213,7 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
     parts = min(math.ceil(count / recipe.batch_size), count // FEWEST)
     batches = list(zip(np.array_split(order, parts), np.array_split(draws, parts), strict=True))
     _thaw(job, epoch)
-    total = 0.0
+    total, seen = 0.0, 0
     for step, (chosen, drawn) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * group["scale"] * cosine((epoch + (step + 1) / len(batches)) / recipe.epochs, recipe.warmup)
@@ -198,7 +221,9 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
         views = job.augment(job.train.pixels[index].to(device), drawn)
         labels = job.train.labels[index].to(device)
         with torch.autocast(device.type, dtype=pick_dtype(device), enabled=pick_dtype(device) != torch.float32):
-            loss = job.loss(job.model, to_input(views, job.preprocess), labels)
+            places = slice(seen, seen := seen + len(chosen))
+            x = to_input(views, job.preprocess)
+            loss = job.loss(job.model, Batch(x=x, labels=labels, round=_round(job, epoch), places=places, seed=recipe.seed))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -210,13 +235,18 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
 
 def _order(job: Job, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The training images of an epoch in their order, and the draws for the view of each."""
-    seed, count = job.recipe.seed, len(job.train)
-    draws, random = job.augment.draws(seed, epoch, count), np.random.Generator(np.random.Philox(key=[seed, epoch + 2**32]))
+    seed, count, number = job.recipe.seed, len(job.train), _round(job, epoch)
+    draws, random = job.augment.draws(seed, number, count), np.random.Generator(np.random.Philox(key=[seed, number + 2**32]))
     if job.shares is None:
         order = random.permutation(count)
         return order, draws[order]
     shares = job.shares.numpy().astype(np.float64)
     return random.choice(count, size=count, p=shares / shares.sum()), draws  # an image that comes twice gives two views
+
+
+def _round(job: Job, epoch: int) -> int:
+    """The number of the batches and views that an epoch shows."""
+    return epoch if job.rounds is None else epoch % job.rounds
 
 
 def _thaw(job: Job, epoch: int) -> None:
@@ -252,7 +282,8 @@ def _note(state: Progress, job: Job, seen: Evaluated, loss: float, seconds: floa
     state.rows.append(row if seen.balanced is None else {**row, "val_balanced": seen.balanced})
     state.top = max(state.top, seen.choosing)
     enough = state.top - standard_error(state.top, len(job.val) if seen.balanced is None else worth_of(job.val.labels.numpy()))
-    if seen.choosing >= enough and (state.best_choosing < enough or seen.loss < state.best_loss):
+    last = job.keep_last and state.epoch == job.recipe.epochs - 1
+    if seen.choosing >= enough and (last or state.best_choosing < enough or seen.loss < state.best_loss):
         state.keep(job.model, seen, state.epoch)
     else:
         state.stale += 1

@@ -70,7 +70,7 @@ def fit_linear(
         scaled = [_standardized(view, *(scale := _scale(views[0]))) for view in views]
         chosen = _choosers(labels, seed)
         few = [np.ascontiguousarray(view[chosen]) for view in scaled]
-        folds = _folds(labels[chosen], seed)
+        folds = folds_of(labels[chosen], seed)
         strength, unseen = _choose(few, labels[chosen], folds, classes, weights)
         with track("head", 1, "fit"):
             fitted = _fit(_stacked(scaled), np.tile(labels, len(views)), strength / len(views), classes, weights)
@@ -134,13 +134,13 @@ def _losses(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
-def _folds(labels: Labels, seed: int) -> NDArray[np.int64]:
-    """The fold of each image: every class is dealt out evenly."""
+def folds_of(labels: Labels, seed: int, count: int = FOLDS) -> NDArray[np.int64]:
+    """The fold of each image, of `count`: every class is dealt out evenly."""
     order = np.random.Generator(np.random.Philox(key=[seed, 5])).permutation(len(labels))
     folds = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = order[labels[order] == label]
-        folds[members] = (np.arange(len(members)) + label) % FOLDS
+        folds[members] = (np.arange(len(members)) + label) % count
     return folds
 
 

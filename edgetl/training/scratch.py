@@ -72,7 +72,7 @@ def from_scratch(
         val=val.shrunk(size),
         augment=replace(augment, size=size),
         preprocess=small,
-        loss=lambda net, x, y: loss(net(x), y),
+        loss=lambda net, batch: loss(net(batch.x), batch.labels),
         score=score,
         recipe=recipe,
         shares=balance.shares,

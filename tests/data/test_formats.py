@@ -20,7 +20,8 @@ from edgetl.data.calibration import open_calibration, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.data.tensors import ImageTensors
-from edgetl.settings import DataSettings, PipelineOptions, PipelineSettings
+from edgetl.pipeline_options import PipelineOptions
+from edgetl.settings import DataSettings, PipelineSettings
 
 Photos = Callable[..., Path]
 SKIP = DataSettings(skip_bad_images=True)

@@ -6,25 +6,32 @@ import pytest
 
 from edgetl.models import choose
 from edgetl.models.build import build, check_architecture
-from edgetl.models.choose import choose_student, choose_teacher
+from edgetl.models.choose import Source, choose_student, choose_teacher
 
 
 @pytest.mark.parametrize(
-    ("side", "published", "gpu", "arch", "size"),
+    ("side", "source", "arch", "size"),
     [
-        (8, True, False, "cifar_resnet16", 32),
-        (64, True, True, "cifar_resnet16", 32),
-        (65, True, False, "resnet18", 128),
-        (159, True, False, "resnet18", 128),
-        (160, True, False, "resnet18", 224),
-        (160, True, True, "resnet50", 224),
-        (288, False, True, "cifar_resnet16", 64),
-        (0, False, False, "cifar_resnet16", 32),
+        (8, "installed", "cifar_resnet16", 32),
+        (64, "published", "cifar_resnet16", 32),
+        (65, "installed", "efficientnet_lite0", 160),
+        (159, "installed", "efficientnet_lite0", 160),
+        (160, "installed", "efficientnet_lite2", 260),
+        (159, "published", "resnet18", 128),
+        (160, "published", "resnet18", 224),
+        (288, "embedded", "cifar_resnet16", 64),
+        (0, "embedded", "cifar_resnet16", 32),
     ],
 )
-def test_teachers(side: int, published: bool, gpu: bool, arch: str, size: int) -> None:
-    choice = choose_teacher(side, 500, published=published, gpu=gpu)
+def test_teachers(side: int, source: Source, arch: str, size: int) -> None:
+    choice = choose_teacher(side, 500, source=source)
     assert (choice.arch, choice.image_size) == (arch, size)
+
+
+@pytest.mark.parametrize(("teacher_size", "size"), [(260, 224), (160, 160)])
+def test_the_student_of_an_efficientnet_lite_is_a_shorter_one_and_sees_224_pixels_at_most(teacher_size: int, size: int) -> None:
+    choice = choose_student("efficientnet_lite2", teacher_size, 245)
+    assert (choice.arch, choice.image_size, choice.keep) == ("efficientnet_lite0_short", size, 0.52)
 
 
 @pytest.mark.parametrize(
@@ -55,5 +62,16 @@ def test_every_choice_can_be_built_and_gives_a_reason_of_one_line() -> None:
 
 
 def test_the_table_in_the_documentation_names_every_default() -> None:
-    for word in ("cifar_resnet16", "resnet18", "resnet50", "pruned", "edge_small", "edge_medium", "edge_large", f"{choose.MANY_IMAGES:,}"):
+    for word in (
+        "cifar_resnet16",
+        "resnet18",
+        "efficientnet_lite0",
+        "efficientnet_lite2",
+        "efficientnet_lite0_short",
+        "pruned",
+        "edge_small",
+        "edge_medium",
+        "edge_large",
+        f"{choose.MANY_IMAGES:,}",
+    ):
         assert word in (choose.__doc__ or "")

@@ -21,6 +21,8 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
+from edgetl.training.fit import Batch
+from edgetl.training.teaching import Taught
 
 HALF = Preprocess(size=32, resize=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -55,13 +57,14 @@ class Recorder(nn.Module):
         return self.weight + x.mean(dim=(1, 2, 3))[:, None] * torch.arange(self.classes)
 
 
-def test_teacher_and_student_each_see_their_own_size_in_their_own_units(data: Images, teacher: Checkpoint) -> None:
+def test_teacher_and_student_each_see_their_own_size_in_their_own_units(data: Images, teacher: Checkpoint, tmp_path: Path) -> None:
     stage, student_sees = Distill(teacher=teacher, data=data, settings=STUDENT, runtime=ONE_THREAD), HALF.at(24)
     views = stage._views(HALF, student_sees)
     big, small = Recorder(len(data.classes)), Recorder(len(data.classes))
-    job = stage._job(small, big, views, HALF, student_sees)
+    teach = stage._teaching(big, views, HALF, tmp_path)
+    job = stage._job(Taught(small, None), teach, views, student_sees)
     pixels = views.train.pixels[:4]
-    job.loss(small, to_input(pixels, job.preprocess), views.train.labels[:4])
+    job.loss(small, Batch(x=to_input(pixels, job.preprocess), labels=views.train.labels[:4], round=0, places=slice(0, 4), seed=0))
     assert torch.allclose(big.shown, (pixels.float() / 255 - 0.5) / 0.5, atol=1e-6)
     expected = nn.functional.interpolate(big.shown, size=(24, 24), mode="bilinear", antialias=True, align_corners=False)
     assert torch.allclose(small.shown, expected, atol=1e-6)

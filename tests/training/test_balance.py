@@ -75,7 +75,7 @@ def job(*, balanced: bool) -> Job:
         val=rare(400, 10, 1),
         augment=Augment(size=16),
         preprocess=PREPROCESS,
-        loss=lambda net, x, y: nn.functional.cross_entropy(net(x), y),
+        loss=lambda net, batch: nn.functional.cross_entropy(net(batch.x), batch.labels),
         score=score_with(TASK),
         recipe=Recipe(epochs=2, batch_size=16, lr=0.01, weight_decay=0.0, warmup=0.0, seed=0),
         balanced=balanced_score_with(TASK, balance) if balanced else None,

@@ -21,7 +21,7 @@ from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
 from edgetl.training.features import frozen_features
-from edgetl.training.fit import Group, Job, Recipe, fit
+from edgetl.training.fit import Batch, Group, Job, Recipe, fit
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.inherit import inherit
 
@@ -49,7 +49,7 @@ def job(model: nn.Module | None = None, *, train: int = 16, batch_size: int = 4,
         val=images(6, 1),
         augment=Augment(size=16),
         preprocess=PREPROCESS,
-        loss=lambda net, x, y: nn.functional.cross_entropy(net(x), y),
+        loss=lambda net, batch: nn.functional.cross_entropy(net(batch.x), batch.labels),
         score=lambda outputs, labels: (outputs.argmax(1) == labels).float().mean().item(),
         recipe=Recipe(epochs=epochs, batch_size=batch_size, lr=0.01, weight_decay=0.0, warmup=0.25, seed=3),
         start_counts=start_counts,
@@ -60,9 +60,9 @@ def failing_at(step: int, value: float = float("nan")) -> Job:
     """A job whose loss is no number at that step (from 1)."""
     made, count = job(), [0]
 
-    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def loss(net: nn.Module, batch: Batch) -> Tensor:
         count[0] += 1
-        found = nn.functional.cross_entropy(net(x), y)
+        found = nn.functional.cross_entropy(net(batch.x), batch.labels)
         return found * value if count[0] == step else found
 
     return replace(made, loss=loss)

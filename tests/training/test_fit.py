@@ -56,7 +56,7 @@ def job(epochs: int = 4, *, lr: float = 0.01, patience: int | None = None, start
         val=stripes(20, 1),
         augment=Augment(size=16, shift=2),
         preprocess=PREPROCESS,
-        loss=lambda net, x, y: nn.functional.cross_entropy(net(x), y),
+        loss=lambda net, batch: nn.functional.cross_entropy(net(batch.x), batch.labels),
         score=lambda outputs, labels: (outputs.argmax(1) == labels).float().mean().item(),
         recipe=Recipe(epochs=epochs, batch_size=16, lr=lr, weight_decay=0.01, warmup=0.1, seed=3, patience=patience),
         start_counts=start_counts,

@@ -1,0 +1,65 @@
+"""The options of `edgetl pipeline`: each stands for settings of one or more stages. No torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from edgetl.settings import RESIZE_WORDS, Fraction, Resize, Seed, Settings, Target
+
+
+class PipelineOptions(Settings):
+    """The pipeline's own options; each stands for settings of one or more stages. What is None was not given."""
+
+    teacher: str | None = Field(None, description="The network to fine-tune: ARCH or auto. [default: auto]")
+    teacher_weights: str | None = Field(None, description="Its pretrained weights: auto, none or FILE. [default: auto]")
+    partial_weights: bool | None = Field(None, description="Take what fits of them, also of another architecture. [default: no]")
+    student: str | None = Field(
+        None, description="The network that ships: NAME, auto, pruned or same (the teacher, narrower or as it is). [default: auto]"
+    )
+    image_size: int | None = Field(None, ge=16, le=512, description="Height and width of the input, pixels. [default: the weights' own]")
+    max_kb: float | None = Field(
+        None, gt=0, description="Largest int8 file, in 1,000 bytes: the student is sought under it, in minutes. [default: any]"
+    )
+    max_ms: float | None = Field(
+        None, gt=0, description="Longest latency, ms per image at one thread here: the student is sought under it. [default: any]"
+    )
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} [default: crop]")
+    folds: int | None = Field(
+        None, ge=2, le=100, description="Also cross-validate a head on frozen features: mean and spread, for few photos. [default: no]"
+    )
+    max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
+    max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
+    target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
+    seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
+    time_limit: float | None = Field(
+        None, gt=0, description="Seconds for quantize, by the clock; training has --set finetune.epochs=N and distill.epochs=N instead."
+    )
+    skip_bad_images: bool | None = Field(
+        None, description="Go on without image files that cannot be decoded; they are named and counted. [default: no]"
+    )
+
+    def tables(self) -> dict[str, dict[str, object]]:
+        """The settings these options stand for, as tables."""
+        places = {
+            "teacher": [("finetune", "arch")],
+            "teacher_weights": [("finetune", "weights")],
+            "partial_weights": [("finetune", "partial_weights")],
+            "student": [("distill", "arch")],
+            "image_size": [("finetune", "image_size")],
+            "resize": [("finetune", "resize")],
+            "max_kb": [("search", "max_kb")],
+            "max_ms": [("search", "max_ms")],
+            "folds": [("crossval", "folds")],
+            "max_drop": [("verify", "max_drop")],
+            "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
+            "target": [("quantize", "target")],
+            "time_limit": [("quantize", "time_limit")],
+            "skip_bad_images": [("data", "skip_bad_images")],
+            "seed": [(stage, "seed") for stage in ("data", "finetune", "distill", "quantize")],
+        }
+        tables: dict[str, dict[str, object]] = {}
+        for option, keys in places.items():
+            for table, key in keys:
+                if (value := getattr(self, option)) is not None:
+                    tables.setdefault(table, {})[key] = value
+        return tables

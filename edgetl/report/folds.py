@@ -1,0 +1,49 @@
+"""How well frozen features carry a head on images it was not fitted on, fold by fold: part of `report.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgetl.core.errors import InputError
+from edgetl.report.numbers import Count, Exact, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds(Exact):
+    """Cross-validation of a linear head on the teacher's frozen features, on the images of train and val.
+
+    Attributes:
+        metric: "top1", or "mean recall" where classes are unbalanced.
+        scores: of each fold, fractions; `mean` and `spread` (standard deviation) of them.
+        images: in all folds.
+        rarest: images of the rarest class.
+    """
+
+    metric: str
+    scores: tuple[Share, ...]
+    mean: Share
+    spread: float
+    images: Count
+    rarest: Count
+
+    def line(self) -> str:
+        """One line for people."""
+        return (
+            f"cross-validation: {len(self.scores)} folds of {self.images} images ({self.rarest} of the rarest class), a head on the "
+            f"teacher's frozen features: {self.metric} {self.mean:.1%}, standard deviation {100 * self.spread:.1f} points"
+        )
+
+
+def read_folds(path: Path) -> Folds:
+    """What the stage `folds` wrote as `folds.json`.
+
+    Raises:
+        InputError: something else is there.
+    """
+    try:
+        return TypeAdapter(Folds).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"expected the folds of a cross-validation at {path}, found something else: {error}. Run it again") from error

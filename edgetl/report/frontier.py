@@ -1,0 +1,59 @@
+"""What answers cost: the students that were tried under a budget, part of `report.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgetl.core.errors import InputError
+from edgetl.report.numbers import Count, Exact, Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried(Exact):
+    """A student, distilled for a short time.
+
+    Attributes:
+        student: its name.
+        image_size: pixels.
+        score: on val, a fraction.
+        size_bytes: of its int8 file.
+        latency_ms: of that, one image at one thread.
+        fits: whether it keeps the budget.
+        taken: whether it was distilled in full.
+    """
+
+    student: str
+    image_size: Count
+    score: Share
+    size_bytes: Count
+    latency_ms: float
+    fits: bool
+    taken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier(Exact):
+    """All that was tried, on the part that chose, and the budget in bytes and ms."""
+
+    part: Literal["val"]
+    images: Count
+    standard_error: Share
+    max_bytes: Count | None
+    max_ms: float | None
+    tried: tuple[Tried, ...]
+
+
+def read_frontier(path: Path) -> Frontier:
+    """What the search wrote as `frontier.json`.
+
+    Raises:
+        InputError: something else is there.
+    """
+    try:
+        return TypeAdapter(Frontier).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"expected what the search for a student wrote at {path}, found something else: {error}. Run it again") from error

@@ -1,0 +1,108 @@
+"""folds: cross-validation of a linear head on a pretrained network's frozen features, which are computed once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from edgetl.core.artifacts import FileArtifact
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_json
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say, track
+from edgetl.core.stage import Stage
+from edgetl.core.workspace import SCRATCH
+from edgetl.data.decode import pixel_set
+from edgetl.data.images import Images
+from edgetl.data.kept import keeping
+from edgetl.data.pixels import to_input
+from edgetl.models.build import build
+from edgetl.models.heads import split_head, with_head
+from edgetl.models.weights import Weights, load_into
+from edgetl.report.folds import Folds
+from edgetl.settings import Runtime
+from edgetl.tasks.classification import Classification
+from edgetl.training.balance import balancing, mean_recall
+from edgetl.training.device import pinned
+from edgetl.training.features import frozen_features
+from edgetl.training.linear import fit_linear, folds_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """`folds.json`."""
+
+    folds: FileArtifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossval(Stage[Crossed]):
+    """Fit a head on all folds but one, its penalty chosen among those; score it on that one; each fold once.
+
+    Raises:
+        InputError: a class with fewer images than folds.
+    """
+
+    name: ClassVar[str] = "crossval"
+    version: ClassVar[int] = 1
+    data: Images  # the parts train and val
+    preprocess: Preprocess
+    arch: str
+    weights: Weights
+    folds: int
+    seed: int
+    runtime: Runtime = field(default=Runtime(), metadata={"key": False})
+
+    def run(self, out: Path) -> Crossed:
+        """Write `folds.json`."""
+        labels, classes = self.data.labels, len(self.data.classes)
+        counts = np.bincount(labels, minlength=classes)
+        if counts.min() < self.folds:
+            rare = self.data.classes[int(counts.argmin())]
+            raise InputError(
+                f"expected {self.folds} images of each class in train and val for as many folds, found {counts.min()} of {rare}. "
+                f"Give more images, or fewer --folds"
+            )
+        (scratch := out / SCRATCH).mkdir(exist_ok=True)
+        with pinned(self.runtime) as device, keeping(self.runtime):
+            model = build(self.arch, classes, self.preprocess.side)
+            load_into(model, self.weights, self.data.classes)
+            plain = pixel_set(self.data, self.preprocess, margin=False)
+            features = frozen_features(
+                split_head(with_head(model, "linear"))[0],
+                lambda rows: to_input(plain.pixels[rows], self.preprocess),
+                len(plain),
+                device,
+                scratch / "features",
+            )
+        task, balance = Classification(classes=self.data.classes), balancing("auto", plain.labels, classes)
+        weights = None if balance.class_weights is None else balance.class_weights.numpy()
+        fold, scores = folds_of(labels, self.seed, self.folds), []
+        with track("folds", self.folds, "fold") as bar:
+            for number in range(self.folds):
+                inside, outside = fold != number, fold == number
+                head = fit_linear(
+                    [np.ascontiguousarray(features[inside])],
+                    labels[inside],
+                    classes,
+                    weights=weights,
+                    seed=self.seed,
+                    threads=self.runtime.threads,
+                )
+                right = task.correct(head(features[outside]), labels[outside])
+                scores.append(float(right.mean()) if weights is None else mean_recall(right, labels[outside]))
+                bar.advance(note=f"{scores[-1]:.3f}")
+        found = Folds(
+            metric="top1" if weights is None else "mean recall",
+            scores=tuple(scores),
+            mean=float(np.mean(scores)),
+            spread=float(np.std(scores, ddof=1)),
+            images=len(labels),
+            rarest=int(counts.min()),
+        )
+        say(found.line())
+        write_json(path := out / "folds.json", asdict(found))
+        return Crossed(folds=FileArtifact.of(path))

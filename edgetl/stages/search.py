@@ -1,0 +1,97 @@
+"""search: students that were distilled for a short time, and a budget, give the one to distill in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edgetl.core.artifacts import FileArtifact, Int8Model
+from edgetl.core.errors import InputError
+from edgetl.core.files import write_json
+from edgetl.core.stage import Stage
+from edgetl.report.frontier import Frontier, Tried
+from edgetl.runtime.latency import measure_all
+from edgetl.training.fit import standard_error
+
+RUNS = 50
+KB = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A student: its name, input size, score on val, and its int8 file, calibrated and not tuned."""
+
+    student: str
+    image_size: int
+    score: float
+    int8: Int8Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The place of the student to take among the trials, and `frontier.json`; None: none keeps the budget."""
+
+    taken: int | None
+    frontier: FileArtifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Stage[Found]):
+    """Measure the latency of the trials, once, and take the best of those that keep the budget."""
+
+    name: ClassVar[str] = "search"
+    version: ClassVar[int] = 1
+    trials: tuple[Trial, ...]
+    images: int  # of val
+    max_kb: float | None
+    max_ms: float | None
+
+    def run(self, out: Path) -> Found:
+        """Write `frontier.json`."""
+        sizes = [trial.int8.path.stat().st_size for trial in self.trials]
+        times = [latency.p50 for latency in measure_all([trial.int8.path for trial in self.trials], RUNS)]
+        fits = [self._fits(size, time) for size, time in zip(sizes, times, strict=True)]
+        taken = best(self.trials, sizes, fits)
+        tried = tuple(
+            Tried(
+                student=trial.student,
+                image_size=trial.image_size,
+                score=trial.score,
+                size_bytes=sizes[i],
+                latency_ms=times[i],
+                fits=fits[i],
+                taken=i == taken,
+            )
+            for i, trial in enumerate(self.trials)
+        )
+        found = Frontier(
+            part="val",
+            images=self.images,
+            standard_error=standard_error(max(trial.score for trial in self.trials), self.images),
+            max_bytes=None if self.max_kb is None else round(self.max_kb * KB),
+            max_ms=self.max_ms,
+            tried=tried,
+        )
+        write_json(path := out / "frontier.json", asdict(found))
+        return Found(taken=taken, frontier=FileArtifact.of(path))
+
+    def _fits(self, size_bytes: int, latency_ms: float) -> bool:
+        return (self.max_kb is None or size_bytes <= self.max_kb * KB) and (self.max_ms is None or latency_ms <= self.max_ms)
+
+
+def best(trials: Sequence[Trial], sizes: Sequence[int], fits: Sequence[bool]) -> int | None:
+    """The highest score among those that fit; of equals the largest file."""
+    fitting = [i for i in range(len(trials)) if fits[i]]
+    return max(fitting, key=lambda i: (trials[i].score, sizes[i]), default=None)
+
+
+def refuse(frontier: Frontier, max_kb: float | None, max_ms: float | None) -> InputError:
+    """The message for a budget that nothing keeps: what was asked for, and the least that could be had."""
+    asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (max_ms, "ms")) if value is not None)
+    smallest, quickest = min(row.size_bytes for row in frontier.tried) / KB, min(row.latency_ms for row in frontier.tried)
+    return InputError(
+        f"expected a budget that a student can keep, found {asked}: the smallest that was tried takes {smallest:.0f} kB, the quickest "
+        f"{quickest:.2f} ms. Allow more with --max-kb or --max-ms, or name a student (--student edge_tiny)"
+    )
