@@ -8,7 +8,7 @@
 | photos, these packages missing     | resnet18, published (128 px: small) | 224 px | pruned                                       |
 | photos, nothing to download either | cifar_resnet16, embedded            | 64 px  | pruned                                       |
 
-`benchmarks/defaults.py` makes the table that they are chosen from (docs/photos.md). Networks for photos have ReLU or ReLU6 and no
+What they were chosen by is in docs/adr/0024 and 0025. Networks for photos have ReLU or ReLU6 and no
 squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it inherits what pretraining gave, which a few
 hundred photos cannot teach a network that starts from nothing. A teacher that cannot be pruned gets edge_medium, or edge_large from
 20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).

@@ -1,0 +1,50 @@
+"""What was tried under a budget, and the folds, are in report.json and on the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgetl.core.errors import InputError
+from edgetl.report.folds import Folds
+from edgetl.report.frontier import Frontier, Tried
+from edgetl.report.html import render
+from edgetl.report.schema import Report, read_report
+
+
+def tried(name: str, size: int, *, fits: bool, taken: bool = False) -> Tried:
+    return Tried(student=name, image_size=224, score=0.9, size_bytes=size, latency_ms=2.5, fits=fits, taken=taken)
+
+
+@pytest.fixture
+def more(report: Report) -> Report:
+    rows = (tried("net <a> at 224 px", 310_000, fits=True, taken=True), tried("b at 224 px", 400_000, fits=False))
+    frontier = Frontier(part="val", images=34, standard_error=0.045, max_bytes=330_000, max_ms=None, tried=rows)
+    folds = Folds(metric="mean recall", scores=(0.8, 0.9), mean=0.85, spread=0.0707, images=100, rarest=10)
+    return replace(report, frontier=frontier, folds=folds)
+
+
+def test_both_come_back_as_they_were_written(more: Report) -> None:
+    assert read_report(more.to_json()) == more
+
+
+def test_the_page_shows_them_and_lets_no_name_be_markup(more: Report) -> None:
+    page = render(more.to_json(), {})
+    assert "What smaller and larger students give" in page and "net &lt;a&gt; at 224 px" in page and "net <a>" not in page
+    assert "310.0 kB" in page and "kept; distilled in full" in page and "exceeded" in page
+    said = "Cross-validation: 2 folds of 100 images (10 of the rarest class)"
+    assert said in page and "mean recall 85.0%, standard deviation 7.1 points" in page
+
+
+def test_without_them_nothing_is_said(report: Report) -> None:
+    page = render(report.to_json(), {})
+    assert "students give" not in page and "Cross-validation" not in page and "frontier" not in report.to_json()
+
+
+def test_wrong_numbers_are_refused(more: Report) -> None:
+    written: dict[str, Any] = more.to_json()
+    written["folds"]["mean"] = 1.5
+    with pytest.raises(InputError, match=r"folds\.mean"):
+        read_report(written)
