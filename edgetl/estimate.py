@@ -14,15 +14,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build
+from edgetl.models.packaged import packaged
 from edgetl.quantization.effort import DEFAULT, images_for
+from edgetl.seek import SHORTER
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, placed
+from edgetl.training.inherit import IMAGES, STEPS
 from edgetl.training.scratch import SHARE
 from edgetl.workflow import Job, student_name
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
 FLOPS = 2  # of a multiply-add
+PRUNING_IMAGES = STEPS * IMAGES  # whose gradients say what matters
+TRIALS = 3  # students under a budget
+DEPTHWISE = 2.0  # times longer than their operations say do networks of depthwise layers train (docs/speed.md)
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 MEBIBYTE = 1 << 20
@@ -59,10 +65,14 @@ def estimate(job: Job, out: Path) -> Estimate:
     passes, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
     work = images * passes * big_flops
     if student.arch != "same":
-        work += images * small_epochs * (small_flops * TRAINING_PASSES + big_flops)
+        asked = min(small_epochs, student.resolved().answers or small_epochs)  # epochs in which the teacher answers
+        distilling = images * (small_epochs * small_flops * TRAINING_PASSES + asked * big_flops)
+        pruning = PRUNING_IMAGES * TRAINING_PASSES * (big_flops if student.inherits else small_flops) if student.share else 0
+        work += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if job.settings.search.wanted else 0)
     tuning = tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
+    plan += f"{TRIALS} students tried; " if job.settings.search.wanted else ""
     plan += "no student" if student.arch == "same" else f"{student_name(job)}, {times(small_epochs)}"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
@@ -112,8 +122,8 @@ def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int,
             return round(teacher_flops * keep**0.5 * pixels), round(teacher_bytes * keep)
         case arch:
             flops, size_bytes = cost(arch, len(job.data.classes), student.image_size or size)
-            keep = student.share or 1.0
-            return round(flops * keep**0.5), round(size_bytes * keep)
+            keep, slow = student.share or 1.0, DEPTHWISE if packaged(arch) else 1.0
+            return round(slow * flops * keep**0.5), round(size_bytes * keep)
 
 
 def times(epochs: int) -> str:
