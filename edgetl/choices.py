@@ -115,12 +115,12 @@ def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) ->
     if weights is None or allowed:
         return
     way_out = "Use --teacher-weights none, or --allow-known-data to go on regardless"
-    if images.origin and weights.trained_on == images.origin:
+    if _same_data(images, weights):
         raise InputError(
             f"expected images that the pretrained weights have not seen, found {images.origin}, which {weights.source} was trained on: "
             f"its test score would prove nothing. {way_out}"
         )
-    known = [f"{ref.where} ({ref.part})" for ref in images.refs if weights.seen and _spoiled(ref, weights.seen)]
+    known = [f"{ref.where} ({ref.part})" for ref in _known(images, weights)]
     if known:
         raise InputError(
             f"expected val and test images that the pretrained weights have not seen, found {len(known)} that {weights.source} was "
@@ -130,8 +130,17 @@ def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) ->
 
 def knows(images: Images, weights: Weights) -> bool:
     """Whether the weights were trained on the data set that `images` is a copy of, or on images of its val or test part."""
-    same = bool(images.origin) and weights.trained_on == images.origin
-    return same or (weights.seen is not None and any(_spoiled(ref, weights.seen) for ref in images.refs))
+    return _same_data(images, weights) or bool(_known(images, weights))
+
+
+def _same_data(images: Images, weights: Weights) -> bool:
+    """Whether the weights were trained on the data set that `images` is a copy of."""
+    return bool(images.origin) and weights.trained_on == images.origin
+
+
+def _known(images: Images, weights: Weights) -> list[ImageRef]:
+    """The val and test images whose scores the weights spoil."""
+    return [ref for ref in images.refs if weights.seen and _spoiled(ref, weights.seen)]
 
 
 def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:

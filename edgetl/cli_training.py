@@ -91,9 +91,8 @@ def distill(
 
     with opened(data, out, split, root) as (images, do), running(threads) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
-        checkpoint = single.distill(
-            images, teacher, settings, do, runtime, unlabelled=unlabelled(unlabeled and str(unlabeled), images, split)
-        )
+        others = unlabelled(unlabeled, images, split)
+        checkpoint = single.distill(images, teacher, settings, do, runtime, unlabelled=others)
         write_results(out, {"distill": checkpoint.path})
     tell(
         as_json,

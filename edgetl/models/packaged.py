@@ -1,4 +1,4 @@
-"""ImageNet weights that pip brings: packages that hold one file of weights and nothing else.
+"""ImageNet weights that pip brings: packages that hold one file of weights (Apache-2.0) and nothing else.
 
 The packages are installed like any other; the file is found without importing them, checked by its sha256 and read without running code.
 """
@@ -19,7 +19,6 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.models.download import Unreachable
 from edgetl.models.efficientnet_lite import EfficientNetLite
 
-LICENSE = "Apache-2.0"
 MEAN, STD = 127 / 255, 128 / 255  # inputs are (level - 127) / 128
 CROP = 0.875  # of the shorter side
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from edgetl.core.errors import InputError
-from edgetl.report.numbers import Count, Exact, Share
+from edgetl.report.numbers import Count, Exact, Share, read_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,4 @@ def read_folds(path: Path) -> Folds:
     Raises:
         InputError: something else is there.
     """
-    try:
-        return TypeAdapter(Folds).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        raise InputError(f"expected the folds of a cross-validation at {path}, found something else: {error}. Run it again") from error
+    return read_part(path, Folds, "the folds of a cross-validation")

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from edgetl.core.errors import InputError
-from edgetl.report.numbers import Count, Exact, Share
+from edgetl.report.numbers import Count, Exact, Share, read_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,4 @@ def read_frontier(path: Path) -> Frontier:
     Raises:
         InputError: something else is there.
     """
-    try:
-        return TypeAdapter(Frontier).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        raise InputError(f"expected what the search for a student wrote at {path}, found something else: {error}. Run it again") from error
+    return read_part(path, Frontier, "what the search for a student wrote")

@@ -23,12 +23,12 @@ from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.data.pixels import PixelSet, to_input
+from edgetl.data.pixels import PixelSet
 from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
 from edgetl.models.finite import refuse_not_finite
-from edgetl.models.heads import feature_count, head_layer, parameter_blocks, set_linear, split_head
+from edgetl.models.heads import feature_count, head_layer, parameter_blocks, set_linear
 from edgetl.models.prune import Pruned
 from edgetl.models.state import read_state
 from edgetl.models.weights import Weights, load_into
@@ -36,7 +36,7 @@ from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import Balancing, balancing
 from edgetl.training.device import pinned, placed
-from edgetl.training.features import frozen_features
+from edgetl.training.features import features_of
 from edgetl.training.fit import Batch, Group, Job, Recipe, fit
 from edgetl.training.inherit import inherit
 from edgetl.training.linear import fit_linear
@@ -184,18 +184,12 @@ class Distill(Stage[Student]):
         layer = head_layer(model)
         if not isinstance(layer, nn.Linear):
             return
-        plain = pixel_set(self.data.only("train"), sees, margin=False)
-        features = frozen_features(
-            split_head(model)[0],
-            lambda rows: to_input(plain.pixels[rows], sees),
-            len(plain),
-            device,
-            scratch(out) / "student-features",
-        )
+        train = self.data.only("train")
+        features = features_of(model, train, sees, device, scratch(out) / "student-features")
         weights = views.balance.class_weights
         linear = fit_linear(
             [features],
-            plain.labels.numpy(),
+            train.labels,
             len(self.data.classes),
             weights=None if weights is None else weights.numpy(),
             seed=self.settings.seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.errors import InputError
@@ -15,19 +16,17 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
-from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.data.pixels import to_input
 from edgetl.models.build import build
-from edgetl.models.heads import split_head, with_head
+from edgetl.models.heads import with_head
 from edgetl.models.weights import Weights, load_into
 from edgetl.report.folds import Folds
 from edgetl.settings import Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balancing, mean_recall
 from edgetl.training.device import pinned
-from edgetl.training.features import frozen_features
+from edgetl.training.features import features_of
 from edgetl.training.linear import fit_linear, folds_of
 
 
@@ -70,15 +69,8 @@ class Crossval(Stage[Crossed]):
         with pinned(self.runtime) as device, keeping(self.runtime):
             model = build(self.arch, classes, self.preprocess.side)
             load_into(model, self.weights, self.data.classes)
-            plain = pixel_set(self.data, self.preprocess, margin=False)
-            features = frozen_features(
-                split_head(with_head(model, "linear"))[0],
-                lambda rows: to_input(plain.pixels[rows], self.preprocess),
-                len(plain),
-                device,
-                scratch / "features",
-            )
-        task, balance = Classification(classes=self.data.classes), balancing("auto", plain.labels, classes)
+            features = features_of(with_head(model, "linear"), self.data, self.preprocess, device, scratch / "features")
+        task, balance = Classification(classes=self.data.classes), balancing("auto", torch.from_numpy(labels), classes)
         weights = None if balance.class_weights is None else balance.class_weights.numpy()
         fold, scores = folds_of(labels, self.seed, self.folds), []
         with track("folds", self.folds, "fold") as bar:

@@ -14,19 +14,17 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
-from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.data.pixels import to_input
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
-from edgetl.models.heads import head_layer, set_linear, split_head, with_head
+from edgetl.models.heads import head_layer, set_linear, with_head
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balancing, mean_recall, worth_of
 from edgetl.training.device import pinned
-from edgetl.training.features import frozen_features
+from edgetl.training.features import features_of
 from edgetl.training.fit import standard_error
 from edgetl.training.linear import fit_linear
 
@@ -75,17 +73,9 @@ class Probe(Stage[Probed]):
             model = build(self.arch, len(self.data.classes), self.preprocess.side)
             load_into(model, self.weights, self.data.classes)
             model = with_head(model, "linear")
-            plain = pixel_set(self.data, self.preprocess, margin=False)
-            features = frozen_features(
-                split_head(model)[0],
-                lambda rows: to_input(plain.pixels[rows], self.preprocess),
-                len(plain),
-                device,
-                scratch / "features",
-                title=self.arch,
-            )
-        labels, task = plain.labels.numpy(), Classification(classes=self.data.classes)
-        weights = balancing("auto", plain.labels, task.outputs).class_weights
+            features = features_of(model, self.data, self.preprocess, device, scratch / "features", title=self.arch)
+        labels, task = self.data.labels, Classification(classes=self.data.classes)
+        weights = balancing("auto", torch.from_numpy(labels), task.outputs).class_weights
         each = None if weights is None else weights.numpy()
         linear = fit_linear([features], labels, task.outputs, weights=each, seed=self.seed, threads=self.runtime.threads)
         layer = head_layer(model)

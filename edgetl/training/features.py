@@ -18,7 +18,12 @@ from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import read_json, write_json
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
+from edgetl.data.decode import pixel_set
+from edgetl.data.images import Images
+from edgetl.data.pixels import to_input
+from edgetl.models.heads import split_head
 from edgetl.training.device import placed
 
 CHUNK_VALUES = 3 * 224 * 224 * 32  # numbers in the inputs of one forward pass: the CPU's caches like few
@@ -61,6 +66,15 @@ def frozen_features(
             write_json(record, {"done": rows.stop, "width": width})
             bar.advance(rows.stop - start)
     return mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
+
+
+def features_of(
+    model: nn.Module, images: Images, preprocess: Preprocess, device: torch.device, file: Path, *, title: str = "features"
+) -> Features:
+    """What enters the head of `model` for the center view of each image, [n, d]; as `frozen_features`."""
+    plain = pixel_set(images, preprocess, margin=False)
+    body, _ = split_head(model)
+    return frozen_features(body, lambda rows: to_input(plain.pixels[rows], preprocess), len(plain), device, file, title=title)
 
 
 def mapped(file: Path, shape: tuple[int, ...]) -> Features:
