@@ -16,8 +16,9 @@ from rich.markup import escape
 
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.files import read_json
+from edgetl.core.machine import MOST_THREADS
 from edgetl.core.progress import say
-from edgetl.settings import MOST_THREADS, Settings
+from edgetl.settings import Settings
 
 Data = Annotated[
     str | None,

@@ -20,7 +20,7 @@ from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.choose import Candidate, candidates
 from edgetl.models.weights import Weights, resolve_weights
-from edgetl.report.figures import frontier_figure, svg
+from edgetl.report.figures import Spot, frontier_figure, svg
 from edgetl.report.text import percent
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
@@ -120,8 +120,11 @@ def choice(rows: Sequence[Row]) -> tuple[int, str]:
 
 def write(found: Recommendation, out: Path) -> None:
     """`recommend.json` and `recommend.svg` in `out`."""
-    points = [(f"{row.arch} {row.image_size} px", row.int8_kb, row.score, row.standard_error) for row in found.rows]
-    drawing = svg(frontier_figure(points, "int8 file, kB", "out of fold, %"))
+    spots = [
+        Spot(name=f"{row.arch} {row.image_size} px", kb=row.int8_kb, ms=row.int8_ms, score=row.score, standard_error=row.standard_error)
+        for row in found.rows
+    ]
+    drawing = svg(frontier_figure(spots, "out of fold, %"))
     for word, stands_for in (("currentColor", "#222"), ("var(--line)", "#bbb"), ("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')):
         drawing = drawing.replace(word, stands_for)
     with disk_errors(out):

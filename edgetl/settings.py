@@ -6,38 +6,20 @@ The command line's options and its help, the tables of a TOML file and the keys 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import SettingsError, nearest
+from edgetl.core.machine import Runtime as Runtime
 from edgetl.core.validated import Settings as Settings
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
 RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
-MOST_THREADS = 8  # by default: the networks are small
+FEW_PIXELS = 160  # height and width of an input
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """How work is done, not what comes out: no part of any key.
-
-    The thread count is recorded, since sums in another order round differently.
-
-    Attributes:
-        pixel_memory_gib: decoded images are kept in memory up to this, GiB (2: about 11,000 images for inputs of 224 pixels).
-        pixel_disk_gib: beyond that in temporary files up to this, GiB (20: about 109,000 more).
-    """
-
-    device: str = "auto"
-    threads: int = field(default_factory=lambda: min(available_cpus(), MOST_THREADS))
-    pixel_memory_gib: float = 2.0
-    pixel_disk_gib: float = 20.0
 
 
 def _epochs(wanted: int | None, images: int, *, views: int, least: int, most: int) -> int:
@@ -80,10 +62,18 @@ class FinetuneSettings(Settings):
     )
     baselines: bool = Field(True, description="Also a linear probe and the network from scratch, for the report.")
     epochs: int | None = Field(
-        None, ge=0, le=10_000, description="Epochs of staged and full training. Default: 4 to 12, fewer for more images."
+        None,
+        ge=0,
+        le=10_000,
+        description="Epochs of staged and full training. Default: 4 to 12 (photos below 160 px: 6 to 30), fewer for more images.",
     )
     lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
-    layer_decay: float = Field(0.6, gt=0, le=1, description="Factor on the learning rate from one block to the one before it.")
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate from one block to the one before it. Default: 0.6 (photos below 160 px: 0.8).",
+    )
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
@@ -94,8 +84,19 @@ class FinetuneSettings(Settings):
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 8,800 views in all."""
-        return _epochs(self.epochs, images, views=8_800, least=4, most=12)
+        """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 24,000."""
+        views, least, most = (24_000, 6, 30) if self.adapts else (8_800, 4, 12)
+        return _epochs(self.epochs, images, views=views, least=least, most=most)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether ImageNet's features meet photos that are smaller than those they were learned from; once the weights are found."""
+        return self.weights == "package" and self.image_size is not None and self.image_size <= FEW_PIXELS
+
+    @property
+    def decay(self) -> float:
+        """The factor from block to block."""
+        return self.layer_decay or (0.8 if self.adapts else 0.6)
 
 
 class DistillSettings(Settings):
@@ -147,7 +148,10 @@ class DistillSettings(Settings):
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
     freeze: int | None = Field(
-        None, ge=0, le=5, description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2."
+        None,
+        ge=0,
+        le=5,
+        description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2 or 3.",
     )
     patience: int | None = Field(
         None, ge=1, description="Epochs without a better val score after which training stops. Default: 15; pretrained: none."
@@ -191,7 +195,7 @@ class DistillSettings(Settings):
             "features": 0.1 if self.pretrained else 0.0,
             "mix": 1.0 if self.pretrained else 0.0,
             "answers": 24 if self.pretrained else 0,
-            "freeze": 2 if self.pretrained else 0,
+            "freeze": (3 if self.arch.endswith("_early") else 2) if self.pretrained else 0,
             "patience": None if self.pretrained else 15,
         }
         return self.but(**{name: value for name, value in defaults.items() if getattr(self, name) is None})

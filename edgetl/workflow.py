@@ -76,8 +76,13 @@ def prepare(
     """Choose what was left to `auto`.
 
     Raises:
-        InputError: images without a test part, unknown architectures, unusable weights.
+        InputError: images without a test part, unknown architectures, unusable weights, a budget for the teacher itself.
     """
+    if settings.search.wanted and settings.distill.arch == "same":
+        raise InputError(
+            "expected a student that can be made smaller under --max-kb and --max-ms, found same: the teacher has the size it has. "
+            "Leave out --student, or the budget"
+        )
     missing = [part for part, count in data.counts().items() if not count]
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")

@@ -11,9 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.artifacts import Int8Model
 from edgetl.core.errors import InputError
+from edgetl.data.sources import open_images
 from edgetl.models.choose import MOST_KB, students_under
 from edgetl.report.frontier import Frontier, Tried, read_frontier
+from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, Trial, best, refuse
+from edgetl.workflow import prepare
 
 
 @pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
@@ -78,3 +81,9 @@ def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"part": "test"}))
     with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found something else"):
         read_frontier(tmp_path / "x.json")
+
+
+def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
+    with pytest.raises(InputError, match=r"expected a student that can be made smaller .* found same"):
+        prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)

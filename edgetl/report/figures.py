@@ -8,15 +8,17 @@ and paper. Colors: Okabe & Ito 2008, "Color Universal Design", told apart with e
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from edgetl.report.text import percent
@@ -24,6 +26,7 @@ from edgetl.report.text import percent
 INK, FAINT = "#010203", "#040506"  # see `svg`
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.6  # inches: half a page, or a phone
+NAMES_ACROSS = 2  # below a plot of networks
 
 Row = Mapping[str, float]
 
@@ -65,21 +68,49 @@ def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
     return figure
 
 
-def frontier_figure(points: Sequence[tuple[str, float, float, float]], cost: str, score: str) -> Figure:
-    """What answers cost: a point for each (name, cost, score in [0, 1], standard error), and a line through those that none beats."""
-    figure = _figure(6.4, 4.0)
-    axes = figure.subplots()
-    ranked = sorted(points, key=lambda point: (point[1], -point[2]))
-    front = [point for i, point in enumerate(ranked) if all(point[2] > other[2] for other in ranked[:i])]
-    axes.plot([x for _, x, _, _ in front], [100 * y for _, _, y, _ in front], "-", color=BLUE, linewidth=1.2)
-    for name, x, y, error in points:
-        axes.errorbar(x, 100 * y, yerr=100 * error, fmt="o", color=BLUE if any(name == other[0] for other in front) else ORANGE, capsize=2)
-        axes.annotate(name, (x, 100 * y), textcoords="offset points", xytext=(6, -10), fontsize=8, color=INK)
-    axes.set_xscale("log")
-    axes.set_xlabel(cost)
-    axes.set_ylabel(score)
-    axes.grid(visible=True, color=FAINT, linewidth=0.7)
-    _style(axes)
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """A network on a plot of what answers cost: its int8 file in 1,000 bytes, its latency in ms, its score in [0, 1] and that's error."""
+
+    name: str
+    kb: float
+    ms: float
+    score: float
+    standard_error: float
+
+
+def frontier_figure(spots: Sequence[Spot], score: str) -> Figure:
+    """Scores against bytes and against latency, and on each a line through those that none beats. Names, by number, stand below."""
+    ranked = sorted(spots, key=lambda spot: (-spot.score, spot.kb))
+    lines = math.ceil(len(ranked) / NAMES_ACROSS)
+    figure = _figure(7.2, 3.4 + 0.22 * lines)
+    figure.set_layout_engine("none")
+    bottom = (0.65 + 0.22 * lines) / (3.4 + 0.22 * lines)
+    left, right = figure.subplots(
+        1, 2, sharey=True, gridspec_kw={"left": 0.08, "right": 0.99, "top": 0.97, "bottom": bottom, "wspace": 0.06}
+    )
+    for axes, cost, label in (
+        (left, [spot.kb for spot in ranked], "int8 file, kB"),
+        (right, [spot.ms for spot in ranked], "int8, ms per image"),
+    ):
+        front = [i for i in range(len(ranked)) if all(cost[i] < cost[better] for better in range(i))]
+        axes.plot([cost[i] for i in front], [100 * ranked[i].score for i in front], "-", color=BLUE, linewidth=1.2)
+        for i, spot in enumerate(ranked):
+            color, at = BLUE if i in front else ORANGE, (cost[i], 100 * spot.score)
+            axes.errorbar(*at, yerr=100 * spot.standard_error, fmt="o", color=color, capsize=2, markersize=5)
+            axes.annotate(str(i + 1), at, textcoords="offset points", xytext=(5, 4), fontsize=9, color=INK)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(label)
+        axes.margins(x=0.12)
+        axes.grid(visible=True, color=FAINT, linewidth=0.7)
+        _style(axes)
+    left.set_ylabel(score)
+    for i, spot in enumerate(ranked):
+        x, y = 0.08 + 0.92 / NAMES_ACROSS * (i % NAMES_ACROSS), bottom - (0.62 + 0.22 * (i // NAMES_ACROSS)) / (3.4 + 0.22 * lines)
+        figure.text(x, y, f"{i + 1}  {spot.name}", fontsize=8, color=INK)
     return figure
 
 

@@ -166,8 +166,11 @@ def _frontier(report: Report) -> Drawing | None:
     found = report.frontier
     if found is None:
         return None
-    points = [(row.student, row.size_bytes / 1000, row.score, found.standard_error) for row in found.tried]
-    figure = figures.frontier_figure(points, "int8 file, kB", "val score, %")
+    spots = [
+        figures.Spot(name=row.student, kb=row.size_bytes / 1000, ms=row.latency_ms, score=row.score, standard_error=found.standard_error)
+        for row in found.tried
+    ]
+    figure = figures.frontier_figure(spots, "val score, %")
     return Drawing(caption="students", svg=Markup(figures.svg(figure)))  # matplotlib escapes its text
 
 

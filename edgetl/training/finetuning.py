@@ -192,7 +192,7 @@ class Work:
         return Job(
             title="finetune",
             model=self.model,
-            groups=groups(parameter_blocks(self.model), decision.strategy, s.layer_decay),
+            groups=groups(parameter_blocks(self.model), decision.strategy, s.decay),
             train=self.train,
             val=self.val,
             augment=self.augment,

@@ -86,3 +86,12 @@ def test_the_estimate_counts_what_learns() -> None:
     auto, words = teacher_passes(FinetuneSettings(epochs=12), 211, pretrained=True)
     assert (auto, words) == (pytest.approx((2 + 36) * 5 / 4), "up to 12 epochs")
     assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, "3 epochs")
+
+
+@pytest.mark.parametrize(
+    ("weights", "size", "adapts"), [("package", 160, True), ("package", 224, False), ("none", 160, False), ("package", None, False)]
+)
+def test_where_a_network_has_to_adapt_all_of_it_learns_longer_and_faster(weights: str, size: int | None, adapts: bool) -> None:
+    settings = FinetuneSettings(weights=weights, image_size=size)
+    assert (settings.epochs_for(1000), settings.decay) == ((24, 0.8) if adapts else (9, 0.6))
+    assert settings.but(epochs=2, layer_decay=0.5).epochs_for(1000) == 2 and settings.but(layer_decay=0.5).decay == 0.5
