@@ -74,15 +74,13 @@ class Seek:
                     trial = self._trial(choice, do)
                 choices.append(choice)
                 trials.append(trial)
-            if not trials:
-                raise self._nothing_so_small()
             found = do(
                 Search(trials=tuple(trials), images=len(self.data.only("val")), max_kb=self.budget.max_kb, max_ms=self.budget.max_ms)
             )
             if found.taken is not None:
                 say(f"search: {self.name(choices[found.taken])}, the best of {len(choices)} that were tried, is distilled in full")
                 return choices[found.taken], found.frontier
-        raise refuse(read_frontier(found.frontier.path), self.budget.max_kb, self.budget.max_ms)
+        raise refuse(read_frontier(found.frontier.path))
 
     @property
     def sizes(self) -> list[int]:
@@ -98,13 +96,8 @@ class Seek:
         return f"{pruned_name(arch, s.share) if s.share else arch} at {s.image_size} px"
 
     def _candidates(self, size: int) -> list[Sized]:
-        named = self.wanted.arch if self.wanted.arch not in ("auto", "same") else None
-        return students_under(
-            self.budget.max_kb,
-            len(self.data.classes),
-            size,
-            only=self.teacher_arch if named == "pruned" else named,
-            pretrained=self.weights is not None,
+        return candidates(
+            self.budget, self.wanted.arch, self.teacher_arch, len(self.data.classes), size, pretrained=self.weights is not None
         )
 
     def _choice(self, sized: Sized) -> StudentChoice:
@@ -152,13 +145,36 @@ class Seek:
         )
         return quantized.int8
 
-    def _nothing_so_small(self) -> InputError:
-        """No network has an int8 file of that size."""
-        smallest = students_under(None, len(self.data.classes), self.sizes[0], only="edge_tiny", pretrained=False)[0]
-        return InputError(
-            f"expected a budget that a student can keep, found {self.budget.max_kb:g} kB: the smallest that could be had takes about "
-            f"{smallest.int8_kb:.0f} kB (edge_tiny). Allow more with --max-kb"
+
+def candidates(budget: SearchSettings, student: str, teacher: str, classes: int, size: int, *, pretrained: bool) -> list[Sized]:
+    """The students to try.
+
+    Args:
+        budget: of bytes; that of ms needs real files.
+        student: as asked for: an architecture, auto or pruned.
+        teacher: its architecture.
+        classes: outputs.
+        size: of the input, pixels.
+        pretrained: whether there are weights of EfficientNet-Lite.
+
+    Raises:
+        InputError: no network has an int8 file that small, or it is to be the teacher itself.
+    """
+    if student == "same":
+        raise InputError(
+            "expected a student that can be made smaller under --max-kb and --max-ms, found same: the teacher has the size it has. "
+            "Leave out --student, or the budget"
         )
+    only = None if student == "auto" else teacher if student == "pruned" else student
+    found = students_under(budget.max_kb, classes, size, only=only, pretrained=pretrained)
+    if found:
+        return found
+    smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
+    named, way_out = ("", "") if only is None else (f" for {student}", ", or leave out --student")
+    raise InputError(
+        f"expected a budget that a student can keep, found {budget.max_kb:g} kB{named}: the smallest that could be had takes about "
+        f"{smallest:.0f} kB (edge_tiny). Allow more with --max-kb{way_out}"
+    )
 
 
 def untuned(settings: QuantizeSettings) -> QuantizeSettings:

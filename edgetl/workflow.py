@@ -24,7 +24,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.seek import Seek
+from edgetl.seek import Seek, candidates
 from edgetl.settings import PipelineSettings, Runtime
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
@@ -76,13 +76,8 @@ def prepare(
     """Choose what was left to `auto`.
 
     Raises:
-        InputError: images without a test part, unknown architectures, unusable weights, a budget for the teacher itself.
+        InputError: images without a test part, unknown architectures, unusable weights, a budget that nothing can keep.
     """
-    if settings.search.wanted and settings.distill.arch == "same":
-        raise InputError(
-            "expected a student that can be made smaller under --max-kb and --max-ms, found same: the teacher has the size it has. "
-            "Leave out --student, or the budget"
-        )
     missing = [part for part, count in data.counts().items() if not count]
     if missing:
         raise InputError(f"expected images in train, val and test, found none in {', '.join(missing)}. Give more images")
@@ -91,8 +86,20 @@ def prepare(
     refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
     refuse_known_data(data, student.weights, allow_known_data)
-    spare = student_weights("efficientnet_lite0", "installed", cache)[0] if settings.search.wanted else None
-    return Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, spare=spare, unlabelled=unlabelled)
+    job = Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled)
+    return with_budget(job, cache) if settings.search.wanted else job
+
+
+def with_budget(job: Job, cache: Path) -> Job:
+    """The job with the weights that students start from which are sought under a budget.
+
+    Raises:
+        InputError: nothing can keep the budget.
+    """
+    spare, _ = student_weights("efficientnet_lite0", "installed", cache)
+    teacher, s = job.teacher.settings.arch, job.settings
+    candidates(s.search, s.distill.arch, teacher, len(job.data.classes), student_size(job), pretrained=spare is not None)
+    return replace(job, spare=spare)
 
 
 def pipeline(job: Job, do: Do) -> Outcome:
@@ -202,7 +209,7 @@ def sought(job: Job, teacher: Teacher, do: Do) -> tuple[Job, FileArtifact]:
         data=job.data.only("train", "val"),
         teacher=teacher.checkpoint,
         teacher_arch=job.teacher.settings.arch,
-        image_size=job.student.settings.image_size or job.teacher.preprocess.side,
+        image_size=student_size(job),
         unlabelled=job.unlabelled,
         wanted=job.settings.distill.but(flip=job.student.settings.flip),
         weights=job.spare,
@@ -212,6 +219,11 @@ def sought(job: Job, teacher: Teacher, do: Do) -> tuple[Job, FileArtifact]:
     )
     student, frontier = seek(do)
     return replace(job, student=student), frontier
+
+
+def student_size(job: Job) -> int:
+    """The student's input size, pixels."""
+    return job.student.settings.image_size or job.teacher.preprocess.side
 
 
 def preprocess_of(model: FloatModel) -> Preprocess:

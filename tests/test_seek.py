@@ -71,7 +71,7 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had
         for name, size, ms in (("a", 30_400, 0.5), ("b", 90_000, 0.25))
     )
     found = Frontier(part="val", images=9, standard_error=0.1, max_bytes=9_000, max_ms=0.1, tried=rows)
-    error = refuse(found, 9, 0.1)
+    error = refuse(found)
     assert isinstance(error, InputError)
     least = "the smallest that was tried takes 30 kB, the quickest 0.25 ms."
     assert str(error).startswith(f"expected a budget that a student can keep, found 9 kB and 0.1 ms: {least}")

@@ -87,9 +87,10 @@ def best(trials: Sequence[Trial], sizes: Sequence[int], fits: Sequence[bool]) ->
     return max(fitting, key=lambda i: (trials[i].score, sizes[i]), default=None)
 
 
-def refuse(frontier: Frontier, max_kb: float | None, max_ms: float | None) -> InputError:
+def refuse(frontier: Frontier) -> InputError:
     """The message for a budget that nothing keeps: what was asked for, and the least that could be had."""
-    asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (max_ms, "ms")) if value is not None)
+    max_kb = None if frontier.max_bytes is None else frontier.max_bytes / KB
+    asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (frontier.max_ms, "ms")) if value is not None)
     smallest, quickest = min(row.size_bytes for row in frontier.tried) / KB, min(row.latency_ms for row in frontier.tried)
     return InputError(
         f"expected a budget that a student can keep, found {asked}: the smallest that was tried takes {smallest:.0f} kB, the quickest "

@@ -1,0 +1,42 @@
+"""`edgetl pipeline --max-kb`, on real digits in real processes: it is kept, so are trials, and what cannot be is said at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+QUICK = (
+    *("--teacher", "cifar_resnet8", "--teacher-weights", "none", "--max-drop", "0.2", "--max-int8-drop", "0.1"),
+    *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=8", "--set", "search.epochs=2"),
+    *("--set", "verify.latency_runs=5", "--set", "quantize.tune_images=64"),
+)
+
+
+def pipeline(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    whole = [sys.executable, "-m", "edgetl", "pipeline", "--out", str(out), *QUICK, *words]
+    return subprocess.run(whole, cwd=out.parent, capture_output=True, text=True, timeout=400, check=False)
+
+
+def test_the_student_keeps_the_budget_and_trials_are_kept(tmp_path: Path) -> None:
+    out, words = tmp_path / "run", ("--max-kb", "120", "--student", "edge_small")
+    done = pipeline(out, *words)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads((out / "report.json").read_text())
+    (tried,) = report["frontier"]["tried"]
+    assert tried["taken"] and tried["student"] == "edge_small at 32 px" and report["frontier"]["max_bytes"] == 120_000
+    assert report["models"]["onnx_int8"]["arch"] == "edge_small" and (out / "bundle/model.onnx").stat().st_size <= 120_000
+    before = {path: path.stat().st_mtime_ns for path in out.glob("stages/*/result.json")}
+    assert pipeline(out, *words, "--set", "distill.epochs=9").returncode in (0, 1)
+    trials = [path for path in before if path.stat().st_mtime_ns == before[path] and path.parent.name.startswith("distill")]
+    assert len([path for path in before if path.parent.name.startswith("distill")]) == 2 and len(trials) == 2
+
+
+def test_a_budget_that_nothing_can_keep_is_refused_before_any_training(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = pipeline(out, "--max-kb", "9")
+    assert done.returncode == 2 and not out.exists(), done.stderr
+    assert "expected a budget that a student can keep, found 9 kB: the smallest that could be had takes about" in " ".join(
+        done.stderr.split()
+    )
