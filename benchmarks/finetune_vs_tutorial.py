@@ -68,6 +68,11 @@ def edgetl(photos: Path, weights: Path, seed: int, strategy: str) -> Run:
 
 def tutorial(photos: Path, weights: Path, seed: int, *, fixed: bool, epochs: int) -> Run:
     """The usual loop; `fixed`: only the new head learns."""
+    return taught(photos, weights, seed, fixed=fixed, epochs=epochs)[1]
+
+
+def taught(photos: Path, weights: Path, seed: int, *, fixed: bool, epochs: int) -> tuple[nn.Module, Run]:
+    """What the usual loop ends with, in evaluation mode."""
     torch.manual_seed(seed)
     model = models.squeezenet1_0(weights=None)
     model.load_state_dict({name: value.float() for name, value in read_state(weights).items()})
@@ -88,7 +93,7 @@ def tutorial(photos: Path, weights: Path, seed: int, *, fixed: bool, epochs: int
         schedule.step()
         history.append((time.perf_counter() - started, accuracy(model, judges)))
     seconds, score = time.perf_counter() - started, history[-1][1]
-    return Run(seconds, score, next(at for at, found in history if found >= score))
+    return model.eval(), Run(seconds, score, next(at for at, found in history if found >= score))
 
 
 def loaders(photos: Path) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:

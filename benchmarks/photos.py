@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 SHARED = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
+SQUEEZENET = SHARED / "weights" / "squeezenet1_0_imagenet_fp16.safetensors"
 VAL = 7  # one photo of so many selects
 RUN, SPENT = "report.json", "minutes.txt"
 HEADS = (
@@ -53,8 +54,9 @@ ROWS = {
     "hymenoptera": Row("hymenoptera"),
     "hymenoptera-330": Row("hymenoptera", "--max-kb 330"),
     "hymenoptera-150": Row("hymenoptera", "--max-kb 150"),
-    "hymenoptera-lite0": Row("hymenoptera", "--teacher efficientnet_lite0"),
-    "hymenoptera-pruned": Row("hymenoptera", "--student pruned"),
+    "hymenoptera-lite2": Row("hymenoptera", "--student same"),
+    "hymenoptera-lite0": Row("hymenoptera", "--teacher efficientnet_lite0 --student same"),
+    "hymenoptera-squeezenet": Row("hymenoptera", f"--teacher squeezenet1_0 --teacher-weights {SQUEEZENET}"),
     "hymenoptera-cifar_resnet16": Row("hymenoptera", "--teacher cifar_resnet16"),
     "flowers-200": Row("flowers-200"),
     "flowers-1000": Row("flowers-1000", "--max-kb 500"),

@@ -20,7 +20,7 @@ from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.choose import Candidate, candidates
 from edgetl.models.weights import Weights, resolve_weights
-from edgetl.report.figures import Spot, frontier_figure, svg
+from edgetl.report.figures import Spot, frontier_figure, page_svg
 from edgetl.report.text import percent
 from edgetl.runtime.latency import measure_all
 from edgetl.runtime.onnx_metadata import read_info
@@ -124,9 +124,7 @@ def write(found: Recommendation, out: Path) -> None:
         Spot(name=f"{row.arch} {row.image_size} px", kb=row.int8_kb, ms=row.int8_ms, score=row.score, standard_error=row.standard_error)
         for row in found.rows
     ]
-    drawing = svg(frontier_figure(spots, "out of fold, %"))
-    for word, stands_for in (("currentColor", "#222"), ("var(--line)", "#bbb"), ("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')):
-        drawing = drawing.replace(word, stands_for)
+    drawing = page_svg(frontier_figure(spots, "out of fold, %"))
     with disk_errors(out):
         write_whole(out / "recommend.svg", drawing.encode())
         write_json(out / "recommend.json", found.as_json())

@@ -141,6 +141,14 @@ def svg(figure: Figure) -> str:
     return text.replace(INK, "currentColor").replace(FAINT, "var(--line)").strip()
 
 
+def page_svg(figure: Figure) -> str:
+    """The figure as a file of its own, with ink and grid in colors that suit light paper."""
+    drawing = svg(figure)
+    for word, stands_for in (("currentColor", "#222"), ("var(--line)", "#bbb"), ("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')):
+        drawing = drawing.replace(word, stands_for)
+    return drawing
+
+
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_visible(False)
