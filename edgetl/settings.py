@@ -80,7 +80,9 @@ class FinetuneSettings(Settings):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
-    patience: int = Field(8, ge=1, description="Epochs without a better val score after which training stops.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better val score after which training stops. Default: 8 (photos below 160 px: none)."
+    )
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     def epochs_for(self, images: int) -> int:
@@ -93,10 +95,11 @@ class FinetuneSettings(Settings):
         """Whether ImageNet's features meet photos that are smaller than those they were learned from; once the weights are found."""
         return self.weights == "package" and self.image_size is not None and self.image_size <= FEW_PIXELS
 
-    @property
-    def decay(self) -> float:
-        """The factor from block to block."""
-        return self.layer_decay or (0.8 if self.adapts else 0.6)
+    def resolved(self) -> FinetuneSettings:
+        """The same with every default that depends on whether the network adapts written out."""
+        return self.but(
+            layer_decay=self.layer_decay or (0.8 if self.adapts else 0.6), patience=self.patience or (None if self.adapts else 8)
+        )
 
 
 class DistillSettings(Settings):
@@ -175,11 +178,8 @@ class DistillSettings(Settings):
 
     def epochs_for(self, images: int) -> int:
         """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200, of pretrained 16,000."""
-        if self.inherits:
-            return _epochs(self.epochs, images, views=3_200, least=5, most=20)
-        if self.pretrained:
-            return _epochs(self.epochs, images, views=16_000, least=8, most=80)
-        return _epochs(self.epochs, images, views=18_000, least=15, most=100)
+        views, least, most = (3_200, 5, 20) if self.inherits else (16_000, 8, 80) if self.pretrained else (18_000, 15, 100)
+        return _epochs(self.epochs, images, views=views, least=least, most=most)
 
     def batch_for(self, images: int) -> int:
         """The batch size for `images` training images: few epochs of few images need small steps."""

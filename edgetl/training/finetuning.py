@@ -188,11 +188,12 @@ class Work:
         return fit(job, self.out, self.device)
 
     def _job(self, decision: Decision) -> Job:
-        s = self.settings
+        s = self.settings.resolved()
+        assert s.layer_decay is not None
         return Job(
             title="finetune",
             model=self.model,
-            groups=groups(parameter_blocks(self.model), decision.strategy, s.decay),
+            groups=groups(parameter_blocks(self.model), decision.strategy, s.layer_decay),
             train=self.train,
             val=self.val,
             augment=self.augment,
@@ -201,6 +202,7 @@ class Work:
             score=score_with(self.task),
             recipe=Recipe.of(s, len(self.train)),
             start_counts=self.weights is not None,
+            keep_last=s.adapts,
             shares=self.balance.shares,
             class_weights=self.per_class,
             balanced=balanced_score_with(self.task, self.balance),

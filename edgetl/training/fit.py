@@ -59,7 +59,7 @@ class Recipe:
     @staticmethod
     def of(s: FinetuneSettings | DistillSettings, images: int) -> Recipe:
         """The recipe that a stage's settings ask for, with `images` training images."""
-        s = s.resolved() if isinstance(s, DistillSettings) else s
+        s = s.resolved()
         assert s.lr is not None
         return Recipe(
             epochs=s.epochs_for(images),
@@ -101,7 +101,7 @@ class Job:
         preprocess: normalizes the views, float [n, 3, size, size] in 0..255.
         rounds: after so many epochs the same batches come again; None: new ones every epoch.
         start_counts: the weights before the first epoch may turn out to be the best.
-        keep_last: the last weights are taken, unless val has seen ones better by more than its standard error: labels are not learned.
+        keep_last: the last weights are taken, unless val has seen ones better by more than its standard error.
         shares: how often each training image is drawn, relative to the others, [n]; None: each once an epoch.
         class_weights: in the loss on val, [k]; None: all images alike.
     """
