@@ -30,22 +30,31 @@ PRUNING_IMAGES = STEPS * IMAGES  # whose gradients say what matters
 TRIALS = 3  # students under a budget
 DEPTHWISE = 2.0  # times longer than their operations say do networks of depthwise layers train (docs/speed.md)
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
+CLEARLY = 1.2  # times longer: worth a word
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds, bytes, and what they are for."""
+    """Seconds, bytes, and what they are for; `longest`: seconds if the teacher learns beyond its head, where that is not decided yet."""
 
     plan: str
     seconds: float
+    longest: float
     disk_bytes: int
 
     def line(self) -> str:
         """One line for people."""
-        minutes = f"{self.seconds / 60:.0f} minutes" if self.seconds > 90 else f"{self.seconds:.0f} seconds"
-        return f"{self.plan}: about {minutes} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
+        longer = f" ({spoken(self.longest)} if the teacher learns beyond its head)" if self.longest > CLEARLY * self.seconds else ""
+        return (
+            f"{self.plan}: about {spoken(self.seconds)}{longer} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
+        )
+
+
+def spoken(seconds: float) -> str:
+    """95 -> `2 minutes`."""
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
 
 
 def estimate(job: Job, out: Path) -> Estimate:
@@ -62,8 +71,8 @@ def estimate(job: Job, out: Path) -> Estimate:
     small_flops, small_bytes = student_cost(job, big_flops, big_bytes)
     images = counts["train"]
     small_epochs = student.epochs_for(images)
-    passes, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
-    work = images * passes * big_flops
+    least, most, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
+    work = images * least * big_flops
     if student.arch != "same":
         asked = min(small_epochs, student.resolved().answers or small_epochs)  # epochs in which the teacher answers
         distilling = images * (small_epochs * small_flops * TRAINING_PASSES + asked * big_flops)
@@ -83,22 +92,23 @@ def estimate(job: Job, out: Path) -> Estimate:
     with pinned(job.runtime) as device:
         speed = probe(device)
     quantizing = min(min(tuning, FLOPS * DEFAULT) / speed, job.settings.quantize.time_limit or inf)
-    return Estimate(plan=plan, seconds=work / speed + quantizing + OVERHEAD_S, disk_bytes=disk)
+    seconds = work / speed + quantizing + OVERHEAD_S
+    return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
 
 
-def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, str]:
-    """Forward passes of each training image at most, and what learns, in words; `auto` may stop at the head."""
-    epochs = s.epochs_for(images)
-    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * (s.strategy != "features")
-    scratch = SHARE * (features + training) * (pretrained and s.baselines)
+def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
+    """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
+    epochs, slow = s.epochs_for(images), DEPTHWISE if packaged(s.arch) else 1.0
+    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * slow
+    beside = 1 + SHARE * (pretrained and s.baselines)  # the network from scratch
+    head, whole = features * beside, (features + training) * beside
     match s.strategy:
         case "features":
-            words = "frozen"
+            return head, head, "frozen"
         case "auto" if pretrained:
-            words = f"up to {times(epochs)}"
+            return head, whole, f"up to {times(epochs)}"
         case _:
-            words = times(epochs)
-    return features + training + scratch, words
+            return whole, whole, times(epochs)
 
 
 def tuned_images(job: Job, train: int, side: int) -> int:
