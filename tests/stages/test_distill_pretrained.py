@@ -11,7 +11,7 @@ import torch
 from edgetl.choices import for_student
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import Bar, listening
+from edgetl.core.progress import listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
@@ -21,38 +21,12 @@ from edgetl.models.prune import parameter_count
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
 
+from .conftest import Stop, StopIn
+
 SEES = Preprocess(size=32, resize=32)
 WANTED = DistillSettings(
     arch="efficientnet_lite0_early", keep=0.5, image_size=48, epochs=4, answers=2, features=0.1, mix=1.0, freeze=2, batch_size=16
 )
-
-
-class Stop(Exception):
-    """As Ctrl-C at that moment."""
-
-
-class StopAfter:
-    """A listener that interrupts after so many epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self.left = epochs
-
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        stop, wanted = self, title == "distill"
-
-        class Line:
-            def advance(self, steps: float = 1, note: str = "") -> None:
-                stop.left -= bool(wanted and steps)
-                if wanted and stop.left == 0:
-                    raise Stop
-
-        return Line()
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +74,7 @@ def test_killed_before_and_while_batches_come_again_the_same_bytes_come_out(data
         undisturbed = do(made)
     with Workspace(tmp_path / "parts") as do:
         for epochs in (1, 2):  # of what is left: in the first round, and where answers are remembered
-            with pytest.raises(Stop), listening(StopAfter(epochs + (epochs > 1))):
+            with pytest.raises(Stop), listening(StopIn("distill", epochs + (epochs > 1))):
                 do(made)
         resumed = do(made)
     assert resumed.checkpoint.sha256 == undisturbed.checkpoint.sha256

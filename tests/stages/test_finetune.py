@@ -14,7 +14,7 @@ import torch
 
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import Bar, listening
+from edgetl.core.progress import listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
@@ -30,6 +30,8 @@ from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of
 from edgetl.training.progress import Progress, save
+
+from .conftest import Stop, StopIn
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -156,34 +158,6 @@ def test_balancing_finds_more_of_the_rare_class(
 
 
 # killed
-
-
-class Stop(Exception):
-    """Raised in the middle, as a kill would come."""
-
-
-class StopIn:
-    """A listener that interrupts at the `steps`th step of the bars with one title."""
-
-    def __init__(self, title: str, steps: int) -> None:
-        self.title, self.left = title, steps
-
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        wanted, stop = title == self.title, self
-
-        class Line:
-            def advance(self, steps: float = 1, note: str = "") -> None:
-                stop.left -= bool(wanted and steps)
-                if wanted and stop.left == 0:
-                    raise Stop
-
-        return Line()
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
 
 
 @pytest.fixture
