@@ -65,7 +65,7 @@ class FinetuneSettings(Settings):
         None,
         ge=0,
         le=10_000,
-        description="Epochs of staged and full training. Default: 4 to 12 (photos below 160 px: 6 to 30), fewer for more images.",
+        description="Epochs of staged and full training. Default: 4 to 12 (photos below 160 px: 6 to 20), fewer for more images.",
     )
     lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
     layer_decay: float | None = Field(
@@ -86,8 +86,8 @@ class FinetuneSettings(Settings):
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 24,000."""
-        views, least, most = (24_000, 6, 30) if self.adapts else (8_800, 4, 12)
+        """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 12,000."""
+        views, least, most = (12_000, 6, 20) if self.adapts else (8_800, 4, 12)
         return _epochs(self.epochs, images, views=views, least=least, most=most)
 
     @property

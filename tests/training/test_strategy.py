@@ -95,6 +95,6 @@ def test_the_estimate_counts_what_learns() -> None:
 def test_where_a_network_has_to_adapt_all_of_it_learns_longer_and_faster(weights: str, size: int | None, adapts: bool) -> None:
     settings = FinetuneSettings(weights=weights, image_size=size)
     found = settings.resolved()
-    assert (found.epochs_for(1000), found.layer_decay, found.patience) == ((24, 0.8, None) if adapts else (9, 0.6, 8))
+    assert (found.epochs_for(1000), found.layer_decay, found.patience) == ((12, 0.8, None) if adapts else (9, 0.6, 8))
     given = settings.but(epochs=2, layer_decay=0.5, patience=3).resolved()
     assert (given.epochs_for(1000), given.layer_decay, given.patience) == (2, 0.5, 3)
