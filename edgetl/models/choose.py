@@ -76,7 +76,7 @@ def choose_student(teacher_arch: str, image_size: int, images: int, *, prunable:
     """
     if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE:
         reason = (
-            "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 93 or 94, one of 0.3 MB (--max-kb 330) 91, "
+            "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 91 to 94, one of 0.3 MB (--max-kb 330) 91, "
             "the teacher itself in 5.1 MB (--student same) 97"
         )
         return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=SHORT_KEEP, reason=reason)
