@@ -112,7 +112,8 @@ def read_collection(path: Path) -> Collection:
         also = " (an .npz holds no images; quantize and verify take one)" if path.suffix.lower() == PREPARED else ""
         raise InputError(f"expected a folder of class folders or a CSV (path,label[,part]), found the file {path}{also}")
     if not collection.items:
-        refuse(str(path), [*collection.problems, "no images. Give a folder that holds a folder of images for each class"])
+        way_out = "a folder that holds a folder of images for each class" if path.is_dir() else "a row path,label[,part] for each image"
+        refuse(str(path), [*collection.problems, f"no images. Give {way_out}"])
     return collection
 
 

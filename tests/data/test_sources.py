@@ -295,3 +295,8 @@ def test_data_that_is_no_torchvision_set_is_opened_without_torch(photos: Photos)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code, str(root)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_table_without_rows_is_told_what_a_row_is(tmp_path: Path) -> None:
+    (table := tmp_path / "photos.csv").write_text("path,label\n")
+    assert "- no images. Give a row path,label[,part] for each image" in refused(table)
