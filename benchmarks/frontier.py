@@ -15,6 +15,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,12 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
     """Training photos, as the tutorial looks at them."""
 
     def __init__(self) -> None:
-        batches, _ = loaders(PHOTOS)
-        self.left: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(batches)
-        self.count = 0
+        self.left = islice(loaders(PHOTOS)[0], BATCHES)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch; None at the end."""
-        self.count += 1
-        return {"input": next(self.left)[0].numpy()} if self.count <= BATCHES else None
+        batch = next(self.left, None)
+        return None if batch is None else {"input": batch[0].numpy()}
 
 
 def tutorial(folder: Path, epochs: int) -> Point:

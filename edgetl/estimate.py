@@ -98,8 +98,8 @@ def estimate(job: Job, out: Path) -> Estimate:
 
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
     """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
-    epochs, slow = s.epochs_for(images), DEPTHWISE if packaged(s.arch) else 1.0
-    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * slow
+    epochs = s.epochs_for(images)
+    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
     beside = 1 + SHARE * (pretrained and s.baselines)  # the network from scratch
     head, whole = features * beside, (features + training) * beside
     match s.strategy:
@@ -132,8 +132,13 @@ def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int,
             return round(teacher_flops * keep**0.5 * pixels), round(teacher_bytes * keep)
         case arch:
             flops, size_bytes = cost(arch, len(job.data.classes), student.image_size or size)
-            keep, slow = student.share or 1.0, DEPTHWISE if packaged(arch) else 1.0
-            return round(slow * flops * keep**0.5), round(size_bytes * keep)
+            keep = student.share or 1.0
+            return round(slowness(arch) * flops * keep**0.5), round(size_bytes * keep)
+
+
+def slowness(arch: str) -> float:
+    """How many times longer than its operations say a network trains."""
+    return DEPTHWISE if packaged(arch) else 1.0
 
 
 def times(epochs: int) -> str:

@@ -96,7 +96,7 @@ class Seek:
         return f"{pruned_name(arch, s.share) if s.share else arch} at {s.image_size} px"
 
     def _candidates(self, size: int) -> list[Sized]:
-        return candidates(
+        return students_to_try(
             self.budget, self.wanted.arch, self.teacher_arch, len(self.data.classes), size, pretrained=self.weights is not None
         )
 
@@ -146,7 +146,7 @@ class Seek:
         return quantized.int8
 
 
-def candidates(budget: SearchSettings, student: str, teacher: str, classes: int, size: int, *, pretrained: bool) -> list[Sized]:
+def students_to_try(budget: SearchSettings, student: str, teacher: str, classes: int, size: int, *, pretrained: bool) -> list[Sized]:
     """The students to try.
 
     Args:

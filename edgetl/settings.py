@@ -18,7 +18,7 @@ Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
 RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
-FEW_PIXELS = 160  # height and width of an input
+FEW_PIXELS = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -65,14 +65,14 @@ class FinetuneSettings(Settings):
         None,
         ge=0,
         le=10_000,
-        description="Epochs of staged and full training. Default: 4 to 12 (photos below 160 px: 6 to 20), fewer for more images.",
+        description="Epochs of staged and full training. Default: 4 to 12 (pip's weights, up to 160 px: 6 to 20), fewer for more images.",
     )
     lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
     layer_decay: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Factor on the learning rate from one block to the one before it. Default: 0.6 (photos below 160 px: 0.8).",
+        description="Factor on the learning rate from one block to the one before it. Default: 0.6 (pip's weights, up to 160 px: 0.8).",
     )
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
@@ -81,7 +81,7 @@ class FinetuneSettings(Settings):
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
     flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better val score after which training stops. Default: 8 (photos below 160 px: none)."
+        None, ge=1, description="Epochs without a better val score before training stops. Default: 8 (pip's weights, up to 160 px: none)."
     )
     seed: Seed = Field(0, description="Seed of weights, order and views.")
 
@@ -92,7 +92,7 @@ class FinetuneSettings(Settings):
 
     @property
     def adapts(self) -> bool:
-        """Whether ImageNet's features meet photos that are smaller than those they were learned from; once the weights are found."""
+        """Whether ImageNet's features meet inputs that are smaller than those they were learned from; once the weights are found."""
         return self.weights == "package" and self.image_size is not None and self.image_size <= FEW_PIXELS
 
     def resolved(self) -> FinetuneSettings:

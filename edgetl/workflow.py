@@ -24,7 +24,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.seek import Seek, candidates
+from edgetl.seek import Seek, students_to_try
 from edgetl.settings import PipelineSettings, Runtime
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
@@ -98,7 +98,8 @@ def with_budget(job: Job, cache: Path) -> Job:
     """
     spare, _ = student_weights("efficientnet_lite0", "installed", cache)
     teacher, s = job.teacher.settings.arch, job.settings
-    candidates(s.search, s.distill.arch, teacher, len(job.data.classes), student_size(job), pretrained=spare is not None)
+    # asked now for what it refuses: after the teacher's training it would be late
+    students_to_try(s.search, s.distill.arch, teacher, len(job.data.classes), student_size(job), pretrained=spare is not None)
     return replace(job, spare=spare)
 
 

@@ -27,12 +27,13 @@ from edgetl.core.preprocess import Preprocess, imagenet
 from edgetl.models.build import OWN_NAMES, build
 from edgetl.models.packaged import packaged, packaged_preprocess
 from edgetl.models.published import published_preprocess
+from edgetl.settings import FEW_PIXELS
 
 SMALL_SIDE = 64  # px: up to here, a network for small images sees all there is
 LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
 MANY_IMAGES = 20_000
 SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
-LITE_INPUT = 160  # px, for photos below LARGE_SIDE
+LITE_INPUT = FEW_PIXELS  # for photos below LARGE_SIDE
 LAYER_KB, BYTES = 1.3, 1.05  # of int8 files, for each layer and each parameter: measured on edgetl's students, within 1%
 MOST_KB = 1000.0  # of a student, unless a budget says more
 SHORT, SHORT_KEEP = "efficientnet_lite0_short", 0.52  # an int8 file of less than 1 MB

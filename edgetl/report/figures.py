@@ -26,7 +26,7 @@ from edgetl.report.text import percent
 INK, FAINT = "#010203", "#040506"  # see `svg`
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.6  # inches: half a page, or a phone
-NAMES_ACROSS = 2  # below a plot of networks
+NAMES_ACROSS, NAME_HEIGHT = 2, 0.22  # below a plot of networks; inches
 
 Row = Mapping[str, float]
 
@@ -82,10 +82,10 @@ class Spot:
 def frontier_figure(spots: Sequence[Spot], score: str) -> Figure:
     """Scores against bytes and against latency, and on each a line through those that none beats. Names, by number, stand below."""
     ranked = sorted(spots, key=lambda spot: (-spot.score, spot.kb))
-    lines = math.ceil(len(ranked) / NAMES_ACROSS)
-    figure = _figure(7.2, 3.4 + 0.22 * lines)
+    names = NAME_HEIGHT * math.ceil(len(ranked) / NAMES_ACROSS)
+    figure = _figure(7.2, height := 3.4 + names)
     figure.set_layout_engine("none")
-    bottom = (0.65 + 0.22 * lines) / (3.4 + 0.22 * lines)
+    bottom = (0.65 + names) / height
     left, right = figure.subplots(
         1, 2, sharey=True, gridspec_kw={"left": 0.08, "right": 0.99, "top": 0.97, "bottom": bottom, "wspace": 0.06}
     )
@@ -109,7 +109,7 @@ def frontier_figure(spots: Sequence[Spot], score: str) -> Figure:
         _style(axes)
     left.set_ylabel(score)
     for i, spot in enumerate(ranked):
-        x, y = 0.08 + 0.92 / NAMES_ACROSS * (i % NAMES_ACROSS), bottom - (0.62 + 0.22 * (i // NAMES_ACROSS)) / (3.4 + 0.22 * lines)
+        x, y = 0.08 + 0.92 / NAMES_ACROSS * (i % NAMES_ACROSS), bottom - (0.62 + NAME_HEIGHT * (i // NAMES_ACROSS)) / height
         figure.text(x, y, f"{i + 1}  {spot.name}", fontsize=8, color=INK)
     return figure
 
