@@ -9,7 +9,8 @@ whole command, where it ran in one go.
 
 `flowers-N`: N photos to train and select on, 1,200 others to judge; `cifar10-3000` likewise, with 2,000. `few`: 100 photos of
 hymenoptera, 90 of one class and 10 of the other, to learn and select from; its judges are all 153 that hymenoptera has for that, and
-classes count alike. What belongs to which part follows from the content of the photos.
+classes count alike. `cifar10` is all of it; `alone` learns from the labels only, as
+long. What belongs to which part follows from the content of the photos.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ HEADS = (
     *("data and words", "teacher; student", "runs", "teacher", "int8 student", "int8 agrees with float", "kB"),
     *("times as fast as the teacher", "minutes", "verdicts"),
 )
+CIFAR10 = (
+    "--student edge_small --allow-known-data --set finetune.strategy=features --set finetune.baselines=false "
+    "--set distill.epochs=100 --set distill.patience=100 --set distill.answers=12"
+)
 PLAIN = "--student same --set finetune.weights=none --set finetune.balance=none"
 
 
@@ -62,6 +67,8 @@ ROWS = {
     "flowers-1000": Row("flowers-1000", "--max-kb 500"),
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
     "cifar10-3000": Row("cifar10-3000"),
+    "cifar10": Row("cifar10", CIFAR10),
+    "cifar10-alone": Row("cifar10", f"{CIFAR10} --set distill.hard_weight=1"),
     "digits": Row("digits"),
     "few": Row("few"),
     "few-plain": Row("few", PLAIN),
@@ -93,13 +100,18 @@ def flowers(folder: Path, count: int) -> Path:
     return listed(folder / f"flowers-{count}.csv", photos[:1200], photos[1200 : 1200 + count])
 
 
-def cifar10(folder: Path, count: int) -> Path:
-    """`count` of CIFAR-10's training images, and 2,000 of its test images."""
-    found = {}
+def whole_cifar10(folder: Path) -> Path:
+    """All of CIFAR-10, as class folders below train/ and test/."""
     for part in ("train", "test"):
         if not (folder / "cifar10" / part).is_dir():
             zipfile.ZipFile(SHARED / "data" / f"cifar10_{part}.zip").extractall(folder / "cifar10")
-        found[part] = by_content(list((folder / "cifar10" / part).glob("*/*.jpg")))
+    return folder / "cifar10"
+
+
+def cifar10(folder: Path, count: int) -> Path:
+    """`count` of CIFAR-10's training images, and 2,000 of its test images."""
+    photos = whole_cifar10(folder)
+    found = {part: by_content(list((photos / part).glob("*/*.jpg"))) for part in ("train", "test")}
     return listed(folder / f"cifar10-{count}.csv", found["test"][:2000], found["train"][:count])
 
 
@@ -117,6 +129,7 @@ DATA: dict[str, Callable[[Path], Path | str]] = {
     "flowers-1000": lambda folder: flowers(folder, 1000),
     "flowers-3000": lambda folder: flowers(folder, 3000),
     "cifar10-3000": lambda folder: cifar10(folder, 3000),
+    "cifar10": whole_cifar10,
     "digits": lambda folder: "digits",
     "few": few,
 }

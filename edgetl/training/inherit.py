@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,12 +10,15 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet, to_input
+from edgetl.models.efficientnet_lite import EfficientNetLite
+from edgetl.models.finite import refuse_mute
 from edgetl.models.narrow import pruned_name
 from edgetl.models.prune import Pruned, output_weights, parameter_count, prune
 from edgetl.models.refit import refit
+from edgetl.models.streams import turned
 from edgetl.training.device import placed
 
-IMAGES, BATCH = 96, 8
+IMAGES = 96
 STEPS = 3  # each looks anew at what matters
 EPOCH = 2**31  # keys the views: no epoch of training has this number
 
@@ -53,8 +54,11 @@ def inherit(
         InputError: a network that cannot be pruned, or whose answers are not finite.
     """
     x, whole = examples(train, augment, sees, seed, shares).to(device), parameter_count(teacher)
-    model, kept = teacher, {name: torch.arange(len(w)) for name, w in output_weights(teacher).items()}
     placed(teacher, device)
+    with torch.no_grad():
+        refuse_mute(teacher(x), "the network that is pruned")
+    teacher = turned(teacher, x, seed) if isinstance(teacher, EfficientNetLite) else teacher
+    model, kept = teacher, {name: torch.arange(len(w)) for name, w in output_weights(teacher).items()}
     with track("prune", STEPS, "step") as bar:
         for step in range(1, STEPS + 1):
             wanted = keep ** (step / STEPS) * whole / parameter_count(model)
@@ -70,8 +74,8 @@ def inherit(
 
 def narrower(model: nn.Module, arch: str, size: int, keep: float, x: Tensor, seed: int) -> Pruned:
     """One step: what matters is asked of the device that holds `x`, what is cut is decided on the CPU."""
-    gradients = sensitivities(model, x, seed)
-    return prune(model.cpu(), arch, size, keep, gradients)
+    found = effects(model, x, seed)
+    return prune(model.cpu(), arch, size, keep, found)
 
 
 def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int, shares: Tensor | None = None) -> Tensor:
@@ -88,23 +92,31 @@ def examples(train: PixelSet, augment: Augment, sees: Preprocess, seed: int, sha
     return to_input(views, sees)
 
 
-def sensitivities(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
-    """Parameter -> root mean square of the gradients of the outputs, on the CPU; the model's own gradients are empty after.
+def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
+    """Convolution or Linear -> derivative of the outputs by a factor on each input channel, for each example [n, inputs], on the CPU.
 
-    The outputs of each batch are summed with random signs, so that on average their gradients do not cancel (Hutchinson
-    1990): an estimate of the Gauss-Newton matrix's diagonal. Gradients of the loss would be next to nothing, since the
-    network was trained on these very images until they were.
+    The outputs of an example are summed with random signs, so that on average their derivatives do not cancel: the mean square is an
+    estimate of the Gauss-Newton matrix's diagonal (Hutchinson 1990). Gradients of the loss would be next to nothing, since the network was
+    trained on these very images until they were. The model's own gradients are empty after.
     """
     generator = torch.Generator().manual_seed(seed)
-    squares = {name: torch.zeros_like(p, device="cpu") for name, p in model.named_parameters()}
-    for start in range(0, len(x), BATCH):
-        batch = x[start : start + BATCH]
+    layers = {name: model.get_submodule(name) for name in output_weights(model)}
+    rows: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for example in torch.split(x, 1):
         model.zero_grad()
-        outputs = model(batch)
+        outputs = model(example)
         signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
         (outputs * signs.to(outputs.device)).sum().backward()
-        for name, p in model.named_parameters():
-            if p.grad is not None:
-                squares[name] += p.grad.cpu() ** 2
+        for name, layer in layers.items():
+            rows[name].append(_by_input(layer))
     model.zero_grad()
-    return {name: (value / math.ceil(len(x) / BATCH)).sqrt() for name, value in squares.items()}
+    return {name: torch.stack(found).cpu() for name, found in rows.items()}
+
+
+def _by_input(layer: nn.Module) -> Tensor:
+    """Weights times their gradients, summed for each input channel, [inputs]: what a factor on that channel would do."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    weight = layer.weight.detach()
+    product = torch.zeros_like(weight) if layer.weight.grad is None else weight * layer.weight.grad
+    return product.view(groups, len(weight) // groups, weight.shape[1], -1).sum((1, 3)).flatten()
