@@ -148,7 +148,7 @@ def _weights_with(network: nn.Module, name: str, outputs: bool) -> float:
     layer = network.get_submodule(name)
     if outputs:
         return sum(p.numel() / len(p) for p in layer.parameters(recurse=False))
-    return cast(Tensor, layer.weight).numel() / _inputs(layer)
+    return cast(Tensor, layer.weight).numel() / input_count(layer)
 
 
 def _repeats(layer: nn.Module) -> int:
@@ -209,11 +209,12 @@ def _parameters(network: nn.Module, bundles: list[Bundle], counts: list[int]) ->
         outputs, inputs = lost.get((name, True), 0.0), lost.get((name, False), 0.0)
         for key, parameter in layer.named_parameters(recurse=False):
             left = parameter.numel() * (1 - outputs / len(parameter))
-            total += left * (1 - inputs / _inputs(layer)) if key == "weight" and inputs else left
+            total += left * (1 - inputs / input_count(layer)) if key == "weight" and inputs else left
     return total
 
 
-def _inputs(layer: nn.Module) -> int:
+def input_count(layer: nn.Module) -> int:
+    """Channels (features) that a convolution (Linear) reads."""
     return int(layer.in_channels if isinstance(layer, nn.Conv2d) else cast(nn.Linear, layer).in_features)
 
 

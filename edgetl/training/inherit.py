@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,12 +16,12 @@ from edgetl.data.pixels import PixelSet, to_input
 from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.finite import refuse_mute
 from edgetl.models.narrow import pruned_name
-from edgetl.models.prune import Pruned, output_weights, parameter_count, prune
+from edgetl.models.prune import Pruned, input_count, output_weights, parameter_count, prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import turned
 from edgetl.training.device import placed
 
-IMAGES = 96
+IMAGES, BATCH = 96, 8
 STEPS = 3  # each looks anew at what matters
 EPOCH = 2**31  # keys the views: no epoch of training has this number
 
@@ -97,26 +100,29 @@ def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
 
     The outputs of an example are summed with random signs, so that on average their derivatives do not cancel: the mean square is an
     estimate of the Gauss-Newton matrix's diagonal (Hutchinson 1990). Gradients of the loss would be next to nothing, since the network was
-    trained on these very images until they were. The model's own gradients are empty after.
+    trained on these very images until they were.
     """
-    generator = torch.Generator().manual_seed(seed)
+    model, generator = copy.deepcopy(model).requires_grad_(False), torch.Generator().manual_seed(seed)
     layers = {name: model.get_submodule(name) for name in output_weights(model)}
-    rows: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for example in torch.split(x, 1):
-        model.zero_grad()
-        outputs = model(example)
+    found = {name: torch.zeros(len(x), input_count(layer)) for name, layer in layers.items()}
+    start = 0
+
+    def gate(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        own = inputs[0].clone()  # whose gradient is that through this layer alone
+
+        def add(gradient: Tensor) -> None:
+            product = own.detach() * gradient
+            channels = product if isinstance(layer, nn.Linear) else product.movedim(1, -1)
+            found[name][start : start + len(own)] += channels.reshape(len(own), -1, input_count(layer)).sum(1).cpu()
+
+        own.register_hook(add)  # type: ignore[no-untyped-call]
+        return (own,)
+
+    hooks = [layer.register_forward_pre_hook(functools.partial(gate, name)) for name, layer in layers.items()]
+    for start in range(0, len(x), BATCH):
+        outputs = model(x[start : start + BATCH].clone().requires_grad_(True))
         signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
         (outputs * signs.to(outputs.device)).sum().backward()
-        for name, layer in layers.items():
-            rows[name].append(_by_input(layer))
-    model.zero_grad()
-    return {name: torch.stack(found).cpu() for name, found in rows.items()}
-
-
-def _by_input(layer: nn.Module) -> Tensor:
-    """Weights times their gradients, summed for each input channel, [inputs]: what a factor on that channel would do."""
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    weight = layer.weight.detach()
-    product = torch.zeros_like(weight) if layer.weight.grad is None else weight * layer.weight.grad
-    return product.view(groups, len(weight) // groups, weight.shape[1], -1).sum((1, 3)).flatten()
+    for hook in hooks:
+        hook.remove()
+    return found

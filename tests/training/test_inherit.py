@@ -1,0 +1,55 @@
+"""What outputs lose with a channel is what its gate says: a derivative, checked by differences."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgetl.models.build import build
+from edgetl.models.prune import input_count
+from edgetl.training.inherit import BATCH, effects
+
+SIZE, STEP = 32, 1e-6
+
+
+def signed_sums(model: nn.Module, x: Tensor, seed: int) -> Tensor:
+    """The outputs of each example, summed with the signs of that seed."""
+    generator, sums = torch.Generator().manual_seed(seed), []
+    for batch in torch.split(x, BATCH):
+        with torch.no_grad():
+            outputs = model(batch)
+        sums.append((outputs * (torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1)).sum(1))
+    return torch.cat(sums)
+
+
+@pytest.mark.parametrize(
+    ("arch", "layer"),
+    [
+        ("cifar_resnet8", "layer2.0.conv1"),  # reads a sum that a shortcut reads too
+        ("cifar_resnet8", "fc"),
+        ("efficientnet_lite0_early", "stages.1.1.project.0"),
+        ("mobilenet_v3_small", "features.4.block.2.fc1"),  # squeeze-and-excite
+        ("convnext_tiny", "features.1.0.block.3"),  # a Linear on maps, channels last
+    ],
+)
+def test_effects_are_derivatives_by_a_factor_on_a_channel(arch: str, layer: str) -> None:
+    torch.manual_seed(0)
+    model = build(arch, 4, SIZE).double().eval()
+    x = torch.randn(BATCH + 1, 3, SIZE, SIZE, dtype=torch.float64)
+    before = copy.deepcopy(model.state_dict())
+    found = effects(model, x, seed=5)[layer]
+    assert found.shape == (len(x), input_count(model.get_submodule(layer)))
+    for channel in (0, found.shape[1] - 1):
+        scaled = []
+        for factor in (1 + STEP, 1 - STEP):
+            changed = copy.deepcopy(model)
+            weight = changed.get_submodule(layer).get_parameter("weight")
+            with torch.no_grad():
+                weight[:, channel] *= factor  # the same as a factor on what the layer reads
+            scaled.append(signed_sums(changed, x, seed=5))
+        torch.testing.assert_close(found[:, channel], ((scaled[0] - scaled[1]) / (2 * STEP)).float(), rtol=2e-3, atol=1e-6)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
