@@ -78,11 +78,11 @@ def taught(photos: Path, weights: Path, seed: int, *, fixed: bool, epochs: int) 
     model.load_state_dict({name: value.float() for name, value in read_state(weights).items()})
     if fixed:
         model.requires_grad_(False)
-    model.classifier[1] = nn.Conv2d(512, 2, kernel_size=1)
+    batches, judges = loaders(photos)
+    model.classifier[1] = nn.Conv2d(512, sum(each.is_dir() for each in (photos / "train").iterdir()), kernel_size=1)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=1e-3, momentum=0.9)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=7, gamma=0.1)
-    batches, judges = loaders(photos)
     started, history = time.perf_counter(), []
     for _ in range(epochs):
         model.train()
