@@ -80,7 +80,11 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
         return StudentChoice(settings=wanted.but(weights="none"), weights=None)
     if arch == "auto":
         choice = choose_student(
-            teacher_arch, wanted.image_size or teacher_size, len(images), prunable=not teacher_arch.startswith(UNSUITED)
+            teacher_arch,
+            wanted.image_size or teacher_size,
+            len(images),
+            len(images.classes),
+            prunable=not teacher_arch.startswith(UNSUITED),
         )
         arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
         size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)

@@ -8,7 +8,8 @@
 | photos, these packages missing     | resnet18, published (128 px: small) | 224 px | pruned                                       |
 | photos, nothing to download either | cifar_resnet16, embedded            | 64 px  | pruned                                       |
 
-What they were chosen by is in docs/adr/0024 and 0025. Networks for photos have ReLU or ReLU6 and no
+52% are for two classes: a larger head leaves less to the rest.
+What they were chosen by is in docs/adr/0024 to 0026. Networks for photos have ReLU or ReLU6 and no
 squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it inherits what pretraining gave, which a few
 hundred photos cannot teach a network that starts from nothing. A teacher that cannot be pruned gets edge_medium, or edge_large from
 20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).
@@ -36,7 +37,8 @@ SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
 LITE_INPUT = FEW_PIXELS  # for photos below LARGE_SIDE
 LAYER_KB, BYTES = 1.3, 1.05  # of int8 files, for each layer and each parameter: measured on edgetl's students, within 1%
 MOST_KB = 1000.0  # of a student, unless a budget says more
-SHORT, SHORT_KEEP = "efficientnet_lite0_short", 0.52  # an int8 file of less than 1 MB
+SHORT = "efficientnet_lite0_short"
+SHORT_PARAMETERS = 880_000  # of which an int8 file has less than MOST_KB: 982 to 988 kB were seen
 Source = Literal["installed", "published", "embedded"]
 
 
@@ -70,17 +72,18 @@ def choose_teacher(side: int, images: int, *, source: Source = "installed") -> C
             return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
 
 
-def choose_student(teacher_arch: str, image_size: int, images: int, *, prunable: bool = True) -> Choice:
+def choose_student(teacher_arch: str, image_size: int, images: int, classes: int, *, prunable: bool = True) -> Choice:
     """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size, or less.
 
     `prunable` says whether the teacher can be made narrower.
     """
     if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE:
         reason = (
-            "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 91 to 94, one of 0.3 MB (--max-kb 330) 91, "
+            "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 93 to 94, one of 0.3 MB (--max-kb 330) 91, "
             "the teacher itself in 5.1 MB (--student same) 97"
         )
-        return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=SHORT_KEEP, reason=reason)
+        keep = math.floor(1000 * SHORT_PARAMETERS / _parameters(SHORT, classes, image_size)) / 1000
+        return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
         case False, _ if prunable:
@@ -94,6 +97,11 @@ def choose_student(teacher_arch: str, image_size: int, images: int, *, prunable:
             arch, what = "edge_medium", "250 thousand weights"
     reason = f"{images} images at {image_size} px: {what}; built for int8, where {teacher_arch} is not"
     return Choice(arch=arch, image_size=image_size, reason=reason)
+
+
+def _parameters(arch: str, classes: int, image_size: int) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(arch, classes, image_size).parameters())
 
 
 def usual_preprocess(arch: str, side: int) -> Preprocess:

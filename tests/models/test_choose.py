@@ -7,6 +7,7 @@ import pytest
 from edgetl.models import choose
 from edgetl.models.build import build, check_architecture
 from edgetl.models.choose import Source, choose_student, choose_teacher
+from edgetl.models.prune import parameter_count
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,16 @@ def test_teachers(side: int, source: Source, arch: str, size: int) -> None:
 
 @pytest.mark.parametrize(("teacher_size", "size"), [(260, 224), (160, 160)])
 def test_the_student_of_an_efficientnet_lite_is_a_shorter_one_and_sees_224_pixels_at_most(teacher_size: int, size: int) -> None:
-    choice = choose_student("efficientnet_lite2", teacher_size, 245)
+    choice = choose_student("efficientnet_lite2", teacher_size, 245, 2)
     assert (choice.arch, choice.image_size, choice.keep) == ("efficientnet_lite0_short", size, 0.52)
+
+
+@pytest.mark.parametrize("classes", [2, 14, 100, 1000])
+def test_the_default_student_stays_below_a_megabyte_however_large_its_head_is(classes: int) -> None:
+    choice = choose_student("efficientnet_lite2", 260, 5000, classes)
+    assert choice.keep is not None and (choice.keep == 0.52) == (classes == 2)
+    parameters = parameter_count(build(choice.arch, classes, choice.image_size))
+    assert 0.99 * choose.SHORT_PARAMETERS < choice.keep * parameters <= choose.SHORT_PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -46,13 +55,13 @@ def test_the_student_of_an_efficientnet_lite_is_a_shorter_one_and_sees_224_pixel
     ],
 )
 def test_students_see_what_the_teacher_sees(size: int, images: int, prunable: bool, arch: str) -> None:
-    choice = choose_student("resnet18", size, images, prunable=prunable)
+    choice = choose_student("resnet18", size, images, 5, prunable=prunable)
     assert (choice.arch, choice.image_size) == (arch, size)
 
 
 def test_every_choice_can_be_built_and_gives_a_reason_of_one_line() -> None:
     choices = [choose_teacher(side, images) for side in (20, 100, 300) for images in (100, 100_000)]
-    choices += [choose_student(c.arch, c.image_size, images) for c in choices for images in (100, 100_000)]
+    choices += [choose_student(c.arch, c.image_size, images, 5) for c in choices for images in (100, 100_000)]
     for choice in choices:
         if choice.arch != "pruned":
             check_architecture(choice.arch)
