@@ -9,8 +9,8 @@ whole command, where it ran in one go.
 
 `flowers-N`: N photos to train and select on, 1,200 others to judge; `cifar10-3000` likewise, with 2,000. `few`: 100 photos of
 hymenoptera, 90 of one class and 10 of the other, to learn and select from; its judges are all 153 that hymenoptera has for that, and
-classes count alike. `cifar10` is all of it; `alone` learns from the labels only, as
-long. What belongs to which part follows from the content of the photos.
+classes count alike. `cifar10` is all of it; `alone` learns from the labels only, as long. What belongs to which part follows from the
+content of the photos.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from torch import nn
 from edgetl.core.preprocess import Preprocess, imagenet
 from edgetl.models.build import OWN_NAMES, build
 from edgetl.models.packaged import packaged, packaged_preprocess
+from edgetl.models.prune import parameter_count
 from edgetl.models.published import published_preprocess
 from edgetl.settings import FEW_PIXELS
 
@@ -82,7 +83,7 @@ def choose_student(teacher_arch: str, image_size: int, images: int, classes: int
             "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 93 to 94, one of 0.3 MB (--max-kb 330) 91, "
             "the teacher itself in 5.1 MB (--student same) 97"
         )
-        keep = math.floor(1000 * SHORT_PARAMETERS / _parameters(SHORT, classes, image_size)) / 1000
+        keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT, classes, image_size))) / 1000
         return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
@@ -99,9 +100,10 @@ def choose_student(teacher_arch: str, image_size: int, images: int, classes: int
     return Choice(arch=arch, image_size=image_size, reason=reason)
 
 
-def _parameters(arch: str, classes: int, image_size: int) -> int:
+def _outline(arch: str, classes: int, image_size: int) -> nn.Module:
+    """The network without its numbers."""
     with torch.device("meta"):
-        return sum(p.numel() for p in build(arch, classes, image_size).parameters())
+        return build(arch, classes, image_size)
 
 
 def usual_preprocess(arch: str, side: int) -> Preprocess:
@@ -180,9 +182,8 @@ def students_under(max_kb: float | None, classes: int, image_size: int, *, only:
 
 def _pruned_to(arch: str, max_kb: float, classes: int, image_size: int, *, pretrained: bool) -> list[Sized]:
     """The network, pruned as far as the budget asks; none where that is too far."""
-    with torch.device("meta"):
-        model = build(arch, classes, image_size)
-    parameters = sum(p.numel() for p in model.parameters())
+    model = _outline(arch, classes, image_size)
+    parameters = parameter_count(model)
     nodes_kb = LAYER_KB * sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in model.modules())
     keep = math.floor(1e6 * (max_kb - nodes_kb) / (BYTES * parameters)) / 1000 if max_kb < math.inf else math.inf
     if keep < LEAST_KEEP:

@@ -76,6 +76,12 @@ def turned(model: EfficientNetLite, x: Tensor, seed: int) -> EfficientNetLite:
     return model
 
 
+def backward_with_signs(outputs: Tensor, generator: torch.Generator) -> None:
+    """The backward pass of outputs [n, k], summed with random signs, so that on average their gradients do not cancel (Hutchinson 1990)."""
+    signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
+    (outputs * signs.to(outputs.device)).sum().backward()  # type: ignore[no-untyped-call]
+
+
 def _streams(model: EfficientNetLite) -> list[Stream]:
     stages = [[block for block in stage.children() if isinstance(block, InvertedResidual)] for stage in model.stages]
     behind = [*(blocks[0].expand for blocks in stages[1:]), model.fc if isinstance(model.last, nn.Identity) else model.last]
@@ -87,7 +93,7 @@ def _streams(model: EfficientNetLite) -> list[Stream]:
 
 
 def _measured(streams: Sequence[Stream], model: nn.Module, x: Tensor, seed: int) -> list[list[Moments]]:
-    """Moments behind each block, and of the gradients of the outputs, summed with random signs (Hutchinson 1990)."""
+    """Moments behind each block, and of the gradients of the outputs' signed sum."""
     blocks: list[nn.Module] = [block for stream in streams for block in stream.blocks]
     generator, sums, maps = torch.Generator().manual_seed(seed), dict.fromkeys(blocks, _Sums()), dict[nn.Module, Tensor]()
 
@@ -97,9 +103,7 @@ def _measured(streams: Sequence[Stream], model: nn.Module, x: Tensor, seed: int)
 
     hooks = [block.register_forward_hook(note) for block in blocks]
     for start in range(0, len(x), BATCH):
-        outputs = model(x[start : start + BATCH])
-        signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
-        (outputs * signs.to(outputs.device)).sum().backward()
+        backward_with_signs(model(x[start : start + BATCH]), generator)
         sums = {block: sums[block].with_map(maps[block]) for block in blocks}
     model.zero_grad()
     for hook in hooks:

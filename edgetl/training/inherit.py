@@ -18,7 +18,7 @@ from edgetl.models.finite import refuse_mute
 from edgetl.models.narrow import pruned_name
 from edgetl.models.prune import Pruned, input_count, output_weights, parameter_count, prune
 from edgetl.models.refit import refit
-from edgetl.models.streams import turned
+from edgetl.models.streams import backward_with_signs, turned
 from edgetl.training.device import placed
 
 IMAGES, BATCH = 96, 8
@@ -120,9 +120,7 @@ def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
 
     hooks = [layer.register_forward_pre_hook(functools.partial(gate, name)) for name, layer in layers.items()]
     for start in range(0, len(x), BATCH):
-        outputs = model(x[start : start + BATCH].clone().requires_grad_(True))
-        signs = torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1
-        (outputs * signs.to(outputs.device)).sum().backward()
+        backward_with_signs(model(x[start : start + BATCH].clone().requires_grad_(True)), generator)
     for hook in hooks:
         hook.remove()
     return found

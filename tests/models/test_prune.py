@@ -164,7 +164,8 @@ def test_a_pruned_network_answers_more_like_the_original_after_fitting(shared: P
     pruned = prune(model.eval(), "cifar_resnet16", 32, 0.7, effects(model, few, seed=0))
     before = agreement(pruned.model, model, fresh)
     refit(pruned.model, model, pruned.kept, few)
-    assert agreement(pruned.model, model, fresh) > before + 0.2
+    after = agreement(pruned.model, model, fresh)
+    assert after > before + 0.2 and after > 0.8  # gates alone lose less than weights times gradients did: less is left to gain
 
 
 @torch.no_grad()
