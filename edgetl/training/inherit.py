@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,15 +110,11 @@ def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
     start = 0
 
     def gate(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
-        own = inputs[0].clone()  # whose gradient is that through this layer alone
-
-        def add(gradient: Tensor) -> None:
-            product = own.detach() * gradient
+        def add(product: Tensor) -> None:
             channels = product if isinstance(layer, nn.Linear) else product.movedim(1, -1)
-            found[name][start : start + len(own)] += channels.reshape(len(own), -1, input_count(layer)).sum(1).cpu()
+            found[name][start : start + len(product)] += channels.reshape(len(product), -1, input_count(layer)).sum(1).cpu()
 
-        own.register_hook(add)  # type: ignore[no-untyped-call]
-        return (own,)
+        return (_Gate.apply(inputs[0], add),)
 
     hooks = [layer.register_forward_pre_hook(functools.partial(gate, name)) for name, layer in layers.items()]
     for start in range(0, len(x), BATCH):
@@ -124,3 +122,22 @@ def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
     for hook in hooks:
         hook.remove()
     return found
+
+
+class _Gate(torch.autograd.Function):
+    """The identity; on the way back, `add` is told input times gradient.
+
+    A hook on the tensor would do the same, but it would never be freed: it has its node, that has the hook, and the hook has the tensor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, add: Callable[[Tensor], None]) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.add = add
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        ctx.add(x.detach() * gradient)
+        return gradient, None

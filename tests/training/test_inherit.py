@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -53,3 +54,16 @@ def test_effects_are_derivatives_by_a_factor_on_a_channel(arch: str, layer: str)
         torch.testing.assert_close(found[:, channel], ((scaled[0] - scaled[1]) / (2 * STEP)).float(), rtol=2e-3, atol=1e-6)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_nothing_of_the_forward_pass_outlives_the_effects() -> None:
+    model, x = build("efficientnet_lite0_early", 3, 32).eval(), torch.randn(16, 3, 32, 32)
+    effects(model, x, 0)
+
+    def maps() -> int:
+        gc.collect()
+        return sum(isinstance(each, torch.Tensor) and each.dim() == 4 and each.requires_grad for each in gc.get_objects())
+
+    before = maps()
+    effects(model, x, 0)
+    assert maps() == before
