@@ -155,6 +155,7 @@ def _described(path: Path, arch: str, source: str) -> Weights:
         preprocess=preprocess,
         trained_on=said.get("trained_on") or None,
         classes=classes_in(said, path.name),
+        seen=SeenImages.from_json(said["seen"]) if "seen" in said else None,
     )
 
 
@@ -164,7 +165,7 @@ class MatchReport:
 
     Attributes:
         matched: loaded.
-        head: tensors of the last layer that were left as they are, since the file's answers mean other classes.
+        head: tensors of the last layer that were left as they are, since the file has none or its answers mean other classes.
         missing: in the network, not in the file.
         mismatched: in both, with other shapes.
         unused: in the file, not in the network.
@@ -206,16 +207,18 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
     head = head_keys(model)
     same_classes = weights.classes is None or weights.classes == classes
     keep = {name for name in head if name in given and (not same_classes or given[name].shape != own[name].shape)}
+    keep |= set() if head & given.keys() else head
     fits = {name: value for name, value in given.items() if name in own and name not in keep and value.shape == own[name].shape}
     report = MatchReport(
         source=weights.source,
         matched=tuple(sorted(fits)),
         head=tuple(sorted(keep)),
-        missing=tuple(sorted(own.keys() - given.keys())),
+        missing=tuple(sorted(own.keys() - given.keys() - keep)),
         mismatched=tuple(sorted(own.keys() & given.keys() - fits.keys() - keep)),
         unused=tuple(sorted(name for name in given.keys() - own.keys() if not _counts_batches(name))),
     )
-    _refuse_strangers(report, own.keys() - head, weights, partial)
+    in_file = sum(not _counts_batches(name) for name in given)
+    _refuse_strangers(report, own.keys() - head, in_file, weights, partial)
     refuse_not_finite({name: value for name, value in given.items() if name in own}, weights.path.name)
     load_state(model, fits, strict=False)
     return report
@@ -246,12 +249,11 @@ def _counts_batches(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _refuse_strangers(report: MatchReport, body: set[str], weights: Weights, partial: bool) -> None:
-    """Raise InputError unless most of the network, its head aside, and most of the file belong together (`partial`: any of it)."""
+def _refuse_strangers(report: MatchReport, body: set[str], in_file: int, weights: Weights, partial: bool) -> None:
+    """Raise InputError unless most of the network, its head aside, and of the file's tensors belong together (`partial`: any of it)."""
     fitting = len(body & set(report.matched))
     if partial and fitting:
         return
-    in_file = len(report.matched) + len(report.head) + len(report.mismatched) + len(report.unused)
     if fitting >= LEAST_MATCH * len(body) and len(report.unused) <= (1 - LEAST_MATCH) * in_file:
         return
     problems = [

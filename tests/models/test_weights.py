@@ -23,6 +23,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from edgetl.core.canonical import digest_of
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
 from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.published import published_preprocess
@@ -74,6 +75,13 @@ def test_a_head_for_another_number_of_classes_is_left_out_and_reported(tmp_path:
     assert report.head == ("fc.bias", "fc.weight")
     assert torch.equal(model.state_dict()["fc.weight"], head)
     assert "new head for the new classes" in report.line()
+
+
+def test_a_file_without_a_head_fits_all_the_same(tmp_path: Path) -> None:
+    save_file({name: value for name, value in trained().items() if not name.startswith("fc.")}, path := tmp_path / "w.safetensors")
+    report = load_into(fresh(), given(path))
+    assert report.head == ("fc.bias", "fc.weight") and report.missing == ()
+    assert report.line() == f"{len(report.matched)} tensors of file:w.safetensors loaded; new head for the new classes"
 
 
 @pytest.mark.parametrize(("classes", "taken"), [(CLASSES, True), (("1", "2", "3"), False), (None, False)])
@@ -159,6 +167,13 @@ def test_embedded_weights_are_found_by_architecture_and_described_by_their_file(
         None,
         "edge_tiny starts from random weights, since edgetl embeds none for it",
     )
+
+
+def test_weights_may_say_which_images_they_have_seen(tmp_path: Path) -> None:
+    seen = SeenImages.of("elsewhere", train=[hashlib.sha256(b"photo").hexdigest()])
+    save_file(trained(), path := tmp_path / "w.safetensors", metadata={"arch": "cifar_resnet8", "seen": seen.to_json()})
+    found, _ = resolve_weights("cifar_resnet8", str(path), tmp_path)
+    assert found is not None and found.seen == seen
 
 
 def test_none_means_none(tmp_path: Path) -> None:
