@@ -32,12 +32,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRef:
-    """One image: its content, its class, its part, and its place in the source."""
+    """One image: its content, its class, its part, and its place in the source.
+
+    `group` is the sha256 of the image that leads its group of near-duplicates; empty: it looks like no other.
+    """
 
     sha256: str
     label: int
     part: Part
     where: str
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +92,13 @@ class Images:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the class names and the sorted (class, sha256, part) of every image."""
+        """sha256 over the class names, the sorted (class, sha256, part) of every image, and which of them look alike."""
         rows = sorted((self.classes[ref.label], ref.sha256, ref.part) for ref in self.refs)
-        return digest_of([self.classes, rows, self.flip])
+        alike: dict[str, list[str]] = {}
+        for ref in self.refs:
+            alike.setdefault(ref.group or ref.sha256, []).append(ref.sha256)
+        groups = sorted(sorted(group) for group in alike.values() if len(group) > 1)
+        return digest_of([self.classes, rows, self.flip, *([groups] if groups else [])])
 
     def only(self, *parts: Part) -> Images:
         """The images of some parts; a stage that takes these does not rerun when the others change."""
@@ -111,6 +119,11 @@ class Images:
     def labels(self) -> NDArray[np.int64]:
         """int64 [n]."""
         return np.array([ref.label for ref in self.refs], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """int64 [n]: a number for each group of near-duplicates; an image that looks like no other has one of its own."""
+        return np.unique([ref.group or ref.sha256 for ref in self.refs], return_inverse=True)[1].astype(np.int64)
 
     @property
     def hashes(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def assign(
     """
     brought = {image.part for image in images}
     if "val" in brought and "test" in brought:
-        return refs_of(images, classes), []
+        return refs_of(images, classes, groups), []
     images = [replace(image, part="test") if image.part == "val" else image for image in images]
     judged = [image for image in images if image.part == "test"]
     test_share = 0.0 if judged else settings.test_share
@@ -93,7 +93,7 @@ def assign(
         else:
             placed |= {sha: parts[unit] for sha, unit in members.items()}
     known = [replace(image, part=placed[image.sha256]) for image in fresh if image.sha256 in placed]
-    return refs_of([*judged, *known], classes), block(_too_few(settings.val_share, test_share), few)
+    return refs_of([*judged, *known], classes, groups), block(_too_few(settings.val_share, test_share), few)
 
 
 def _units(images: Iterable[Hashed], groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -152,11 +152,20 @@ def enough(val_share: float, test_share: float) -> int:
     return max(3 if test_share else 2, math.ceil(math.log(1e-3) / math.log(val_share + test_share)))
 
 
-def refs_of(images: Iterable[Hashed], classes: Sequence[str]) -> tuple[ImageRef, ...]:
+def refs_of(
+    images: Iterable[Hashed], classes: Sequence[str], groups: Mapping[str, str] = MappingProxyType({})
+) -> tuple[ImageRef, ...]:
     """The images whose part is known, as references sorted by (part, sha256)."""
+    crowded = {group for group, count in Counter(groups.values()).items() if count > 1}
     labels = {label: index for index, label in enumerate(classes)}
     refs = [
-        ImageRef(sha256=image.sha256, label=labels[image.label], part=image.part, where=image.where)
+        ImageRef(
+            sha256=image.sha256,
+            label=labels[image.label],
+            part=image.part,
+            where=image.where,
+            group=group if (group := groups.get(image.sha256, "")) in crowded else "",
+        )
         for image in images
         if image.part is not None
     ]

@@ -194,6 +194,7 @@ class Distill(Stage[Student]):
             weights=None if weights is None else weights.numpy(),
             seed=self.settings.seed,
             threads=self.runtime.threads,
+            groups=train.groups,
         )
         set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
 

@@ -41,8 +41,10 @@ class Crossed:
 class Crossval(Stage[Crossed]):
     """Fit a head on all folds but one, its penalty chosen among those; score it on that one; each fold once.
 
+    What looks alike is in one fold.
+
     Raises:
-        InputError: a class with fewer images than folds.
+        InputError: a class with fewer images, or groups of images that look alike, than folds.
     """
 
     name: ClassVar[str] = "crossval"
@@ -57,13 +59,20 @@ class Crossval(Stage[Crossed]):
 
     def run(self, out: Path) -> Crossed:
         """Write `folds.json`."""
-        labels, classes = self.data.labels, len(self.data.classes)
+        labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
         counts = np.bincount(labels, minlength=classes)
+        scenes = np.bincount(np.unique(np.stack([groups, labels]), axis=1)[1], minlength=classes)
         if counts.min() < self.folds:
             rare = self.data.classes[int(counts.argmin())]
             raise InputError(
                 f"expected {self.folds} images of each class in train and val for as many folds, found {counts.min()} of {rare}. "
                 f"Give more images, or fewer --folds"
+            )
+        if scenes.min() < self.folds:
+            rare = self.data.classes[int(scenes.argmin())]
+            raise InputError(
+                f"expected {self.folds} images that do not look alike of each class in train and val for as many folds, found "
+                f"{scenes.min()} such groups among the {counts[int(scenes.argmin())]} images of {rare}. Give more images, or fewer --folds"
             )
         (scratch := out / SCRATCH).mkdir(exist_ok=True)
         with pinned(self.runtime) as device, keeping(self.runtime):
@@ -72,7 +81,7 @@ class Crossval(Stage[Crossed]):
             features = features_of(with_head(model, "linear"), self.data, self.preprocess, device, scratch / "features")
         task, balance = Classification(classes=self.data.classes), balancing("auto", torch.from_numpy(labels), classes)
         weights = None if balance.class_weights is None else balance.class_weights.numpy()
-        fold, scores = folds_of(labels, self.seed, self.folds), []
+        fold, scores = folds_of(labels, self.seed, self.folds, groups), []
         with track("folds", self.folds, "fold") as bar:
             for number in range(self.folds):
                 inside, outside = fold != number, fold == number
@@ -83,6 +92,7 @@ class Crossval(Stage[Crossed]):
                     weights=weights,
                     seed=self.seed,
                     threads=self.runtime.threads,
+                    groups=groups[inside],
                 )
                 right = task.correct(head(features[outside]), labels[outside])
                 scores.append(float(right.mean()) if weights is None else mean_recall(right, labels[outside]))

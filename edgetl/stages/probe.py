@@ -36,7 +36,7 @@ class Probed:
     Attributes:
         checkpoint: the network with a head that was fitted on all images.
         score: of heads on images that they were not fitted on, a fraction in [0, 1]; the mean over the classes where they are unbalanced.
-        standard_error: of the score.
+        standard_error: of the score; images that look alike count once.
         images: that the score is of.
         parameters: of the network.
     """
@@ -77,7 +77,8 @@ class Probe(Stage[Probed]):
         labels, task = self.data.labels, Classification(classes=self.data.classes)
         weights = balancing("auto", torch.from_numpy(labels), task.outputs).class_weights
         each = None if weights is None else weights.numpy()
-        linear = fit_linear([features], labels, task.outputs, weights=each, seed=self.seed, threads=self.runtime.threads)
+        groups, threads = self.data.groups, self.runtime.threads
+        linear = fit_linear([features], labels, task.outputs, weights=each, seed=self.seed, threads=threads, groups=groups)
         layer = head_layer(model)
         if not isinstance(layer, nn.Linear):
             raise InputError(f"expected a network that ends in a linear layer, found {self.arch}")
@@ -98,7 +99,7 @@ class Probe(Stage[Probed]):
         return Probed(
             checkpoint=Checkpoint.of(path),
             score=score,
-            standard_error=standard_error(score, len(judged) if each is None else worth_of(judged)),
+            standard_error=standard_error(score, worth_of(judged, groups[linear.chosen], balanced=each is None)),
             images=len(judged),
             parameters=sum(p.numel() for p in model.parameters()),
         )

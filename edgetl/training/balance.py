@@ -73,7 +73,18 @@ def mean_recall(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
-def worth_of(labels: NDArray[np.int64]) -> float:
-    """How many images of balanced classes would tell the mean recall as exactly: classes times the harmonic mean of their counts."""
+def worth_of(labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None, *, balanced: bool = False) -> float:
+    """How many images, none like another, of balanced classes would tell the score as exactly.
+
+    Args:
+        labels: [n].
+        groups: [n], which images look alike: those of one class and group count once, which is the least that they can tell. None: none.
+        balanced: the score is the share of all images; else it is the mean recall, which is as exact as that of so many images:
+            classes times the harmonic mean of their counts.
+    """
+    if groups is not None:
+        labels = np.unique(np.stack([groups, labels]), axis=1)[1]
+    if balanced:
+        return float(len(labels))
     counts = np.unique(labels, return_counts=True)[1]
     return float(len(counts) ** 2 / (1 / counts).sum())

@@ -139,8 +139,8 @@ class Work:
         views = [of_view(view) for view in range(s.head_views if s.augment != "none" else 1)]
         unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / "features-val")
         weights = None if self.per_class is None else self.per_class.numpy()
-        labels, threads = self.train.labels.numpy(), self.runtime.threads
-        linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
+        labels, threads, groups = self.train.labels.numpy(), self.runtime.threads, self.data.only("train").groups
+        linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads, groups=groups)
         if s.head == "mlp":
             self._train_head(views, unseen, lr=s.head_lr, batch_size=min(256, s.batch_size))
         else:
@@ -159,12 +159,20 @@ class Work:
         return to_input(self.plain.pixels[rows], self.preprocess)
 
     def _seen(self, probe: Linear, unseen: Features) -> Seen:
-        """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same."""
+        """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same.
+
+        Images of val that look alike count once for how exactly val can tell.
+        """
         labels = np.concatenate([self.train.labels.numpy()[probe.chosen], self.val.labels.numpy()])
         right = self.task.correct(np.concatenate([probe.unseen, probe(unseen)]), labels)
         weights = None if self.per_class is None else self.per_class.numpy()[labels]
-        worth = None if weights is None else worth_of(self.val.labels.numpy())
-        return Seen(score=float(np.average(right, weights=weights)), images=len(labels), val=len(self.val), worth=worth)
+        worth = worth_of(self.val.labels.numpy(), self.data.only("val").groups, balanced=weights is None)
+        return Seen(
+            score=float(np.average(right, weights=weights)),
+            images=len(labels),
+            val=len(self.val),
+            worth=None if worth == len(self.val) else worth,
+        )
 
     def _train_head(self, views: list[Features], unseen: Features, *, lr: float, batch_size: int) -> None:
         s = self.settings

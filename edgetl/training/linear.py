@@ -1,8 +1,8 @@
 """A linear head on frozen features, fitted to its optimum: multinomial logistic regression with an L2 penalty by L-BFGS.
 
 The strength of the penalty is the one with the least log loss out of fold (k-fold cross-validation on the training images; Kornblith
-et al. 2019, "Do better ImageNet models transfer better?", appendix A.5, choose it on validation data too). The fitting itself is
-scikit-learn's.
+et al. 2019, "Do better ImageNet models transfer better?", appendix A.5, choose it on validation data too). What looks alike is in one
+fold, or a fold would be judged by frames of scenes that it was fitted on. The fitting itself is scikit-learn's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,14 @@ class Linear:
 
 
 def fit_linear(
-    views: list[Features], labels: Labels, classes: int, *, weights: NDArray[np.float32] | None, seed: int, threads: int
+    views: list[Features],
+    labels: Labels,
+    classes: int,
+    *,
+    weights: NDArray[np.float32] | None,
+    seed: int,
+    threads: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Linear:
     """The head with the least penalized loss on all views.
 
@@ -65,12 +72,13 @@ def fit_linear(
         weights: of the classes, [k], or None: all alike.
         seed: of the folds.
         threads: of the linear algebra.
+        groups: [n], the number of the group of near-duplicates of each image, which stays in one fold; None: none look alike.
     """
     with threadpool_limits(threads if views[0].size > SMALL else 1):
         scaled = [_standardized(view, *(scale := _scale(views[0]))) for view in views]
         chosen = _choosers(labels, seed)
         few = [np.ascontiguousarray(view[chosen]) for view in scaled]
-        folds = folds_of(labels[chosen], seed)
+        folds = folds_of(labels[chosen], seed, groups=None if groups is None else groups[chosen])
         strength, unseen = _choose(few, labels[chosen], folds, classes, weights)
         with track("head", 1, "fit"):
             fitted = _fit(_stacked(scaled), np.tile(labels, len(views)), strength / len(views), classes, weights)
@@ -134,13 +142,32 @@ def _losses(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
     return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels])
 
 
-def folds_of(labels: Labels, seed: int, count: int = FOLDS) -> NDArray[np.int64]:
-    """The fold of each image, of `count`: every class is dealt out evenly."""
+def folds_of(labels: Labels, seed: int, count: int = FOLDS, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The fold of each image, of `count`: every class is dealt out evenly, and what is of one group to one fold."""
     order = np.random.Generator(np.random.Philox(key=[seed, 5])).permutation(len(labels))
     folds = np.empty(len(labels), dtype=np.int64)
+    if groups is not None and len(np.unique(groups)) < len(labels):
+        return _grouped_folds(labels, groups, order, count)
     for label in np.unique(labels):
         members = order[labels[order] == label]
         folds[members] = (np.arange(len(members)) + label) % count
+    return folds
+
+
+def _grouped_folds(labels: Labels, groups: NDArray[np.int64], order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Groups, the largest first, each to the fold that has the smallest share of its classes so far; of equal ones, the emptiest."""
+    members: dict[int, list[int]] = {}
+    for image in order.tolist():
+        members.setdefault(int(groups[image]), []).append(image)
+    totals = np.maximum(np.bincount(labels), 1)
+    held = np.zeros((count, len(totals)))
+    folds = np.empty(len(labels), dtype=np.int64)
+    for group in sorted(members.values(), key=len, reverse=True):  # a stable sort: of equal sizes, as they were shuffled
+        mine = np.bincount(labels[group], minlength=len(totals))
+        fullness = held / totals @ mine
+        fold = int(np.lexsort((held.sum(axis=1), fullness))[0])
+        held[fold] += mine
+        folds[group] = fold
     return folds
 
 

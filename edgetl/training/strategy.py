@@ -29,7 +29,7 @@ class Seen:
 
     Attributes:
         score: of `images`, of which `val` are val's; where classes are unbalanced, the mean over the classes.
-        worth: how many images of balanced classes would tell the score on val as exactly; None: `val`.
+        worth: how many images of balanced classes, none like another, would tell the score on val as exactly; None: `val`.
     """
 
     score: float
@@ -51,7 +51,7 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen |
     if frozen is None:
         return Decision(strategy="full", reason="there are no pretrained weights to keep")
     error, hope = standard_error(frozen.score, frozen.val if frozen.worth is None else frozen.worth), (1 - frozen.score) / 2
-    few = "" if frozen.worth is None else f", which tell as much as {frozen.worth:.0f} of balanced classes,"
+    few = "" if frozen.worth is None else f", which tell as much as {frozen.worth:.0f} of balanced classes that do not look alike,"
     said = (
         f"a head on frozen features is right on {frozen.score:.1%} of {frozen.images} images that it was not fitted on; "
         f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images{few}"
