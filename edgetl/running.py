@@ -20,6 +20,7 @@ from edgetl.core.plan import Finding, Plan, UnknownInputs
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place
 from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
+from edgetl.data.earlier import Earlier, write_split
 from edgetl.data.files import find_images
 from edgetl.data.images import Images
 from edgetl.data.leftout import is_own
@@ -53,8 +54,9 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
     """
     check_out(out, request.data)
     with Workspace(out) as do:
-        data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash)
-        write_split(data, out)
+        earlier = Earlier.read(out / SPLIT, settings.data)
+        data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, rehash=request.rehash, earlier=earlier.parts)
+        write_split(out / SPLIT, data, settings.data)
         from edgetl.workflow import BUNDLE, pipeline, prepare, publish
 
         check_place(out / BUNDLE, MANIFEST)
@@ -145,7 +147,8 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
         allow_known_data=asked["allow_known_data"],
         runtime=Runtime(**asked["runtime"]),
     )
-    data = open_images(request.data, settings.data, root=request.root, index=out / INDEX)
+    earlier = Earlier.read(out / SPLIT, settings.data)
+    data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, earlier=earlier.parts)
     plan = Plan(out)
     with suppress(UnknownInputs):
         others = unlabelled(request.unlabeled, data, settings.data)
@@ -162,8 +165,8 @@ def opened(data: str, out: Path, split: DataSettings, root: Path) -> Iterator[tu
 
     check_out(out, data)
     with shown(), Workspace(out) as do:
-        images = open_images(data, split, root=root, index=out / INDEX)
-        write_split(images, out)
+        images = open_images(data, split, root=root, index=out / INDEX, earlier=Earlier.read(out / SPLIT, split).parts)
+        write_split(out / SPLIT, images, split)
         yield images, do
 
 
@@ -172,13 +175,6 @@ def write_results(out: Path, results: Mapping[str, Path]) -> None:
     folders = {stage: checkpoint.parent.name for stage, checkpoint in results.items()}
     with disk_errors(out):
         write_json(out / RECORD, {"versions": library_versions(), "command": sys.argv[1:], "results": folders})
-
-
-def write_split(data: Images, out: Path) -> None:
-    """`split.json`: sha256 of each image -> its class and part."""
-    rows = {ref.sha256: [data.classes[ref.label], ref.part] for ref in data.refs}
-    with disk_errors(out):
-        write_json(out / SPLIT, {"digest": data.digest, "name": data.name, "classes": list(data.classes), "images": rows})
 
 
 def write_record(out: Path, settings: PipelineSettings, request: Request, results: Mapping[str, str] | None = None) -> None:

@@ -18,7 +18,7 @@ from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
 from edgetl.data.near import Look, look_of
 
-SCHEMA = 4
+SCHEMA = 5
 LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
 Stamp = tuple[str, int, int, int]
@@ -59,9 +59,11 @@ class HashIndex:
                 path=path,
                 entries={
                     (name, size, mtime_ns, inode): Checked(
-                        sha256=sha256, look=Look(bits=bits, taken=taken), depth=Depth(largest=deep[0], color=deep[1]) if deep else None
+                        sha256=sha256,
+                        look=Look(bits=bits, taken=taken, thumb=thumb),
+                        depth=Depth(largest=deep[0], color=deep[1]) if deep else None,
                     )
-                    for name, size, mtime_ns, inode, sha256, bits, taken, deep in rows
+                    for name, size, mtime_ns, inode, sha256, bits, taken, thumb, deep in rows
                 },
             )
         except (OSError, ValueError, TypeError, LookupError):
@@ -82,7 +84,14 @@ class HashIndex:
         if self.path is None or not self.changed:
             return
         latest = {
-            stamp[0]: [*stamp, found.sha256, found.look.bits, found.look.taken, found.depth and [found.depth.largest, found.depth.color]]
+            stamp[0]: [
+                *stamp,
+                found.sha256,
+                found.look.bits,
+                found.look.taken,
+                found.look.thumb,
+                found.depth and [found.depth.largest, found.depth.color],
+            ]
             for stamp, found in self.entries.items()
             if found.look
         }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.core.canonical import digest_of
+from edgetl.core.canonical import ADDED, digest_of
 from edgetl.core.imagefile import Depth, upright_size
 from edgetl.core.seen import SeenImages
 
@@ -55,6 +55,7 @@ class Intake:
         near_duplicates: images that look like another one (re-encoded copies, bursts); a group of them stays in one part.
         near_duplicates_across_parts: those that all the same have one like them in another part, because the user put it there
             or because most of their class looks alike.
+        near_duplicates_left_out: images that were added to a run and look like earlier ones of two parts.
     """
 
     skipped_images: int = 0
@@ -62,6 +63,7 @@ class Intake:
     exact_copies: int = 0
     near_duplicates: int = 0
     near_duplicates_across_parts: int = 0
+    near_duplicates_left_out: int = field(default=0, metadata=ADDED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,21 @@
-"""Near-duplicates: re-encoded, resized, slightly cropped copies, and bursts. They belong in one part.
+"""Near-duplicates: re-encoded, resized, cropped copies, and bursts. They belong in one part.
 
-What an image looks like is its perceptual hash (imagehash's `phash`: the signs, about their median, of the 16 x 16 lowest
-frequencies of the gray image; Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
-Bounds were measured on 798 photos (docs/adr/0009-near-duplicates.md): unrelated ones differ in 84 of the 256 bits or more.
+How alike two images must be to be of one group depends on how alike two unrelated images of the same set are: photos of one part
+under a fixed camera are alike by nature. So random pairs are compared first, and a group is what is far closer than those
+(docs/adr/0031-near-duplicates-relative-to-the-set.md, which holds the measurements behind every number here).
+
+What an image looks like is a thumbnail, and a perceptual hash (imagehash's `phash`: the signs, about their median, of the 16 x 16
+lowest frequencies of the gray image; Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"). Images of
+which only the hash is left are compared by that alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import imagehash
 import numpy as np
@@ -19,13 +25,26 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from edgetl.core.progress import track
+from edgetl.data.thumbs import Numbers, Pictures, banded, likeness, pictures, signatures, thumb_of
 
 HASH_SIDE = 16  # the hash has 16 x 16 bits
-COPY_BITS = 64  # up to so many differing bits: the same photo
+COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos differ in 84 or more
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
 BURST_S = 5
+
+ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.24
+COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
+LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
+EXPECTED = 0.1  # pairs of unrelated images that may be taken for copies, in the whole set
+FEW = 10  # images, below which a set does not say how alike its images are
+SAMPLE = 2000  # random pairs
+NEAREST = 6  # candidates of each image
+WHOLE = 12  # images that may be of one group though its ends are not alike, as where a camera moves on
+FURTHER = 64  # comparisons for each image that candidates in groups may take
 ROWS = 256  # of the table of distances, at a time
 EXIF_IFD, DATE_TIME_ORIGINAL = 0x8769, 0x9003
+Indices = NDArray[np.int64]
+Near = Callable[[Indices], NDArray[np.bool_]]  # pairs [k, 2] -> whether each is of one group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +54,48 @@ class Look:
     Attributes:
         bits: the perceptual hash, 64 hexadecimal digits.
         taken: seconds since 1970 of the camera's own clock, from EXIF; None where the file does not say.
+        thumb: of `thumb_of`; empty where only the hash is known.
     """
 
     bits: str
     taken: int | None = None
+    thumb: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Which images look alike, and how sure that is.
+
+    Attributes:
+        group: int64 [n], the number of the group of each image.
+        typical: the median likeness of random pairs, in [-1, 1]; None where it was not measured (few images, or hashes alone).
+        bound: the likeness from which on two images are of one group.
+        by_nature: whether the images are alike by nature, so that likeness is that of what their mean picture does not explain.
+        pairs: int64 [k, 2], indices of images that were found directly alike; more may be, within groups.
+    """
+
+    group: Indices
+    pairs: Indices
+    typical: float | None = None
+    bound: float = COPY
+    by_nature: bool = False
+
+    def certainty(self, alike: int) -> str:
+        """How alike images of a group are, beside random pairs, in words; `alike` of them look like another one. Needs `typical`."""
+        assert self.typical is not None
+        groups = int((np.bincount(self.group) > 1).sum())
+        first = "the images are alike by nature, so what their mean picture shows is taken away before they are compared. " * self.by_nature
+        none = "" if alike else "No near-duplicates found: "
+        many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
+        return (
+            f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; "
+            f"of unrelated images {EXPECTED:g} pairs are expected above {self.bound:.2f}"
+        )
 
 
 def look_of(image: Image.Image) -> Look:
     """The look of a decoded image; `image` still carries the EXIF data of its file, if that had any."""
-    return Look(bits=str(imagehash.phash(image, hash_size=HASH_SIDE)), taken=taken_at(image))
+    return Look(bits=str(imagehash.phash(image, hash_size=HASH_SIDE)), taken=taken_at(image), thumb=thumb_of(image))
 
 
 def taken_at(image: Image.Image) -> int | None:
@@ -56,45 +108,183 @@ def taken_at(image: Image.Image) -> int | None:
 
 
 def leaders(looks: Mapping[str, Look]) -> dict[str, str]:
-    """sha256 -> the sha256 that leads its group of near-duplicates; an image without any leads itself.
+    """sha256 -> the sha256 that leads its group of near-duplicates; an image without any leads itself."""
+    return led(looks)[0]
+
+
+def led(looks: Mapping[str, Look]) -> tuple[dict[str, str], Groups]:
+    """The leader of each image, as `leaders`, and the groups with their certainty.
 
     The photo that was taken first leads, and of those without a time the one with the smallest sha256; so photos that are
     added later do not, as a rule, take over a group.
     """
     order = sorted(looks, key=lambda sha: (looks[sha].taken is None, looks[sha].taken or 0, sha))
-    group = groups_of([looks[sha] for sha in order])
+    found = grouped([looks[sha] for sha in order])
     first: dict[int, str] = {}
-    return {sha: first.setdefault(int(number), sha) for sha, number in zip(order, group, strict=True)}
+    return {sha: first.setdefault(int(number), sha) for sha, number in zip(order, found.group, strict=True)}, found
 
 
-def groups_of(looks: Sequence[Look]) -> NDArray[np.int64]:
-    """int64 [n]: the number of the group of each image; near-duplicates of near-duplicates are in one group.
+def groups_of(looks: Sequence[Look]) -> Indices:
+    """int64 [n]: the number of the group of each image."""
+    return grouped(looks).group
 
-    Time grows with the number of pairs (60,000 images: about half a minute), memory only with the number of images.
+
+def grouped(looks: Sequence[Look]) -> Groups:
+    """The groups of near-duplicates, of images that are given in the order in which they may lead.
+
+    Near-duplicates of near-duplicates are of one group only while it is small (`_stars`). Time grows with the number of pairs (of
+    signatures, not of pictures), memory only with the number of images.
     """
-    group = np.arange(len(looks))
     if len(looks) < 2:
+        return Groups(group=np.arange(len(looks)), pairs=np.empty((0, 2), dtype=np.int64))
+    if not all(look.thumb for look in looks):
+        return _by_hash(looks)
+    gray = pictures([look.thumb for look in looks])
+    bands = banded(gray)
+    count = len(looks)
+    typical, by_nature, beyond = _typical(bands)
+    mean = bands.mean(axis=0) if by_nature else None
+    every, bursts = _nearest(signatures(gray)), _taken_together(looks)
+    bound = max(LEAST, beyond(count * (count - 1) / 2))
+    bound_burst = min(bound, max(LEAST_BURST, beyond(len(bursts))))
+
+    def near(pairs: Indices) -> NDArray[np.bool_]:
+        together = np.array([_burst(looks[one], looks[other]) for one, other in pairs.tolist()], dtype=bool)
+        return likeness(bands, pairs[:, 0], pairs[:, 1], mean) >= np.where(together, bound_burst, bound)
+
+    candidates = np.unique(np.concatenate([every, bursts]), axis=0)
+    confirmed = np.zeros(len(candidates), dtype=bool)
+    with track("compare images", total=len(candidates), unit="pair") as bar:
+        for start in range(0, len(candidates), ROWS * 4):
+            rows = slice(start, start + ROWS * 4)
+            confirmed[rows] = near(candidates[rows])
+            bar.advance(len(candidates[rows]))
+    pairs = candidates[confirmed]
+    return Groups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
+
+
+def _typical(bands: Pictures) -> tuple[float | None, bool, Tail]:
+    """How alike random pairs are, whether by nature, and the likeness that so few unrelated pairs reach."""
+    count = len(bands)
+    if count < FEW:
+        return None, False, Tail(None)
+    one, other = (side.astype(np.int64) for side in np.triu_indices(count, 1)) if count * (count - 1) / 2 <= SAMPLE else _random(count)
+    found = likeness(bands, one, other)
+    typical = float(np.median(found))
+    if typical < ALIKE:
+        return typical, False, Tail(found[found < COPY])  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
+    left = likeness(bands, one, other, bands.mean(axis=0))
+    return float(np.median(left)), True, Tail(left)
+
+
+def _random(count: int) -> tuple[Indices, Indices]:
+    rng = np.random.Generator(np.random.Philox(key=[count, 7]))
+    one = rng.integers(0, count, SAMPLE)
+    return one, (one + rng.integers(1, count, SAMPLE)) % count
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The likeness of unrelated pairs, extrapolated: an exponential tail of Fisher's z (Pickands 1975, peaks over a threshold).
+
+    Its scale is that between the upper 30% and 10%, so that up to a tenth of the pairs may be copies. None: not known.
+    """
+
+    found: Numbers | None
+
+    def __call__(self, pairs: float) -> float:
+        """The likeness that EXPECTED of so many unrelated pairs reach."""
+        if self.found is None or not len(self.found):
+            return COPY
+        z = np.arctanh(np.clip(self.found, -0.9999, 0.9999))
+        low, high = np.quantile(z, [0.7, 0.9])
+        return float(np.tanh(high + (high - low) / math.log(3) * math.log(max(1.0, 0.1 * pairs / EXPECTED))))
+
+
+def _nearest(signs: Pictures) -> Indices:
+    """int64 [k, 2], each pair once, the smaller index first: each image with the NEAREST by signature."""
+    wanted = min(NEAREST, len(signs) - 1)
+    found = []
+    for start in range(0, len(signs), ROWS):
+        table = signs[start : start + ROWS] @ signs.T
+        own = np.arange(start, start + len(table))
+        table[np.arange(len(table)), own] = -2
+        nearest = np.argpartition(-table, wanted - 1, axis=1)[:, :wanted]
+        found.append(np.stack([np.repeat(own, wanted), nearest.ravel()], axis=1))
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
+
+
+def _burst(one: Look, other: Look) -> bool:
+    return one.taken is not None and other.taken is not None and abs(one.taken - other.taken) <= BURST_S
+
+
+def _taken_together(looks: Sequence[Look]) -> Indices:
+    """int64 [k, 2]: each photo and the next, by the camera's clock, where that is within BURST_S."""
+    order = sorted((index for index, look in enumerate(looks) if look.taken is not None), key=lambda index: looks[index].taken or 0)
+    pairs = [sorted(pair) for pair in pairwise(order) if _burst(looks[pair[0]], looks[pair[1]])]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _stars(count: int, edges: Indices, near: Near) -> Indices:
+    """int64 [count]: the groups that confirmed pairs make.
+
+    A chain of up to WHOLE images is one group. Of a longer one, the first image leads all that are near to *it*; then the next.
+    """
+    group = np.arange(count)
+    if not len(edges):
         return group
-    signs = np.stack([_signs(look.bits) for look in looks])
-    taken = np.array([np.inf if look.taken is None else look.taken for look in looks])
-    with track("compare images", total=len(looks), unit="image") as bar:
-        for start in range(0, len(looks), ROWS):
-            # signs are +1 and -1: their product is the number of equal bits minus the number of different ones
-            equal = signs[start : start + ROWS] @ signs[start:].T
-            one, other = np.nonzero(equal >= HASH_SIDE**2 - 2 * BURST_BITS)
-            with np.errstate(invalid="ignore"):  # inf - inf: neither says when it was taken
-                burst = np.abs(taken[start + one] - taken[start + other]) <= BURST_S
-            near = burst | (equal[one, other] >= HASH_SIDE**2 - 2 * COPY_BITS)
-            group = _joined(group, start + one[near], start + other[near])
-            bar.advance(len(equal))
+    _, component = connected_components(csr_array((np.ones(len(edges), dtype=bool), edges.T), shape=(count, count)), directed=False)
+    sizes = np.bincount(component)
+    known = {(int(one), int(other)) for one, other in edges}
+    left = FURTHER * count
+    for number in np.flatnonzero(sizes > 1):
+        members = np.flatnonzero(component == number)
+        if len(members) <= WHOLE:
+            group[members] = members[0]
+            continue
+        while len(members) > 1:
+            leader, others = members[0], members[1:]
+            alike = np.array([(int(leader), int(other)) in known for other in others])
+            ask = np.flatnonzero(~alike)[: max(0, left)]
+            left -= len(ask)
+            alike[ask] = near(np.stack([np.full(len(ask), leader), others[ask]], axis=1).astype(np.int64))
+            group[others[alike]] = leader
+            members = others[~alike]
     return group
 
 
-def _joined(group: NDArray[np.int64], one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The groups after the groups of each pair (one[k], other[k]) became one."""
-    pairs = csr_array((np.ones(len(one), dtype=bool), (group[one], group[other])), shape=(len(group), len(group)))
-    _, joined = connected_components(pairs, directed=False)
-    return np.asarray(joined[group], dtype=np.int64)
+def _by_hash(looks: Sequence[Look]) -> Groups:
+    """By hashes alone: up to COPY_BITS, and fewer where random pairs of the set hardly differ more."""
+    signs = np.stack([_signs(look.bits) for look in looks])
+    count = len(looks)
+    copy = burst = -1.0
+    one, other = (side.astype(np.int64) for side in np.triu_indices(count, 1)) if count * (count - 1) / 2 <= SAMPLE else _random(count)
+    if count < FEW:
+        copy, burst = COPY_BITS, BURST_BITS
+    else:
+        middle, upper = np.quantile((HASH_SIDE**2 - (signs[one] * signs[other]).sum(axis=1)) / 2, [0.5, 0.84])
+        copy, burst = min(COPY_BITS, middle - 6 * (upper - middle)), min(BURST_BITS, middle - 3 * (upper - middle))
+
+    def near(pairs: Indices) -> NDArray[np.bool_]:
+        far = (HASH_SIDE**2 - (signs[pairs[:, 0]] * signs[pairs[:, 1]]).sum(axis=1)) / 2
+        together = np.array([_burst(looks[one], looks[other]) for one, other in pairs.tolist()], dtype=bool)
+        return np.asarray(far <= np.where(together, max(burst, copy), copy))
+
+    edges = [pairs[near(pairs)] for pairs in _close(signs, max(copy, burst))]
+    pairs = np.concatenate(edges)
+    return Groups(group=_stars(count, pairs, near), pairs=pairs)
+
+
+def _close(signs: NDArray[np.float32], bits: float) -> Iterator[Indices]:
+    """Pairs that differ in at most so many bits, the smaller index first."""
+    with track("compare images", total=len(signs), unit="image") as bar:
+        for start in range(0, len(signs), ROWS):
+            # signs are +1 and -1: their product is the number of equal bits minus the number of different ones
+            equal = signs[start : start + ROWS] @ signs[start:].T
+            one, other = np.nonzero(equal >= HASH_SIDE**2 - 2 * bits)
+            ahead = one < other
+            yield np.stack([start + one[ahead], start + other[ahead]], axis=1).astype(np.int64)
+            bar.advance(len(equal))
 
 
 def _signs(bits: str) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from edgetl.core.errors import InputError, listing, nearest
 from edgetl.core.progress import say
@@ -17,7 +18,8 @@ from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
 from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
-from edgetl.data.splits import Hashed, assign, groups_in, near_counts, without_copies
+from edgetl.data.near import Groups
+from edgetl.data.splits import Hashed, assign, led_in, near_counts, without_copies
 from edgetl.data.survey import deepest
 from edgetl.settings import DataSettings
 
@@ -28,7 +30,15 @@ GROUPS_SHOWN = 5
 SKIPPED_SHOWN = 20
 
 
-def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, index: Path | None = None, rehash: bool = False) -> Images:
+def open_images(
+    data: str | None,
+    settings: DataSettings,
+    *,
+    root: Path = ROOT,
+    index: Path | None = None,
+    rehash: bool = False,
+    earlier: Mapping[str, Part] = MappingProxyType({}),
+) -> Images:
     """The images that `data` names, in parts.
 
     Args:
@@ -38,6 +48,7 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
         root: where data sets by name lie, or are downloaded to.
         index: file that remembers the hashes of files; None reads every file.
         rehash: read every file although the index knows it.
+        earlier: sha256 -> the part that an image had before, and keeps.
 
     Raises:
         InputError: one message for everything that is wrong: nothing there, no images, fewer than two classes, empty
@@ -53,16 +64,18 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=settings.skip_bad_images)
     classes = collection.classes("train" if collection.parts else None)
     unique, conflicts = without_copies(hashed, collection.name)
-    groups = groups_in(unique)
-    refs, few = assign(unique, collection.classes(), settings, groups)
+    groups, found = led_in(unique)
+    refs, few = assign(unique, collection.classes(), settings, groups, earlier)
     refuse(data, [*collection.problems, *class_problems(collection), *problems, *conflicts, *few])
     _tell_parts(collection)
     alike, across = near_counts(refs, groups)
-    _tell_alike(collection, refs, groups, alike, across)
+    _tell_alike(collection, refs, groups, alike, across, found)
+    _tell_crowded(collection.name, collection.classes(), refs)
     intake = Intake(
         exact_copies=len(hashed) - len(unique),
         near_duplicates=alike,
         near_duplicates_across_parts=across,
+        near_duplicates_left_out=len(unique) - len(refs),
         ignored_files=collection.ignored,
         skipped_images=len(collection.items) - len(hashed),
     )
@@ -194,10 +207,23 @@ def _tell_parts(collection: Collection) -> None:
             say(f"{collection.name}: a fold of train selects (it is the val part)")
 
 
-def _tell_alike(collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int) -> None:
-    """What looks alike, and which of it lies in different parts all the same."""
+def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -> None:
+    """Classes in which every image looks like another one: there are fewer scenes than images."""
+    for label, title in enumerate(classes):
+        groups = [ref.group for ref in refs if ref.label == label]
+        if groups and all(groups):
+            scenes = f"{len(groups)} images are {len(set(groups))} scenes"
+            say(f"{name}: every image of {title} looks like another one: its {scenes}, and scores say no more than so many images would")
+
+
+def _tell_alike(
+    collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int, found: Groups
+) -> None:
+    """What looks alike and how sure that is, and which of it lies in different parts all the same."""
     if alike:
         say(f"{collection.name}: {alike} near-duplicates (copies in another size or quality, bursts), each group of them in one part")
+    if found.by_nature or (alike and found.typical is not None):
+        say(f"{collection.name}: {found.certainty(alike)}")
     if not across:
         return
     members: dict[str, list[ImageRef]] = defaultdict(list)

@@ -16,7 +16,7 @@ from edgetl.core.imagefile import Depth
 from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
 from edgetl.data.images import ImageRef, Part
-from edgetl.data.near import Look, leaders
+from edgetl.data.near import Groups, Look, led
 from edgetl.settings import DataSettings
 
 
@@ -31,7 +31,12 @@ class Hashed(Labelled):
 
 def groups_in(images: Iterable[Hashed]) -> Mapping[str, str]:
     """sha256 -> the sha256 that leads its group of near-duplicates, of whatever class and part."""
-    return leaders({image.sha256: image.look for image in images if image.look is not None})
+    return led_in(images)[0]
+
+
+def led_in(images: Iterable[Hashed]) -> tuple[Mapping[str, str], Groups]:
+    """As `groups_in`, and how sure the groups are."""
+    return led({image.sha256: image.look for image in images if image.look is not None})
 
 
 def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], list[str]]:
@@ -61,12 +66,17 @@ def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], l
 
 
 def assign(
-    images: Sequence[Hashed], classes: Sequence[str], settings: DataSettings, groups: Mapping[str, str] = MappingProxyType({})
+    images: Sequence[Hashed],
+    classes: Sequence[str],
+    settings: DataSettings,
+    groups: Mapping[str, str] = MappingProxyType({}),
+    earlier: Mapping[str, Part] = MappingProxyType({}),
 ) -> tuple[tuple[ImageRef, ...], list[str]]:
     """The part of each image, and the problems: classes with too few images.
 
     Brought parts stay, with two rules: `val` without `test` is the test part (it judges), and where `val` does not
-    exist, or has become the test part, a fold of train is val. `groups` (of `groups_in`) stay together.
+    exist, or has become the test part, a fold of train is val. `groups` (of `groups_in`) stay together. An image with an `earlier` part
+    keeps it, and what looks like it follows; what looks like images of two parts is left out, and said so.
     """
     brought = {image.part for image in images}
     if "val" in brought and "test" in brought:
@@ -75,25 +85,46 @@ def assign(
     judged = [image for image in images if image.part == "test"]
     test_share = 0.0 if judged else settings.test_share
     fresh = [image for image in images if image.part != "test"]
-    units = _units(fresh, groups)
-    large = frozenset(unit for members in units.values() for unit in _large(members))
+    settled = {image.sha256: part for image in fresh if (part := earlier.get(image.sha256)) and not (judged and part == "test")}
+    fresh, groups_kept = _without_ties(fresh, groups, settled)
+    units = _units(fresh, groups_kept)
+    fixed = {groups_kept.get(sha, sha): part for sha, part in settled.items()}
+    large = frozenset(unit for members in units.values() for unit in _large(members) if unit not in fixed)
     homes = Counter(unit for members in units.values() for unit in set(members.values()))
     shared = frozenset(unit for unit, classes_of in homes.items() if classes_of > 1)
     placed: dict[str, Part] = {}
     few: list[str] = []
     for label, members in units.items():
         positions = {unit: 0.5 if unit in large else position(settings.seed, unit) for unit in set(members.values())}
-        parts = split_class(positions, settings.val_share, test_share, keep=shared | large)
+        parts = split_class(positions, settings.val_share, test_share, shared | large, fixed)
         if parts is None and len(positions) < len(members):
             say(f"{label}: nearly all of its {len(members)} images look alike, so they are split one by one: scores may be too good")
             members = {sha: sha for sha in members}
-            parts = split_class({sha: position(settings.seed, sha) for sha in members}, settings.val_share, test_share)
+            parts = split_class({sha: position(settings.seed, sha) for sha in members}, settings.val_share, test_share, fixed=settled)
         if parts is None:
             few.append(f"{label}: {len(members)}")
         else:
             placed |= {sha: parts[unit] for sha, unit in members.items()}
     known = [replace(image, part=placed[image.sha256]) for image in fresh if image.sha256 in placed]
     return refs_of([*judged, *known], classes, groups), block(_too_few(settings.val_share, test_share), few)
+
+
+def _without_ties(
+    images: Sequence[Hashed], groups: Mapping[str, str], settled: Mapping[str, Part]
+) -> tuple[list[Hashed], Mapping[str, str]]:
+    """The images without new ones that look like settled ones of two parts; and the groups, those that lie in two parts taken apart."""
+    homes: dict[str, set[Part]] = defaultdict(set)
+    for sha, part in settled.items():
+        homes[groups.get(sha, sha)].add(part)
+    torn = {group for group, parts in homes.items() if len(parts) > 1}
+    left = {image.sha256 for image in images if image.sha256 not in settled and groups.get(image.sha256) in torn}
+    if left:
+        say(
+            f"{len(left)} new {'image' if len(left) == 1 else 'images'} left out that look like earlier ones of two parts: "
+            "those keep their parts. Another --out splits all of them anew"
+        )
+    whole = {sha: sha if group in torn else group for sha, group in groups.items()} if torn else groups
+    return [image for image in images if image.sha256 not in left], whole
 
 
 def _units(images: Iterable[Hashed], groups: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -124,20 +155,27 @@ def position(seed: int, sha256: str) -> float:
 
 
 def split_class(
-    positions: Mapping[str, float], val_share: float, test_share: float, keep: frozenset[str] = frozenset()
+    positions: Mapping[str, float],
+    val_share: float,
+    test_share: float,
+    keep: frozenset[str] = frozenset(),
+    fixed: Mapping[str, Part] = MappingProxyType({}),
 ) -> dict[str, Part] | None:
     """Test below `test_share`, val from `1 - val_share` on, train between; None where a class is too small for that.
 
     A part that stays empty borrows the image of train that stands next to it, and gives it back once the class has
-    grown: adding images never moves one out of train, and moves none at all where no part borrows. What is in `keep` is
-    not lent.
+    grown: so without `fixed`, adding images never moves one out of train, and moves none at all where no part borrows. What is in
+    `keep` is not lent; what is in `fixed` is in that part.
     """
     parts: dict[str, Part] = {
-        sha: "test" if at < test_share else "val" if at >= 1 - val_share else "train" for sha, at in positions.items()
+        sha: fixed.get(sha) or ("test" if at < test_share else "val" if at >= 1 - val_share else "train") for sha, at in positions.items()
     }
     empty = [part for part in (("test", "val") if test_share else ("val",)) if part not in parts.values()]
-    lenders = sorted((sha for sha, part in parts.items() if part == "train" and sha not in keep), key=lambda sha: (positions[sha], sha))
-    kept = any(part == "train" for sha, part in parts.items() if sha in keep)
+    lenders = sorted(
+        (sha for sha, part in parts.items() if part == "train" and sha not in keep and sha not in fixed),
+        key=lambda sha: (positions[sha], sha),
+    )
+    kept = any(part == "train" for sha, part in parts.items() if sha in keep or sha in fixed)
     if len(lenders) < len(empty) + (not kept):
         return None
     if "test" in empty:
@@ -152,9 +190,7 @@ def enough(val_share: float, test_share: float) -> int:
     return max(3 if test_share else 2, math.ceil(math.log(1e-3) / math.log(val_share + test_share)))
 
 
-def refs_of(
-    images: Iterable[Hashed], classes: Sequence[str], groups: Mapping[str, str] = MappingProxyType({})
-) -> tuple[ImageRef, ...]:
+def refs_of(images: Iterable[Hashed], classes: Sequence[str], groups: Mapping[str, str] = MappingProxyType({})) -> tuple[ImageRef, ...]:
     """The images whose part is known, as references sorted by (part, sha256)."""
     crowded = {group for group, count in Counter(groups.values()).items() if count > 1}
     labels = {label: index for index, label in enumerate(classes)}

@@ -12,7 +12,7 @@ from edgetl.core.threads import in_threads
 from edgetl.data.calibration import unlabelled_images
 from edgetl.data.hashes import LOOK_SIDE
 from edgetl.data.images import ImageRef, Images, Source
-from edgetl.data.near import Look, groups_of, look_of
+from edgetl.data.near import Look, grouped, look_of
 
 NOBODY = -1  # the label of a photo that has none
 
@@ -29,9 +29,11 @@ def open_unlabelled(folder: Path, data: Images, *, skip_bad_images: bool = False
     own = set(data.hashes)
     fresh = replace(found, refs=tuple(ref for ref in found.refs if ref.sha256 not in own))
     judging = data.only("val", "test")
-    group = groups_of([*_looks(judging), *_looks(fresh)])
-    known = set(group[: len(judging)].tolist())
-    kept = tuple(ref for ref, number in zip(fresh.refs, group[len(judging) :], strict=True) if number not in known)
+    compared = grouped([*_looks(judging), *_looks(fresh)])
+    known = set(compared.group[: len(judging)].tolist())
+    near = {int(other) - len(judging) for one, other in compared.pairs if one < len(judging) <= other}  # to one that does not lead
+    numbers = compared.group[len(judging) :].tolist()
+    kept = tuple(ref for at, (ref, number) in enumerate(zip(fresh.refs, numbers, strict=True)) if number not in known and at not in near)
     same, alike = len(found) - len(fresh), len(fresh) - len(kept)
     left = [f"{same} that {data.name} holds" if same else "", f"{alike} that look like one of its val or test images" if alike else ""]
     out = "; left out: " + ", ".join(filter(None, left)) if same or alike else ""

@@ -179,5 +179,7 @@ def _told(what: str, number: int) -> str:
             return f"{count(number, 'image')} looking much like another, kept together in one part"
         case "near_duplicates_across_parts":
             return f"{number:,} of these with one like it in another part all the same, so that the scores may be too good"
+        case "near_duplicates_left_out":
+            return f"{count(number, 'added image')} like earlier ones of two parts, left out, so that none of those had to move"
         case _:
             return f"{number:,} {what.replace('_', ' ')}"

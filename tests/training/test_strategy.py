@@ -40,7 +40,10 @@ def test_few_images_of_a_rare_class_tell_little_however_many_the_others_are() ->
     assert decide("auto", plain).strategy == "full"
     decision = decide("auto", rare)
     assert decision.strategy == "features"
-    assert "val with 300 images, which tell as much as 12 of balanced classes that do not look alike, cannot tell from chance" in decision.reason
+    assert (
+        "val with 300 images, which tell as much as 12 of balanced classes that do not look alike, cannot tell from chance"
+        in decision.reason
+    )
 
 
 def test_staged_lets_one_block_more_learn_each_time_from_the_head_down() -> None:

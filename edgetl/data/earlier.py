@@ -1,0 +1,60 @@
+"""`split.json`: which image is of which class and part. A run that goes on with more photos reads its own, and moves none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgetl.core.errors import InputError
+from edgetl.core.files import disk_errors, read_json, write_json
+from edgetl.core.progress import say
+from edgetl.data.images import PARTS, Images, Part
+from edgetl.settings import DataSettings
+
+ASKED = ("seed", "val_share", "test_share")  # what, changed, asks for another split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """The parts that images had in an earlier run in the same folder; none where there was no such run."""
+
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    @staticmethod
+    def read(path: Path, settings: DataSettings) -> Earlier:
+        """What `write` left at `path`; nothing where that is not there, or was asked for with another seed or other shares.
+
+        Raises:
+            InputError: something else is there.
+        """
+        if not path.is_file():
+            return Earlier()
+        found = read_json(path)
+        try:
+            parts = {str(sha256): part for sha256, (_, part) in found["images"].items()}
+            asked = {name: found["asked"][name] for name in ASKED} if "asked" in found else None  # older ones do not say
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _no_split(path) from error
+        if not set(parts.values()) <= set(PARTS):
+            raise _no_split(path)
+        changed = [name for name in ASKED if asked and asked[name] != getattr(settings, name)]
+        if changed:
+            say(f"{path.name}: split anew, since {' and '.join(changed)} changed")
+            return Earlier()
+        return Earlier(parts=parts)
+
+
+def write_split(path: Path, images: Images, settings: DataSettings) -> None:
+    """sha256 of each image -> its class and part; whole or not at all."""
+    rows = {ref.sha256: [images.classes[ref.label], ref.part] for ref in images.refs}
+    asked = {name: getattr(settings, name) for name in ASKED}
+    with disk_errors(path.parent):
+        write_json(path, {"digest": images.digest, "name": images.name, "classes": list(images.classes), "asked": asked, "images": rows})
+
+
+def _no_split(path: Path) -> InputError:
+    return InputError(
+        f"expected the parts of an earlier run's images in {path}, found something else. Choose another --out, or delete the file: "
+        "the images are then split anew, and those that judged may come to train"
+    )
