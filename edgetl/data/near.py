@@ -35,9 +35,10 @@ BURST_S = 5
 ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.24
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
-EXPECTED = 0.1  # pairs of unrelated images that may be taken for copies, in the whole set
+EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
+TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up to 5% of them may be copies
 FEW = 10  # images, below which a set does not say how alike its images are
-SAMPLE = 2000  # random pairs
+SAMPLE = 4000  # random pairs
 NEAREST = 6  # candidates of each image
 WHOLE = 12  # images that may be of one group though its ends are not alike, as where a camera moves on
 FURTHER = 64  # comparisons for each image that candidates in groups may take
@@ -89,7 +90,7 @@ class Groups:
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
         return (
             f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; "
-            f"of unrelated images {EXPECTED:g} pairs are expected above {self.bound:.2f}"
+            f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
         )
 
 
@@ -187,7 +188,7 @@ def _random(count: int) -> tuple[Indices, Indices]:
 class Tail:
     """The likeness of unrelated pairs, extrapolated: an exponential tail of Fisher's z (Pickands 1975, peaks over a threshold).
 
-    Its scale is that between the upper 30% and 10%, so that up to a tenth of the pairs may be copies. None: not known.
+    None: not known.
     """
 
     found: Numbers | None
@@ -197,8 +198,9 @@ class Tail:
         if self.found is None or not len(self.found):
             return COPY
         z = np.arctanh(np.clip(self.found, -0.9999, 0.9999))
-        low, high = np.quantile(z, [0.7, 0.9])
-        return float(np.tanh(high + (high - low) / math.log(3) * math.log(max(1.0, 0.1 * pairs / EXPECTED))))
+        low, high = np.quantile(z, TAIL)
+        scale = (high - low) / math.log((1 - TAIL[0]) / (1 - TAIL[1]))
+        return float(np.tanh(high + scale * math.log(max(1.0, (1 - TAIL[1]) * pairs / EXPECTED))))
 
 
 def _nearest(signs: Pictures) -> Indices:
