@@ -1,0 +1,136 @@
+"""30 scenes of 6 frames whose labels are thrown: out of fold means scenes that were not seen, so it says chance, as fresh scenes do."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from edgetl.data.images import Images
+from edgetl.data.sources import open_images
+from edgetl.models.checkpoint import load_model
+from edgetl.models.weights import Weights, resolve_weights
+from edgetl.report.folds import read_folds
+from edgetl.settings import DataSettings, FinetuneSettings, Runtime
+from edgetl.stages.folds import Crossval
+from edgetl.stages.probe import Probe
+from edgetl.training.finetuning import Work
+
+SCENES, FRAMES, SIDE = 30, 6, 48
+ONE = Runtime(device="cpu", threads=1)
+
+
+def frames(seed: int) -> list[bytes]:
+    """A random texture, seen FRAMES times: the camera moves by up to a pixel and a half of 48, and the noise is new."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((SIDE + 3, SIDE + 3, 3))
+    for grain in (3, 6, 12, 24):
+        noise = Image.fromarray(rng.integers(0, 256, (grain, grain, 3), dtype=np.uint8))
+        total += np.asarray(noise.resize((SIDE + 3, SIDE + 3), Image.Resampling.BICUBIC), dtype=np.float64) / grain**0.7
+    scene = np.asarray(
+        Image.fromarray((255 * (total - total.min()) / np.ptp(total)).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.5))
+    )
+    found = []
+    for _ in range(FRAMES):
+        y, x = rng.integers(0, 4, 2)
+        pixels = scene[y : y + SIDE, x : x + SIDE] + rng.normal(0, 4, (SIDE, SIDE, 3))
+        stream = io.BytesIO()
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(stream, "PNG")
+        found.append(stream.getvalue())
+    return found
+
+
+@pytest.fixture(scope="module")
+def bursts(tmp_path_factory: pytest.TempPathFactory) -> Images:
+    root = tmp_path_factory.mktemp("bursts")
+    for scene in range(SCENES):
+        (folder := root / "ab"[scene % 2]).mkdir(exist_ok=True)
+        for number, data in enumerate(frames(scene)):
+            (folder / f"{scene}-{number}.png").write_bytes(data)
+    return open_images(str(root), DataSettings())
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+    assert found is not None
+    return found
+
+
+def thrown(images: Images, seed: int) -> Images:
+    """All images as train, a label thrown for each scene."""
+    label = np.random.default_rng(seed).permutation(np.arange(SCENES) % 2)
+    refs = [replace(ref, label=int(label[int(Path(ref.where).stem.split("-")[0])]), part="train") for ref in images.refs]
+    return replace(images, refs=tuple(sorted(refs, key=lambda ref: ref.sha256)))
+
+
+def blind(images: Images) -> Images:
+    return replace(images, refs=tuple(replace(ref, group="") for ref in images.refs))
+
+
+def probed(images: Images, weights: Weights, out: Path) -> Any:
+    out.mkdir()
+    assert weights.preprocess is not None
+    return Probe(data=images, preprocess=weights.preprocess, arch="cifar_resnet16", weights=weights, seed=0, runtime=ONE).run(out)
+
+
+def test_each_burst_is_one_group(bursts: Images) -> None:
+    scene = [int(Path(ref.where).stem.split("-")[0]) for ref in bursts.refs]
+    assert len(bursts) == SCENES * FRAMES and len(set(zip(scene, bursts.groups.tolist(), strict=True))) == SCENES
+
+
+def test_out_of_fold_says_chance_where_the_folds_without_groups_were_sure(bursts: Images, weights: Weights, tmp_path: Path) -> None:
+    assert weights.preprocess is not None
+    x = np.stack([weights.preprocess(frame) for seed in range(SCENES) for frame in frames(1000 + seed)])
+    told, fresh = [], []
+    for seed in range(6):
+        images = thrown(bursts, seed)
+        found = probed(images, weights, tmp_path / f"grouped {seed}")
+        told.append(found.score)
+        truth = np.random.default_rng(100 + seed).permutation(np.arange(SCENES) % 2).repeat(FRAMES)
+        with torch.no_grad():
+            answers = load_model(found.checkpoint.path)(torch.from_numpy(x)).argmax(1).numpy()
+        fresh.append((answers == truth).mean())
+        assert found.standard_error > 0.08  # of 30 scenes; of 180 photos it would be 0.037
+    assert abs(np.mean(fresh) - 0.5) < 0.12 and abs(np.mean(told) - np.mean(fresh)) < 0.15
+    assert probed(blind(images), weights, tmp_path / "blind").score > 0.9
+
+
+def test_cross_validation_and_the_choice_of_strategy_say_so_too(bursts: Images, weights: Weights, tmp_path: Path) -> None:
+    assert weights.preprocess is not None
+    scores: dict[str, list[float]] = {"grouped": [], "blind": []}
+    for seed in range(4):
+        for name, images in (("grouped", thrown(bursts, seed)), ("blind", blind(thrown(bursts, seed)))):
+            (out := tmp_path / f"{name} {seed}").mkdir()
+            stage = Crossval(
+                data=images, preprocess=weights.preprocess, arch="cifar_resnet16", weights=weights, folds=5, seed=0, runtime=ONE
+            )
+            scores[name].append(read_folds(stage.run(out).folds.path).mean)
+    assert np.mean(scores["blind"]) > 0.9 and abs(np.mean(scores["grouped"]) - 0.5) < 0.15
+    settings = FinetuneSettings(arch="cifar_resnet16", augment="none")
+    sure = []
+    for seed in range(4):
+        images = thrown(bursts, seed)
+        val = set(np.unique(images.groups)[: SCENES // 5].tolist())
+        refs = tuple(replace(ref, part="val" if group in val else "train") for ref, group in zip(images.refs, images.groups, strict=True))
+        parted = replace(images, refs=tuple(sorted(refs, key=lambda ref: (ref.part, ref.sha256))))
+        (out := tmp_path / f"teacher {seed}").mkdir()
+        work = Work(
+            data=parted,
+            preprocess=weights.preprocess,
+            settings=settings,
+            weights=weights,
+            runtime=ONE,
+            out=out,
+            device=torch.device("cpu"),
+        )
+        seen = work._seen(*(fitted := work._fit_head())[::2])
+        assert fitted and seen.worth is not None and seen.worth <= SCENES // 5 < seen.val
+        sure.append(seen.score)
+    assert abs(np.mean(sure) - 0.5) < 0.15
