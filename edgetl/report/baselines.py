@@ -16,7 +16,8 @@ class Baseline(Exact):
     Attributes:
         score: on the part, a fraction.
         standard_error: of the score, a fraction.
-        views: training views it had, where that is what limits it.
+        balanced: mean recall of the classes, by which networks are chosen where the classes are unbalanced, a fraction.
+        views: training views it had, in the epochs that really ran, where that is what limits it.
         image_size: pixels, where it differs from the teacher's.
     """
 
@@ -24,6 +25,7 @@ class Baseline(Exact):
     standard_error: Share
     views: Count | None = None
     image_size: Count | None = None
+    balanced: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

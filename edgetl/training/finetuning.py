@@ -37,6 +37,14 @@ VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views ar
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The primary metric on val and, where classes are unbalanced, its mean over the classes."""
+
+    score: float
+    balanced: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """Images are decoded and features computed once, when first asked for; `out` is the folder of the stage."""
 
@@ -104,8 +112,8 @@ class Work:
         weights = self.balance.loss_weights
         return self.task.loss(outputs, labels, self.settings.label_smoothing, None if weights is None else weights.to(outputs.device))
 
-    def headed(self) -> tuple[Decision, float | None]:
-        """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on.
+    def headed(self) -> tuple[Decision, Scores | None]:
+        """Fit the head: how to go on, and a linear head's scores on val. Without pretrained weights there is nothing to fit it on.
 
         Where more than the head will learn, it starts from a softer head: one at its optimum has weights so large that the first
         batches, whose statistics are not those the features were computed with, get answers far off, and mending them destroys
@@ -122,7 +130,10 @@ class Work:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
             self._train_head(views, unseen, lr=SOFT_LR, batch_size=256)
-        return decision, self.task.score(probe(unseen), self.val.labels.numpy())
+        outputs, balanced = torch.from_numpy(probe(unseen)), balanced_score_with(self.task, self.balance)
+        return decision, Scores(
+            score=score_with(self.task)(outputs, self.val.labels), balanced=balanced(outputs, self.val.labels) if balanced else None
+        )
 
     def _fit_head(self) -> tuple[Linear, list[Features], Features]:
         """Fit the head: the linear one (which is the head, unless that is an mlp), the features it was fitted on, and val's."""
@@ -232,7 +243,8 @@ class Work:
             loss=self.loss,
             score=score_with(self.task),
             recipe=recipe,
-            balance=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs),
+            shares=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs).shares,
+            class_weights=self.per_class,
             balanced=balanced_score_with(self.task, self.balance),
             folder=self.out / SCRATCH / "from-scratch",
             device=self.device,
