@@ -15,7 +15,7 @@ from edgetl.models.build import check_architecture
 from edgetl.models.choose import Source, choose_student, choose_teacher, usual_preprocess
 from edgetl.models.narrow import pruned_name
 from edgetl.models.packaged import packaged
-from edgetl.models.prune import UNSUITED, check_prunable
+from edgetl.models.prune import check_prunable, is_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
@@ -84,7 +84,7 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
             wanted.image_size or teacher_size,
             len(images),
             len(images.classes),
-            prunable=not teacher_arch.startswith(UNSUITED),
+            prunable=is_prunable(teacher_arch),
         )
         arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
         size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)

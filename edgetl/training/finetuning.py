@@ -17,7 +17,7 @@ from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.pixels import PixelSet, to_input
-from edgetl.models.build import build, runs_at
+from edgetl.models.build import build, runs_at, trained_name
 from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_linear, split_head, with_head
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import FinetuneSettings, Runtime
@@ -68,8 +68,7 @@ class Work:
     @cached_property
     def arch(self) -> str:
         """The name with which a checkpoint builds the same network."""
-        s = self.settings
-        return s.arch if s.head == "linear" and not s.arch.startswith("squeezenet") else f"{s.arch}+{s.head}"
+        return trained_name(self.settings.arch, self.settings.head)
 
     @cached_property
     def task(self) -> Classification:
