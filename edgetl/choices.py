@@ -62,10 +62,15 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: s
             say(f"finetune: {why}")
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
     preprocess = surveyed(images, _for_training(known, arch, size).fitted(wanted.resize or known.fit).quick(), CHOICE)
-    flip = images.flip if wanted.flip is None else wanted.flip
+    flip = mirrored(images, wanted.flip)
     say(f"teacher {arch} at {preprocess.side} px{f' ({line})' if line else ''}; {why}")
     settings = wanted.but(arch=arch, image_size=preprocess.side, resize=preprocess.fit, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
+
+
+def mirrored(images: Images, wanted: bool | None) -> bool | None:
+    """Whether left and right may be exchanged, where that is known beforehand; None: the teacher's training looks at the photos."""
+    return False if wanted is None and not images.flip else wanted
 
 
 def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teacher_size: int, cache: Path) -> StudentChoice:
@@ -88,7 +93,7 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
         )
         arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
         size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)
-    settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=images.flip if wanted.flip is None else wanted.flip)
+    settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=mirrored(images, wanted.flip))
     if arch == "pruned":
         check_prunable(teacher_arch)
         settings = settings.but(weights="none").resolved()

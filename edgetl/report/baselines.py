@@ -38,6 +38,7 @@ class Baselines(Exact):
         negative_transfer: the latter beats the teacher by more than the standard error; where classes are unbalanced, in the mean recall
             of the classes, which both were chosen by.
         strategy: what learned in the teacher, and why.
+        mirroring: whether photos were mirrored in training, and why.
     """
 
     part: Literal["val"]
@@ -47,6 +48,7 @@ class Baselines(Exact):
     teacher: Baseline
     negative_transfer: bool
     strategy: str
+    mirroring: str | None = None
 
 
 def read_baselines(path: Path) -> Baselines:

@@ -26,6 +26,7 @@ from edgetl.training.balance import worth_of
 from edgetl.training.device import pinned
 from edgetl.training.finetuning import Scores, Work
 from edgetl.training.fit import Fit, standard_error
+from edgetl.training.mirror import FLIP
 from edgetl.training.scratch import Scratch
 from edgetl.training.strategy import Decision
 
@@ -87,6 +88,7 @@ class Finetune(Stage[Teacher]):
                 device=device,
             )
             decision, probed = work.headed()
+            say(f"finetune: photos are {work.mirroring.line()}")
             result = work.trained(decision)
             say(f"finetune: {decision.strategy}, since {decision.reason}")
             baselines = self._baselines(work, decision, result, probed) if probed is not None and self.settings.baselines else None
@@ -98,7 +100,7 @@ class Finetune(Stage[Teacher]):
             classes=self.data.classes,
             preprocess=self.preprocess,
             seen=self.data.seen().beside(self.weights.seen if self.weights else None),
-            provenance={**self._provenance(), "strategy": decision.strategy},
+            provenance={**self._provenance(), "strategy": decision.strategy, FLIP: "yes" if work.mirroring.keeps else "no"},
         )
         return Teacher(
             checkpoint=Checkpoint.of(path),
@@ -125,6 +127,7 @@ class Finetune(Stage[Teacher]):
             teacher=baseline(result.best_score, count, balanced=result.best_balanced),
             negative_transfer=scratch is not None and harmed(scratch.fit, result, work.val.labels.numpy()),
             strategy=f"{decision.strategy}: {decision.reason}",
+            mirroring=work.mirroring.line(),
         )
         path = work.out / "baselines.json"
         write_json(path, asdict(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from edgetl.training.features import Features, frozen_features
 from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
+from edgetl.training.mirror import Mirroring, looked_at, mirroring
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
 from edgetl.training.strategy import Decision, Seen, decide, groups
@@ -94,7 +96,30 @@ class Work:
     def augment(self) -> Augment:
         """The random views."""
         s = self.settings
-        return augment_for(self.data.only("train"), self.preprocess, s.augment, s.flip)
+        return augment_for(self.data.only("train"), self.preprocess, s.augment, self.mirroring.keeps)
+
+    @cached_property
+    def mirroring(self) -> Mirroring:
+        """Whether left and right may be exchanged: as the settings say, or as the photos do, by their frozen features."""
+        if self.settings.flip is not None:
+            return Mirroring(keeps=self.settings.flip, reason="as the settings say")
+        if self.weights is None:
+            return Mirroring(keeps=self.data.flip, reason="assumed: there are no pretrained weights to look at photos with")
+        s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed)
+        pixels = self.plain.pixels[torch.from_numpy(chosen)].flip(3)
+        mirrored = self._features("mirrored", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
+        labels, names = self.plain.labels.numpy()[chosen], self.data.classes
+        return mirroring(self.center_features[chosen], mirrored, labels, names, seed=s.seed, threads=self.runtime.threads)
+
+    @cached_property
+    def center_features(self) -> Features:
+        """What the frozen network makes of the center views of the training images, [n, d]."""
+        return self._features("0", lambda rows: to_input(self.plain.pixels[rows], self.preprocess), len(self.plain))
+
+    def _features(self, name: str, inputs: Callable[[slice], Tensor], count: int) -> Features:
+        (scratch := self.out / SCRATCH).mkdir(exist_ok=True)
+        body, _ = split_head(self.model)
+        return frozen_features(body, inputs, count, self.device, scratch / f"features-{name}")
 
     @cached_property
     def balance(self) -> Balancing:
@@ -136,18 +161,13 @@ class Work:
 
     def _fit_head(self) -> tuple[Linear, list[Features], Features]:
         """Fit the head: the linear one (which is the head, unless that is an mlp), the features it was fitted on, and val's."""
-        s, scratch = self.settings, self.out / SCRATCH
-        scratch.mkdir(exist_ok=True)
-        body, _ = split_head(self.model)
+        s = self.settings
 
         def of_view(view: int) -> Features:
-            return frozen_features(body, lambda rows: self._inputs(rows, view), len(self.train), self.device, scratch / f"features-{view}")
+            return self._features(str(view), lambda rows: self._random_view(rows, view), len(self.train))
 
-        def of_val(rows: slice) -> Tensor:
-            return to_input(self.val.pixels[rows], self.preprocess)
-
-        views = [of_view(view) for view in range(s.head_views if s.augment != "none" else 1)]
-        unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / "features-val")
+        views = [self.center_features, *(of_view(view) for view in range(1, s.head_views if s.augment != "none" else 1))]
+        unseen = self._features("val", lambda rows: to_input(self.val.pixels[rows], self.preprocess), len(self.val))
         weights = None if self.per_class is None else self.per_class.numpy()
         labels, threads = self.train.labels.numpy(), self.runtime.threads
         linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads)
@@ -159,14 +179,10 @@ class Work:
             set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
         return linear, views, unseen
 
-    def _inputs(self, rows: slice, view: int) -> Tensor:
-        """Of the training images: the center view (0), or a random one."""
-        pixels = self.train.pixels[rows]
-        if view:
-            return to_input(
-                self.augment(pixels, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]), self.preprocess
-            )
-        return to_input(self.plain.pixels[rows], self.preprocess)
+    def _random_view(self, rows: slice, view: int) -> Tensor:
+        """Of the training images, the random view of that number."""
+        draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]
+        return to_input(self.augment(self.train.pixels[rows], draws), self.preprocess)
 
     def _seen(self, probe: Linear, unseen: Features) -> Seen:
         """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same."""
