@@ -15,7 +15,7 @@ from edgetl.models.build import check_architecture
 from edgetl.models.choose import Source, choose_student, choose_teacher, usual_preprocess
 from edgetl.models.narrow import pruned_name
 from edgetl.models.packaged import packaged
-from edgetl.models.prune import UNSUITED, check_prunable
+from edgetl.models.prune import check_prunable, is_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
@@ -62,10 +62,15 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: s
             say(f"finetune: {why}")
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
     preprocess = surveyed(images, _for_training(known, arch, size).fitted(wanted.resize or known.fit).quick(), CHOICE)
-    flip = images.flip if wanted.flip is None else wanted.flip
+    flip = mirrored(images, wanted.flip)
     say(f"teacher {arch} at {preprocess.side} px{f' ({line})' if line else ''}; {why}")
     settings = wanted.but(arch=arch, image_size=preprocess.side, resize=preprocess.fit, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
+
+
+def mirrored(images: Images, wanted: bool | None) -> bool | None:
+    """Whether left and right may be exchanged, where that is known beforehand; None: the teacher's training looks at the photos."""
+    return False if wanted is None and not images.flip else wanted
 
 
 def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teacher_size: int, cache: Path) -> StudentChoice:
@@ -84,11 +89,11 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
             wanted.image_size or teacher_size,
             len(images),
             len(images.classes),
-            prunable=not teacher_arch.startswith(UNSUITED),
+            prunable=is_prunable(teacher_arch),
         )
         arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
         size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)
-    settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=images.flip if wanted.flip is None else wanted.flip)
+    settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=mirrored(images, wanted.flip))
     if arch == "pruned":
         check_prunable(teacher_arch)
         settings = settings.but(weights="none").resolved()

@@ -1,4 +1,4 @@
-"""How long a pipeline will take and how much disk: counted from the networks, with one short probe of this machine."""
+"""How long a pipeline will take, how much disk, and whether its student can be had: told beforehand, from networks without training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.core.errors import WorkspaceError
-from edgetl.models.build import build
+from edgetl.models.build import build, trained_name
 from edgetl.models.packaged import packaged
 from edgetl.quantization.effort import DEFAULT, images_for
-from edgetl.seek import SHORTER
+from edgetl.seek import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
-from edgetl.training.device import pinned, placed
-from edgetl.training.inherit import IMAGES, STEPS
+from edgetl.training.device import finished, pinned, placed, threaded
+from edgetl.training.inherit import IMAGES, STEPS, rehearse
 from edgetl.training.scratch import SHARE
-from edgetl.workflow import Job, student_name
+from edgetl.workflow import Job, student_name, student_size
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
@@ -156,6 +156,24 @@ def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
     return counter.get_total_flops(), 4 * sum(p.numel() for p in model.parameters())
 
 
+def rehearse_pruning(job: Job) -> None:
+    """Prune networks of random weights as the students will be: what cannot be pruned that far is refused before hours of training.
+
+    Raises:
+        InputError: a student that cannot be had.
+    """
+    s, student, size, classes = job.settings, job.student.settings, student_size(job), len(job.data.classes)
+    teacher = trained_name(job.teacher.settings.arch, job.teacher.settings.head)
+    planned: list[tuple[str, float | None]] = [(student.arch, student.share)]
+    if s.search.wanted:
+        sought = students_to_try(s.search, s.distill.arch, job.teacher.settings.arch, classes, size, pretrained=job.spare is not None)
+        planned = [("pruned" if s.distill.inherits else sized.arch, sized.keep) for sized in sought]
+    with threaded(job.runtime.threads):
+        for arch, keep in planned:
+            if keep is not None and arch != "same":
+                rehearse(teacher if arch == "pruned" else arch, classes, size, keep)
+
+
 def probe(device: torch.device) -> float:
     """FLOPs per second that training a small convolution reaches here; takes about half a second."""
     net: nn.Module = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
@@ -164,7 +182,9 @@ def probe(device: torch.device) -> float:
     flops = 2 * 32 * 32 * 9 * x.shape[0] * 32 * 32 * TRAINING_PASSES
     best = 0.0
     for _ in range(8):
+        finished(device)
         started = time.perf_counter()
         net(x).sum().backward()
+        finished(device)
         best = max(best, flops / (time.perf_counter() - started))
     return best

@@ -24,6 +24,7 @@ class PipelineOptions(Settings):
         None, gt=0, description="Longest latency, ms per image at one thread here: the student is sought under it. [default: any]"
     )
     resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} [default: crop]")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged in training. [default: the photos tell]")
     folds: int | None = Field(
         None, ge=2, le=100, description="Also cross-validate a head on frozen features: mean and spread, for few photos. [default: no]"
     )
@@ -47,6 +48,7 @@ class PipelineOptions(Settings):
             "student": [("distill", "arch")],
             "image_size": [("finetune", "image_size")],
             "resize": [("finetune", "resize")],
+            "flip": [("finetune", "flip"), ("distill", "flip")],
             "max_kb": [("search", "max_kb")],
             "max_ms": [("search", "max_ms")],
             "folds": [("crossval", "folds")],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgetl.choices import knows
 from edgetl.core.errors import InputError
@@ -28,6 +28,7 @@ from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.stages.lower import Lower
 from edgetl.stages.probe import Probe, Probed
 from edgetl.stages.quantize import Quantize, Quantized
+from edgetl.training.balance import balance_for
 
 CALIBRATION, RUNS = 16, 30  # images, timed runs
 QUICK = QuantizeSettings(tune_images=0, calibration_images=CALIBRATION)  # sizes and times, not the best answers
@@ -55,10 +56,17 @@ class Recommendation:
     rows: tuple[Row, ...]
     take: int
     reason: str
+    metric: Literal["top1", "mean recall"] = "top1"  # of the scores: the mean over the classes where they are unbalanced
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and recommend.json."""
-        return {"images": self.images, "networks": [asdict(row) for row in self.rows], "take": self.take, "reason": self.reason}
+        return {
+            "images": self.images,
+            "metric": self.metric,
+            "networks": [asdict(row) for row in self.rows],
+            "take": self.take,
+            "reason": self.reason,
+        }
 
 
 def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> Recommendation:
@@ -95,7 +103,8 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
     ]
     rows.sort(key=lambda row: -row.score)
     take, reason = choice(rows)
-    return Recommendation(images=found[0][2].images, rows=tuple(rows), take=take, reason=reason)
+    metric: Literal["top1", "mean recall"] = "top1" if balance_for("auto", seen.labels, len(seen.classes)) == "none" else "mean recall"
+    return Recommendation(images=found[0][2].images, rows=tuple(rows), take=take, reason=reason, metric=metric)
 
 
 def _int8(images: Images, probed: Probed, preprocess: Preprocess, do: Workspace, runtime: Runtime) -> Quantized:

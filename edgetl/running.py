@@ -69,10 +69,12 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
             unlabelled=unlabelled(request.unlabeled, data, settings.data),
         )
         write_record(out, settings, request)
-        if unfinished(job, out):
-            from edgetl.estimate import estimate
+        if left := unfinished(job, out):
+            from edgetl.estimate import estimate, rehearse_pruning
 
             say(estimate(job, out).line())
+            if "distill" in left:
+                rehearse_pruning(job)
         outcome = pipeline(job, do)
         publish(outcome, out)
         write_record(out, settings, request, {stage: log.parent.name for stage, log in outcome.logs.items()})
@@ -111,16 +113,15 @@ def recorded_threads(out: Path) -> int | None:
     return None
 
 
-def unfinished(job: Job, out: Path) -> bool:
-    """Whether a stage has anything left to do."""
+def unfinished(job: Job, out: Path) -> frozenset[str]:
+    """The stages that have anything left to do, by name."""
     from edgetl.workflow import pipeline
 
     plan = Plan(out)
-    try:
+    with suppress(UnknownInputs):
         pipeline(job, plan)
-    except UnknownInputs:
-        return True
-    return not all(finding.done for finding in plan.findings)
+    told = {finding.stage for finding in plan.findings}
+    return frozenset(finding.stage for finding in plan.findings if not finding.done) | (frozenset(STAGE_ORDER) - told)
 
 
 def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

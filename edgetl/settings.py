@@ -79,7 +79,7 @@ class FinetuneSettings(Settings):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: the photos tell; digits: no.")
     patience: int | None = Field(
         None, ge=1, description="Epochs without a better val score before training stops. Default: 8 (pip's weights, up to 160 px: none)."
     )
@@ -149,7 +149,7 @@ class DistillSettings(Settings):
         description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
     )
     augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: yes, but for digits.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: as in the teacher's training.")
     freeze: int | None = Field(
         None,
         ge=0,

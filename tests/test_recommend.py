@@ -33,6 +33,11 @@ def test_table_and_plot_are_written(tmp_path: Path) -> None:
     found = Recommendation(images=245, rows=rows, take=1, reason="b at 224 px: so")
     write(found, tmp_path)
     said = json.loads((tmp_path / "recommend.json").read_text())
-    assert said["take"] == 1 and [each["arch"] for each in said["networks"]] == ["a", "b"] and said["images"] == 245
+    assert (
+        said["take"] == 1
+        and said["metric"] == "top1"
+        and [each["arch"] for each in said["networks"]] == ["a", "b"]
+        and said["images"] == 245
+    )
     drawing = (tmp_path / "recommend.svg").read_text()
     assert drawing.startswith("<svg xmlns=") and "a 224 px" in drawing and "b 224 px" in drawing and "int8 file, kB" in drawing

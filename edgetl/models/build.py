@@ -74,6 +74,11 @@ def body_of(arch: str) -> str:
     return next((arch.removesuffix(f"+{kind}") for kind in HEADS if arch.endswith(f"+{kind}")), arch)
 
 
+def trained_name(arch: str, head: Literal["linear", "mlp"]) -> str:
+    """The name with which a checkpoint builds the network after `with_head`: SqueezeNet's own head is no linear layer."""
+    return arch if head == "linear" and not arch.startswith("squeezenet") else f"{arch}+{head}"
+
+
 def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:
     match arch:
         case "cifar_resnet20":

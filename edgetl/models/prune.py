@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from edgetl.core.errors import InputError
 from edgetl.models.heads import head_layer
 from edgetl.models.narrow import narrow
+from edgetl.models.published import TIMM
 
 ROUND_TO = (8, 4, 2, 1)  # channels: int8 kernels like eights; narrow networks need finer steps to come close
 CLOSE = 0.97  # of the share that was asked for: nearer with eights than that, and finer steps are not tried
@@ -60,13 +61,18 @@ class Bundle:
     touched: Mapping[tuple[str, bool], float]
 
 
+def is_prunable(arch: str) -> bool:
+    """Whether networks of this name can be pruned, as far as the name tells, torchvision's or timm's."""
+    return not arch.removeprefix(TIMM).startswith(UNSUITED)
+
+
 def check_prunable(arch: str) -> None:
     """Prove that networks of this name can be pruned, as far as the name tells.
 
     Raises:
         InputError: they cannot.
     """
-    if arch.startswith(UNSUITED):
+    if not is_prunable(arch):
         raise _refusal(arch, "its channels are regrouped on the way")
 
 

@@ -16,7 +16,8 @@ class Baseline(Exact):
     Attributes:
         score: on the part, a fraction.
         standard_error: of the score, a fraction.
-        views: training views it had, where that is what limits it.
+        balanced: mean recall of the classes, by which networks are chosen where the classes are unbalanced, a fraction.
+        views: training views it had, in the epochs that really ran, where that is what limits it.
         image_size: pixels, where it differs from the teacher's.
     """
 
@@ -24,6 +25,7 @@ class Baseline(Exact):
     standard_error: Share
     views: Count | None = None
     image_size: Count | None = None
+    balanced: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Baselines(Exact):
         negative_transfer: the latter beats the teacher by more than the standard error; where classes are unbalanced, in the mean recall
             of the classes, which both were chosen by.
         strategy: what learned in the teacher, and why.
+        mirroring: whether photos were mirrored in training, and why.
     """
 
     part: Literal["val"]
@@ -45,6 +48,7 @@ class Baselines(Exact):
     teacher: Baseline
     negative_transfer: bool
     strategy: str
+    mirroring: str | None = None
 
 
 def read_baselines(path: Path) -> Baselines:

@@ -40,6 +40,7 @@ from edgetl.training.features import features_of
 from edgetl.training.fit import Batch, Group, Job, Recipe, fit
 from edgetl.training.inherit import inherit
 from edgetl.training.linear import fit_linear
+from edgetl.training.mirror import settled
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught, Teaching
 
@@ -91,7 +92,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
@@ -114,7 +115,7 @@ class Distill(Stage[Student]):
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
         preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.side)
         with pinned(self.runtime) as device, keeping(self.runtime):
-            views = self._views(teacher.preprocess, preprocess)
+            views = self._views(teacher, preprocess)
             network = placed(load_model(self.teacher.path), device)
             start = self.start(network, teacher, preprocess, views, device, out)
             teach = self._teaching(network, views, teacher.preprocess, out)
@@ -138,13 +139,14 @@ class Distill(Stage[Student]):
         seen = self.data.seen()
         return seen if self.unlabelled is None else seen.also(train=self.unlabelled.hashes)
 
-    def _views(self, teacher_sees: Preprocess, student_sees: Preprocess) -> Views:
+    def _views(self, teacher: CheckpointInfo, student_sees: Preprocess) -> Views:
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
         s, train = self.settings, together(self.data.only("train"), self.unlabelled)
-        largest = max(teacher_sees, student_sees, key=lambda p: p.side)
+        largest = max(teacher.preprocess, student_sees, key=lambda p: p.side)
+        flip = settled(s.flip, teacher.provenance, self.data.flip)
         pixels = pixel_set(train, largest, margin=s.augment != "none")
         balance = balancing(s.balance, pixels.labels[pixels.labels != NOBODY], len(self.data.classes))
-        return Views(train=pixels, augment=augment_for(train, largest, s.augment, s.flip), balance=balance)
+        return Views(train=pixels, augment=augment_for(train, largest, s.augment, flip), balance=balance)
 
     def start(self, network: nn.Module, teacher: CheckpointInfo, sees: Preprocess, views: Views, device: torch.device, out: Path) -> Start:
         """The student before training: the teacher, pruned, or a network with weights from elsewhere or random ones, pruned or whole."""

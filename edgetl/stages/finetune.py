@@ -24,8 +24,9 @@ from edgetl.report.baselines import Baseline, Baselines
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.training.balance import worth_of
 from edgetl.training.device import pinned
-from edgetl.training.finetuning import Work
+from edgetl.training.finetuning import Scores, Work
 from edgetl.training.fit import Fit, standard_error
+from edgetl.training.mirror import FLIP
 from edgetl.training.scratch import Scratch
 from edgetl.training.strategy import Decision
 
@@ -58,7 +59,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -87,6 +88,7 @@ class Finetune(Stage[Teacher]):
                 device=device,
             )
             decision, probed = work.headed()
+            say(f"finetune: photos are {work.mirroring.line()}")
             result = work.trained(decision)
             say(f"finetune: {decision.strategy}, since {decision.reason}")
             baselines = self._baselines(work, decision, result, probed) if probed is not None and self.settings.baselines else None
@@ -98,7 +100,7 @@ class Finetune(Stage[Teacher]):
             classes=self.data.classes,
             preprocess=self.preprocess,
             seen=self.data.seen().beside(self.weights.seen if self.weights else None),
-            provenance={**self._provenance(), "strategy": decision.strategy},
+            provenance={**self._provenance(), "strategy": decision.strategy, FLIP: "yes" if work.mirroring.keeps else "no"},
         )
         return Teacher(
             checkpoint=Checkpoint.of(path),
@@ -109,7 +111,7 @@ class Finetune(Stage[Teacher]):
             baselines=baselines,
         )
 
-    def _baselines(self, work: Work, decision: Decision, result: Fit, probed: float) -> FileArtifact:
+    def _baselines(self, work: Work, decision: Decision, result: Fit, probed: Scores) -> FileArtifact:
         """Write `baselines.json`; say so where pretraining did harm. A network from scratch whose training diverges is left out."""
         count = len(work.val)
         try:
@@ -120,11 +122,12 @@ class Finetune(Stage[Teacher]):
         found = Baselines(
             part="val",
             images=count,
-            linear_probe=baseline(probed, count),
+            linear_probe=baseline(probed.score, count, balanced=probed.balanced),
             from_scratch=None if scratch is None else beside(scratch, count),
-            teacher=baseline(result.best_score, count),
+            teacher=baseline(result.best_score, count, balanced=result.best_balanced),
             negative_transfer=scratch is not None and harmed(scratch.fit, result, work.val.labels.numpy()),
             strategy=f"{decision.strategy}: {decision.reason}",
+            mirroring=work.mirroring.line(),
         )
         path = work.out / "baselines.json"
         write_json(path, asdict(found))
@@ -153,9 +156,11 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
 
 def beside(scratch: Scratch, images: int) -> Baseline:
     """The score of the network from scratch on so many images, and what it had."""
-    return baseline(scratch.fit.best_score, images, views=scratch.views, image_size=scratch.image_size)
+    fit = scratch.fit
+    return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 
 
-def baseline(score: float, images: int, *, views: int | None = None, image_size: int | None = None) -> Baseline:
+def baseline(score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None) -> Baseline:
     """A score on so many images, with its standard error."""
-    return Baseline(score=score, standard_error=standard_error(score, images), views=views, image_size=image_size)
+    error = standard_error(score, images)
+    return Baseline(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -16,7 +16,7 @@ from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.images import Images
 from edgetl.data.kept import keeping
-from edgetl.models.build import build
+from edgetl.models.build import build, trained_name
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.heads import head_layer, set_linear, with_head
 from edgetl.models.weights import Weights, load_into
@@ -90,7 +90,7 @@ class Probe(Stage[Probed]):
         save_checkpoint(
             path,
             model=model,
-            arch=f"{self.arch}+linear" if self.arch.startswith("squeezenet") else self.arch,
+            arch=trained_name(self.arch, "linear"),
             classes=self.data.classes,
             preprocess=self.preprocess,
             seen=self.data.seen().beside(self.weights.seen),

@@ -45,6 +45,15 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device).to(memory_format=torch.channels_last)
 
 
+def finished(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told: its calls return at once, and a clock read then says nothing."""
+    match device.type:
+        case "cuda":
+            torch.cuda.synchronize(device)
+        case "mps":
+            torch.mps.synchronize()
+
+
 @contextmanager
 def pinned(runtime: Runtime) -> Iterator[torch.device]:
     """The device of `runtime`, with the thread count pinned and deterministic algorithms while the block runs."""

@@ -1,15 +1,18 @@
 """Frozen features: what a network that does not learn makes of the images, computed once, kept in a file.
 
 Memory is that of one chunk: the file is mapped, and the system keeps of it what there is room for. A run that was killed goes on
-at the chunk where it was, with the same bytes.
+at the chunk where it was, with the same bytes. The disk holds a chunk before the record says so; where the machine died all the same
+with other bytes in the file (CRC-32), features are computed anew.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from edgetl.core.errors import InputError
 from edgetl.core.files import read_json, write_json
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import track
+from edgetl.core.progress import say, track
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.pixels import to_input
@@ -27,6 +30,7 @@ from edgetl.models.heads import split_head
 from edgetl.training.device import placed
 
 CHUNK_VALUES = 3 * 224 * 224 * 32  # numbers in the inputs of one forward pass: the CPU's caches like few
+CHECKED_ROWS = 4096  # at a time
 Features = NDArray[np.float32]
 
 
@@ -41,7 +45,7 @@ def frozen_features(
         inputs: the normalized inputs of a run of images.
         count: images.
         device: where the body runs.
-        file: holds the features; beside it `file`.json says how many are done.
+        file: holds the features; beside it `file`.json says how many are done, and their checksum.
         title: of the progress.
 
     Raises:
@@ -49,7 +53,7 @@ def frozen_features(
     """
     placed(body, device).eval()
     record = file.with_name(file.name + ".json")
-    done, width = read_json(record).values() if record.exists() else (0, 0)
+    done, width, checksum = _finished(file, record, count)
     chunk = max(8, min(512, CHUNK_VALUES // max(1, inputs(slice(0, 1)).numel())))
     with track(title, count, "image") as bar:
         bar.advance(done)
@@ -62,10 +66,34 @@ def frozen_features(
                     f"of {count}. Its weights are too large or damaged: give others (--weights; pipeline: --teacher-weights)"
                 )
             width = found.shape[1]
-            mapped(file, (count, width))[rows] = found
-            write_json(record, {"done": rows.stop, "width": width})
+            checksum = zlib.crc32(np.ascontiguousarray(found).data, checksum)
+            whole = mapped(file, (count, width))
+            whole[rows] = found
+            whole.flush()
+            write_json(record, {"done": rows.stop, "width": width, "crc32": checksum})
             bar.advance(rows.stop - start)
     return mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
+
+
+def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
+    """Images that are done, numbers of each, and the checksum of all; none of them where the file is not what the record says."""
+    try:
+        said = read_json(record) if record.exists() else None
+        done, width, checksum = (0, 0, 0) if said is None else (int(said["done"]), int(said["width"]), int(said["crc32"]))
+    except (InputError, KeyError, TypeError, ValueError):
+        done, width, checksum = -1, 0, 0
+    if done > 0 and file.is_file() and file.stat().st_size == 4 * count * width:
+        found, rows = 0, mapped(file, (count, width))
+        for start in range(0, done, CHECKED_ROWS):
+            found = zlib.crc32(np.ascontiguousarray(rows[start : min(start + CHECKED_ROWS, done)]).data, found)
+        del rows  # Windows removes no file that is mapped
+        if found == checksum:
+            return done, width, checksum
+    if done:
+        say(f"{file.name}: what a run left that did not end well is torn: computed anew")
+        record.unlink(missing_ok=True)
+    file.unlink(missing_ok=True)  # of no record, or of another one: its size need not be the one that is wanted
+    return 0, 0, 0
 
 
 def features_of(
@@ -77,7 +105,7 @@ def features_of(
     return frozen_features(body, lambda rows: to_input(plain.pixels[rows], preprocess), len(plain), device, file, title=title)
 
 
-def mapped(file: Path, shape: tuple[int, ...]) -> Features:
+def mapped(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
     """The file as an array; made, at its full length, of zeros, where it is not there."""
     if not file.exists():
         with file.open("wb") as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.pixels import PixelSet, to_input
-from edgetl.models.build import build, runs_at
+from edgetl.models.build import build, runs_at, trained_name
 from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_linear, split_head, with_head
 from edgetl.models.weights import Weights, load_into
 from edgetl.settings import FinetuneSettings, Runtime
@@ -28,12 +29,21 @@ from edgetl.training.features import Features, frozen_features
 from edgetl.training.fit import Fit, Job, Recipe, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import Linear, fit_linear
+from edgetl.training.mirror import Mirroring, looked_at, mirroring
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
 from edgetl.training.strategy import Decision, Seen, decide, groups
 
 SOFT_LR = 1e-2
 VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views are none that training sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The primary metric on val and, where classes are unbalanced, its mean over the classes."""
+
+    score: float
+    balanced: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +70,7 @@ class Work:
     @cached_property
     def arch(self) -> str:
         """The name with which a checkpoint builds the same network."""
-        s = self.settings
-        return s.arch if s.head == "linear" and not s.arch.startswith("squeezenet") else f"{s.arch}+{s.head}"
+        return trained_name(self.settings.arch, self.settings.head)
 
     @cached_property
     def task(self) -> Classification:
@@ -87,7 +96,30 @@ class Work:
     def augment(self) -> Augment:
         """The random views."""
         s = self.settings
-        return augment_for(self.data.only("train"), self.preprocess, s.augment, s.flip)
+        return augment_for(self.data.only("train"), self.preprocess, s.augment, self.mirroring.keeps)
+
+    @cached_property
+    def mirroring(self) -> Mirroring:
+        """Whether left and right may be exchanged: as the settings say, or as the photos do, by their frozen features."""
+        if self.settings.flip is not None:
+            return Mirroring(keeps=self.settings.flip, reason="as the settings say")
+        if self.weights is None:
+            return Mirroring(keeps=self.data.flip, reason="assumed: there are no pretrained weights to look at photos with")
+        s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed)
+        pixels = self.plain.pixels[torch.from_numpy(chosen)].flip(3)
+        mirrored = self._features("mirrored", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
+        labels, names = self.plain.labels.numpy()[chosen], self.data.classes
+        return mirroring(self.center_features[chosen], mirrored, labels, names, seed=s.seed, threads=self.runtime.threads)
+
+    @cached_property
+    def center_features(self) -> Features:
+        """What the frozen network makes of the center views of the training images, [n, d]."""
+        return self._features("0", lambda rows: to_input(self.plain.pixels[rows], self.preprocess), len(self.plain))
+
+    def _features(self, name: str, inputs: Callable[[slice], Tensor], count: int) -> Features:
+        (scratch := self.out / SCRATCH).mkdir(exist_ok=True)
+        body, _ = split_head(self.model)
+        return frozen_features(body, inputs, count, self.device, scratch / f"features-{name}")
 
     @cached_property
     def balance(self) -> Balancing:
@@ -104,8 +136,8 @@ class Work:
         weights = self.balance.loss_weights
         return self.task.loss(outputs, labels, self.settings.label_smoothing, None if weights is None else weights.to(outputs.device))
 
-    def headed(self) -> tuple[Decision, float | None]:
-        """Fit the head: how to go on, and a linear head's score on val. Without pretrained weights there is nothing to fit it on.
+    def headed(self) -> tuple[Decision, Scores | None]:
+        """Fit the head: how to go on, and a linear head's scores on val. Without pretrained weights there is nothing to fit it on.
 
         Where more than the head will learn, it starts from a softer head: one at its optimum has weights so large that the first
         batches, whose statistics are not those the features were computed with, get answers far off, and mending them destroys
@@ -122,22 +154,20 @@ class Work:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
             self._train_head(views, unseen, lr=SOFT_LR, batch_size=256)
-        return decision, self.task.score(probe(unseen), self.val.labels.numpy())
+        outputs, balanced = torch.from_numpy(probe(unseen)), balanced_score_with(self.task, self.balance)
+        return decision, Scores(
+            score=score_with(self.task)(outputs, self.val.labels), balanced=balanced(outputs, self.val.labels) if balanced else None
+        )
 
     def _fit_head(self) -> tuple[Linear, list[Features], Features]:
         """Fit the head: the linear one (which is the head, unless that is an mlp), the features it was fitted on, and val's."""
-        s, scratch = self.settings, self.out / SCRATCH
-        scratch.mkdir(exist_ok=True)
-        body, _ = split_head(self.model)
+        s = self.settings
 
         def of_view(view: int) -> Features:
-            return frozen_features(body, lambda rows: self._inputs(rows, view), len(self.train), self.device, scratch / f"features-{view}")
+            return self._features(str(view), lambda rows: self._random_view(rows, view), len(self.train))
 
-        def of_val(rows: slice) -> Tensor:
-            return to_input(self.val.pixels[rows], self.preprocess)
-
-        views = [of_view(view) for view in range(s.head_views if s.augment != "none" else 1)]
-        unseen = frozen_features(body, of_val, len(self.val), self.device, scratch / "features-val")
+        views = [self.center_features, *(of_view(view) for view in range(1, s.head_views if s.augment != "none" else 1))]
+        unseen = self._features("val", lambda rows: to_input(self.val.pixels[rows], self.preprocess), len(self.val))
         weights = None if self.per_class is None else self.per_class.numpy()
         labels, threads, groups = self.train.labels.numpy(), self.runtime.threads, self.data.only("train").groups
         linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads, groups=groups)
@@ -149,14 +179,10 @@ class Work:
             set_linear(layer, torch.from_numpy(linear.weight), torch.from_numpy(linear.bias))
         return linear, views, unseen
 
-    def _inputs(self, rows: slice, view: int) -> Tensor:
-        """Of the training images: the center view (0), or a random one."""
-        pixels = self.train.pixels[rows]
-        if view:
-            return to_input(
-                self.augment(pixels, self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]), self.preprocess
-            )
-        return to_input(self.plain.pixels[rows], self.preprocess)
+    def _random_view(self, rows: slice, view: int) -> Tensor:
+        """Of the training images, the random view of that number."""
+        draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]
+        return to_input(self.augment(self.train.pixels[rows], draws), self.preprocess)
 
     def _seen(self, probe: Linear, unseen: Features) -> Seen:
         """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same.
@@ -240,7 +266,8 @@ class Work:
             loss=self.loss,
             score=score_with(self.task),
             recipe=recipe,
-            balance=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs),
+            shares=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs).shares,
+            class_weights=self.per_class,
             balanced=balanced_score_with(self.task, self.balance),
             folder=self.out / SCRATCH / "from-scratch",
             device=self.device,

@@ -28,7 +28,7 @@ from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.balance import worth_of
 from edgetl.training.device import pick_dtype, placed
 from edgetl.training.divergence import Course, refuse_diverged
-from edgetl.training.progress import RESUME, Evaluated, Progress, load, save
+from edgetl.training.progress import RESUME, Evaluated, Progress, load, resumable, save
 from edgetl.training.schedule import cosine
 
 FEWEST = 2  # images in a step: a BatchNorm on a map of one pixel has no statistics of one
@@ -141,7 +141,7 @@ class Fit:
 
 def resumes(out: Path) -> bool:
     """Whether `fit` will continue in `out`, and so replace all weights."""
-    return (out / SCRATCH / RESUME).exists()
+    return resumable(out / SCRATCH / RESUME)
 
 
 def fit(job: Job, out: Path, device: torch.device) -> Fit:

@@ -15,6 +15,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet, to_input
+from edgetl.models.build import build
 from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.finite import refuse_mute
 from edgetl.models.narrow import pruned_name
@@ -75,6 +76,27 @@ def inherit(
     share = parameter_count(model) / whole
     say(f"distill: {pruned_name(arch, share)}: {parameter_count(model):,} of {whole:,} parameters")
     return Pruned(model=model, share=share, kept=kept)
+
+
+def rehearse(arch: str, classes: int, image_size: int, keep: float) -> float:
+    """The share of its parameters that pruning leaves of a network with random weights, all channels mattering alike: in seconds.
+
+    What can be cut depends on the layers' widths, not on their weights: what is refused here would be refused after the training too.
+
+    Raises:
+        InputError: a network that cannot be pruned, or not that far.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = build(arch, classes, image_size).eval()
+    whole = parameter_count(model)
+    with track(f"try pruning {arch}", STEPS, "step") as bar:
+        for step in range(1, STEPS + 1):
+            wanted = keep ** (step / STEPS) * whole / parameter_count(model)
+            if wanted < 1:
+                alike = {name: torch.ones(1, input_count(model.get_submodule(name))) for name in output_weights(model)}
+                model = prune(model, arch, image_size, wanted, alike).model
+            bar.advance()
+    return parameter_count(model) / whole
 
 
 def narrower(model: nn.Module, arch: str, size: int, keep: float, x: Tensor, seed: int) -> Pruned:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from edgetl.core.files import open_whole
+from edgetl.core.progress import say
 from edgetl.core.workspace import SCRATCH
 
 RESUME, LOG = "resume.pt", "log.csv"
@@ -60,21 +62,38 @@ class Progress:
 
 
 def save(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Progress) -> None:
-    """Write everything the next epoch depends on, whole or not at all."""
+    """Write everything the next epoch depends on, whole or not at all, and on the disk before the next epoch begins."""
     resume = out / SCRATCH / RESUME
     resume.parent.mkdir(exist_ok=True)
-    temporary = resume.with_suffix(".new")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}, temporary)
-    os.replace(temporary, resume)
+    with open_whole(resume) as stream:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(state)}, stream)
     with (out / LOG).open("w", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(state.rows[0]))
         writer.writeheader()
         writer.writerows(state.rows)
 
 
+def resumable(path: Path) -> bool:
+    """Whether an earlier attempt left a whole file; a torn one, of a machine that died, is removed and said.
+
+    torch reads a damaged file without a word (its reader leaves the checksums out): they are checked here.
+    """
+    if not path.exists():
+        return False
+    try:
+        with zipfile.ZipFile(path) as content:
+            if content.testzip() is None:
+                return True
+    except (zipfile.BadZipFile, OSError, EOFError):
+        pass
+    say(f"{path.name}: what a run left that did not end well is torn: this training begins anew")
+    path.unlink()
+    return False
+
+
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Where an earlier attempt stopped, or the beginning."""
-    if not path.exists():
+    if not resumable(path):
         return Progress()
     saved = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(saved["model"])

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
-from edgetl.training.balance import Balancing
 from edgetl.training.fit import Fit, Group, Job, Recipe, fit
 
 SHARE = 1 / 4  # of the work of fine-tuning
@@ -23,7 +22,7 @@ MOST_EPOCHS, FEWEST = 30, 500
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """How it did on val, and what it had: `views` training views of `image_size` pixels."""
+    """How it did on val, and what it had: `views` training views of `image_size` pixels, in the epochs that really ran."""
 
     fit: Fit
     views: int
@@ -51,12 +50,15 @@ def from_scratch(
     loss: Callable[[Tensor, Tensor], Tensor],
     score: Callable[[Tensor, Tensor], float],
     recipe: Recipe,
-    balance: Balancing,
+    shares: Tensor | None,
+    class_weights: Tensor | None,
     balanced: Callable[[Tensor, Tensor], float] | None,
     folder: Path,
     device: torch.device,
 ) -> Scratch:
     """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`.
+
+    It is judged as the teacher is: loss, score and `class_weights` [k] are the teacher's own, `shares` [n] balance `train` the same way.
 
     Raises:
         DivergedError: its loss or weights are not finite any more.
@@ -75,8 +77,9 @@ def from_scratch(
         loss=lambda net, batch: loss(net(batch.x), batch.labels),
         score=score,
         recipe=recipe,
-        shares=balance.shares,
-        class_weights=balance.class_weights,
+        shares=shares,
+        class_weights=class_weights,
         balanced=balanced,
     )
-    return Scratch(fit=fit(job, folder, device), views=recipe.epochs * len(train), image_size=size)
+    result = fit(job, folder, device)
+    return Scratch(fit=result, views=result.epochs * len(train), image_size=size)

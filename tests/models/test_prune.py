@@ -109,7 +109,7 @@ def test_the_same_arguments_give_the_same_network() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("arch", ["shufflenet_v2_x0_5", "vit_b_16", "swin_t", "maxvit_t"])
+@pytest.mark.parametrize("arch", ["shufflenet_v2_x0_5", "vit_b_16", "swin_t", "maxvit_t", "timm:vit_small_patch16_224"])
 def test_networks_that_cannot_be_pruned_are_named_with_what_to_use_instead(arch: str) -> None:
     with pytest.raises(InputError, match=rf"expected a teacher that can be pruned, found {arch}: .*Use --student same"):
         check_prunable(arch)

@@ -17,6 +17,7 @@ from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
 from edgetl.models.weights import resolve_weights
+from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune
@@ -59,6 +60,20 @@ def recalls(teacher: Checkpoint, folder: Path, balance: Literal["auto", "none", 
     student, fresh = stage.run(folder), pixel_set(data.only("test"), SIZE, margin=False)
     answers = outputs_of(load_model(student.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
     return mean_recall((answers == fresh.labels).numpy(), fresh.labels.numpy())
+
+
+def test_baselines_of_unbalanced_classes_have_the_score_that_chose(tmp_path: Path) -> None:
+    """Teacher, probe and network from scratch are all told by top1 and by mean recall; the head of `features` is the probe itself."""
+    weights, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+    settings = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", flip=False)
+    data = digits().only("train", "val")
+    made = Finetune(data=data, preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD).run(tmp_path)
+    assert made.baselines is not None
+    found, val = read_baselines(made.baselines.path), pixel_set(data.only("val"), SIZE, margin=False)
+    answers = outputs_of(load_model(made.checkpoint.path), val, SIZE, torch.device("cpu")).argmax(1)
+    recall = mean_recall((answers == val.labels).numpy(), val.labels.numpy())
+    assert found.teacher.balanced == pytest.approx(recall) == found.linear_probe.balanced
+    assert found.from_scratch is not None and found.from_scratch.balanced is not None
 
 
 @pytest.mark.parametrize(("balance", "epochs"), [("auto", 4), pytest.param("loss", 8, marks=pytest.mark.slow)])

@@ -23,7 +23,7 @@ from edgetl.training.fit import Fit, Group, Job, Recipe, _note, standard_error
 from edgetl.training.inherit import examples
 from edgetl.training.progress import Evaluated, Progress
 from edgetl.training.score import balanced_score_with, score_with
-from edgetl.training.scratch import from_scratch
+from edgetl.training.scratch import Scratch, from_scratch
 
 PREPROCESS = Preprocess(size=16, resize=16)
 TASK = Classification(classes=("common", "rare"))
@@ -132,7 +132,7 @@ def test_pruning_looks_at_rare_classes_too() -> None:
     assert bright[0] < 0.12 and bright[1] > 0.3
 
 
-def scratch(kind: str, folder: Path) -> Fit:
+def scratch(kind: str, folder: Path, *, epochs: int = 2, patience: int | None = None) -> Scratch:
     data = rare(160, 10, 0)
     torch.manual_seed(0)
     balance = Balancing(kind=kind, labels=data.labels.numpy(), classes=2)  # type: ignore[arg-type]
@@ -146,18 +146,26 @@ def scratch(kind: str, folder: Path) -> Fit:
             size=16,
             loss=lambda outputs, labels: nn.functional.cross_entropy(outputs, labels),
             score=score_with(TASK),
-            recipe=Recipe(epochs=2, batch_size=16, lr=0.005, weight_decay=0.0, warmup=0.1, seed=0),
-            balance=balance,
+            recipe=Recipe(epochs=epochs, batch_size=16, lr=0.005, weight_decay=0.0, warmup=0.1, seed=0, patience=patience),
+            shares=balance.shares,
+            class_weights=balance.class_weights,
             balanced=balanced_score_with(TASK, Balancing(kind="sampling", labels=balance.labels, classes=2)),
             folder=folder,
             device=device,
-        ).fit
+        )
 
 
 def test_the_network_from_scratch_is_balanced_as_the_teacher_is(tmp_path: Path) -> None:
-    blind, balanced = scratch("none", tmp_path / "blind"), scratch("sampling", tmp_path / "balanced")
+    blind, balanced = scratch("none", tmp_path / "blind").fit, scratch("sampling", tmp_path / "balanced").fit
     assert blind.best_balanced is not None and balanced.best_balanced is not None
     assert balanced.best_balanced > blind.best_balanced + 0.1
+
+
+def test_views_of_the_network_from_scratch_are_those_of_the_epochs_that_ran(tmp_path: Path) -> None:
+    """Its training stops early: the log has fewer epochs than were allowed, and the views are those of the log."""
+    found = scratch("sampling", tmp_path, epochs=30, patience=1)
+    logged = len((tmp_path / "log.csv").read_text().splitlines()) - 1
+    assert found.fit.epochs == logged < 30 and found.views == logged * len(rare(160, 10, 0))
 
 
 def test_harm_is_told_by_what_chose_both(capsys: pytest.CaptureFixture[str]) -> None:

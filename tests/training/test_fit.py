@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pick_device, pinned
 from edgetl.training.fit import Group, Job, Recipe, _order, fit, standard_error
+from edgetl.training.progress import resumable
 
 PREPROCESS = Preprocess(size=16, resize=16)
 
@@ -111,6 +113,28 @@ def test_interrupted_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
         fit(resumed, parts, cpu)
     assert weights(resumed.model) == weights(undisturbed.model)
     assert weights(resumed.model) != weights(job().model)
+
+
+@pytest.mark.parametrize("tear", ["byte", "short"])
+def test_a_torn_state_is_noticed_said_and_training_begins_anew(tmp_path: Path, tear: str) -> None:
+    """Torch itself reads a file with another byte in it without a word."""
+    (whole := tmp_path / "whole").mkdir()
+    (torn := tmp_path / "torn").mkdir()
+    undisturbed = job()
+    with device() as cpu:
+        fit(undisturbed, whole, cpu)
+        with pytest.raises(Stop), listening(StopAfter(2)):
+            fit(job(), torn, cpu)
+        content = bytearray((resume := torn / "scratch" / "resume.pt").read_bytes())
+        if tear == "byte":
+            content[content.find(b"/data/0") + 600] ^= 0x40  # of a tensor
+            torch.load(io.BytesIO(content), weights_only=True)
+        resume.write_bytes(content if tear == "byte" else content[:-100])
+        assert not resumable(resume) and not resume.exists()
+        resume.write_bytes(content if tear == "byte" else content[:-100])
+        anew = job()
+        fit(anew, torn, cpu)
+    assert weights(anew.model) == weights(undisturbed.model)
 
 
 def test_the_guard_can_fail_another_seed_gives_other_weights(tmp_path: Path) -> None:

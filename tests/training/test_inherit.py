@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import gc
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from edgetl.core.errors import InputError
 from edgetl.models.build import build
-from edgetl.models.prune import input_count
-from edgetl.training.inherit import BATCH, effects
+from edgetl.models.prune import CLOSE, input_count, parameter_count
+from edgetl.training.inherit import BATCH, STEPS, effects, narrower, rehearse
 
 SIZE, STEP = 32, 1e-6
 
@@ -67,3 +69,17 @@ def test_nothing_of_the_forward_pass_outlives_the_effects() -> None:
     before = maps()
     effects(model, x, 0)
     assert maps() == before
+
+
+def test_what_is_refused_on_paper_is_refused_after_training_and_the_other_way_round() -> None:
+    """Whether so little can be left does not depend on the weights: by effects of a network of other weights, just as by none."""
+    for keep, possible in ((0.4, True), (0.001, False)):
+        torch.manual_seed(1)
+        model, x = build("cifar_resnet8", 4, SIZE).eval(), torch.randn(BATCH, 3, SIZE, SIZE)
+        wanted, whole = nullcontext() if possible else pytest.raises(InputError, match="too narrow to leave"), parameter_count(model)
+        with wanted:
+            assert keep * CLOSE**2 < rehearse("cifar_resnet8", 4, SIZE, keep) <= keep
+        with wanted:
+            for step in range(1, STEPS + 1):
+                model = narrower(model, "cifar_resnet8", SIZE, keep ** (step / STEPS) * whole / parameter_count(model), x, 0).model
+            assert parameter_count(model) <= keep * whole

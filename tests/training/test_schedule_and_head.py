@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,49 @@ def test_a_killed_run_goes_on_at_the_chunk_where_it_was(tmp_path: Path) -> None:
     assert 0 < seen < len(x)
     found = frozen_features(body, inputs_of(x), len(x), CPU, tmp_path / "f")
     assert body.seen == len(x) and np.array_equal(found, x.mean(dim=(2, 3)).numpy())
+
+
+def other_byte(path: Path, place: int) -> None:
+    """Another byte at a place, as a disk may hold it whose machine died."""
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        (byte,) = stream.read(1)
+        stream.seek(place)
+        stream.write(bytes([byte ^ 0x40]))
+
+
+@pytest.mark.parametrize("tear", ["byte", "short", "gone", "record"])
+def test_torn_features_are_noticed_said_and_computed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str], tear: str) -> None:
+    x, body = torch.randn(1100, 3, 4, 4), Counting()
+    file, record = tmp_path / "f", tmp_path / "f.json"
+    with pytest.raises(Stop), listening(StopAt(600)):
+        frozen_features(body, inputs_of(x), len(x), CPU, file)
+    done = body.seen
+    match tear:
+        case "byte":
+            other_byte(file, 4 * 3 * 100)  # of an image that is done
+        case "short":
+            file.write_bytes(file.read_bytes()[:-4])
+        case "gone":
+            file.unlink()
+        case "record":
+            record.write_text(record.read_text()[:10])
+    found = frozen_features(body, inputs_of(x), len(x), CPU, file)
+    assert np.array_equal(found, x.mean(dim=(2, 3)).numpy()) and body.seen == done + len(x)
+
+
+def test_the_disk_holds_features_before_their_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[int] = []
+    flush, record = np.memmap.flush, tmp_path / "f.json"
+
+    def watched(array: np.memmap) -> None:  # type: ignore[type-arg]
+        said.append(json.loads(record.read_text())["done"] if record.exists() else 0)
+        flush(array)
+
+    monkeypatch.setattr(np.memmap, "flush", watched)
+    x = torch.randn(1100, 3, 4, 4)
+    frozen_features(Counting(), inputs_of(x), len(x), CPU, tmp_path / "f")
+    assert said == [0, 512, 1024] and json.loads(record.read_text())["done"] == 1100
 
 
 # linear heads

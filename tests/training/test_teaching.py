@@ -60,6 +60,7 @@ def test_what_a_kill_left_half_written_is_asked_again(tmp_path: Path) -> None:
     rows = mapped(tmp_path / "answers", (ROUNDS, IMAGES, 1 + CLASSES + FEATURES))
     rows[1, 2:6] = 0
     rows[1, 3, 1:] = 7.0  # numbers, and no word that they are whole
+    rows[1, 5, 0] = 1.0  # a word, and no numbers: the disk kept them in another order
     again = remembered(tmp_path, network())(asked, asked.x)
     assert torch.equal(again.logits, wanted.logits) and torch.equal(again.features, wanted.features)
 
