@@ -58,7 +58,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -97,7 +97,7 @@ class Finetune(Stage[Teacher]):
             arch=work.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=self.data.seen().beside(self.weights.seen if self.weights else None),
+            seen=self.data.seen().beside(self.weights.record if self.weights else None),
             provenance={**self._provenance(), "strategy": decision.strategy},
         )
         return Teacher(

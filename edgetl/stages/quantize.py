@@ -18,7 +18,7 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
-from edgetl.data.tensors import TensorSource
+from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.metrics.classification import confusion
 from edgetl.metrics.evidence import evidence
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
@@ -30,7 +30,8 @@ from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.report.ruling import ignorance, misordered
 from edgetl.runtime.answers import answers_of
-from edgetl.runtime.plain_file import write_plain
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.plain_file import recorded, write_plain
 from edgetl.runtime.session import Session, open_session
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.class_order import check_width
@@ -86,7 +87,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 14
+    version: ClassVar[int] = 15
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -110,15 +111,24 @@ class Quantize(Stage[Quantized]):
         with keeping(self.runtime):
             reference = self._reference()
             plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
+            seen = self._seen(read_info(plain).seen)
+            plain = recorded(plain, out / PLAIN / self.model.path.name, seen)
             record = self._quantized(plain, int8, reference)
             decision = self._decide(reference, int8, record)
         shutil.copyfile(plain, float_model)
         shutil.rmtree(out / PLAIN, ignore_errors=True)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
-        before = self.seen or SeenImages(split=self.calibration.digest, parts={})
-        seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
         (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+
+    def _seen(self, said: SeenImages | None) -> SeenImages:
+        """What the graphs have seen: what the model had before, as its record says or its file, and what they see here."""
+        seen = self.seen or said or SeenImages(split=self.calibration.digest, parts={})
+        for part, source in (("calibration", self.calibration), ("val", self.evaluation)):
+            if source is not None:
+                images = source.images if isinstance(source, ImageTensors) else None
+                seen = seen.also(looks=images.looks if images else {}, rows=images is None, **{part: source.hashes})
+        return seen
 
     def _quantized(self, model: Path, int8: Path, reference: _Reference) -> QuantizationRecord:
         """Write the int8 form of `model` to `int8`.
