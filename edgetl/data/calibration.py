@@ -158,9 +158,7 @@ def open_labelled(
     few: list[str] = []
     if held := sum(image.sha256 in split for image in unique):
         kept = [image for image in unique if split.get(image.sha256, part) == part]
-        say(
-            f"{collection.name}: split as in the model's run, which holds {held} of {len(unique)} images: {len(kept)} taken, its {part} part"
-        )
+        say(f"{collection.name}: the model's run holds {held} of {len(unique)} images; {len(kept)} are taken, as its {part} part")
         unique = kept
     elif collection.parts:
         refs, few = assign(unique, collection.classes(), DataSettings(), groups_in(unique))

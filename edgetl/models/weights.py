@@ -6,7 +6,7 @@ Files are read without running code: safetensors, or `torch.load(weights_only=Tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class Weights:
         if self.trained_on in seen.trained_on:
             return seen
         if self.trained_on and seen.kept:  # an older record, of images without the name of their data set
-            return seen.beside(SeenImages(split="", parts={}, trained_on=(self.trained_on,)))
+            return replace(seen, trained_on=(*seen.trained_on, self.trained_on))
         if self.trained_on is None and seen.kept:
             return seen
         return seen.knowing(self.trained_on or f"{UNNAMED} of {self.source.rpartition(':')[2]}")

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.artifacts import FloatModel, Form, Int8Model
-from edgetl.core.errors import InputError
+from edgetl.core.errors import InputError, listing
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.data.unseen import by_look, places
 from edgetl.metrics.classification import confusion
 from edgetl.metrics.evidence import evidence
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
@@ -166,12 +167,14 @@ class Quantize(Stage[Quantized]):
 
     def _check_disjoint(self) -> None:
         judging = set(self.evaluation.hashes if self.evaluation else ())
-        trained = sorted(sha for sha in judging if self.seen and self.seen.is_in("train", sha))
+        trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was "
-                f"(sha256 {trained[0][:12]}...). Take them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
+                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
             )
+        if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
+            say(f"quantize: {selected} of {len(judging)} evaluation images have selected the model too: they may decide, they are no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
@@ -227,6 +230,19 @@ class Quantize(Stage[Quantized]):
             verdict="failed" if nothing else None,
             reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
         )
+
+
+def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list[str]:
+    """The evaluation images that are on record as trained on, or look like one that is; where they lie, and how they are known."""
+    if evaluation is None or seen is None:
+        return []
+    if isinstance(evaluation, ImageTensors):
+        alike, _ = by_look(evaluation.images, replace(seen, looks={part: found for part, found in seen.looks.items() if part == "train"}))
+        known = places(evaluation.images)
+    else:
+        alike, known = {}, [(sha[:12], sha) for sha in evaluation.hashes]
+    rows = [(place, "train" if seen.is_in("train", sha) else alike.get(sha)) for place, sha in known]
+    return [f"{place} ({how})" for place, how in rows if how]
 
 
 @dataclass(frozen=True, kw_only=True)

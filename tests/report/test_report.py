@@ -16,8 +16,8 @@ import pytest
 
 from edgetl.report import charts, figures
 from edgetl.report.html import render
-from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.judged import Seen
+from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.schema import ImageCounts, Models, Report, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes
