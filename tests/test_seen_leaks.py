@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgetl.bundle.read import open_bundle
 from edgetl.choices import knows, refuse_known_data
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
@@ -28,9 +29,9 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.origin import parts_of_run, seen_beside
-from edgetl.running import write_split
+from edgetl.running import Request, run_pipeline, write_split
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.settings import DataSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.single import finetune, quantize, verify
 
 QUICK = QuantizeSettings(tune_images=0)
@@ -114,9 +115,17 @@ def test_training_photos_that_were_saved_again_are_found_and_no_other(known: Kno
         admit(data, record)
     named = {line.strip().rpartition(" (")[0] for line in str(refused.value).splitlines() if "looks like one in train" in line}
     assert named == planted
-    kept = admit(data, record, drop=True)
+    kept = admit(data, record, "drop")
     assert set(kept.data.hashes) == set(open_labelled(str(known.fresh)).hashes) and kept.seen == "checked"
     assert kept.reason is not None and "6 images that were on record are left out" in kept.reason
+
+
+def test_seen_photos_that_judge_all_the_same_are_told_as_waived(known: Known) -> None:
+    data = open_labelled(str(known.data))
+    told = admit(data, known.images.seen(), "accept")
+    assert (told.seen, len(told.data)) == ("waived", 40)
+    assert told.reason == f"{len(known.images.only('train', 'val'))} of 40 images were seen (--seen-images accept)"
+    assert admit(open_labelled(str(known.fresh)), known.images.seen(), "accept").seen == "checked"
 
 
 def test_photos_that_no_model_has_seen_are_checked_and_nothing_is_held_against_them(known: Known) -> None:
@@ -284,6 +293,8 @@ def test_weights_that_knew_cifar10_two_fine_tunings_ago_still_know_it(known: Kno
     lower(checkpoint.path, graph)
     with pytest.raises(InputError, match="found cifar10, which the weights it comes from were trained on"):
         admit(renamed.only("test"), seen_beside(graph))
+    accepted = admit(renamed.only("test"), seen_beside(graph), "accept")
+    assert accepted.seen == "waived" and accepted.reason is not None and "cifar10" in accepted.reason
 
 
 def test_a_checkpoint_of_an_older_edgetl_says_through_its_weights_what_it_knew(known: Known, tmp_path: Path) -> None:
@@ -311,3 +322,44 @@ def test_an_older_record_is_read_and_what_it_cannot_show_is_said(known: Known) -
     assert found.seen == "checked" and found.reason is not None and "a copy that was saved again does not show" in found.reason
     with pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40"):
         admit(open_labelled(str(known.data)), old)
+
+
+def test_a_pipeline_on_known_images_is_refused_or_waived_and_the_page_says_so(shared: Path, tmp_path: Path) -> None:
+    """CIFAR-10 under another name, on weights that know it."""
+    data = cifar(shared, tmp_path / "my pictures", 6)
+    request = Request(data=str(data), root=tmp_path, runtime=Runtime(threads=1))
+    settings = PipelineSettings.from_tables(
+        {
+            "finetune": {"arch": "cifar_resnet16", "strategy": "features", "baselines": False},
+            "distill": {"arch": "same"},
+            "quantize": {"tune_images": 0},
+            "verify": {"latency_runs": 5, "thumbnails": 0},
+        }
+    )
+    with pytest.raises(InputError, match="found cifar10, which embedded:cifar_resnet16_cifar10 was trained on"):
+        run_pipeline(request, tmp_path / "run", settings)
+    report = run_pipeline(replace(request, allow_known_data=True), tmp_path / "run", settings)
+    assert report["data"]["seen"] == "waived" and "--allow-known-data" in report["data"]["seen_reason"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "A model may have seen them before, as was accepted" in page and "is on record among" not in page
+    seen = open_bundle(tmp_path / "run" / "bundle").seen
+    assert seen.trained_on == ("cifar10",) and seen.by_name == ("cifar10",)
+
+
+def test_a_pipeline_on_new_photos_is_checked_and_names_what_it_could_not_compare(known: Known, tmp_path: Path) -> None:
+    settings = PipelineSettings.from_tables(
+        {
+            "finetune": {"arch": "cifar_resnet16", "image_size": 32, "strategy": "features", "baselines": False},
+            "distill": {"arch": "same"},
+            "quantize": {"tune_images": 0},
+            "verify": {"latency_runs": 5, "thumbnails": 0},
+        }
+    )
+    run = tmp_path / "run"
+    report = run_pipeline(Request(data=str(known.data), root=tmp_path, runtime=Runtime(threads=1)), run, settings)
+    assert report["data"]["seen"] == "checked" and "(cifar10) only the name is known" in report["data"]["seen_reason"]
+    for model in (run / "bundle" / "model.onnx", run / "bundle"):  # the same images, chosen by the run's own split
+        with Workspace(tmp_path / f"w-{model.name}") as do:
+            verdict = verify(model, str(known.data), do, JUDGE, reference=run / "bundle" / "model.float.onnx")
+        said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+        assert (said["seen"], said["images"]["test"]) == ("checked", report["data"]["images"]["test"])

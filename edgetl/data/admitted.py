@@ -30,14 +30,19 @@ class Admitted:
 
 
 def admit(
-    data: Images | NpzTensors, record: SeenImages | None, *, drop: bool = False, waived: str | None = None, unrecorded: Sequence[str] = ()
+    data: Images | NpzTensors,
+    record: SeenImages | None,
+    seen: Literal["refuse", "drop", "accept"] = "refuse",
+    *,
+    waived: str | None = None,
+    unrecorded: Sequence[str] = (),
 ) -> Admitted:
     """The images that may judge.
 
     Args:
         data: labelled test images.
         record: of all models that are judged or compared with.
-        drop: whether images that were seen are left out rather than refused.
+        seen: what becomes of images that were seen: they are refused, left out, or judge all the same.
         waived: why images that were seen may judge; None if they may not.
         unrecorded: the models of which there is no record.
 
@@ -46,12 +51,19 @@ def admit(
     """
     if waived is not None:
         return Admitted(data=data, seen="waived", reason=waived)
-    compared = compare(data, record)
+    compared, known = compare(data, record), _known_set(data, record)
+    if seen == "accept" and (known or compared.found):
+        why = known or f"{len(compared.found)} of {len(data)} images were seen"
+        return Admitted(data=data, seen="waived", reason=f"{why} (--seen-images accept)")
+    if known:
+        raise InputError(
+            f"expected test images that the model has not seen, found {known}: its score would prove nothing. "
+            "Give other images, or let them judge all the same with --seen-images accept"
+        )
     limits = [*compared.limits, *(f"what {name} has seen is not on record" for name in unrecorded)]
-    _refuse_known_set(data, record)
     kept: Images | NpzTensors | NpzRows = data
     if found := compared.found:
-        if not drop:
+        if seen == "refuse":
             rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
             raise InputError(
                 f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
@@ -70,9 +82,8 @@ def admit(
     return Admitted(data=kept, seen="checked" if complete else "not checked", reason=reason)
 
 
-def _refuse_known_set(data: Images | NpzTensors, record: SeenImages | None) -> None:
+def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | None:
+    """What is wrong with a data set of which the record holds the name and no image; None where nothing is."""
     if isinstance(data, Images) and record and data.origin and data.origin in record.by_name:
-        raise InputError(
-            f"expected test images that the model has not seen, found {data.origin}, which the weights it comes from were trained on: "
-            f"its score would prove nothing. Give other images"
-        )
+        return f"{data.origin}, which the weights it comes from were trained on"
+    return None

@@ -110,8 +110,7 @@ class Verify(Stage[Verdict]):
 
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        drop = self.settings.seen_images == "drop"
-        return admit(self.data, self.seen, drop=drop, waived=self.waived, unrecorded=self.unrecorded)
+        return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
 
 
 def _write(path: Path, text: str) -> None:
