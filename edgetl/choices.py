@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
 from edgetl.data.survey import CHOICE, surveyed
+from edgetl.data.unseen import by_look
 from edgetl.models.build import check_architecture
 from edgetl.models.choose import Source, choose_student, choose_teacher, usual_preprocess
 from edgetl.models.narrow import pruned_name
@@ -115,8 +117,14 @@ def student_weights(arch: str, choice: str, cache: Path) -> tuple[Weights | None
     return resolve_weights(arch, choice, cache)
 
 
+def waived(images: Images, weights: Iterable[Weights | None]) -> str | None:
+    """Why scores on `images` prove nothing, where `refuse_known_data` was told to allow it; None where no weights know them."""
+    known = [found.source for found in weights if found and knows(images, found)]
+    return f"{', '.join(dict.fromkeys(known))} knew images that judge (--allow-known-data)" if known else None
+
+
 def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) -> None:
-    """Scores on images that the pretrained weights know prove nothing.
+    """Scores on images that the pretrained weights know, now or at any time before, prove nothing.
 
     Raises:
         InputError: the weights were trained on the data set that `images` is a copy of, or on images of its val or test part.
@@ -129,7 +137,7 @@ def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) ->
             f"expected images that the pretrained weights have not seen, found {images.origin}, which {weights.source} was trained on: "
             f"its test score would prove nothing. {way_out}"
         )
-    known = [f"{ref.where} ({ref.part})" for ref in _known(images, weights)]
+    known = [f"{ref.where} ({ref.part}{how})" for ref, how in _known(images, weights)]
     if known:
         raise InputError(
             f"expected val and test images that the pretrained weights have not seen, found {len(known)} that {weights.source} was "
@@ -143,13 +151,28 @@ def knows(images: Images, weights: Weights) -> bool:
 
 
 def _same_data(images: Images, weights: Weights) -> bool:
-    """Whether the weights were trained on the data set that `images` is a copy of."""
-    return bool(images.origin) and weights.trained_on == images.origin
+    """Whether the weights were trained on the data set that `images` is a copy of, now or at any time before.
+
+    Where the bytes of some images are on record, those of the others would be: then the record decides, not the name.
+    """
+    if not images.origin:
+        return False
+    record = weights.record
+    named = images.origin in record.by_name or weights.trained_on == images.origin
+    return named or (images.origin in record.trained_on and not any(record.part_of(ref.sha256) for ref in images.refs))
 
 
-def _known(images: Images, weights: Weights) -> list[ImageRef]:
-    """The val and test images whose scores the weights spoil."""
-    return [ref for ref in images.refs if weights.seen and _spoiled(ref, weights.seen)]
+def _known(images: Images, weights: Weights) -> list[tuple[ImageRef, str]]:
+    """The val and test images whose scores the weights spoil, each with how it is known if not by its bytes."""
+    if weights.seen is None:
+        return []
+    found = [(ref, "") for ref in images.refs if _spoiled(ref, weights.seen)]
+    if weights.seen.split == images.only("train", "val").digest:
+        return found  # the same split: it has kept what looks alike together, or said where not
+    same, judging = {ref.sha256 for ref, _ in found}, images.only("val", "test")
+    alike, _ = by_look(judging, weights.seen)
+    fresh = [ref for ref in judging.refs if ref.sha256 in alike and ref.sha256 not in same and weights.seen.part_of(ref.sha256) is None]
+    return found + [(ref, f", {alike[ref.sha256]}") for ref in fresh if ref.part == "test" or not alike[ref.sha256].endswith(" val")]
 
 
 def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:

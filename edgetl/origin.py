@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetl.bundle.manifest import Manifest
+from edgetl.bundle.read import MANIFEST, is_bundle
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
+from edgetl.core.files import read_json
 from edgetl.core.seen import SeenImages
-from edgetl.core.workspace import RESULT, Workspace
+from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
+from edgetl.data.images import PARTS, Part
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.stages.quantize import FLOAT, INT8, SEEN
 from edgetl.stages.read import is_onnx, read
+
+RUN_DEPTH = 4  # folders above a model in which its run may be: RUN/stages/distill-KEY/checkpoint.safetensors
 
 
 def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
@@ -55,7 +62,7 @@ def origin_of(model: Path, do: Workspace) -> Origin:
     info = read_info(graph.path)
     if is_quantized(info):
         raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
-    seen = SeenImages.of(info.seen.split if info.seen else "unknown")
+    seen = seen_beside(model) or SeenImages.of("unknown")
     return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable")
 
 
@@ -72,7 +79,7 @@ def form_of(info: ModelInfo) -> Form:
 
 
 def seen_by(model: Path) -> SeenImages | None:
-    """What the model at `path` saw: its checkpoint says, or the record that `edgetl quantize` left beside it."""
+    """What the model at `path` saw: its checkpoint says, or what lies with an ONNX file (`seen_beside`)."""
     if is_onnx(model):
         return seen_beside(model)
     from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
@@ -81,12 +88,58 @@ def seen_by(model: Path) -> SeenImages | None:
 
 
 def seen_beside(path: Path) -> SeenImages | None:
-    """The record that lies with an ONNX file: that of its bundle, or the one that `edgetl quantize` left beside its output.
+    """What an ONNX file has seen; None where nothing says it.
 
-    That of the work that gave this file, or, of a changed file, the last.
+    1. The record of its own bytes: that of its bundle, or that of the work of `edgetl quantize` that gave it.
+    2. Else what its metadata says, together with all records beside it: it may have come from any of them, changed since.
     """
-    folder = path.parent if (path.parent / SEEN).is_file() else work_of(path) or max(works(path), default=None)
-    return SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")) if folder else None
+    if own := work_of(path) or _bundle_of(path):
+        return _record(own)
+    said = read_info(path).seen
+    found = [*([said] if said and said.kept else []), *(_record(folder) for folder in (*works(path), path.parent) if _has_record(folder))]
+    if not found:
+        return None
+    first, *others = found
+    for other in others:
+        first = first.beside(other)
+    return first
+
+
+def _record(folder: Path) -> SeenImages:
+    return SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8"))
+
+
+def _has_record(folder: Path) -> bool:
+    return (folder / SEEN).is_file()
+
+
+def _bundle_of(path: Path) -> Path | None:
+    """The folder of the file, where that is a bundle whose manifest names these very bytes."""
+    if not (is_bundle(path.parent) and _has_record(path.parent)):
+        return None
+    try:
+        manifest = Manifest.from_json((path.parent / MANIFEST).read_text(encoding="utf-8"))
+    except InputError:
+        return None
+    return path.parent if file_sha256(path) in manifest.files.values() else None
+
+
+def parts_of_run(model: Path) -> Mapping[str, Part]:
+    """sha256 -> part of every image of the run that the model lies in, as its `split.json` says; empty where it lies in none.
+
+    Raises:
+        InputError: a `split.json` that cannot be read.
+    """
+    place = model.resolve()
+    home = next(
+        (folder for folder in (place, *place.parents[:RUN_DEPTH]) if (folder / SPLIT).is_file() and (folder / STAGES).is_dir()), None
+    )
+    if home is None:
+        return {}
+    try:
+        return {str(sha): part for sha, (_, part) in read_json(home / SPLIT)["images"].items() if part in PARTS}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"expected the parts of the run's images in {home / SPLIT}, found something else: {error}") from error
 
 
 def work_of(path: Path) -> Path | None:

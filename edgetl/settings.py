@@ -257,7 +257,7 @@ class VerifySettings(Settings):
 
     max_drop: Fraction = Field(0.05, description="Largest drop of what ships against the teacher.")
     max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float (reported).")
-    seen_images: Literal["refuse", "drop"] = Field("refuse", description="What to do with test images that a model has seen.")
+    seen_images: Literal["refuse", "drop", "accept"] = Field("refuse", description="What to do with test images that a model has seen.")
     latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
     thumbnails: int = Field(

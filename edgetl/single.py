@@ -13,14 +13,14 @@ from edgetl.core.files import disk_errors, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import WEIGHTS, Workspace
-from edgetl.data.calibration import open_calibration, open_labelled
+from edgetl.data.calibration import limited, open_calibration, open_labelled
 from edgetl.data.images import Images
 from edgetl.data.placed import place
 from edgetl.data.suited import suited
 from edgetl.data.survey import tell_crop
-from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.data.tensors import TensorSource
 from edgetl.options import given_labels, given_preprocess
-from edgetl.origin import float_model, form_of, is_quantized, origin_of, seen_beside, seen_by
+from edgetl.origin import float_model, form_of, is_quantized, origin_of, parts_of_run, seen_beside, seen_by
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import class_count, output_names
@@ -84,9 +84,20 @@ def quantize(
         graph = float_model(model, do)
         info = read_info(graph.path)
         prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, graph.path, output)
-        sources: list[TensorSource] = [limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images), settings)]
+        split = parts_of_run(model)
+        fitting = open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split)
+        sources: list[TensorSource] = [limited(fitting, settings)]
         placed = (
-            place(graph.path, evaluation, names, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images)
+            place(
+                graph.path,
+                evaluation,
+                names,
+                output=output,
+                part="val",
+                preprocess=prepared,
+                skip_bad_images=skip_bad_images,
+                split=split,
+            )
             if evaluation
             else None
         )
@@ -122,13 +133,6 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     if given and own and given != own:
         say(f"{path.name}: class names are taken from {labels}, not from the file, which says {listed(own)}")
     return given or own
-
-
-def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
-    """At most `calibration_images` of the calibration inputs, where they are images; an .npz is used whole."""
-    if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
-        return replace(source, images=source.images.take(settings.calibration_images, settings.seed))
-    return source
 
 
 def export(
@@ -189,8 +193,9 @@ def verify(
     runtime: Runtime | None = None,
 ) -> Verdict:
     """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
-    compared = None
+    compared, known = None, None
     if reference is not None:
+        known = seen_by(reference)
         graph = read(reference, do, "runnable") if is_onnx(reference) else float_model(reference, do, "finetune")
         compared = graph.path
     if subject.is_dir():
@@ -199,17 +204,16 @@ def verify(
         path = read(subject, do, "runnable").path
         names = given_names(labels, path, output) or (read_info(compared).classes if compared else None)
         stage = model_stage(subject, path, data, settings, preprocess, skip_bad_images, names=names, output=output)
-    tell_views(stage)
-    stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
-    return do(replace(stage, runtime=runtime) if runtime else stage)
-
-
-def tell_views(stage: Verify) -> None:
-    """Say so where what is judged gets to see little of the photos."""
     model = stage.int8 or stage.onnx_float
     prepared = (read_info(model.path).preprocess if model else None) or stage.preprocess
     if prepared and isinstance(stage.data, Images):
         tell_crop(stage.data_name, stage.data.sizes, prepared)
+    if reference is not None:
+        missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if record is None]
+        both = known if stage.seen is None else stage.seen.beside(known)
+        stage = replace(stage, seen=both, unrecorded=tuple(missing) if both else ())
+    stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
+    return do(replace(stage, runtime=runtime) if runtime else stage)
 
 
 def judged(path: Path, output: str | None = None) -> Subject:
@@ -239,7 +243,8 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
     bundle = open_bundle(folder)
     prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
     int8 = judged(bundle.model) if bundle.manifest.shipped != "float" else None
-    images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images)
+    split = parts_of_run(folder)
+    images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images, split=split)
     return Verify(
         data=images,
         data_name=Path(data).name,
@@ -273,7 +278,8 @@ def model_stage(
     """
     info, prepared = read_info(path), given_preprocess(preprocess)
     quantized = is_quantized(info)
-    placed = place(path, data, names, output=output, preprocess=info.preprocess or prepared, skip_bad_images=skip_bad_images)
+    known = info.preprocess or prepared
+    placed = place(path, data, names, output=output, preprocess=known, skip_bad_images=skip_bad_images, split=parts_of_run(given))
     model = judged(path, placed.output)
     return Verify(
         data=placed.images,

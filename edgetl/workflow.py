@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST, open_bundle
-from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, refuse_known_data, student_weights
+from edgetl.choices import StudentChoice, TeacherChoice, for_student, for_teacher, knows, refuse_known_data, student_weights, waived
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatModel
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
@@ -48,11 +48,25 @@ class Job:
     runtime: Runtime
     spare: Weights | None = None  # of EfficientNet-Lite, for students that are sought under a budget
     unlabelled: Images | None = None  # photos that the student learns the teacher's answers from
+    waived: str | None = None  # why images that judge may be known to the weights
 
     def seen(self) -> SeenImages:
-        """The images that teacher and student are trained and selected on, with those that the teacher's weights knew before."""
-        seen = self.data.only("train", "val").seen().beside(self.teacher.weights.seen if self.teacher.weights else None)
-        return seen if self.unlabelled is None else seen.also(train=self.unlabelled.hashes)
+        """The images that teacher and student are trained and selected on, with those that the weights of either knew before."""
+        seen = self.data.only("train", "val").seen()
+        for weights in (self.student.weights, self.teacher.weights):
+            seen = seen.beside(weights.record if weights else None)
+        return seen if self.unlabelled is None else seen.also(looks=self.unlabelled.looks, train=self.unlabelled.hashes)
+
+    def seen_before(self) -> SeenImages:
+        """As `seen`, for judging the test part of the same data: looks are those of weights alone.
+
+        The split has kept together what looks alike in the data, or has said where it could not.
+        """
+        seen = self.seen()
+        before = [weights.record for weights in (self.student.weights, self.teacher.weights) if weights]
+        looks = {part: frozenset().union(*(record.looks.get(part, frozenset()) for record in before)) for part in seen.looks}
+        blind = frozenset().union(*(record.bytes_only for record in before))
+        return replace(seen, looks={part: found for part, found in looks.items() if found}, bytes_only=blind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +100,21 @@ def prepare(
     refuse_known_data(data, teacher.weights, allow_known_data)
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
     refuse_known_data(data, student.weights, allow_known_data)
-    job = Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled)
-    return with_budget(job, cache) if settings.search.wanted else job
+    known = waived(data, (teacher.weights, student.weights))
+    job = Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled, waived=known)
+    return with_budget(job, cache, allow_known_data=allow_known_data) if settings.search.wanted else job
 
 
-def with_budget(job: Job, cache: Path) -> Job:
+def with_budget(job: Job, cache: Path, *, allow_known_data: bool = False) -> Job:
     """The job with the weights that students start from which are sought under a budget.
 
     Raises:
         InputError: nothing can keep the budget.
     """
     spare, _ = student_weights("efficientnet_lite0", "installed", cache)
+    if spare and knows(job.data, spare):
+        spare = spare if allow_known_data else None
+        job = replace(job, waived=waived(job.data, (job.teacher.weights, job.student.weights, spare)))
     teacher, s = job.teacher.settings.arch, job.settings
     # asked now for what it refuses: after the teacher's training it would be late
     students_to_try(s.search, s.distill.arch, teacher, len(job.data.classes), student_size(job), pretrained=spare is not None)
@@ -126,7 +144,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             runtime=job.runtime,
         )
     )
-    record = job.seen().also(calibration=calibration.hashes)
+    record = job.seen().also(looks=calibration.looks, calibration=calibration.hashes)
     exported = do(
         Export(
             int8=quantized.int8,
@@ -151,7 +169,8 @@ def pipeline(job: Job, do: Do) -> Outcome:
             teacher=subject(teacher_graph.path, job.teacher.settings.arch),
             student=student.checkpoint,
             bundle=exported.bundle,
-            seen=record,
+            seen=job.seen_before(),  # calibration images are train images
+            waived=job.waived,
             counts={**job.data.counts(), "calibration": len(calibration)},
             baselines=teacher.baselines,
             folds=crossed.folds if crossed else None,

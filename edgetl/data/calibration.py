@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse, tell_left_out
-from edgetl.data.images import Images, Intake
+from edgetl.data.images import Images, Intake, Part
+from edgetl.data.known import known_origin
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.parts import part_folders
-from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
+from edgetl.data.sources import PREPARED, ROOT, existing, looks_of, open_images, read_collection, read_hashes, same_names, wrapping_hint
 from edgetl.data.splits import assign, groups_in, refs_of, without_copies
 from edgetl.data.survey import deepest
-from edgetl.data.tensors import ImageTensors
-from edgetl.settings import DataSettings
+from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.settings import DataSettings, QuantizeSettings
 
 UNLABELLED = "unlabelled"
+NO_SPLIT: Mapping[str, Part] = MappingProxyType({})
 
 
 def open_calibration(
-    path: Path, preprocess: Preprocess | None, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False
+    path: Path,
+    preprocess: Preprocess | None,
+    *,
+    index: Path | None = None,
+    rehash: bool = False,
+    skip_bad_images: bool = False,
+    split: Mapping[str, Part] = NO_SPLIT,
 ) -> ImageTensors | NpzTensors:
     """Calibration inputs: an .npz (already preprocessed), or a folder of images, flat or nested, in the order of their content.
 
-    Of a folder with `train/` and `val/` or `test/`, only `train/` is taken.
+    Of a folder with `train/` and `val/` or `test/`, only `train/` is taken; of images that a run has split (`split`: sha256 ->
+    part), those that are not in val or test, unless there are no others.
 
     Raises:
         InputError: nothing there, no images, images that do not decode (all named), or images without a Preprocess.
@@ -44,6 +54,10 @@ def open_calibration(
         raise InputError(f"expected a folder of images or an .npz for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
     images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
+    fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
+    if fitting and len(fitting) < len(images):
+        say(f"{path}: {len(images) - len(fitting)} images are left out, which the run has in val or test: they decide and judge")
+        images = replace(images, refs=fitting)
     return ImageTensors(images=images, preprocess=prepared, labelled=False)
 
 
@@ -69,7 +83,15 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,))
     intake = Intake(exact_copies=len(hashed) - len(unique), ignored_files=found.others, skipped_images=len(items) - len(hashed))
     depth = deepest(image.depth for image in hashed)
-    return Images(name=name, classes=(UNLABELLED,), refs=refs, source=FileSource(root=folder), intake=intake, depth=depth)
+    return Images(
+        name=name,
+        classes=(UNLABELLED,),
+        refs=refs,
+        source=FileSource(root=folder),
+        intake=intake,
+        depth=depth,
+        looks=looks_of(hashed),
+    )
 
 
 def open_evaluation(
@@ -101,6 +123,7 @@ def open_labelled(
     index: Path | None = None,
     rehash: bool = False,
     skip_bad_images: bool = False,
+    split: Mapping[str, Part] = NO_SPLIT,
 ) -> Images | NpzTensors:
     """Labelled images, or an .npz with `y`, that one stage decides on (`part` "val") or is judged on ("test").
 
@@ -115,13 +138,17 @@ def open_labelled(
         index: file that remembers the hashes of files.
         rehash: read every file although the index knows it.
         skip_bad_images: go on without files that cannot be decoded.
+        split: sha256 -> part of the images of the run that the model comes from: of those, only `part` is taken. What the run does
+            not hold is taken too.
 
     Raises:
         InputError: as `open_images`; an .npz without `y`; classes that the model does not know (all named).
     """
     path = existing(data)
     if path is None:
-        return relabelled(open_images(data, DataSettings(), root=root).only(part), classes, data)
+        images = open_images(data, DataSettings(), root=root)
+        refs = tuple(replace(ref, part=split.get(ref.sha256, ref.part)) for ref in images.refs)
+        return relabelled(replace(images, refs=tuple(sorted(refs, key=lambda ref: (ref.part, ref.sha256)))).only(part), classes, data)
     if path.suffix.lower() == PREPARED and path.is_file():
         return _with_labels(open_npz(path))
     collection = read_collection(path)
@@ -129,7 +156,11 @@ def open_labelled(
     unique, conflicts = without_copies(hashed, collection.name)
     known = tuple(map(class_name, classes)) if classes is not None else collection.classes()
     few: list[str] = []
-    if collection.parts:
+    if held := sum(image.sha256 in split for image in unique):
+        kept = [image for image in unique if split.get(image.sha256, part) == part]
+        say(f"{collection.name}: the model's run holds {held} of {len(unique)} images; {len(kept)} are taken, as its {part} part")
+        unique = kept
+    elif collection.parts:
         refs, few = assign(unique, collection.classes(), DataSettings(), groups_in(unique))
         chosen = {ref.sha256 for ref in refs if ref.part == part}
         unique = [image for image in unique if image.sha256 in chosen]
@@ -142,7 +173,25 @@ def open_labelled(
         exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
     depth = deepest(image.depth for image in hashed)
-    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root), intake=intake, depth=depth)
+    source = FileSource(root=collection.root)
+    origin = known_origin(collection.classes(), source.read(refs[0].where)) if refs else None
+    return Images(
+        name=collection.name,
+        classes=known,
+        refs=refs,
+        source=source,
+        origin=origin,
+        intake=intake,
+        depth=depth,
+        looks=looks_of(hashed),
+    )
+
+
+def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
+    """At most `calibration_images` of the calibration inputs, where they are images; an .npz is used whole."""
+    if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
+        return replace(source, images=source.images.take(settings.calibration_images, settings.seed))
+    return source
 
 
 def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Protocol
@@ -77,6 +78,7 @@ class Images:
         origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
         intake: what was found on the way in, for the report.
         depth: what those of its files hold that have 16 bits per channel; None if there are none.
+        looks: sha256 -> perceptual hash (`edgetl.data.near.Look.bits`) of those whose look is known.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Images:
     origin: str | None = None
     intake: Intake = Intake()
     depth: Depth | None = None
+    looks: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -149,7 +152,8 @@ class Images:
 
     def seen(self) -> SeenImages:
         """The record for a model that is trained on the train part and selected on the val part."""
-        return SeenImages.of(self.digest, train=self.only("train").hashes, val=self.only("val").hashes)
+        seen = SeenImages.of(self.digest, looks=self.looks, train=self.only("train").hashes, val=self.only("val").hashes)
+        return replace(seen, trained_on=(self.origin or self.name,))
 
     def counts(self) -> dict[str, int]:
         """The number of images in each part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +10,8 @@ from typing import Literal
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.data.calibration import needs_preprocess, open_labelled, relabelled
-from edgetl.data.images import Images
+from edgetl.data.calibration import NO_SPLIT, needs_preprocess, open_labelled, relabelled
+from edgetl.data.images import Images, Part
 from edgetl.data.npz import NpzTensors
 from edgetl.data.tensors import ImageTensors
 from edgetl.runtime.session import Session, open_session
@@ -55,6 +55,7 @@ def place(
     part: Literal["val", "test"] = "test",
     preprocess: Preprocess | None = None,
     skip_bad_images: bool = False,
+    split: Mapping[str, Part] = NO_SPLIT,
 ) -> Placed:
     """The labelled images of `data` for the classifier at `model`.
 
@@ -69,11 +70,12 @@ def place(
         part: of data that comes in parts.
         preprocess: to find out how many outputs there are by running the model, where the file does not say it.
         skip_bad_images: go on without files that cannot be decoded.
+        split: as for `open_labelled`.
 
     Raises:
         InputError: as `open_labelled` and `open_session`; not as many outputs as classes.
     """
-    images = open_labelled(data, classes=names, part=part, skip_bad_images=skip_bad_images)
+    images = open_labelled(data, classes=names, part=part, skip_bad_images=skip_bad_images, split=split)
     order = ClassOrder(classes=tuple(names)) if names else order_of_folders(images.classes) if isinstance(images, Images) else None
     session = open_session(model, output=output, classes=len(order.classes) if order else None)
     width = session.outputs or _by_running(session, images, preprocess)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -82,7 +82,21 @@ def open_images(
     source = FileSource(root=collection.root)
     origin = known_origin(classes, source.read(refs[0].where))
     depth = deepest(image.depth for image in hashed)
-    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake, depth=depth)
+    return Images(
+        name=collection.name,
+        classes=classes,
+        refs=refs,
+        source=source,
+        origin=origin,
+        intake=intake,
+        depth=depth,
+        looks=looks_of(hashed),
+    )
+
+
+def looks_of(images: Iterable[Hashed]) -> dict[str, str]:
+    """sha256 -> perceptual hash of each image."""
+    return {image.sha256: image.look.bits for image in images if image.look}
 
 
 def existing(data: str) -> Path | None:

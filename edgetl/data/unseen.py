@@ -1,12 +1,132 @@
-"""Test images, and those among them that a model has seen."""
+"""Test images, those among them that a model has seen, and whether that could be found out at all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.core.seen import SeenImages, short_look
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
+
+# Of the 64 signs of a short look, measured on photos: copies saved again at quality 20 and more, or at half the size, differ in 5
+# at most; unrelated photos in 11 at least. Docs: adr/0030.
+COPY_SIGNS = 5
+ALIKE_SIGNS = 16  # where 1 pair in 20 of seen and test images differs in no more, pictures are alike by nature, and looks say nothing
+ALIKE_SHARE = 0.05
+BY_CHANCE = 1e-3  # odds at which hits of a filter are no longer put down to its errors
+TOLD = 0.01  # odds that a filter is wrong about any image at all, from which on it is said
+BLOCK = 1024  # test images compared at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Test images compared with a record of seen images.
+
+    Attributes:
+        found: sha256 -> how it was seen, of those that were: the part, and whether it only looks like an image of it.
+        limits: what the comparison could not see; sentences without a full stop. They say that there was none where `complete` is false.
+        complete: whether every kind of image on record was compared with every test image, byte by byte at least.
+    """
+
+    found: Mapping[str, str]
+    limits: tuple[str, ...]
+    complete: bool
+
+
+def compare(data: Images | NpzTensors, record: SeenImages | None) -> Comparison:
+    """Find the images of `data` that are on `record`, byte by byte and, where looks are known, by what they look like."""
+    if record is None or not record.kept:
+        return Comparison(found={}, limits=("no record of what the model has seen lies in its file or beside it",), complete=False)
+    found, doubtful = by_bytes(data, record)
+    untold = _not_comparable(data, record)
+    limits = [*untold, *doubtful]
+    if isinstance(data, Images):
+        alike, blind = by_look(data, record)
+        found, limits = {**alike, **found}, [*limits, *blind]
+    if record.by_name:
+        limits.append(f"of what the weights before were trained on ({', '.join(record.by_name)}) only the name is known, no image")
+    return Comparison(found=found, limits=tuple(limits), complete=not untold)
+
+
+def by_bytes(data: Images | NpzTensors, record: SeenImages) -> tuple[dict[str, str], list[str]]:
+    """sha256 -> part of the images on record; and what a filter leaves in doubt.
+
+    Hits of a filter count where they are more than its errors explain: n images and a false-positive rate p give
+    Binomial(n, p) of them.
+    """
+    from scipy.stats import binom
+
+    found = {sha: part for sha in data.hashes if (part := record.part_of(sha))}
+    exact = {sha: part for sha, part in found.items() if replace(record, filters=()).part_of(sha)}
+    rate, count = record.false_positive_rate, len(data)
+    if rate * count < TOLD:
+        return found, []
+    hits, least = len(found) - len(exact), int(binom.isf(BY_CHANCE, count, rate)) + 1
+    words = f"the record in the file is a filter that takes {rate:.2g} of all unseen images for seen ones: of {count}, fewer than {least}"
+    return (found if hits >= least else exact), [f"{words} that were seen do not show"]
+
+
+def by_look(data: Images, record: SeenImages) -> tuple[dict[str, str], list[str]]:
+    """sha256 -> part of the images that look like one on record (saved again, in another size); and what could not be compared."""
+    blind = [f"of images in {', '.join(sorted(record.bytes_only))} looks are not on record: a copy that was saved again does not show"]
+    limits = blind if record.bytes_only else []
+    known = [(sha, short_look(data.looks[sha])) for sha in data.hashes if sha in data.looks]
+    if not record.looks or not len(data):
+        return {}, limits
+    if len(known) < len(data):
+        limits = [*limits, f"looks of {len(data) - len(known)} test images are not known: copies that were saved again do not show"]
+    if not known:
+        return {}, limits
+    mine = _signs([look for _, look in known])
+    found: dict[str, str] = {}
+    for part, looks in sorted(record.looks.items()):
+        distances = _distances(mine, _signs(sorted(looks)))
+        if np.quantile(distances.usual, ALIKE_SHARE) <= ALIKE_SIGNS:
+            limits = [*limits, f"these pictures and those in {part} are alike by nature: a copy that was saved again does not show"]
+            continue
+        near = np.flatnonzero(distances.nearest <= COPY_SIGNS)
+        found = {**{known[row][0]: f"looks like one in {part}" for row in near}, **found}
+    return found, limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Distances:
+    """Of test images to those on record, in signs that differ: int64 [n] to the nearest one; and of a part of all pairs."""
+
+    nearest: NDArray[np.int64]
+    usual: NDArray[np.int64]
+
+
+def _distances(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> _Distances:
+    nearest, usual = [], []
+    for start in range(0, len(mine), BLOCK):
+        # signs are +1 and -1: their product is the number of equal ones minus the number of different ones
+        apart = ((theirs.shape[1] - mine[start : start + BLOCK] @ theirs.T) / 2).round().astype(np.int64)
+        nearest.append(apart.min(1))
+        usual.append(apart.ravel()[:: 1 + apart.size // 100_000])
+    return _Distances(nearest=np.concatenate(nearest), usual=np.concatenate(usual))
+
+
+def _signs(looks: list[str]) -> NDArray[np.float32]:
+    """Float32 [n, 64] of +1 and -1."""
+    return np.stack([np.unpackbits(np.frombuffer(bytes.fromhex(look), np.uint8)).astype(np.float32) * 2 - 1 for look in looks])
+
+
+def _not_comparable(data: Images | NpzTensors, record: SeenImages) -> list[str]:
+    """Why images are not comparable with those on record."""
+    rows, files = [part for part in record.kept if part in record.rows], [part for part in record.kept if part not in record.rows]
+    reasons = []
+    if not any(part == "train" or part.startswith("train ") for part in record.kept):
+        reasons.append(f"what the model was trained on is not on record ({', '.join(record.kept)} is)")
+    if isinstance(data, Images) and rows:
+        reasons.append(f"rows of an .npz ({', '.join(rows)}) cannot be compared with image files")
+    if not isinstance(data, Images) and files:
+        reasons.append(f"rows of an .npz cannot be compared with image files ({', '.join(files)})")
+    return reasons
 
 
 def without(data: Images | NpzTensors, hashes: Collection[str]) -> Images | NpzRows:

@@ -6,7 +6,7 @@ Files are read without running code: safetensors, or `torch.load(weights_only=Tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,13 +24,13 @@ from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.embedded import ASSETS, embedded_weights
 from edgetl.models.finite import refuse_not_finite
 from edgetl.models.heads import head_keys
+from edgetl.models.history import IMAGENET, UNNAMED, trained_before
 from edgetl.models.packaged import Packaged, by_own_names, imagenet_classes, packaged, packaged_file, packaged_preprocess
 from edgetl.models.published import published_preprocess, published_weights
 from edgetl.models.state import classes_in, load_state, plain_tensors, read_content, read_description
 from edgetl.models.unwrap import unwrap
 
 LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56
-IMAGENET = "imagenet1k"
 FILE = "file:"  # the source of a user's own file
 
 
@@ -43,7 +43,7 @@ class Weights:
         path: the file.
         sha256: of the file.
         preprocess: what the weights were trained with; None if unknown.
-        trained_on: name of the data set ("cifar10", "imagenet1k"); None if unknown.
+        trained_on: name of the data set ("cifar10", "imagenet1k") that they were trained on last; None if unknown.
         classes: class names of the head's outputs; None if unknown.
         seen: the images they were trained and selected on, where the file keeps a record.
     """
@@ -60,6 +60,18 @@ class Weights:
     def digest(self) -> str:
         """sha256 of the file."""
         return self.sha256
+
+    @property
+    def record(self) -> SeenImages:
+        """What a network that starts from them has seen: images as far as they are on record, and the names of all data sets."""
+        seen = self.seen or SeenImages(split="", parts={})
+        if self.trained_on in seen.trained_on:
+            return seen
+        if self.trained_on and seen.kept:  # an older record, of images without the name of their data set
+            return replace(seen, trained_on=(*seen.trained_on, self.trained_on))
+        if self.trained_on is None and seen.kept:
+            return seen
+        return seen.knowing(self.trained_on or f"{UNNAMED} of {self.source.rpartition(':')[2]}")
 
 
 def resolve_weights(arch: str, choice: str, cache: Path, *, assets: Path = ASSETS) -> tuple[Weights | None, str]:
@@ -138,6 +150,7 @@ def _described(path: Path, arch: str, source: str) -> Weights:
     said = read_description(path)
     if KEY in said:
         info = read_checkpoint(path)
+        before = trained_before(info)
         return Weights(
             source=source,
             path=path,
@@ -145,7 +158,7 @@ def _described(path: Path, arch: str, source: str) -> Weights:
             preprocess=info.preprocess,
             trained_on=info.provenance.get("data"),
             classes=info.classes,
-            seen=info.seen,
+            seen=info.seen.knowing(before) if before and before not in info.seen.trained_on else info.seen,
         )
     preprocess = Preprocess.from_json(said["preprocess"]) if "preprocess" in said else published_preprocess(arch)
     return Weights(

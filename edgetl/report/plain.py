@@ -38,9 +38,23 @@ def statements(report: Report) -> list[tuple[str, str]]:
 
 def _measured(report: Report) -> str:
     candidate, reference = sides(report)
-    unseen = ", which no model had seen before" if report.data.images.train is not None else ""
     images = count(report.data.images.test, "test image")
-    return f"The {candidate}, as an app runs it, and the {reference} answered the same {images}{unseen}."
+    return f"The {candidate}, as an app runs it, and the {reference} answered the same {images}. {whether_seen(report)}".rstrip()
+
+
+def whether_seen(report: Report) -> str:
+    """Whether a model may have seen the test images before, in one sentence; empty for a report that does not say it."""
+    why = report.data.seen_reason
+    match report.data.seen:
+        case "checked":
+            words = "None of them is on record among the images that a model was trained, selected or calibrated on"
+            return f"{words}. Mind: {why}." if why else f"{words}."
+        case "not checked":
+            return f"Whether a model had seen them before is not checked: {why}."
+        case "waived":
+            return f"A model may have seen them before, as was accepted: {why}. So the scores prove nothing about new images."
+        case None:
+            return ""
 
 
 def _found(report: Report, ships: ModelReport) -> str:

@@ -19,6 +19,8 @@ from edgetl.core.errors import InputError, listing
 from edgetl.report.baselines import Baselines
 from edgetl.report.folds import Folds
 from edgetl.report.frontier import Frontier
+from edgetl.report.judged import DataReport as DataReport
+from edgetl.report.judged import ImageCounts as ImageCounts
 from edgetl.report.kernels import KernelsReport
 from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share, plain
 
@@ -139,26 +141,6 @@ class Parity(Exact):
     export: ExportParity | None = None
     int8: Int8Parity | None = None
     end_to_end: DropParity | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageCounts(Exact):
-    """Images in each part; `calibration` is a subset of `train`."""
-
-    train: Count | None = None
-    val: Count | None = None
-    test: Count
-    calibration: Count | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataReport(Exact):
-    """The images that were judged on; `intake` counts what was found on the way in (`edgetl.data.images.Intake`)."""
-
-    name: str
-    classes: tuple[str, ...]
-    images: ImageCounts
-    intake: Mapping[str, Count] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

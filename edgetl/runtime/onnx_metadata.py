@@ -5,6 +5,7 @@
 | `edgetl.labels`     | JSON list of class names, in the order of the outputs    |
 | `edgetl.preprocess` | `Preprocess.to_json()`                                   |
 | `edgetl.split`      | digest of the split the model was trained on             |
+| `edgetl.seen`       | which images it has seen: `SeenImages.compact`, at most about 7 kB |
 | `edgetl.task`       | `classification`                                         |
 | `edgetl.outputs`    | what ends the graph: `softmax`, `log_softmax`, `sigmoid`; left out where it is none of these |
 """
@@ -25,7 +26,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data
 from edgetl.runtime.outputs import LABELS
 
-PREPROCESS, SPLIT, TASK = "edgetl.preprocess", "edgetl.split", "edgetl.task"
+PREPROCESS, SPLIT, SEEN, TASK = "edgetl.preprocess", "edgetl.split", "edgetl.seen", "edgetl.task"
 TARGET, FORM, MIXED = "edgetl.target", "edgetl.form", "mixed"  # of quantized graphs: the CPU they are for; whether layers are in float
 CLASSIFICATION = "classification"
 TOOL_MARKS = ("onnx.infer", "onnx.quant.pre_process")  # onnxruntime's own notes; they mean nothing to a reader
@@ -39,7 +40,7 @@ class ModelInfo:
         classes: class names in the order of the outputs; None if unknown.
         preprocess: from image to input; None if unknown.
         task: its name.
-        seen: the split it was trained on. Files name the split only: `parts` is empty after reading.
+        seen: the split it was trained on and the images it has seen. Files carry filters of them: `parts` is empty after reading.
         extra: other metadata, as it stands.
     """
 
@@ -69,10 +70,10 @@ def info_of(model: onnx.ModelProto, name: str) -> ModelInfo:
     try:
         classes = _labels(props.pop(LABELS), _output_width(model)) if LABELS in props else None
         preprocess = Preprocess.from_json(props.pop(PREPROCESS)) if PREPROCESS in props else None
+        split = props.pop(SPLIT, None)
+        seen = SeenImages.from_json(props.pop(SEEN)) if SEEN in props else SeenImages(split=split, parts={}) if split else None
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    split = props.pop(SPLIT, None)
-    seen = SeenImages(split=split, parts={}) if split else None
     task = props.pop(TASK, CLASSIFICATION)
     return ModelInfo(classes=classes, preprocess=preprocess, task=task, seen=seen, extra=dict(sorted(props.items())))
 
@@ -86,6 +87,8 @@ def describe(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
         props[PREPROCESS] = info.preprocess.to_json()
     if info.seen is not None:
         props[SPLIT] = info.seen.split
+        if info.seen.kept or info.seen.trained_on:
+            props[SEEN] = info.seen.compact().to_json()
     described = _copy(model)
     del described.metadata_props[:]
     onnx.helper.set_model_props(described, dict(sorted(props.items())))

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from edgetl.core.progress import say
+from edgetl.core.seen import SeenImages
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import describe, info_of, save
 from edgetl.runtime.outputs import with_one_output
@@ -53,6 +54,17 @@ def write_plain(source: Path, target: Path, session: Session, labels: Sequence[s
         model = describe(model, replace(info_of(model, session.name), classes=tuple(labels)))
     target.parent.mkdir(parents=True, exist_ok=True)
     save(model, target)
+    return target
+
+
+def recorded(source: Path, target: Path, seen: SeenImages) -> Path:
+    """The file at `source` if it carries this record of seen images, else a copy at `target` that does; both may be one path."""
+    model = load_proto(source)
+    info = info_of(model, source.name)
+    if info.seen == seen.compact():
+        return source
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save(describe(model, replace(info, seen=seen)), target)
     return target
 
 

@@ -128,7 +128,7 @@ class Distill(Stage[Student]):
             arch=start.arch,
             classes=self.data.classes,
             preprocess=preprocess,
-            seen=self._seen().beside(teacher.seen),
+            seen=self._seen().beside(self.weights.record if self.weights else None).beside(teacher.seen),
             provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.title} sha256:{self.teacher.sha256}"},
             pruned=start.pruned,
         )
@@ -137,7 +137,7 @@ class Distill(Stage[Student]):
     def _seen(self) -> SeenImages:
         """The images that the student has seen, those without labels among them."""
         seen = self.data.seen()
-        return seen if self.unlabelled is None else seen.also(train=self.unlabelled.hashes)
+        return seen if self.unlabelled is None else seen.also(looks=self.unlabelled.looks, train=self.unlabelled.hashes)
 
     def _views(self, teacher: CheckpointInfo, student_sees: Preprocess) -> Views:
         """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""

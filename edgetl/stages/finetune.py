@@ -99,7 +99,7 @@ class Finetune(Stage[Teacher]):
             arch=work.arch,
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=self.data.seen().beside(self.weights.seen if self.weights else None),
+            seen=self.data.seen().beside(self.weights.record if self.weights else None),
             provenance={**self._provenance(), "strategy": decision.strategy, FLIP: "yes" if work.mirroring.keeps else "no"},
         )
         return Teacher(

@@ -23,7 +23,7 @@ class Lower(Stage[Lowered]):
     """Export a checkpoint to a float ONNX graph and check that it answers alike."""
 
     name: ClassVar[str] = "lower"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     checkpoint: Checkpoint
 
     def run(self, out: Path) -> Lowered:

@@ -57,7 +57,7 @@ class Probe(Stage[Probed]):
     """
 
     name: ClassVar[str] = "probe"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     data: Images
     preprocess: Preprocess
     arch: str
@@ -93,7 +93,7 @@ class Probe(Stage[Probed]):
             arch=trained_name(self.arch, "linear"),
             classes=self.data.classes,
             preprocess=self.preprocess,
-            seen=self.data.seen().beside(self.weights.seen),
+            seen=self.data.seen().beside(self.weights.record),
             provenance={"stage": self.name, "data": self.data.name, "weights": f"{self.weights.source} sha256:{self.weights.sha256}"},
         )
         return Probed(

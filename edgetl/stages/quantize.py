@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.artifacts import FloatModel, Form, Int8Model
-from edgetl.core.errors import InputError
+from edgetl.core.errors import InputError, listing
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
-from edgetl.data.tensors import TensorSource
+from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.data.unseen import by_look, places
 from edgetl.metrics.classification import confusion
 from edgetl.metrics.evidence import evidence
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
@@ -30,7 +31,8 @@ from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
 from edgetl.report.ruling import ignorance, misordered
 from edgetl.runtime.answers import answers_of
-from edgetl.runtime.plain_file import write_plain
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.plain_file import recorded, write_plain
 from edgetl.runtime.session import Session, open_session
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.class_order import check_width
@@ -86,7 +88,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 14
+    version: ClassVar[int] = 15
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -110,15 +112,24 @@ class Quantize(Stage[Quantized]):
         with keeping(self.runtime):
             reference = self._reference()
             plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
+            seen = self._seen(read_info(plain).seen)
+            plain = recorded(plain, out / PLAIN / self.model.path.name, seen)
             record = self._quantized(plain, int8, reference)
             decision = self._decide(reference, int8, record)
         shutil.copyfile(plain, float_model)
         shutil.rmtree(out / PLAIN, ignore_errors=True)
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
-        before = self.seen or SeenImages(split=self.calibration.digest, parts={})
-        seen = before.also(calibration=self.calibration.hashes, val=self.evaluation.hashes if self.evaluation else ())
         (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+
+    def _seen(self, said: SeenImages | None) -> SeenImages:
+        """What the graphs have seen: what the model had before, as its record says or its file, and what they see here."""
+        seen = self.seen or said or SeenImages(split=self.calibration.digest, parts={})
+        for part, source in (("calibration", self.calibration), ("val", self.evaluation)):
+            if source is not None:
+                images = source.images if isinstance(source, ImageTensors) else None
+                seen = seen.also(looks=images.looks if images else {}, rows=images is None, **{part: source.hashes})
+        return seen
 
     def _quantized(self, model: Path, int8: Path, reference: _Reference) -> QuantizationRecord:
         """Write the int8 form of `model` to `int8`.
@@ -156,12 +167,14 @@ class Quantize(Stage[Quantized]):
 
     def _check_disjoint(self) -> None:
         judging = set(self.evaluation.hashes if self.evaluation else ())
-        trained = sorted(sha for sha in judging if self.seen and self.seen.is_in("train", sha))
+        trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was "
-                f"(sha256 {trained[0][:12]}...). Take them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
+                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
             )
+        if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
+            say(f"quantize: {selected} of {len(judging)} evaluation images have selected the model too: they may decide, they are no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
@@ -217,6 +230,19 @@ class Quantize(Stage[Quantized]):
             verdict="failed" if nothing else None,
             reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
         )
+
+
+def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list[str]:
+    """The evaluation images that are on record as trained on, or look like one that is; where they lie, and how they are known."""
+    if evaluation is None or seen is None:
+        return []
+    if isinstance(evaluation, ImageTensors):
+        alike, _ = by_look(evaluation.images, replace(seen, looks={part: found for part, found in seen.looks.items() if part == "train"}))
+        known = places(evaluation.images)
+    else:
+        alike, known = {}, [(sha[:12], sha) for sha in evaluation.hashes]
+    rows = [(place, "train" if seen.is_in("train", sha) else alike.get(sha)) for place, sha in known]
+    return [f"{place} ({how})" for place, how in rows if how]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,14 @@ from edgetl.bundle.golden import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
-from edgetl.core.errors import InputError, listing
+from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
+from edgetl.data.admitted import Admitted, admit
 from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzRows, NpzTensors
-from edgetl.data.unseen import places, without
 from edgetl.quantization.exact import saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.folds import read_folds
@@ -66,7 +65,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -76,7 +75,9 @@ class Verify(Stage[Verdict]):
     teacher: Subject | None
     student: Checkpoint | None = None  # for the comparison of torch with its float ONNX
     bundle: BundleFolder | None = None
-    seen: SeenImages | None = None
+    seen: SeenImages | None = None  # by all models
+    waived: str | None = field(default=None, metadata=ADDED)  # why images that were seen may judge
+    unrecorded: tuple[str, ...] = field(default=(), metadata=ADDED)  # models whose record is missing
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
     baselines: FileArtifact | None = None  # of the teacher, on val, for the report
@@ -95,7 +96,8 @@ class Verify(Stage[Verdict]):
             InputError: test images that a model has seen, or labels beyond the classes.
         """
         with keeping(self.runtime):
-            judged = _Judged(stage=self, data=self._unseen())
+            admitted = self._admitted()
+            judged = _Judged(stage=self, data=admitted.data, admitted=admitted)
             report = judged.report()
             _write(out / REPORT, report.to_text())
             _write(out / PREDICTIONS, judged.answers.csv_text())
@@ -106,25 +108,9 @@ class Verify(Stage[Verdict]):
         """The same, compared with `reference`."""
         return replace(self, teacher=reference)
 
-    def _unseen(self) -> Images | NpzTensors | NpzRows:
+    def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        if self.seen is None:
-            return self.data
-        found = {sha: part for sha in self.data.hashes if (part := self.seen.part_of(sha))}
-        if not found:
-            return self.data
-        if self.settings.seen_images == "refuse":
-            rows = [f"{place} ({found[sha]})" for place, sha in places(self.data) if sha in found]
-            raise InputError(
-                f"expected test images that the model has not seen, found {len(found)} of {len(self.data)} "
-                f"that it was trained, selected or calibrated on:\n"
-                f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
-            )
-        say(f"verify: {len(found)} images dropped, the model has seen them")
-        kept = without(self.data, found)
-        if not len(kept):
-            raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
-        return kept
+        return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
 
 
 def _write(path: Path, text: str) -> None:
@@ -137,6 +123,7 @@ class _Judged:
 
     stage: Verify
     data: Images | NpzTensors | NpzRows
+    admitted: Admitted
 
     def report(self) -> Report:
         stage, parity = self.stage, self.judgement.parity()
@@ -154,6 +141,8 @@ class _Judged:
                     train=counts.get("train"), val=counts.get("val"), test=len(self.data), calibration=counts.get("calibration")
                 ),
                 intake=asdict(stage.intake) if stage.intake else None,
+                seen=self.admitted.seen,
+                seen_reason=self.admitted.reason,
             ),
             models=self._models(),
             parity=parity,

@@ -8,6 +8,7 @@ import pytest
 
 from edgetl.core.errors import InputError
 from edgetl.core.seen import SeenImages
+from edgetl.core.seenfilter import SeenFilter
 
 
 def sha(number: int) -> str:
@@ -52,3 +53,39 @@ def test_more_images_can_be_added_and_the_old_record_stays() -> None:
     after = before.also(val=[late], calibration=[train])
     assert after.parts == {"train": {train[:16]}, "val": {val[:16], late[:16]}, "calibration": {train[:16]}}
     assert before.parts["val"] == {val[:16]} and after.digest != before.digest
+
+
+def test_parts_of_rows_and_files_looks_and_names_come_back_from_json() -> None:
+    looks = {sha(i): f"{i:064x}" for i in range(20)}
+    seen = SeenImages.of("s", looks=looks, train=map(sha, range(20)), val=map(sha, range(30, 34)))
+    seen = seen.also(rows=True, calibration=[sha(50)], val=[sha(51)]).knowing("imagenet1k")
+    assert seen.bytes_only == {"val"} and seen.rows == {"calibration", "val rows"} and seen.by_name == ("imagenet1k",)
+    assert SeenImages.from_json(seen.to_json()) == seen
+    assert SeenImages.from_json(seen.compact().to_json()) == seen.compact()
+
+
+def test_what_was_learned_first_comes_first_and_nothing_is_said_twice() -> None:
+    first, second = SeenImages.of("a", train=[sha(1)]).knowing("cifar10"), SeenImages.of("b", train=[sha(2)]).knowing("photos")
+    both = second.beside(first)
+    assert both.split == "b" and both.trained_on == ("cifar10", "photos") and both.beside(first) == both
+    assert both.part_of(sha(1)) == both.part_of(sha(2)) == "train"
+
+
+def test_a_compact_record_holds_every_image_in_few_bytes() -> None:
+    for count in (10, 500, 3000, 60_000):
+        seen = SeenImages.of("s", train=map(sha, range(count)), val=map(sha, range(count, count + count // 5)))
+        small = seen.compact()
+        assert not small.parts and len(small.to_json()) < 7000
+        assert all(small.part_of(sha(i)) for i in range(count + count // 5))
+        assert small.compact() == small and small.kept == ("train", "val")
+
+
+@pytest.mark.parametrize(("images", "most_bytes"), [(2000, 3072), (1000, 700), (4000, 2500), (300, 60)])
+def test_a_filter_is_wrong_as_often_as_blooms_formula_says(images: int, most_bytes: int) -> None:
+    """Among 20,000 strangers; the tolerance is four standard errors and what the formula itself is off for small filters."""
+    found = SeenFilter.of("train", [sha(i)[:16] for i in range(images)], most_bytes)
+    strangers = 20_000
+    wrong = sum(sha(i)[:16] in found for i in range(10**6, 10**6 + strangers)) / strangers
+    expected = found.false_positive_rate
+    assert 0 < expected < 1
+    assert abs(wrong - expected) <= 4 * (expected * (1 - expected) / strangers) ** 0.5 + 0.1 * expected

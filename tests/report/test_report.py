@@ -16,6 +16,7 @@ import pytest
 
 from edgetl.report import charts, figures
 from edgetl.report.html import render
+from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.schema import ImageCounts, Models, Report, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
@@ -153,10 +154,32 @@ def test_the_verdict_comes_first_and_in_plain_words(page: str, report: Report) -
     assert ships and teacher
     start = Page(page[: page.index('class="tiles"')]).text
     assert "Ready to ship" in start and "Certified" in start
-    assert "answered the same 450 test images, which no model had seen before." in start
+    assert "answered the same 450 test images." in start and "before" not in start
     right = (round(450 * ships.score), round(450 * teacher.score))
     assert f"It gets {right[0]} of 450 right" in start and f"the teacher {right[1]} " in start
     assert "loses at most 3.47 points against the teacher (at 95% confidence); 5 points may be lost." in start
+
+
+@pytest.mark.parametrize(
+    ("seen", "why", "words"),
+    [
+        ("checked", None, "None of them is on record among the images that a model was trained, selected or calibrated on."),
+        ("checked", "only names are known", "selected or calibrated on. Mind: only names are known."),
+        ("not checked", "there is no record", "Whether a model had seen them before is not checked: there is no record."),
+        (
+            "waived",
+            "w knew them",
+            "A model may have seen them before, as was accepted: w knew them. So the scores prove nothing about new images.",
+        ),
+    ],
+)
+def test_the_page_says_of_seen_images_what_the_report_says_and_no_more(report: Report, seen: Seen, why: str | None, words: str) -> None:
+    told = replace(report, data=replace(report.data, seen=seen, seen_reason=why))
+    assert read_report(told.to_json()) == told
+    text = Page(render(told.to_json(), {})).text
+    assert words in text and "no model had seen" not in text
+    marks = {"checked": "None of them is on record", "not checked": "is not checked:", "waived": "may have seen them before"}
+    assert [state for state, mark in marks.items() if mark in text] == [seen]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def test_what_is_described_comes_back(tmp_path: Path) -> None:
     save(describe(model(old="gone"), info), tmp_path / "m.onnx")
     found = read_info(tmp_path / "m.onnx")
     assert (found.classes, found.preprocess, found.task, found.extra) == (info.classes, info.preprocess, "classification", {"author": "me"})
-    assert found.seen == SeenImages(split="a" * 64, parts={})  # the digest travels, the hashes do not
+    assert found.seen == seen.compact() and found.seen.parts == {}  # a filter travels, the hashes do not
+    assert found.seen.part_of("b" * 64) == "train" and found.seen.part_of("c" * 64) is None
     keys = [prop.key for prop in onnx.load(tmp_path / "m.onnx").metadata_props]
     assert keys == sorted(keys)
 

@@ -160,9 +160,7 @@ def test_an_image_that_the_model_was_trained_on_may_not_decide_but_one_that_sele
         settings=QuantizeSettings(tune_images=0),
         seen=chain.data.only("train", "val").seen(),
     )
-    with pytest.raises(
-        InputError, match=r"images that the model was not trained on, found 60 of 60 that it was \(sha256 [0-9a-f]{12}\.\.\.\)"
-    ):
+    with pytest.raises(InputError, match=r"images that the model was not trained on, found 60 of 60 that it was:\n  .* \(train\)"):
         chain.do(stage)
     replace(stage, evaluation=chain.tensors("val"))._check_disjoint()
 

@@ -1,0 +1,89 @@
+"""Test images that may judge: those that no model is on record to have seen, and what is known about that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgetl.core.errors import InputError, listing
+from edgetl.core.progress import say
+from edgetl.core.seen import SeenImages
+from edgetl.data.images import Images
+from edgetl.data.npz import NpzRows, NpzTensors
+from edgetl.data.unseen import compare, places, without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """Test images, and whether it was checked that no model has seen them.
+
+    Attributes:
+        seen: `checked` where they were compared with all that is on record of every model; `waived` where images that were seen
+            may judge, as asked.
+        reason: what the comparison could not see, or why there was none; None where there is nothing to say.
+    """
+
+    data: Images | NpzTensors | NpzRows
+    seen: Literal["checked", "not checked", "waived"]
+    reason: str | None
+
+
+def admit(
+    data: Images | NpzTensors,
+    record: SeenImages | None,
+    seen: Literal["refuse", "drop", "accept"] = "refuse",
+    *,
+    waived: str | None = None,
+    unrecorded: Sequence[str] = (),
+) -> Admitted:
+    """The images that may judge.
+
+    Args:
+        data: labelled test images.
+        record: of all models that are judged or compared with.
+        seen: what becomes of images that were seen: they are refused, left out, or judge all the same.
+        waived: why images that were seen may judge; None if they may not.
+        unrecorded: the models of which there is no record.
+
+    Raises:
+        InputError: images that were seen, if they are not to be dropped; nothing left.
+    """
+    if waived is not None:
+        return Admitted(data=data, seen="waived", reason=waived)
+    compared, known = compare(data, record), _known_set(data, record)
+    if seen == "accept" and (known or compared.found):
+        why = known or f"{len(compared.found)} of {len(data)} images were seen"
+        return Admitted(data=data, seen="waived", reason=f"{why} (--seen-images accept)")
+    if known:
+        raise InputError(
+            f"expected test images that the model has not seen, found {known}: its score would prove nothing. "
+            "Give other images, or let them judge all the same with --seen-images accept"
+        )
+    limits = [*compared.limits, *(f"what {name} has seen is not on record" for name in unrecorded)]
+    kept: Images | NpzTensors | NpzRows = data
+    if found := compared.found:
+        if seen == "refuse":
+            rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
+            raise InputError(
+                f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
+                f"that it was trained, selected or calibrated on:\n"
+                f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
+            )
+        say(f"verify: {len(found)} images dropped, the model has seen them")
+        kept = without(data, found)
+        limits.append(f"{len(found)} images that were on record are left out")
+        if not len(kept):
+            raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
+    complete = compared.complete and not unrecorded
+    reason = "; ".join(limits) or None
+    if not complete:
+        say(f"verify: it is not checked whether a model has seen these images: {reason}")
+    return Admitted(data=kept, seen="checked" if complete else "not checked", reason=reason)
+
+
+def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | None:
+    """What is wrong with a data set of which the record holds the name and no image; None where nothing is."""
+    if isinstance(data, Images) and record and data.origin and data.origin in record.by_name:
+        return f"{data.origin}, which the weights it comes from were trained on"
+    return None

@@ -1,0 +1,365 @@
+"""Planted leaks: images that a model has seen, and that come back as judges in another dress, are found; what cannot be is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgetl.bundle.read import open_bundle
+from edgetl.choices import knows, refuse_known_data
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import imagenet
+from edgetl.core.progress import listening
+from edgetl.core.seen import SeenImages
+from edgetl.core.workspace import Workspace
+from edgetl.data.admitted import admit
+from edgetl.data.calibration import open_labelled
+from edgetl.data.images import Images
+from edgetl.data.npz import open_npz
+from edgetl.data.sources import open_images
+from edgetl.lowering.lower import lower
+from edgetl.models.build import build
+from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
+from edgetl.models.weights import Weights, resolve_weights
+from edgetl.origin import parts_of_run, seen_beside
+from edgetl.running import Request, run_pipeline, write_split
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.single import finetune, quantize, verify
+
+QUICK = QuantizeSettings(tune_images=0)
+JUDGE = VerifySettings(latency_runs=5, max_drop=0.2, thumbnails=0)
+TEACHER = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", baselines=False)
+PREPROCESS = imagenet(32, 36)
+
+
+class Heard(list[str]):
+    def open(self, title: str, total: float, unit: str) -> Heard:
+        return self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+    def close(self, bar: object) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.append(message)
+
+
+def photos(shared: Path, part: str, count: int) -> list[Path]:
+    """So many photos of ants, and as many of bees."""
+    folder = shared / "data" / "hymenoptera" / part
+    return [path for name in ("ants", "bees") for path in sorted((folder / name).glob("*.jpg"))[:count]]
+
+
+def filled(folder: Path, files: list[Path]) -> Path:
+    for path in files:
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.parent.name / path.name)
+    return folder
+
+
+@dataclass(frozen=True)
+class Known:
+    """Photos that a network was trained on, the network, and photos that it never saw."""
+
+    data: Path
+    images: Images
+    checkpoint: Path
+    onnx: Path
+    fresh: Path
+
+
+@pytest.fixture(scope="module")
+def known(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    root = tmp_path_factory.mktemp("known")
+    data, fresh = filled(root / "photos", photos(shared, "train", 20)), filled(root / "fresh", photos(shared, "val", 12))
+    images = open_images(str(data), DataSettings())
+    checkpoint, onnx = root / "student.safetensors", root / "away" / "student.onnx"
+    network = build("edge_tiny", 2, 32)
+    save_checkpoint(
+        checkpoint, model=network, arch="edge_tiny", classes=images.classes, preprocess=PREPROCESS, seen=images.seen(), provenance={}
+    )
+    onnx.parent.mkdir()
+    lower(checkpoint, onnx)
+    return Known(data=data, images=images, checkpoint=checkpoint, onnx=onnx, fresh=fresh)
+
+
+def saved_again(known: Known, folder: Path) -> set[str]:
+    """Put some training photos into `folder`, at another quality or size; their places."""
+    refs = known.images.only("train").refs[:6]
+    for turn, ref in enumerate(refs):
+        image = Image.open(known.data / ref.where).convert("RGB")
+        image = image if turn % 2 else image.resize((image.width // 2, image.height // 2))
+        (folder / ref.where).parent.mkdir(parents=True, exist_ok=True)
+        image.save((folder / ref.where).with_suffix(".jpg"), quality=(85, 60, 40)[turn % 3])
+    return {Path(ref.where).with_suffix(".jpg").as_posix() for ref in refs}
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_training_photos_that_were_saved_again_are_found_and_no_other(known: Known, tmp_path: Path, bare: bool) -> None:
+    planted = saved_again(known, filled(tmp_path / "t", [*known.fresh.rglob("*.jpg")]))
+    data = open_labelled(str(tmp_path / "t"), classes=known.images.classes)
+    record = seen_beside(known.onnx) if bare else known.images.seen()
+    assert isinstance(data, Images) and record is not None
+    assert not any(record.part_of(sha) for sha in data.hashes)  # no byte is the same
+    with pytest.raises(InputError, match=rf"found 6 of {len(data)} that it was") as refused:
+        admit(data, record)
+    named = {line.strip().rpartition(" (")[0] for line in str(refused.value).splitlines() if "looks like one in train" in line}
+    assert named == planted
+    kept = admit(data, record, "drop")
+    assert set(kept.data.hashes) == set(open_labelled(str(known.fresh)).hashes) and kept.seen == "checked"
+    assert kept.reason is not None and "6 images that were on record are left out" in kept.reason
+
+
+def test_seen_photos_that_judge_all_the_same_are_told_as_waived(known: Known) -> None:
+    data = open_labelled(str(known.data))
+    told = admit(data, known.images.seen(), "accept")
+    assert (told.seen, len(told.data)) == ("waived", 40)
+    assert told.reason == f"{len(known.images.only('train', 'val'))} of 40 images were seen (--seen-images accept)"
+    assert admit(open_labelled(str(known.fresh)), known.images.seen(), "accept").seen == "checked"
+
+
+def test_photos_that_no_model_has_seen_are_checked_and_nothing_is_held_against_them(known: Known) -> None:
+    clean = admit(open_labelled(str(known.fresh)), known.images.seen())
+    assert (clean.seen, clean.reason, len(clean.data)) == ("checked", None, 24)
+
+
+def test_pictures_that_are_alike_by_nature_are_no_copies_and_it_is_said(tmp_path: Path) -> None:
+    """One textured plate, photographed forty times with other stains on it."""
+    rng = np.random.default_rng(0)
+    plate = np.kron(rng.normal(128, 40, (8, 8)), np.ones((12, 12))) + rng.normal(0, 8, (96, 96))
+    for part, count in (("seen", 30), ("test", 10)):
+        for number in range(count):
+            y, x = rng.integers(4, 84, 2)
+            picture = plate + rng.normal(0, 5, plate.shape)
+            picture[y : y + 8, x : x + 8] -= 60
+            folder = tmp_path / part / ("a", "b")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    before, data = open_labelled(str(tmp_path / "seen")), open_labelled(str(tmp_path / "test"))
+    assert isinstance(before, Images)
+    found = admit(data, SeenImages.of("s", looks=before.looks, train=before.hashes))
+    assert found.seen == "checked" and found.reason is not None and "alike by nature" in found.reason
+
+
+def test_a_bare_onnx_file_refuses_its_training_photos_away_from_its_folder(known: Known, tmp_path: Path) -> None:
+    lone = tmp_path / "lone.onnx"
+    shutil.copyfile(known.onnx, lone)
+    record = read_info(lone).seen
+    assert record is not None and record.kept == ("train", "val") and record.trained_on == ("photos",)
+    assert sum(len(item.value) for item in model_props(lone) if item.key == "edgetl.seen") < 2000  # characters, for 40 photos
+    with (
+        Workspace(tmp_path / "w") as do,
+        pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40 that it was"),
+    ):
+        verify(lone, str(known.data), do, JUDGE, reference=known.onnx)
+
+
+def model_props(path: Path) -> list[object]:
+    import onnx
+
+    return list(onnx.load(path).metadata_props)
+
+
+def test_evaluation_on_training_photos_is_refused_by_the_bare_file_too(known: Known, tmp_path: Path) -> None:
+    lone, again = tmp_path / "lone.onnx", tmp_path / "again"
+    shutil.copyfile(known.onnx, lone)
+    trained = len(known.images.only("train"))
+    with pytest.raises(InputError, match=rf"found {trained} of 40 that it was:\n.*\(train\)"):
+        quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(known.data))
+    saved_again(known, again)
+    with pytest.raises(InputError, match=r"found 6 of 6 that it was:\n.*\(looks like one in train\)"):
+        quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(again))
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_in_a_run_the_photos_are_split_as_the_run_split_them(known: Known, tmp_path: Path) -> None:
+    """With another seed than the default one: the test part is judged, val decides, train calibrates, and nothing is refused."""
+    run, split = tmp_path / "run", DataSettings(seed=7)
+    images = open_images(str(known.data), split)
+    (stage := run / "stages" / "distill-0").mkdir(parents=True)
+    write_split(images, run)
+    model = stage / "student.onnx"
+    save_checkpoint(
+        tmp_path / "s.safetensors",
+        model=build("edge_tiny", 2, 32),
+        arch="edge_tiny",
+        classes=images.classes,
+        preprocess=PREPROCESS,
+        seen=images.seen(),
+        provenance={},
+    )
+    lower(tmp_path / "s.safetensors", model)
+    parts = parts_of_run(model)
+    assert parts == {ref.sha256: ref.part for ref in images.refs}
+    assert set(open_labelled(str(known.data), split=parts).hashes) == set(images.only("test").hashes)
+    decided = quantize(model, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(known.data))
+    assert decided.decision.judged_on == "val" and decided.decision.images == len(images.only("val"))
+    record = SeenImages.from_json((decided.int8.path.parent / "seen.json").read_text(encoding="utf-8"))
+    assert record.parts["calibration"] == {sha[:16] for sha in images.only("train").hashes}
+    with Workspace(tmp_path / "w") as do:
+        verdict = verify(model, str(known.data), do, JUDGE, reference=model)
+    said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+    assert (said["images"]["test"], said["seen"]) == (len(images.only("test")), "checked")
+
+
+def test_rows_of_training_photos_cannot_be_checked_and_the_report_says_so(known: Known, tmp_path: Path) -> None:
+    refs = known.images.only("train").refs
+    x = np.stack([PREPROCESS((known.data / ref.where).read_bytes()) for ref in refs])
+    np.savez(tmp_path / "t.npz", x=x, y=np.array([ref.label for ref in refs]))
+    heard = Heard()
+    with Workspace(tmp_path / "w") as do, listening(heard):
+        verdict = verify(known.onnx, str(tmp_path / "t.npz"), do, JUDGE, reference=known.onnx)
+    said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+    assert said["seen"] == "not checked" and "rows of an .npz cannot be compared with image files (train, val)" in said["seen_reason"]
+    assert any("it is not checked whether a model has seen these images" in line for line in heard)
+
+
+def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_none(known: Known, tmp_path: Path) -> None:
+    import onnx
+
+    foreign = tmp_path / "foreign.onnx"
+    graph = onnx.load(known.onnx)
+    kept = [item for item in graph.metadata_props if item.key not in ("edgetl.seen", "edgetl.split")]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    onnx.save(graph, foreign)
+    for subject, reference, why in ((foreign, foreign, "no record"), (known.onnx, foreign, "what foreign.onnx has seen is not on record")):
+        with Workspace(tmp_path / f"w-{subject.stem}") as do:
+            verdict = verify(subject, str(known.fresh), do, JUDGE, reference=reference)
+        said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+        assert said["seen"] == "not checked" and why in said["seen_reason"]
+
+
+def test_calibrated_on_one_set_and_again_on_another_both_are_on_record(known: Known, tmp_path: Path) -> None:
+    """The last folder by name is not the record: a changed file may have come from any of them."""
+    npz = []
+    for seed in (0, 1):
+        npz.append(tmp_path / f"c{seed}.npz")
+        np.savez(npz[-1], x=np.random.default_rng(seed).normal(size=(12, 3, 32, 32)).astype(np.float32))
+        quantize(known.onnx, npz[-1], tmp_path / "q.onnx", QUICK)
+    rows = [open_npz(path).hashes for path in npz]
+    own = seen_beside(tmp_path / "q.onnx")
+    assert own is not None and all(own.part_of(sha) for sha in rows[1]) and not any(own.part_of(sha) for sha in rows[0])
+    changed = (tmp_path / "q.onnx").read_bytes()
+    import onnx
+
+    graph = onnx.load_from_string(changed)
+    graph.doc_string = "somebody changed it"
+    onnx.save(graph, tmp_path / "q.onnx")
+    union = seen_beside(tmp_path / "q.onnx")
+    assert union is not None and all(union.part_of(sha) for row in rows for sha in row)
+
+
+def cifar(shared: Path, folder: Path, count: int) -> Path:
+    """So many images of each class of CIFAR-10's test set, as folders."""
+    with zipfile.ZipFile(shared / "data" / "cifar10_test.zip") as archive:
+        taken: dict[str, int] = {}
+        for name in sorted(archive.namelist()):
+            label = Path(name).parent.name
+            if name.endswith(".jpg") and taken.setdefault(label, 0) < count:
+                taken[label] += 1
+                (folder / label).mkdir(parents=True, exist_ok=True)
+                (folder / label / Path(name).name).write_bytes(archive.read(name))
+    return folder
+
+
+def test_weights_that_knew_cifar10_two_fine_tunings_ago_still_know_it(known: Known, shared: Path, tmp_path: Path) -> None:
+    renamed = open_images(str(cifar(shared, tmp_path / "my pictures", 6)), DataSettings())
+    assert renamed.origin == "cifar10" and renamed.name == "my pictures"
+    weights = "auto"
+    for turn, data in enumerate((known.data, filled(tmp_path / "others", photos(shared, "val", 8)))):
+        with Workspace(tmp_path / f"run{turn}") as do:
+            settings = TEACHER.but(weights=weights)
+            checkpoint = finetune(open_images(str(data), DataSettings()), settings, do, Runtime(threads=1))
+        weights = str(checkpoint.path)
+    info = read_checkpoint(checkpoint.path)
+    assert info.seen.trained_on == ("cifar10", "photos", "others") and info.seen.by_name == ("cifar10",)
+    found, _ = resolve_weights("cifar_resnet16", weights, tmp_path)
+    assert found is not None and found.trained_on == "others"
+    with pytest.raises(InputError, match=r"found cifar10, which file:checkpoint.safetensors was trained on"):
+        refuse_known_data(renamed, found, False)
+    refuse_known_data(renamed, found, True)
+    graph = tmp_path / "model.onnx"
+    lower(checkpoint.path, graph)
+    with pytest.raises(InputError, match="found cifar10, which the weights it comes from were trained on"):
+        admit(renamed.only("test"), seen_beside(graph))
+    accepted = admit(renamed.only("test"), seen_beside(graph), "accept")
+    assert accepted.seen == "waived" and accepted.reason is not None and "cifar10" in accepted.reason
+
+
+def test_a_checkpoint_of_an_older_edgetl_says_through_its_weights_what_it_knew(known: Known, tmp_path: Path) -> None:
+    old = replace(known.images.seen(), looks={}, bytes_only=frozenset(("train", "val")), trained_on=())
+    assert set(json.loads(old.to_json())) == {"split", "sha256_prefix_bytes", "parts"}  # as it was written then
+    for source, name in (("embedded:cifar_resnet16_cifar10", "cifar10"), ("package:some-package", "imagenet1k")):
+        path = tmp_path / f"{name}.safetensors"
+        save_checkpoint(
+            path,
+            model=build("cifar_resnet8", 2, 32),
+            arch="cifar_resnet8",
+            classes=known.images.classes,
+            preprocess=PREPROCESS,
+            seen=old,
+            provenance={"data": "photos", "weights": f"{source} sha256:{'0' * 64}"},
+        )
+        weights, _ = resolve_weights("cifar_resnet8", str(path), tmp_path)
+        assert isinstance(weights, Weights) and weights.record.trained_on == (name, "photos") and weights.record.by_name == (name,)
+        assert knows(replace(known.images, origin=name), weights) and not knows(known.images, weights)
+
+
+def test_an_older_record_is_read_and_what_it_cannot_show_is_said(known: Known) -> None:
+    old = SeenImages.from_json(replace(known.images.seen(), looks={}, bytes_only=frozenset(("train", "val")), trained_on=()).to_json())
+    found = admit(open_labelled(str(known.fresh)), old)
+    assert found.seen == "checked" and found.reason is not None and "a copy that was saved again does not show" in found.reason
+    with pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40"):
+        admit(open_labelled(str(known.data)), old)
+
+
+def test_a_pipeline_on_known_images_is_refused_or_waived_and_the_page_says_so(shared: Path, tmp_path: Path) -> None:
+    """CIFAR-10 under another name, on weights that know it."""
+    data = cifar(shared, tmp_path / "my pictures", 6)
+    request = Request(data=str(data), root=tmp_path, runtime=Runtime(threads=1))
+    settings = PipelineSettings.from_tables(
+        {
+            "finetune": {"arch": "cifar_resnet16", "strategy": "features", "baselines": False},
+            "distill": {"arch": "same"},
+            "quantize": {"tune_images": 0},
+            "verify": {"latency_runs": 5, "thumbnails": 0},
+        }
+    )
+    with pytest.raises(InputError, match="found cifar10, which embedded:cifar_resnet16_cifar10 was trained on"):
+        run_pipeline(request, tmp_path / "run", settings)
+    report = run_pipeline(replace(request, allow_known_data=True), tmp_path / "run", settings)
+    assert report["data"]["seen"] == "waived" and "--allow-known-data" in report["data"]["seen_reason"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "A model may have seen them before, as was accepted" in page and "is on record among" not in page
+    seen = open_bundle(tmp_path / "run" / "bundle").seen
+    assert seen.trained_on == ("cifar10",) and seen.by_name == ("cifar10",)
+
+
+def test_a_pipeline_on_new_photos_is_checked_and_names_what_it_could_not_compare(known: Known, tmp_path: Path) -> None:
+    settings = PipelineSettings.from_tables(
+        {
+            "finetune": {"arch": "cifar_resnet16", "image_size": 32, "strategy": "features", "baselines": False},
+            "distill": {"arch": "same"},
+            "quantize": {"tune_images": 0},
+            "verify": {"latency_runs": 5, "thumbnails": 0},
+        }
+    )
+    run = tmp_path / "run"
+    report = run_pipeline(Request(data=str(known.data), root=tmp_path, runtime=Runtime(threads=1)), run, settings)
+    assert report["data"]["seen"] == "checked" and "(cifar10) only the name is known" in report["data"]["seen_reason"]
+    for model in (run / "bundle" / "model.onnx", run / "bundle"):  # the same images, chosen by the run's own split
+        with Workspace(tmp_path / f"w-{model.name}") as do:
+            verdict = verify(model, str(known.data), do, JUDGE, reference=run / "bundle" / "model.float.onnx")
+        said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+        assert (said["seen"], said["images"]["test"]) == ("checked", report["data"]["images"]["test"])
