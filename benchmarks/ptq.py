@@ -183,9 +183,9 @@ def feeds(calibration: Path) -> Feeds:
 # what follows runs in edgetl's environment
 
 
-def write_images(case: Case, shared: Path, folder: Path) -> tuple[Path, Path]:
+def write_images(case: Case, shared: Path, folder: Path, seed: int = 0) -> tuple[Path, Path]:
     """Calibration and judging images with labels as .npz; for CIFAR-10 from its train and test files, for photos disjoint samples."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     prepare = prepared_for(case)
     if case.model.endswith("imagenet"):
         photos = shuffled_photos(shared, rng)

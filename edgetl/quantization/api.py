@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,15 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.calibration import open_calibration
 from edgetl.data.suited import suited
-from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
-from edgetl.quantization.exact import judged_outputs
-from edgetl.quantization.heldout import Arrays, parts
-from edgetl.quantization.trials import AT_ONCE
+from edgetl.quantization.heldout import Arrays
 from edgetl.runtime.foreign.read import read_float
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
 from edgetl.runtime.onnx_metadata import read_info, save
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
-from edgetl.tasks.classification import Classification
 
 LATENCY_RUNS = 30
 
@@ -48,9 +45,11 @@ class Result:
         model: the int8 graph.
         log: what was tried and what it bought, range by range; where the remaining noise comes from.
         before, after: the float and the int8 file.
-        images: held-out calibration images that `agreement` and `sqnr_db` were measured on.
+        images: calibration images that `agreement` and `sqnr_db` were measured on.
         agreement: share of images with the same answer.
+        interval: of that share, 95% (Wilson), as if images were independent.
         sqnr_db: of the logits against the float model's; infinite where they are equal.
+        held_out: whether these images neither set a number of the int8 model nor chose one; `log.reported.why_not` says why not.
         placement: what onnxruntime runs in int8 and in float.
     """
 
@@ -62,6 +61,8 @@ class Result:
     agreement: float
     sqnr_db: float
     placement: Placement
+    interval: tuple[float, float]
+    held_out: bool
 
     def save(self, path: str | Path) -> None:
         """Write the model; an existing file is replaced whole or not at all."""
@@ -101,20 +102,20 @@ def quantize(
         after = Path(folder) / "model.int8.onnx"
         source = _source(calibration, before, preprocess)
         log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images, time_limit=time_limit)
-        judging = parts(source)[1]
-        wanted, found = (judged_outputs(path, judging, batch_size=AT_ONCE, threads=count)[0] for path in (before, after))
-        size = next(iter(judging.batches(1))).x.shape[1:]
-        latency, task = measure_all([before, after], LATENCY_RUNS, like=size), Classification(classes=()).reading(wanted)
+        size = next(iter(source.batches(1))).x.shape[1:]
+        latency, found = measure_all([before, after], LATENCY_RUNS, like=size), log.reported
         sizes = [path.stat().st_size for path in (before, after)]
         return Result(
             model=onnx.load(after),
             log=log,
             before=Measured(size_bytes=sizes[0], latency_ms=latency[0]),
             after=Measured(size_bytes=sizes[1], latency_ms=latency[1]),
-            images=len(found),
-            agreement=agreement(task.answers(wanted), task.answers(found)),
-            sqnr_db=sqnr_db(wanted, found),
+            images=found.images,
+            agreement=found.agreement,
+            sqnr_db=inf if found.sqnr_db is None else found.sqnr_db,
             placement=placement(kernels(after, like=size)),
+            interval=found.interval,
+            held_out=found.held_out,
         )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from edgetl.quantization.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
-from edgetl.quantization.heldout import first_images
+from edgetl.quantization.heldout import few_images
 from edgetl.quantization.layers import WEIGHTED, absorbed, constants, float_name
 from edgetl.quantization.noise import Source
 from edgetl.quantization.qdq import FORWARDING
@@ -44,7 +44,7 @@ def attribute(
     Args:
         float_model: what `qdq` was made from.
         qdq: the graph; only its stored numbers round, its operators compute in float32.
-        source: images, the first few of which are looked at; their labels are not read.
+        source: images, a few of which, spread over them, are looked at; their labels are not read.
         pairs: neighbours in weights that are limited, by the name of their codes.
         images: how many are looked at, at most.
         threads: of torch.
@@ -55,7 +55,7 @@ def attribute(
     """
     probed = Probed(qdq, float_model, pairs)
     generator = torch.Generator().manual_seed(seed)
-    looked_at = torch.from_numpy(first_images(source, ATTRIBUTED_PIXELS, images, min(images, 8)))
+    looked_at = torch.from_numpy(few_images(source, ATTRIBUTED_PIXELS, images, min(images, 8)))
     seen = 0
     with threaded(threads):
         for x in torch.split(looked_at, max(1, AT_ONCE // (looked_at.shape[2] * looked_at.shape[3]))):

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.quantization.heldout import FEW, FEW_PIXELS
+from edgetl.quantization.heldout import CHOOSING, FEW, FEW_PIXELS
 from edgetl.quantization.work import Work
 from edgetl.runtime.session import open_graph
 
@@ -26,7 +26,7 @@ OBSERVED, STARTED, REFINED, TUNED, ATTRIBUTED, JUDGED = 2.5, 10.0, 4.0, 4.0, 5.0
 REFINED_PIXELS, REFINED_IMAGES = 400_000, 256  # of the images that a step looks at, at most
 ATTRIBUTED_PIXELS, ATTRIBUTED_IMAGES = 1_600_000, 128
 TUNED_PIXELS, TUNED_ROUNDS, TUNED_AT_LEAST = 60_000_000, 12, 16  # how often each image at most, and how many images at least
-FEWEST_CALIBRATION, FEWEST_IN_A_HURRY, FEWEST_TUNED, FEWEST_ATTRIBUTED = 32, 8, 300, 4
+FEWEST_CALIBRATION, FEWEST_IN_A_HURRY, FEWEST_TUNED, FEWEST_ATTRIBUTED = 32, CHOOSING, 300, 4
 SHARE_CALIBRATION, SHARE_REFINED, SHARE_ATTRIBUTED = 0.4, 0.3, 0.1  # of the limit, at most
 TIMED = 3  # runs of which the fastest says how fast this machine is
 

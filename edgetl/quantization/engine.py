@@ -1,7 +1,7 @@
 """The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out.
 
-Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that it was not
-fitted on: what does not help is not kept.
+Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that nothing was
+fitted on: what does not help is not kept. What is reported comes from a third part, which chose nothing (docs/adr/0027).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import onnx
 
 from edgetl.core.progress import say
@@ -19,7 +21,7 @@ from edgetl.quantization.compact import compact
 from edgetl.quantization.effort import Clock, Effort
 from edgetl.quantization.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
 from edgetl.quantization.exact import tell_if_saturated
-from edgetl.quantization.heldout import parts, some
+from edgetl.quantization.heldout import Parts, Sizes, some
 from edgetl.quantization.islands import BUDGET, InFloat, line, placed
 from edgetl.quantization.judging import Judging
 from edgetl.quantization.layouts import with_sums_channels_last
@@ -30,6 +32,7 @@ from edgetl.quantization.padding import with_padded_codes
 from edgetl.quantization.pixels import folded
 from edgetl.quantization.prepare import prepare, with_opsets_used
 from edgetl.quantization.ranges import Choice
+from edgetl.quantization.reported import Reported, reported
 from edgetl.quantization.saturation import saturating
 from edgetl.quantization.search import Budget, Evaluation
 from edgetl.quantization.shortcuts import with_strided_convs
@@ -37,7 +40,7 @@ from edgetl.quantization.space_to_depth import with_space_to_depth
 from edgetl.quantization.starting import MARGIN, Start
 from edgetl.quantization.steps import Plan, Steps, planned
 from edgetl.quantization.sums import with_exact_sums
-from edgetl.quantization.trials import Trial, Trials
+from edgetl.quantization.trials import Trial, Trials, answers
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, open_session
@@ -45,6 +48,7 @@ from edgetl.settings import Target
 from edgetl.tasks.meaning import Activation
 
 LISTED = 20  # sources of noise in the log
+Chooser = Literal["evaluation", "calibration"]  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +67,12 @@ class QuantizationRecord:
         time_limit: seconds that it had; None: counted work decided. With one, another machine, or the next run, may give other bytes.
         evaluations: what the search for layers to leave in float looked at; empty where there was no budget.
         floating: layers that were left in float.
-        within: whether the result keeps the budget; None where there was none.
+        within: whether the result keeps the budget, by the images that judge it; None where there was none.
         int8: operator type -> how many run in int8.
         in_float: those that stay in float, and why.
+        reported: how the result answers on images that chose nothing, or that it is not so.
+        parts: how many calibration images fitted, chose and reported.
+        floating_by: which images chose the layers that stay in float: what they show of the result is too good; None where none chose.
         warnings: why agreement on the calibration images is no evidence; empty where it is.
     """
 
@@ -83,6 +90,9 @@ class QuantizationRecord:
     within: bool | None
     int8: Mapping[str, int]
     in_float: tuple[InFloat, ...]
+    reported: Reported
+    parts: Sizes
+    floating_by: Chooser | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -114,7 +124,7 @@ def quantize(
         threads: of onnxruntime, and of torch in the last step.
         tune_images: images that the last step looks at; None: by the size of the input, 0: no such step.
         budget: where int8 costs more, layers are left in float. None: none are.
-        evaluation: images that judge the budget; None: calibration images that nothing was fitted on.
+        evaluation: images that judge the budget; None: the calibration images that choose.
         memory: JSON file of what the search found out, to go on from.
         time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
 
@@ -125,11 +135,14 @@ def quantize(
     info = read_info(model)
     tell_if_saturated(target)
     clock, shown, prepared = Clock(seconds=time_limit), Shown(), prepare(model)
-    plan = planned(prepared, calibration, threads, clock, tune_images, after=2 * len(calibration if evaluation is None else evaluation))
+    after = 2 * (len(calibration) if evaluation is None else len(evaluation) + Sizes.of(len(calibration)).reported)
+    plan = planned(prepared, calibration, threads, clock, tune_images, after=after)
     given, calibration = calibration, some(calibration, plan.effort.calibration)
+    parts, sizes = Parts.of(Watched(calibration, shown)), Sizes.of(len(calibration))
+    say(f"quantize: {sizes.line()}")
     start = Start.of(
         prepared,
-        Watched(calibration, shown),
+        parts.fitting,
         target,
         batch_size=batch_size,
         threads=threads,
@@ -137,26 +150,43 @@ def quantize(
     )
     del prepared  # `start` has a graph of its own: with large weights, one of them is much
     refuse_nothing(shown)
-    fitting, judging = parts(calibration)
-    trials = Trials(start.model, judging, threads)
-    warnings = problems_of(shown, given, trials.wanted)
+    parts = Parts.of(calibration)  # all was watched once
+    trials = Trials(start.model, parts.choosing, threads)
+    known = [] if trials.wanted is None else [trials.wanted]
+    warnings = problems_of(shown, given, np.concatenate([*known, answers(start.model, parts.reporting, threads)]))
     for problem in warnings:
         say(f"quantize: warning: {problem}. {ADVICE}")
-    step = Steps(start=start, fitting=fitting, plan=plan, threads=threads)
+    step = Steps(start=start, fitting=parts.fitting, plan=plan, threads=threads)
     _try_all(trials, start, step, tune_images)
-    noise = step.noise(trials, judging)
+    noise = step.noise(trials)
 
     ends = {} if activation in (None, "linear") else {ACTIVATION: activation}
     described = replace(info, extra={**info.extra, TARGET: target, **ends})
     finish = partial(_finished, info=described, target=target, inputs=inputs, outputs=outputs)
     searched = Searched(graph=trials.best)
     if budget is not None:
-        judge = Judging(model, judging if evaluation is None else evaluation, budget, finish, threads)
+        own = parts.reporting if parts.choosing is None else parts.choosing
+        judge = Judging(model, own if evaluation is None else evaluation, budget, finish, threads)
         searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory, clock)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
-    return _recorded(start, plan, trials, searched, noise=noise, images=len(calibration), warnings=warnings)
+    floating_by = _chosen_by(searched, evaluation)
+    used_up = floating_by == "calibration" and parts.choosing is None
+    found = reported(model, out, parts, searched=used_up, activation=activation, threads=threads)
+    say(f"quantize: {found.line()}")
+    record = _recorded(start, plan, trials, searched, noise=noise, sizes=sizes, found=found)
+    return replace(record, floating_by=floating_by, warnings=warnings)
+
+
+def _chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | None:
+    """Which images chose the layers in float, and so show too much of the result; None where no search was needed. It is said."""
+    if len(searched.evaluations) < 2:
+        return None
+    if evaluation is None:
+        return "calibration"
+    say("quantize: the evaluation images chose among mixtures of int8 and float, so what they show of the result is not held out")
+    return "evaluation"
 
 
 def _recorded(
@@ -166,8 +196,8 @@ def _recorded(
     searched: Searched,
     *,
     noise: tuple[Source, ...],
-    images: int,
-    warnings: tuple[str, ...],
+    sizes: Sizes,
+    found: Reported,
 ) -> QuantizationRecord:
     """What was done; what runs in float is said."""
     int8, in_float = placed(folded(searched.graph), {**dict.fromkeys(searched.floating, BUDGET), **start.in_float})
@@ -177,7 +207,7 @@ def _recorded(
         target=start.target,
         ends=start.ends,
         limited=saturating(start.plain) if start.pairs else {},
-        images=images,
+        images=sizes.images,
         ranges=start.chosen,
         trials=tuple(trials.log),
         noise=noise[:LISTED],
@@ -188,7 +218,8 @@ def _recorded(
         within=searched.within,
         int8=int8,
         in_float=in_float,
-        warnings=warnings,
+        reported=found,
+        parts=sizes,
     )
 
 

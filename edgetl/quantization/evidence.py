@@ -50,7 +50,7 @@ class Shown:
         found: list[str] = []
         span = float((self.high - self.low).max())
         if images < EVERY:
-            found.append(f"too few calibration images ({images}): what ranges are fitted on judges them too")
+            found.append(f"too few calibration images ({images}): none can be held out, so agreement is that of images that set the ranges")
         if len(self.kinds) == 1 < images:
             found.append(f"all {images} calibration images are identical")
         if self.flat == self.kinds:
@@ -90,7 +90,7 @@ def problems_of(shown: Shown, source: InputSource, answers: NDArray[np.float32])
     Args:
         shown: all calibration images.
         source: they as they come; one that has a Preprocess says how far apart levels are.
-        answers: the float model's to the images that judge, float32 [n, k].
+        answers: the float model's to the images that are held out, to choose or to report, float32 [n, k].
     """
     preprocess = getattr(source, "preprocess", None)
     level = None if preprocess is None else 1 / (255 * max(preprocess.std))
@@ -106,5 +106,5 @@ def same_answers(answers: NDArray[np.float32]) -> list[str]:
         return [f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images: agreement proves nothing"]
     differ = np.abs(answers - answers.mean(0)).max()
     if differ < ALIKE * np.abs(answers).max():
-        return [f"the float model's outputs are nearly the same for all {len(answers)} images that judge"]
+        return [f"the float model's outputs are nearly the same for all {len(answers)} images that are held out"]
     return []

@@ -1,4 +1,7 @@
-"""Calibration images in two parts: most of them fit, every so many-th judges what was fitted."""
+"""Calibration images in three parts: most fit, some choose between what was fitted, some report; no image does two of these.
+
+What chose cannot report: of several ways the best on some images looks better there than it is (docs/adr/0027).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgetl.runtime.session import InputSource
 
-EVERY = 5
+EVERY = 5  # images of which one is held out, to choose or to report
+CHOOSING = 20  # calibration images from which on some choose: with fewer, too few would
 FEW, FEW_PIXELS = 64, 800_000  # images that decide what need not be decided on all, or so many as have so many pixels
 
 
@@ -38,15 +42,14 @@ class Arrays:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """The images of `source` that judge (every fifth), or the others; as a stream, like the source."""
+class Some:
+    """The images of `source` at the places `kept`, as a stream, like the source."""
 
     source: InputSource
-    judges: bool
+    kept: frozenset[int]
 
     def __len__(self) -> int:
-        judging = len(self.source) // EVERY
-        return judging if self.judges else len(self.source) - judging
+        return len(self.kept)
 
     def batches(self, size: int) -> Iterator[Images]:
         """The images, in order, `size` at a time."""
@@ -54,9 +57,9 @@ class Part:
         index = 0
         for batch in self.source.batches(size):
             for image in batch.x:
-                index += 1
-                if (index % EVERY == 0) == self.judges:
+                if index in self.kept:
                     waiting.append(image)
+                index += 1
                 if len(waiting) == size:
                     yield Images(np.stack(waiting))
                     waiting = []
@@ -65,49 +68,86 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Some:
-    """`count` images of `source`, spread evenly: a folder may be in the order of its classes."""
+class Sizes:
+    """How many calibration images do what; the three parts share none, unless there are too few to hold any out."""
 
-    source: InputSource
-    count: int
+    images: int
+    fitted: int
+    chose: int
+    reported: int
 
-    def __len__(self) -> int:
-        return self.count
+    @staticmethod
+    def of(images: int) -> Sizes:
+        """Of so many: a fifth is held out; from `CHOOSING` on, half of that chooses."""
+        held = images // EVERY
+        chose = (held + 1) // 2 if images >= CHOOSING else 0
+        return Sizes(images=images, fitted=images - held, chose=chose, reported=held - chose if held else images)
 
-    def batches(self, size: int) -> Iterator[Images]:
-        """The images, in order, `size` at a time."""
-        every, waiting, index = len(self.source), list[NDArray[np.float32]](), 0
-        for batch in self.source.batches(size):
-            for image in batch.x:
-                if (index + 1) * self.count // every > index * self.count // every:
-                    waiting.append(image)
-                index += 1
-            while len(waiting) >= size:
-                yield Images(np.stack(waiting[:size]))
-                waiting = waiting[size:]
-        if waiting:
-            yield Images(np.stack(waiting))
+    def line(self) -> str:
+        """For people."""
+        if self.images < EVERY:
+            return f"{self.images} calibration images are too few to hold any out: one way is tried, and what is reported is not held out"
+        if not self.chose:
+            return (
+                f"of {self.images} calibration images {self.fitted} fit and {self.reported} report. None choose, so one way is tried: "
+                f"give at least {CHOOSING}"
+            )
+        return f"of {self.images} calibration images {self.fitted} fit, {self.chose} choose and {self.reported} report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Calibration images by what they do.
+
+    Attributes:
+        fitting: what ranges, equalization, rounding, biases and tuning see.
+        choosing: what picks between ways to int8; None where there are too few images.
+        reporting: what the figures of the result come from.
+        held_out: whether `reporting` did nothing else; otherwise it is all images.
+    """
+
+    fitting: InputSource
+    choosing: InputSource | None
+    reporting: InputSource
+    held_out: bool
+
+    @staticmethod
+    def of(source: InputSource) -> Parts:
+        """The parts of `source`, each spread over it."""
+        count, sizes = len(source), Sizes.of(len(source))
+        held = spread(count, count // EVERY)
+        if not len(held):
+            return Parts(fitting=source, choosing=None, reporting=source, held_out=False)
+        chose, reported = halves(held) if sizes.chose else (held[:0], held)
+        return Parts(
+            fitting=Some(source=source, kept=frozenset(range(count)) - frozenset(held.tolist())),
+            choosing=Some(source=source, kept=frozenset(chose.tolist())) if len(chose) else None,
+            reporting=Some(source=source, kept=frozenset(reported.tolist())),
+            held_out=True,
+        )
+
+
+def spread(images: int, count: int) -> NDArray[np.int64]:
+    """One place in each of `count` equal slices, by chance: a source may be in the order of its classes, or go round them."""
+    edges = np.arange(count + 1, dtype=np.int64) * images // max(1, count)
+    return edges[:-1] + (np.random.default_rng(0).random(count) * np.diff(edges)).astype(np.int64)
+
+
+def halves(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One of every two neighbours, by chance, and the other; of an odd number the last is among the first."""
+    first, second = places[0::2], places[1::2]
+    pairs = len(second)
+    turned = np.random.default_rng(1).random(pairs) < 0.5  # every other place would fall in step with classes in turn
+    return np.append(np.where(turned, second, first[:pairs]), first[pairs:]), np.where(turned, first[:pairs], second)
 
 
 def some(source: InputSource, count: int) -> InputSource:
-    """`count` images of `source`, or all where there are no more."""
-    return source if count >= len(source) else Some(source=source, count=count)
+    """`count` images of `source`, spread over it, or all where there are no more."""
+    return source if count >= len(source) else Some(source=source, kept=frozenset(spread(len(source), count).tolist()))
 
 
-def parts(source: InputSource) -> tuple[InputSource, InputSource]:
-    """What fits and what judges; too few images do both."""
-    if len(source) < EVERY:
-        return source, source
-    return Part(source=source, judges=False), Part(source=source, judges=True)
-
-
-def first_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW, at_least: int = 8) -> NDArray[np.float32]:
-    """The first images of a source, float32 [n, c, h, w]: `most`, or fewer large ones, so many as have `pixels` pixels."""
-    found: list[NDArray[np.float32]] = []
-    wanted = at_least
-    for batch in source.batches(at_least):
-        wanted = max(at_least, min(most, pixels // (batch.x.shape[2] * batch.x.shape[3])))
-        found.append(batch.x[: wanted - sum(map(len, found))])
-        if sum(map(len, found)) >= wanted:
-            break
-    return np.concatenate(found)
+def few_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW, at_least: int = 8) -> NDArray[np.float32]:
+    """A few images, spread over a source, float32 [n, c, h, w]: `most`, or fewer large ones, so many as have `pixels` pixels."""
+    height, width = next(iter(source.batches(1))).x.shape[2:]
+    wanted = max(at_least, min(most, pixels // (height * width)))
+    return np.concatenate([batch.x for batch in some(source, wanted).batches(at_least)])

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgetl.quantization.effort import REFINED_IMAGES, REFINED_PIXELS
-from edgetl.quantization.heldout import first_images
+from edgetl.quantization.heldout import few_images
 from edgetl.quantization.layers import MOST, WEIGHTED, Numbers, constants, float_name, layers, with_numbers
 from edgetl.quantization.operators import interleaved, spatial_padding
 from edgetl.quantization.saturation import MOST_PAIR, Pairs
@@ -51,7 +51,7 @@ def refined(
     Args:
         float_model: the graph that `qdq` was made from.
         qdq: where to start; its scales stay.
-        source: images, the first few of which are looked at; their labels are not read.
+        source: images, a few of which, spread over them, are looked at; their labels are not read.
         second_order: round weights again.
         correct_biases: correct the mean of each output channel.
         pairs: neighbours in weights that must not saturate, by the name of the codes.
@@ -61,7 +61,7 @@ def refined(
     Raises:
         UnknownOperator: the graph cannot be run in torch.
     """
-    x = torch.from_numpy(first_images(source, REFINED_PIXELS, REFINED_IMAGES))
+    x = torch.from_numpy(few_images(source, REFINED_PIXELS, REFINED_IMAGES))
     with threaded(threads), torch.no_grad():
         means: dict[str, Tensor] = {}
         if correct_biases:

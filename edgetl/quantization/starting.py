@@ -12,7 +12,7 @@ import onnx
 from edgetl.quantization.ends import ends, first_layers
 from edgetl.quantization.equalization import equalized
 from edgetl.quantization.forms import unfit
-from edgetl.quantization.heldout import Arrays, first_images
+from edgetl.quantization.heldout import Arrays, few_images
 from edgetl.quantization.islands import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
 from edgetl.quantization.observers import Seen, observe, tensors_beside
 from edgetl.quantization.pixels import exact, on_pixels
@@ -52,19 +52,19 @@ class Start:
     def of(
         model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, not_equalized: str | None = None
     ) -> Start:
-        """See all of `source`, once. What the graph is by then, its first images decide.
+        """See all of `source`, the images that fit. What the graph is by then, a few of them decide.
 
         Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
         help, channels have them, unless `not_equalized` says why that is not tried.
         """
-        few = Arrays(first_images(source))
+        few = Arrays(few_images(source))
         if not stages(model, target) and not first_layers(model, target):
             model = on_pixels(model, few.x)
         try:
             if not_equalized is not None:
                 raise NotTried(not_equalized)
             if len(source) < FEWEST:
-                raise NotTried(f"fewer than {FEWEST} calibration images")
+                raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
             model, equalizing = _exact(model, few, target, threads), Trial(name=EQUALIZED, why_not=str(error))
@@ -152,7 +152,7 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
     before, after = decibels(wanted, plain), decibels(wanted, found)
     if after <= before:
         raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
-    name = f"{EQUALIZED} ({before:.1f} dB without, first {len(few)} images)"
+    name = f"{EQUALIZED} ({before:.1f} dB without, on {len(few)} images that it was fitted on)"
     return start.model, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)
 
 

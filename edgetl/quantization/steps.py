@@ -30,7 +30,7 @@ from edgetl.quantization.effort import (
     in_words,
     speed,
 )
-from edgetl.quantization.heldout import EVERY
+from edgetl.quantization.heldout import Sizes
 from edgetl.quantization.noise import Source
 from edgetl.quantization.ranges import percentile
 from edgetl.quantization.starting import Start
@@ -117,12 +117,12 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
 
 def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
     """Images of each step, if work cost nothing, of so many calibration images of so many pixels."""
-    fitting = images - images // EVERY
+    sizes = Sizes.of(images)
     return Wanted(
         calibration=images,
-        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if fitting >= ENOUGH else 0,
-        tuned=tune_images if tune_images is not None else images_for(fitting, pixels) if fitting >= FEWEST else 0,
-        attributed=min(max(1, images // EVERY), max(8, min(ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS // pixels))),
+        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if sizes.fitted >= ENOUGH else 0,
+        tuned=tune_images if tune_images is not None else images_for(sizes.fitted, pixels) if sizes.fitted >= FEWEST else 0,
+        attributed=min(sizes.chose, max(8, min(ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS // pixels))),
     )
 
 
@@ -192,10 +192,10 @@ class Steps:
 
         return in_torch(step)
 
-    def noise(self, trials: Trials, source: InputSource) -> tuple[Source, ...]:
+    def noise(self, trials: Trials) -> tuple[Source, ...]:
         """The worst sources of noise, with what was seen of them; none where there are too few images, or no gradients."""
-        images = self.plan.effort.attributed
-        if not images or all(trial.why_not is not None for trial in trials.log[-2:]):
+        images, source = self.plan.effort.attributed, trials.choosing
+        if not images or source is None or all(trial.why_not is not None for trial in trials.log[-2:]):
             return ()
 
         def step() -> tuple[Source, ...]:

@@ -1,4 +1,4 @@
-"""Ways to int8, tried and judged: what does not help on images that it was not fitted on is not kept."""
+"""Ways to int8, tried and judged: what does not help on images that choose, on which nothing was fitted, is not kept."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgetl.core.progress import say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.exact import judged
+from edgetl.quantization.heldout import CHOOSING
 from edgetl.quantization.layers import UnknownOperator
 from edgetl.runtime.loading import brief
 from edgetl.runtime.session import InputSource, open_graph
@@ -23,12 +24,13 @@ from edgetl.tasks.classification import Classification
 AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
 TOO_LATE = "the time limit leaves no time for it"
+TOO_FEW = f"fewer than {CHOOSING} calibration images: none can be spared to choose by"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One way to int8, and how it answers on the calibration images that judge.
+    """One way to int8, and how it answers on the calibration images that choose: too well, for the best of several.
 
     Attributes:
         name: of the way.
@@ -37,6 +39,7 @@ class Trial:
         kept: whether it is the best so far.
         seconds: what it took to make, without judging it.
         why_not: why it could not be tried.
+        judged: whether images chose it; where there are too few, the first way is the only one.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Trial:
     kept: bool = False
     seconds: float = 0.0
     why_not: str | None = None
+    judged: bool = True
 
     @staticmethod
     def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, sqnr_db: float, kept: bool, seconds: float) -> Trial:
@@ -62,6 +66,8 @@ class Trial:
         """For people."""
         if self.why_not:
             return f"{self.name}: not tried, {self.why_not}"
+        if not self.judged:
+            return f"{self.name}, {self.seconds:.0f} s: the only way that is tried"
         noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
         return f"{self.name}, {self.seconds:.0f} s: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
 
@@ -83,17 +89,20 @@ def in_torch(step: Callable[[], T]) -> T:
 
 
 class Trials:
-    """Keeps the best graph so far, by the noise of its logits."""
+    """Keeps the best graph so far, by the noise of its logits on the images `choosing`; the first one, where there are none."""
 
-    def __init__(self, prepared: onnx.ModelProto, judging: InputSource, threads: int) -> None:
-        self.judging, self.threads = judging, threads
+    def __init__(self, prepared: onnx.ModelProto, choosing: InputSource | None, threads: int) -> None:
+        self.choosing, self.threads = choosing, threads
         self.log: list[Trial] = []
-        self.wanted = answers(prepared, judging, threads)
-        self.best = prepared
+        self.wanted = None if choosing is None else answers(prepared, choosing, threads)
+        self.best, self.made = prepared, False
         self.best_db = -np.inf
 
     def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> None:
         """Make a graph and judge it. Why it could not be made, is logged."""
+        if self.choosing is None and self.made:
+            self.note(Trial(name=name, why_not=TOO_FEW))
+            return
         begin = time.perf_counter()
         try:
             made = make()
@@ -101,7 +110,12 @@ class Trials:
             self.note(Trial(name=name, why_not=str(error)))
             return
         seconds = time.perf_counter() - begin
-        found = answers(made, self.judging, self.threads)
+        self.made = True
+        if self.choosing is None or self.wanted is None:
+            self.best = made
+            self.note(Trial(name=name, kept=True, seconds=round(seconds, 2), judged=False))
+            return
+        found = answers(made, self.choosing, self.threads)
         sqnr_db = decibels(self.wanted, found)
         kept = sqnr_db > self.best_db
         self.note(Trial.of(name, self.wanted, found, sqnr_db=sqnr_db, kept=kept, seconds=seconds))

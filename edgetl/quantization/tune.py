@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgetl.core.progress import track
 from edgetl.quantization.effort import images_for
-from edgetl.quantization.heldout import first_images
+from edgetl.quantization.heldout import few_images, some
 from edgetl.quantization.layers import Numbers, constants, with_numbers
 from edgetl.quantization.saturation import Pairs
 from edgetl.quantization.simulation import Bias, Quantizer, Simulation, Weight, dot, key
@@ -73,12 +73,12 @@ def tune(
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
-    size, begun = batch_for(images), time.monotonic()
+    size, begun, source = batch_for(images), time.monotonic(), some(source, images)
     steps = max(1, images // size)
     errors: list[float] = []
     learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
     with threaded(threads), track("tune", total=steps, unit="step") as bar:
-        usual = usual_squares(teacher, torch.from_numpy(first_images(source)), alike)
+        usual = usual_squares(teacher, torch.from_numpy(few_images(source)), alike)
         for step, x in zip(range(steps), _forever(source, size), strict=False):
             if (gone := (time.monotonic() - begun) / seconds if seconds else 0.0) >= 1:
                 break

@@ -52,6 +52,7 @@ class Decision:
             layers in float.
         within: whether the budget of the search is kept; None without one.
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
+        held_out: whether nothing of the quantization was fitted on the images that judge or chosen by them, but what ships.
         evidence: whether the images can tell answers apart; where not, `warnings` say why, and agreement proves nothing.
         verdict: "failed" where the labelled images show nothing, whatever the numbers are.
         reasons: why, and which classes are lost; sentences.
@@ -72,6 +73,7 @@ class Decision:
     interval: tuple[float, float] | None = None
     verdict: Literal["failed"] | None = None
     reasons: tuple[str, ...] | None = None
+    held_out: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +199,24 @@ class Quantize(Stage[Quantized]):
             say(f"outputs of {session.name}: {in_words(task.meaning)}")
         return _Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
 
+    def _unlabelled(self, record: QuantizationRecord) -> Decision:
+        """What the calibration images that report show: those that fitted or chose would show too much."""
+        found = record.reported
+        return Decision(
+            images=found.images,
+            agreement=found.agreement,
+            sqnr_db=found.sqnr_db,
+            max_drop=self.settings.max_drop,
+            shipped="mixed" if record.floating else "int8",
+            within=record.within,
+            evidence=not record.warnings,
+            warnings=record.warnings or None,
+            held_out=found.held_out,
+        )
+
     def _decide(self, reference: _Reference, int8: Path, record: QuantizationRecord) -> Decision:
+        if self.evaluation is None or reference.labels is None:
+            return self._unlabelled(record)
         task, wanted = reference.task, reference.outputs
         candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
         sqnr = sqnr_db(wanted, candidate)
@@ -210,9 +229,8 @@ class Quantize(Stage[Quantized]):
             within=record.within,
             evidence=not record.warnings,
             warnings=record.warnings or None,
+            held_out=record.floating_by != "evaluation",
         )
-        if self.evaluation is None or reference.labels is None:
-            return alike
         labels, max_drop = reference.labels, self.settings.max_drop
         before, after = task.correct(wanted, labels), task.correct(candidate, labels)
         found, lost = paired_drop(before, after), class_losses(labels, before, after, max_drop)

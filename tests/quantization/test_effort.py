@@ -12,36 +12,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.core.progress import listening
 from edgetl.quantization import steps
 from edgetl.quantization.effort import DEFAULT, FEWEST_CALIBRATION, Wanted, effort, in_words
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.heldout import Arrays, some
+from edgetl.quantization.heldout import Arrays, some, spread
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.tune import growth
 from edgetl.quantization.work import DEPTHWISE, Work
 
 EVERYTHING = Wanted(calibration=256, refined=8, tuned=1195, attributed=31)
 SQUEEZENET = Work(products=818_924_576, values=11_946_848, rounding=21_238_970_358)
-
-
-class Told:
-    """What is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Told:
-        return self
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def graph(path: Path, nodes: list[onnx.NodeProto], stored: dict[str, tuple[int, ...]], batch: int | str = "n") -> Path:
@@ -118,27 +98,27 @@ def test_the_clock_does_not_decide_what_is_counted(small: Path, noise: Any, tmp_
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: list[str]) -> None:
     monkeypatch.setattr(steps, "DEFAULT", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
-    with listening(told := Told()):
-        record = quantize(small, noise(60), out=tmp_path / "a")
+    record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
-    assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told.lines)
-    assert any("about" in line and "on this machine" in line for line in told.lines[:2])
+    assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told)
+    assert any("about" in line and "on this machine" in line for line in told[:2])
     assert {trial.name for trial in record.trials if trial.why_not} >= {"tuned together"}
     quantize(small, noise(60), out=tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 3.0])
-def test_a_time_limit_is_kept_and_the_best_so_far_is_written(small: Path, noise: Any, tmp_path: Path, seconds: float) -> None:
+def test_a_time_limit_is_kept_and_the_best_so_far_is_written(
+    small: Path, noise: Any, tmp_path: Path, seconds: float, told: list[str]
+) -> None:
     begun = time.monotonic()
-    with listening(told := Told()):
-        record = quantize(small, noise(60), out=tmp_path / "a", tune_images=1_000_000, time_limit=seconds)
+    record = quantize(small, noise(60), out=tmp_path / "a", tune_images=1_000_000, time_limit=seconds)
     assert time.monotonic() - begun < seconds + 15  # tuning on a million images takes many minutes; a machine may be busy
     onnx.checker.check_model(str(tmp_path / "a"))
     assert record.time_limit == seconds and max(trial.sqnr_db or 0 for trial in record.trials) > 15
-    assert any("by the clock" in line and "other bytes" in line for line in told.lines)
+    assert any("by the clock" in line and "other bytes" in line for line in told)
     if seconds < 1:
         assert "time" in str(record.trials[-1].why_not)
 
@@ -148,7 +128,7 @@ def test_some_images_are_spread_evenly_whatever_the_batches(noise: Any) -> None:
     x = np.concatenate([batch.x for batch in every.batches(10)])
     for size in (1, 3, 10):
         found = np.concatenate([batch.x for batch in some(every, 4).batches(size)])
-        assert len(some(every, 4)) == 4 and np.array_equal(found, x[[2, 4, 7, 9]])
+        assert len(some(every, 4)) == 4 and np.array_equal(found, x[spread(10, 4)])
     assert some(every, 10) is every and len(some(Arrays(x), 3)) == 3
 
 

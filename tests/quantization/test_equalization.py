@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.equalization import equalized, reaches
+from edgetl.quantization.heldout import Arrays, Parts
 from edgetl.quantization.layers import constants
 from edgetl.quantization.prepare import prepare, typed
 from edgetl.quantization.starting import Start
@@ -122,8 +124,8 @@ def test_a_classifier_reads_pooled_channels_but_no_others() -> None:
     assert changed(graph(rows)) == []  # one pixel as well, but not by its operator
 
 
-def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: Path) -> None:
-    """One scale for all channels of an activation leaves few codes to the small ones; here they count as much as the large ones."""
+def thousandfold(path: Path) -> Path:
+    """A classifier whose channels differ a thousandfold, and count alike."""
     model = chain(groups=8)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     even = numpy_helper.to_array(stored["w2"]) / np.abs(numpy_helper.to_array(stored["w1"])).max((1, 2, 3)).reshape(-1, 1, 1, 1)
@@ -133,12 +135,30 @@ def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: P
     del model.graph.input[:], model.graph.output[:]
     model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16]))
     model.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5]))
-    onnx.save(model, tmp_path / "float.onnx")
-    prepared, images = prepare(tmp_path / "float.onnx"), noise(40)
+    onnx.save(model, path)
+    return path
+
+
+def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: Path) -> None:
+    """One scale for all channels of an activation leaves few codes to the small ones; here they count as much as the large ones."""
+    prepared, images = prepare(thousandfold(tmp_path / "float.onnx")), noise(40)
     plain, begun = (way(prepared, images, "portable", batch_size=8, threads=1) for way in (Start.seeing, Start.of))
     assert begun.equalizing and begun.equalizing.kept
     wanted, without, balanced = (answers(graph, images, 1) for graph in (prepared, plain.by_extremes, begun.by_extremes))
     assert sqnr_db(wanted, balanced) > sqnr_db(wanted, without) + 3
+
+
+@pytest.mark.parametrize("part", ["fitting", "choosing", "reporting"])
+def test_only_images_that_fit_say_how_far_channels_reach(noise: Any, tmp_path: Path, part: str) -> None:
+    path = thousandfold(tmp_path / "float.onnx")
+    x = np.concatenate([batch.x for batch in noise(40).batches(40)])
+    before = quantize(path, Arrays(x), out=tmp_path / "a.onnx", tune_images=0)
+    places = Parts.of(Arrays(np.arange(40, dtype=np.float32).reshape(-1, 1, 1, 1)))
+    x[[int(value) for batch in getattr(places, part).batches(40) for value in batch.x.ravel()]] *= 1.5
+    after = quantize(path, Arrays(x), out=tmp_path / "b.onnx", tune_images=0)
+    first, second = before.trials[0], after.trials[0]
+    assert first.name.startswith("layers equalized (") and first.kept
+    assert ((first.name, first.sqnr_db) == (second.name, second.sqnr_db)) == (part != "fitting")
 
 
 def test_a_real_graph_answers_as_before(shared: Path, noise: Any) -> None:

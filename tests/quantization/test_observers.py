@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgetl.quantization.heldout import parts
 from edgetl.quantization.observers import BINS, OCTAVES, Histogram, Seen
 from edgetl.quantization.ranges import CODES, Range, choose, extremes, reconstruction_error
 
@@ -109,18 +107,3 @@ def test_what_the_reader_throws_away_gets_no_codes() -> None:
 
 def test_a_constant_zero_has_a_range() -> None:
     assert choose(seen_of({0: np.zeros(10, np.float32)})).range == Range(0.0, 0.0)
-
-
-def test_what_judges_was_not_fitted_and_nothing_is_lost(noise: Any) -> None:
-    source = noise(23)
-    fitting, judging = parts(source)
-    fitted, judged = ([image for batch in part.batches(4) for image in batch.x] for part in (fitting, judging))
-    assert (len(fitted), len(judged)) == (len(fitting), len(judging)) == (19, 4)
-    every = {image.tobytes() for image in (*fitted, *judged)}
-    assert every == {source.image(i).tobytes() for i in range(23)}
-    assert all(batch.x.shape[0] <= 4 for batch in fitting.batches(4))
-
-
-def test_a_handful_of_images_does_both(noise: Any) -> None:
-    source = noise(3)
-    assert parts(source) == (source, source)

@@ -109,11 +109,12 @@ def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, 
     undecided(small, 1.5 * batch.x)
     np.savez(tmp_path / "judging.npz", x=1.5 * batch.x)
     budget, judging = Budget(min_agreement=0.8), open_npz(tmp_path / "judging.npz")
-    record = quantize(small, noise(60), out=tmp_path / "mixed.onnx", tune_images=64, budget=budget, evaluation=judging)
+    record = quantize(small, noise(100), out=tmp_path / "mixed.onnx", tune_images=64, budget=budget, evaluation=judging)
     wanted, found = (open_session(path).run(1.5 * batch.x).argmax(1) for path in (small, tmp_path / "mixed.onnx"))
     assert record.evaluations[0].floating == () and record.evaluations[0].agreement < 0.8
     assert record.floating and record.within and (wanted == found).mean() >= 0.8
     assert 1 < len(record.evaluations) <= MOST
+    assert record.floating_by == "evaluation" and record.reported.held_out  # the figures come from calibration images
     assert set(record.floating) & {node.name for node in onnx.load(tmp_path / "mixed.onnx").graph.node}  # named, for profiles
 
 
