@@ -32,7 +32,7 @@ COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
 BURST_S = 5
 
-ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.24
+ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
 EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
