@@ -85,7 +85,10 @@ class Groups:
         """How alike images of a group are, beside random pairs, in words; `alike` of them look like another one. Needs `typical`."""
         assert self.typical is not None
         groups = int((np.bincount(self.group) > 1).sum())
-        first = "the images are alike by nature, so what their mean picture shows is taken away before they are compared. " * self.by_nature
+        first = (
+            "the images are alike by nature, so what their mean picture shows is taken away before they are compared (if they are frames "
+            "of a few scenes, parts cannot keep those apart, and scores are too good). "
+        ) * self.by_nature
         none = "" if alike else "No near-duplicates found: "
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
         return (
