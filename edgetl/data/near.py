@@ -32,7 +32,7 @@ COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
 BURST_S = 5
 
-ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.24
+ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
 EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
@@ -85,7 +85,10 @@ class Groups:
         """How alike images of a group are, beside random pairs, in words; `alike` of them look like another one. Needs `typical`."""
         assert self.typical is not None
         groups = int((np.bincount(self.group) > 1).sum())
-        first = "the images are alike by nature, so what their mean picture shows is taken away before they are compared. " * self.by_nature
+        first = (
+            "the images are alike by nature, so what their mean picture shows is taken away before they are compared (if they are frames "
+            "of a few scenes, parts cannot keep those apart, and scores are too good). "
+        ) * self.by_nature
         none = "" if alike else "No near-duplicates found: "
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
         return (

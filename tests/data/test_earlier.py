@@ -125,3 +125,23 @@ def test_a_split_of_before_is_kept_without_its_seed(photos: Callable[..., Path],
     write_json(tmp_path / "split.json", content)
     assert Earlier.read(tmp_path / "split.json", DataSettings(seed=3)).parts == parts_of(images)
     assert Earlier.read(tmp_path / "none.json", DataSettings()).parts == {}
+
+
+def test_the_folder_of_one_stage_and_status_read_the_same_split(photos: Callable[..., Path], tmp_path: Path) -> None:
+    from edgetl.running import Request, opened, write_record
+    from edgetl.settings import PipelineSettings
+
+    root, out, seen = photos({"ants": 6, "bees": 6}), tmp_path / "out", Parts()
+    for step in range(3):
+        with opened(str(root), out, DataSettings(), tmp_path) as (images, _):
+            assert parts_of(images).items() >= seen.items() and len(images) == 12 + 20 * step
+        seen = parts_of(images)
+        found = read_json(out / "split.json")
+        assert found["digest"] == images.digest and {sha256: part for sha256, (_, part) in found["images"].items()} == seen
+        photos({"ants": 10, "bees": 10}, first=6 + 10 * step)
+    write_record(out, PipelineSettings(), Request(data=str(root), root=tmp_path))
+    assert Earlier.read(out / "split.json", read_settings(out)).parts == seen
+
+
+def read_settings(out: Path) -> DataSettings:
+    return DataSettings(**read_json(out / "run.json")["settings"]["data"])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
+from edgetl.core.errors import InputError
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
@@ -134,3 +135,13 @@ def test_cross_validation_and_the_choice_of_strategy_say_so_too(bursts: Images, 
         assert fitted and seen.worth is not None and seen.worth <= SCENES // 5 < seen.val
         sure.append(seen.score)
     assert abs(np.mean(sure) - 0.5) < 0.15
+
+
+def test_a_class_with_fewer_scenes_than_folds_is_refused(bursts: Images, weights: Weights, tmp_path: Path) -> None:
+    assert weights.preprocess is not None
+    some = replace(bursts, refs=tuple(ref for ref in bursts.refs if ref.label or int(Path(ref.where).stem.split("-")[0]) < 6))
+    stage = Crossval(data=some, preprocess=weights.preprocess, arch="cifar_resnet16", weights=weights, folds=5, seed=0, runtime=ONE)
+    with pytest.raises(
+        InputError, match=r"expected 5 images that do not look alike of each class .* found 3 such groups among the 18 images"
+    ):
+        stage.run(tmp_path)
