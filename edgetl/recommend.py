@@ -46,6 +46,7 @@ class Row:
     parameters: int
     int8_kb: float
     int8_ms: float
+    moved: bool = False  # the latency, by more than a tenth while it was measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +99,13 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
             parameters=probed.parameters,
             int8_kb=quantized.int8.path.stat().st_size / 1000,
             int8_ms=time.p50,
+            moved=time.moved,
         )
         for (candidate, weights, probed, quantized), time in zip(found, times, strict=True)
     ]
+    for (candidate, *_), time in zip(found, times, strict=True):
+        if warning := time.warning(f"{candidate.arch} at {candidate.image_size} px"):
+            say(f"recommend: {warning}")
     rows.sort(key=lambda row: -row.score)
     take, reason = choice(rows)
     metric: Literal["top1", "mean recall"] = "top1" if balance_for("auto", seen.labels, len(seen.classes)) == "none" else "mean recall"

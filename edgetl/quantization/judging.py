@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgetl.core.progress import say
 from edgetl.metrics.parity import agreement, paired_drop, shown_worse
 from edgetl.metrics.recall import class_losses
 from edgetl.quantization.exact import judged_outputs
@@ -53,6 +54,8 @@ class Judging:
             found, _ = judged_outputs(path, self.source, batch_size=AT_ONCE, threads=self.threads)
             float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS, like=self._size)
             size = path.stat().st_size
+        if self.budget.max_ms is not None and (warning := latency.warning("a candidate")):
+            say(f"quantize: {warning}")
         task, drop, lost = Classification(classes=()).reading(wanted), None, False
         if labels is not None:
             before, after = task.correct(wanted, labels), task.correct(found, labels)

@@ -21,6 +21,7 @@ class Tried(Exact):
         latency_ms: of that, one image at one thread.
         fits: whether it keeps the budget.
         taken: whether it was distilled in full.
+        moved: whether the latency moved by more than a tenth while it was measured.
     """
 
     student: str
@@ -30,6 +31,7 @@ class Tried(Exact):
     latency_ms: float
     fits: bool
     taken: bool
+    moved: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

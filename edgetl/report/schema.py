@@ -22,7 +22,8 @@ from edgetl.report.frontier import Frontier
 from edgetl.report.judged import DataReport as DataReport
 from edgetl.report.judged import ImageCounts as ImageCounts
 from edgetl.report.kernels import KernelsReport
-from edgetl.report.numbers import Count, Difference, Exact, Finite, Milliseconds, Share, plain
+from edgetl.report.numbers import Count, Difference, Exact, Finite, Share, plain
+from edgetl.report.timing import Latency as Latency
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
@@ -34,17 +35,6 @@ RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
 def model_name(form: Form) -> str:
     """The key in `models` of what ships: a mixed graph is judged as the int8 one."""
     return "onnx_float" if form == "float" else "onnx_int8"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency(Exact):
-    """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds, on the CPU of that name."""
-
-    p50: Milliseconds
-    p90: Milliseconds
-    threads: Count
-    runs: Count
-    cpu: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

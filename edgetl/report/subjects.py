@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.suited import refuse_other_inputs
@@ -21,9 +22,8 @@ from edgetl.data.survey import deepened, tell_depth
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.quantization.exact import judged_file, made_for_others
 from edgetl.report.judgement import Outputs
-from edgetl.report.schema import Latency
 from edgetl.runtime.answers import answers_of
-from edgetl.runtime.latency import sample, timed
+from edgetl.runtime.latency import Latency, Opened, in_turns, sample
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.class_order import check_width
@@ -91,11 +91,18 @@ class Subjects:
         return next(iter(self.tensors(self.named[name].path).batches(1))).x.shape[1:]
 
     def latencies(self, runs: int) -> dict[str, Latency]:
-        """The latency of each model for images of the size of these."""
-        sessions = self.sessions
-        images = [sample(session, self.size(name)) for name, session in sessions.items()]
-        measured = timed(list(sessions.values()), images, runs)
-        return {name: Latency(**vars(found)) for name, found in zip(sessions, measured, strict=True)}
+        """The latency of each model for images of the size of these; one that moved is said."""
+        measured = in_turns([partial(self._opened, name, self.size(name)) for name in self.named], runs)
+        for name, found in zip(self.named, measured, strict=True):
+            if warning := found.warning(name):
+                say(f"verify: {warning}")
+        return dict(zip(self.named, measured, strict=True))
+
+    def _opened(self, name: str, size: tuple[int, ...]) -> Opened:
+        """A model with one thread, and an image for it."""
+        subject = self.named[name]
+        session = open_session(subject.path, output=subject.output, classes=len(self.classes))
+        return session, sample(session, size)
 
     def tensors(self, path: Path) -> TensorSource:
         """The images as the model at `path` wants them."""

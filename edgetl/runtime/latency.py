@@ -1,10 +1,14 @@
-"""How long one image takes. Models that are compared are run in turns, so that a busy machine slows all alike."""
+"""How long one image takes. Models that are compared are opened and run in turns, so that a busy machine slows all alike.
+
+How busy it was is told beside the times: a small loop of always the same work runs before and after them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +21,44 @@ from edgetl.runtime.session import Session, open_session
 WARM_UP = 3  # calls that are not counted: the first ones allocate and choose kernels
 DEFAULT_SIDE = 224  # pixels, where the file leaves height and width open
 NS_PER_MS = 1e6
+TURNS, FEWEST = 3, 5  # times that all models are opened anew, with so many runs each at least
+MOVED = 0.1  # of a median: a measurement that moved by more is marked
+ROUNDS, WORK = 100, 30_000  # of the calibration loop, together about 60 ms
+Opened = tuple[Session, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds for one image: median and 90th percentile over `runs` calls with `threads` threads on the CPU named `cpu`."""
+    """Milliseconds for one image: median and 90th percentile over `runs` calls with `threads` threads on the CPU named `cpu`.
+
+    Attributes:
+        spread: how far the medians of the turns lie apart, as a fraction of the lowest; None: there was one turn.
+        loop_ms: of a round of the calibration loop, before and after.
+        busy: the share of that loop's time that other work had the CPU, the larger of both, a fraction.
+        moved: whether the medians, or the loop, moved by more than a tenth: not to be relied on.
+    """
 
     p50: float
     p90: float
     threads: int
     runs: int
     cpu: str
+    spread: float | None
+    loop_ms: tuple[float, float]
+    busy: float
+    moved: bool
+
+    def warning(self, name: str) -> str | None:
+        """What there is to say about a measurement that moved."""
+        if not self.moved:
+            return None
+        before, after = self.loop_ms
+        apart = "" if self.spread is None else f"medians of its turns lie {self.spread:.0%} apart, "
+        return (
+            f"the latency of {name} moved by more than a tenth while it was measured ({apart}the calibration loop took {before:.2f} ms "
+            f"before and {after:.2f} ms after, other work had {self.busy:.0%} of the CPU): take it as a guess, or measure again with "
+            "nothing else running"
+        )
 
 
 def measure(path: Path, runs: int, threads: int = 1) -> Latency:
@@ -36,33 +67,88 @@ def measure(path: Path, runs: int, threads: int = 1) -> Latency:
 
 
 def measure_all(paths: Sequence[Path], runs: int, threads: int = 1, *, like: Sequence[int] | None = None) -> list[Latency]:
-    """The latency of the model in each file, in milliseconds; `like` as for `sample`, otherwise as `timed`."""
-    sessions = [open_session(path, threads=threads) for path in paths]
-    return timed(sessions, [sample(session, like) for session in sessions], runs)
+    """The latency of the model in each file, in milliseconds; `like` as for `sample`, otherwise as `in_turns`."""
+
+    def opened(path: Path) -> Opened:
+        session = open_session(path, threads=threads)
+        return session, sample(session, like)
+
+    return in_turns([partial(opened, path) for path in paths], runs)
 
 
-def timed(sessions: Sequence[Session], images: Sequence[NDArray[np.float32]], runs: int) -> list[Latency]:
-    """The latency of each model on its image, in milliseconds; every round runs each of them once, in an order of its own.
+def in_turns(models: Sequence[Callable[[], Opened]], runs: int) -> list[Latency]:
+    """The latency of each model, in milliseconds, with what the machine did meanwhile.
 
-    Always behind the same other model, a model finds the caches as that one left them: behind a large float one, an int8 ResNet-20 took
-    2 to 4% longer than behind another int8 one (docs/log.md).
+    In each of a few turns all models are opened anew, and every round runs each of them once, all in orders of their own. Always behind the
+    same other model, a model finds the caches as that one left them: behind a large float one, an int8 ResNet-20 took 2 to 4% longer than
+    behind another int8 one; always opened last, it was 2% faster (docs/log.md).
+
+    Args:
+        models: each opens a model, and gives its session and its image.
+        runs: calls of each that count.
 
     Raises:
         InputError: a model that cannot be used.
     """
-    times, rng = np.zeros((runs, len(sessions))), np.random.default_rng(0)
+    rng, turns = np.random.default_rng(0), max(1, min(TURNS, runs // FEWEST))
+    times, threads = np.zeros((runs, len(models))), [0] * len(models)
+    before = calibration_loop()
     with track("latency", total=runs, unit="round") as bar:
-        for turn in range(-WARM_UP, runs):
-            for index in rng.permutation(len(sessions)):
-                begin = time.perf_counter_ns()
-                sessions[index].compute(images[index])
-                if turn >= 0:
-                    times[turn, index] = (time.perf_counter_ns() - begin) / NS_PER_MS
-            if turn >= 0:
-                bar.advance()
+        for rounds in np.array_split(np.arange(runs), turns):
+            opened = {int(index): models[index]() for index in rng.permutation(len(models))}
+            for turn in (*[None] * WARM_UP, *rounds):
+                for index in rng.permutation(len(models)):
+                    session, image = opened[int(index)]
+                    begin = time.perf_counter_ns()
+                    session.compute(image)
+                    if turn is not None:
+                        times[turn, index] = (time.perf_counter_ns() - begin) / NS_PER_MS
+                    threads[index] = session.threads
+                if turn is not None:
+                    bar.advance()
+    return _read(times, threads, turns, (before, calibration_loop()))
+
+
+def _read(times: NDArray[np.float64], threads: Sequence[int], turns: int, loops: tuple[Loop, Loop]) -> list[Latency]:
+    """From the times, ms [runs, models], to what is told of each model."""
     p50, p90 = np.percentile(times, [50, 90], axis=0)
-    cpu = cpu_name()
-    return [Latency(p50=float(p50[i]), p90=float(p90[i]), threads=s.threads, runs=runs, cpu=cpu) for i, s in enumerate(sessions)]
+    medians = np.stack([np.median(part, axis=0) for part in np.array_split(times, turns)])
+    spread = medians.max(axis=0) / medians.min(axis=0) - 1
+    before, after = loops
+    drifted = max(before.ms, after.ms) / min(before.ms, after.ms) - 1 > MOVED
+    return [
+        Latency(
+            p50=float(p50[i]),
+            p90=float(p90[i]),
+            threads=threads[i],
+            runs=len(times),
+            cpu=cpu_name(),
+            spread=float(spread[i]) if turns > 1 else None,
+            loop_ms=(before.ms, after.ms),
+            busy=max(before.busy, after.busy),
+            moved=bool(drifted or spread[i] > MOVED),
+        )
+        for i in range(times.shape[1])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Median ms of a round of always the same work, and the share of its time that other work had the CPU."""
+
+    ms: float
+    busy: float
+
+
+def calibration_loop() -> Loop:
+    """Run it; about 60 ms."""
+    rounds, begin, worked = np.zeros(ROUNDS), time.perf_counter_ns(), time.thread_time_ns()
+    for number in range(ROUNDS):
+        start = time.perf_counter_ns()
+        sum(range(WORK))
+        rounds[number] = time.perf_counter_ns() - start
+    worked, whole = time.thread_time_ns() - worked, time.perf_counter_ns() - begin
+    return Loop(ms=float(np.median(rounds)) / NS_PER_MS, busy=float(np.clip(1 - worked / whole, 0, 1)))
 
 
 def sample(session: Session, like: Sequence[int] | None = None) -> NDArray[np.float32]:

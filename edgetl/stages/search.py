@@ -10,6 +10,7 @@ from typing import ClassVar
 from edgetl.core.artifacts import FileArtifact, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
+from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.report.frontier import Frontier, Tried
 from edgetl.runtime.latency import measure_all
@@ -42,7 +43,7 @@ class Search(Stage[Found]):
     """Measure the latency of the trials, once, and take the best of those that keep the budget."""
 
     name: ClassVar[str] = "search"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     trials: tuple[Trial, ...]
     images: int  # of val
     max_kb: float | None
@@ -51,7 +52,11 @@ class Search(Stage[Found]):
     def run(self, out: Path) -> Found:
         """Write `frontier.json`."""
         sizes = [trial.int8.path.stat().st_size for trial in self.trials]
-        times = [latency.p50 for latency in measure_all([trial.int8.path for trial in self.trials], RUNS)]
+        measured = measure_all([trial.int8.path for trial in self.trials], RUNS)
+        times = [latency.p50 for latency in measured]
+        for trial, latency in zip(self.trials, measured, strict=True):
+            if warning := latency.warning(trial.student):
+                say(f"search: {warning}")
         fits = [self._fits(size, time) for size, time in zip(sizes, times, strict=True)]
         taken = best(self.trials, sizes, fits)
         tried = tuple(
@@ -61,6 +66,7 @@ class Search(Stage[Found]):
                 score=trial.score,
                 size_bytes=sizes[i],
                 latency_ms=times[i],
+                moved=measured[i].moved,
                 fits=fits[i],
                 taken=i == taken,
             )

@@ -36,6 +36,7 @@ from edgetl.report.subjects import Subject as Subject
 from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
+from edgetl.runtime.latency import Latency as Measured
 from edgetl.runtime.outputs import require_finite
 from edgetl.runtime.size import parameter_count
 from edgetl.settings import Runtime, VerifySettings
@@ -237,11 +238,17 @@ class _Judged:
     def _notes(self) -> list[str]:
         """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated]
+        moved = [warning for name, latency in self.latencies.items() if (warning := latency.warning(name))]
+        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *moved]
+
+    @cached_property
+    def latencies(self) -> dict[str, Measured]:
+        """Of each model, with what there is to say about it."""
+        return self.subjects.latencies(self.stage.settings.latency_runs)
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
-        latency = self.subjects.latencies(self.stage.settings.latency_runs)
+        latency = {name: Latency(**vars(found)) for name, found in self.latencies.items()}
         rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in self.subjects.named}
         if "student" in self.judgement.outputs:
             rows["student"] = self.judgement.model("student", self._facts("onnx_float", latency["onnx_float"]))

@@ -409,3 +409,12 @@ def test_layers_in_float_make_it_a_mixed_model_in_every_word(report: Report) -> 
     assert "mixed model" in verdict_words(mixed.to_json())
     page = Page(render(mixed.to_json(), {})).text
     assert "student, mixed" in page and "student, int8" not in page
+
+
+def test_the_page_says_on_which_cpu_and_how_busy_it_was_and_the_json_keeps_it(report: Report) -> None:
+    assert report.models.teacher is not None and report.models.teacher.latency_ms is not None
+    timed = replace(report.models.teacher.latency_ms, cpu="A CPU", spread=0.3, loop_ms=(0.5, 0.6), busy=0.25, moved=True)
+    told = replace(report, models=replace(report.models, teacher=replace(report.models.teacher, latency_ms=timed)))
+    assert read_report(told.to_json()) == told
+    assert "Latency on A CPU; other work had 25.0% of its time." in Page(render(told.to_json(), {})).text
+    assert "other work had" not in Page(render(report.to_json(), {})).text

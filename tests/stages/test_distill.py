@@ -59,7 +59,7 @@ class Recorder(nn.Module):
 
 def test_teacher_and_student_each_see_their_own_size_in_their_own_units(data: Images, teacher: Checkpoint, tmp_path: Path) -> None:
     stage, student_sees = Distill(teacher=teacher, data=data, settings=STUDENT, runtime=ONE_THREAD), HALF.at(24)
-    views = stage._views(HALF, student_sees)
+    views = stage._views(replace(read_checkpoint(teacher.path), preprocess=HALF), student_sees)
     big, small = Recorder(len(data.classes)), Recorder(len(data.classes))
     teach = stage._teaching(big, views, HALF, tmp_path)
     job = stage._job(Taught(small, None), teach, views, student_sees)
