@@ -253,6 +253,11 @@ def test_calibrated_on_one_set_and_again_on_another_both_are_on_record(known: Kn
         np.savez(npz[-1], x=np.random.default_rng(seed).normal(size=(12, 3, 32, 32)).astype(np.float32))
         quantize(known.onnx, npz[-1], tmp_path / "q.onnx", QUICK)
     rows = [open_npz(path).hashes for path in npz]
+    (tmp_path / "away").mkdir()
+    shutil.copyfile(tmp_path / "q.onnx", tmp_path / "away" / "q.onnx")
+    lone = seen_beside(tmp_path / "away" / "q.onnx")  # without its work folder: what the file itself says
+    assert lone is not None and {lone.part_of(sha) for sha in rows[1]} == {"calibration"} and not any(map(lone.part_of, rows[0]))
+    assert {lone.part_of(sha) for sha in known.images.only("train").hashes} == {"train"}
     own = seen_beside(tmp_path / "q.onnx")
     assert own is not None and all(own.part_of(sha) for sha in rows[1]) and not any(own.part_of(sha) for sha in rows[0])
     changed = (tmp_path / "q.onnx").read_bytes()
