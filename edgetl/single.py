@@ -170,6 +170,7 @@ def export(
                 provenance={
                     "data": f"split sha256:{origin.seen.split}",
                     "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
+                    **({"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}),
                 },
                 settings=settings,
             )
@@ -209,9 +210,9 @@ def verify(
     if prepared and isinstance(stage.data, Images):
         tell_crop(stage.data_name, stage.data.sizes, prepared)
     if reference is not None:
-        missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if record is None]
+        missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if not (record and record.knows_training)]
         both = known if stage.seen is None else stage.seen.beside(known)
-        stage = replace(stage, seen=both, unrecorded=tuple(missing) if both else ())
+        stage = replace(stage, seen=both, unrecorded=tuple(missing) if both and both.knows_training else ())
     stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
     return do(replace(stage, runtime=runtime) if runtime else stage)
 

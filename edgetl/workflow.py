@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST, open_bundle
@@ -50,23 +51,20 @@ class Job:
     unlabelled: Images | None = None  # photos that the student learns the teacher's answers from
     waived: str | None = None  # why images that judge may be known to the weights
 
+    def known_before(self) -> SeenImages:
+        """What the weights that teacher and student start from have seen."""
+        records = [weights.record for weights in (self.student.weights, self.teacher.weights) if weights]
+        return reduce(SeenImages.beside, records, SeenImages(split="", parts={}))
+
     def seen(self) -> SeenImages:
         """The images that teacher and student are trained and selected on, with those that the weights of either knew before."""
-        seen = self.data.only("train", "val").seen()
-        for weights in (self.student.weights, self.teacher.weights):
-            seen = seen.beside(weights.record if weights else None)
+        seen = self.data.only("train", "val").seen().beside(self.known_before())
         return seen if self.unlabelled is None else seen.also(looks=self.unlabelled.looks, train=self.unlabelled.hashes)
 
-    def seen_before(self) -> SeenImages:
-        """As `seen`, for judging the test part of the same data: looks are those of weights alone.
-
-        The split has kept together what looks alike in the data, or has said where it could not.
-        """
-        seen = self.seen()
-        before = [weights.record for weights in (self.student.weights, self.teacher.weights) if weights]
-        looks = {part: frozenset().union(*(record.looks.get(part, frozenset()) for record in before)) for part in seen.looks}
-        blind = frozenset().union(*(record.bytes_only for record in before))
-        return replace(seen, looks={part: found for part, found in looks.items() if found}, bytes_only=blind)
+    def seen_by_judges(self) -> SeenImages:
+        """As `seen`, for the test part of the same data, whose split has kept together what looks alike, or has said where not."""
+        before = self.known_before()
+        return replace(self.seen(), looks=before.looks, bytes_only=before.bytes_only)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +167,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             teacher=subject(teacher_graph.path, job.teacher.settings.arch),
             student=student.checkpoint,
             bundle=exported.bundle,
-            seen=job.seen_before(),  # calibration images are train images
+            seen=job.seen_by_judges(),  # calibration images are train images
             waived=job.waived,
             counts={**job.data.counts(), "calibration": len(calibration)},
             baselines=teacher.baselines,
@@ -276,6 +274,7 @@ def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, 
     return {
         "data": f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}",
         "weights": f"{weights.source} sha256:{weights.sha256}" if weights else "none",
+        "trained_on": ", ".join(job.seen().trained_on),
         "teacher": f"{job.teacher.settings.arch} sha256:{teacher.sha256}",
         "student": f"{student_name(job)} sha256:{student.sha256}",
     }

@@ -27,6 +27,8 @@ from edgetl.data.sources import open_images
 from edgetl.lowering.lower import lower
 from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
+from edgetl.models.embedded import ASSETS
+from edgetl.models.state import read_description
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.origin import parts_of_run, seen_beside
 from edgetl.running import Request, run_pipeline, write_split
@@ -233,7 +235,10 @@ def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_
     del graph.metadata_props[:]
     graph.metadata_props.extend(kept)
     onnx.save(graph, foreign)
-    for subject, reference, why in ((foreign, foreign, "no record"), (known.onnx, foreign, "what foreign.onnx has seen is not on record")):
+    for subject, reference, why in (
+        (foreign, foreign, "no record"),
+        (known.onnx, foreign, "what foreign.onnx was trained on is not on record"),
+    ):
         with Workspace(tmp_path / f"w-{subject.stem}") as do:
             verdict = verify(subject, str(known.fresh), do, JUDGE, reference=reference)
         said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
@@ -248,6 +253,11 @@ def test_calibrated_on_one_set_and_again_on_another_both_are_on_record(known: Kn
         np.savez(npz[-1], x=np.random.default_rng(seed).normal(size=(12, 3, 32, 32)).astype(np.float32))
         quantize(known.onnx, npz[-1], tmp_path / "q.onnx", QUICK)
     rows = [open_npz(path).hashes for path in npz]
+    (tmp_path / "away").mkdir()
+    shutil.copyfile(tmp_path / "q.onnx", tmp_path / "away" / "q.onnx")
+    lone = seen_beside(tmp_path / "away" / "q.onnx")  # without its work folder: what the file itself says
+    assert lone is not None and {lone.part_of(sha) for sha in rows[1]} == {"calibration"} and not any(map(lone.part_of, rows[0]))
+    assert {lone.part_of(sha) for sha in known.images.only("train").hashes} == {"train"}
     own = seen_beside(tmp_path / "q.onnx")
     assert own is not None and all(own.part_of(sha) for sha in rows[1]) and not any(own.part_of(sha) for sha in rows[0])
     changed = (tmp_path / "q.onnx").read_bytes()
@@ -297,6 +307,11 @@ def test_weights_that_knew_cifar10_two_fine_tunings_ago_still_know_it(known: Kno
     assert accepted.seen == "waived" and accepted.reason is not None and "cifar10" in accepted.reason
 
 
+def test_all_weights_that_edgetl_embeds_name_their_data() -> None:
+    files = sorted(ASSETS.glob("*.safetensors"))
+    assert files and all(read_description(file).get("trained_on") for file in files)
+
+
 def test_a_checkpoint_of_an_older_edgetl_says_through_its_weights_what_it_knew(known: Known, tmp_path: Path) -> None:
     old = replace(known.images.seen(), looks={}, bytes_only=frozenset(("train", "val")), trained_on=())
     assert set(json.loads(old.to_json())) == {"split", "sha256_prefix_bytes", "parts"}  # as it was written then
@@ -342,8 +357,9 @@ def test_a_pipeline_on_known_images_is_refused_or_waived_and_the_page_says_so(sh
     assert report["data"]["seen"] == "waived" and "--allow-known-data" in report["data"]["seen_reason"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "A model may have seen them before, as was accepted" in page and "is on record among" not in page
-    seen = open_bundle(tmp_path / "run" / "bundle").seen
-    assert seen.trained_on == ("cifar10",) and seen.by_name == ("cifar10",)
+    bundle = open_bundle(tmp_path / "run" / "bundle")
+    seen = bundle.seen
+    assert bundle.manifest.provenance["trained_on"] == "cifar10" and seen.trained_on == ("cifar10",) and seen.by_name == ("cifar10",)
 
 
 def test_a_pipeline_on_new_photos_is_checked_and_names_what_it_could_not_compare(known: Known, tmp_path: Path) -> None:

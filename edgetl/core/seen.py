@@ -99,6 +99,11 @@ class SeenImages:
         """The parts that have an image on record, sorted."""
         return tuple(sorted({name for name, seen in self.parts.items() if seen} | {found.part for found in self.filters}))
 
+    @property
+    def knows_training(self) -> bool:
+        """Whether any image is on record as trained on, not only as calibrated or selected on."""
+        return any(part.split()[0] == "train" for part in self.kept)
+
     def part_of(self, sha256: str) -> str | None:
         """The part that holds the image, or None if it was not seen. A filter may be wrong in one of `1 / false_positive_rate` images."""
         prefix = sha256[: 2 * PREFIX_BYTES]

@@ -44,7 +44,7 @@ def admit(
         record: of all models that are judged or compared with.
         seen: what becomes of images that were seen: they are refused, left out, or judge all the same.
         waived: why images that were seen may judge; None if they may not.
-        unrecorded: the models of which there is no record.
+        unrecorded: the models of whose training there is no record.
 
     Raises:
         InputError: images that were seen, if they are not to be dropped; nothing left.
@@ -60,7 +60,7 @@ def admit(
             f"expected test images that the model has not seen, found {known}: its score would prove nothing. "
             "Give other images, or let them judge all the same with --seen-images accept"
         )
-    limits = [*compared.limits, *(f"what {name} has seen is not on record" for name in unrecorded)]
+    limits = [*compared.limits, *(f"what {name} was trained on is not on record" for name in unrecorded)]
     kept: Images | NpzTensors | NpzRows = data
     if found := compared.found:
         if seen == "refuse":

@@ -120,7 +120,7 @@ def _not_comparable(data: Images | NpzTensors, record: SeenImages) -> list[str]:
     """Why images are not comparable with those on record."""
     rows, files = [part for part in record.kept if part in record.rows], [part for part in record.kept if part not in record.rows]
     reasons = []
-    if not any(part == "train" or part.startswith("train ") for part in record.kept):
+    if not record.knows_training:
         reasons.append(f"what the model was trained on is not on record ({', '.join(record.kept)} is)")
     if isinstance(data, Images) and rows:
         reasons.append(f"rows of an .npz ({', '.join(rows)}) cannot be compared with image files")

@@ -78,7 +78,7 @@ class Verify(Stage[Verdict]):
     bundle: BundleFolder | None = None
     seen: SeenImages | None = None  # by all models
     waived: str | None = field(default=None, metadata=ADDED)  # why images that were seen may judge
-    unrecorded: tuple[str, ...] = field(default=(), metadata=ADDED)  # models whose record is missing
+    unrecorded: tuple[str, ...] = field(default=(), metadata=ADDED)  # models of whose training there is no record
     preprocess: Preprocess | None = None  # for models that do not carry one
     counts: Mapping[str, int] | None = None  # images of the other parts, for the report
     baselines: FileArtifact | None = None  # of the teacher, on val, for the report
