@@ -102,6 +102,7 @@ def quantize(
                 classes=placed.order.classes if placed else names or (),
                 labels=names if names != info.classes else None,
                 others=placed.order.others if placed else None,
+                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
                 runtime=runtime or Runtime(),
             )
         )
@@ -250,6 +251,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
         intake=images.intake if isinstance(images, Images) else None,
+        groups=images.groups_here if isinstance(images, Images) else (),
         seen=bundle.seen,
         preprocess=prepared,
         settings=settings,
@@ -284,6 +286,7 @@ def model_stage(
         onnx_float=None if quantized else model,
         teacher=None,
         intake=placed.images.intake if isinstance(placed.images, Images) else None,
+        groups=placed.images.groups_here if isinstance(placed.images, Images) else (),
         seen=seen_beside(given),
         preprocess=prepared,
         order=placed.order.said,

@@ -112,8 +112,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
         crossed = do(crossvalidation(job)) if s.crossval.folds else None
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
-    teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
-    student_graph = do(Lower(checkpoint=student.checkpoint)).model
+    teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
     preprocess = preprocess_of(student_graph)
     calibration = train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(
@@ -123,6 +122,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             settings=s.quantize,
             classes=job.data.classes,
+            groups=val.groups_here,
             runtime=job.runtime,
         )
     )
@@ -157,6 +157,8 @@ def pipeline(job: Job, do: Do) -> Outcome:
             folds=crossed.folds if crossed else None,
             frontier=frontier,
             intake=job.data.intake,
+            groups=test.groups_here,
+            because=quantized.decision.why,
             settings=s.verify,
             runtime=job.runtime,
         )

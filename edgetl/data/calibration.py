@@ -11,7 +11,7 @@ from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse, tell_left_out
-from edgetl.data.images import Images, Intake
+from edgetl.data.images import Images, Intake, grouped
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.parts import part_folders
 from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
@@ -142,7 +142,15 @@ def open_labelled(
         exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
     depth = deepest(image.depth for image in hashed)
-    return Images(name=collection.name, classes=known, refs=refs, source=FileSource(root=collection.root), intake=intake, depth=depth)
+    return Images(
+        name=collection.name,
+        classes=known,
+        refs=refs,
+        source=FileSource(root=collection.root),
+        intake=intake,
+        depth=depth,
+        groups=grouped(groups_in(unique)),
+    )
 
 
 def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
@@ -71,6 +73,8 @@ class Images:
         origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
         intake: what was found on the way in, for the report.
         depth: what those of its files hold that have 16 bits per channel; None if there are none.
+        groups: near-duplicates, the sha256 of those of each group, as far as they were looked for; no part of `digest`, since they follow
+            from the images. `groups_here` are those with two images among `refs`.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Images:
     origin: str | None = None
     intake: Intake = Intake()
     depth: Depth | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         """The number of images."""
@@ -124,6 +129,13 @@ class Images:
         return tuple(upright_size(self.source.read(ref.where)) for ref in some)
 
     @property
+    def groups_here(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of near-duplicates among these images, each of two or more, sorted."""
+        here = set(self.hashes)
+        found = (tuple(sha for sha in members if sha in here) for members in self.groups)
+        return tuple(sorted(members for members in found if len(members) > 1))
+
+    @property
     def median_side(self) -> int:
         """The median shorter side of some of the images, pixels."""
         return int(np.median([min(size) for size in self.sizes]))
@@ -139,3 +151,11 @@ class Images:
     def counts(self) -> dict[str, int]:
         """The number of images in each part."""
         return {part: sum(ref.part == part for ref in self.refs) for part in PARTS}
+
+
+def grouped(leaders: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """The groups of two or more, sorted, of a mapping from each image to the one that leads its group."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for sha, leader in leaders.items():
+        members[leader].append(sha)
+    return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))

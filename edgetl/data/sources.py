@@ -14,7 +14,7 @@ from edgetl.data.digits import digit_images
 from edgetl.data.files import Collection, FileSource, block, is_one_line, refuse, subfolders
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
-from edgetl.data.images import ImageRef, Images, Intake, Part
+from edgetl.data.images import ImageRef, Images, Intake, Part, grouped
 from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
 from edgetl.data.splits import Hashed, assign, groups_in, near_counts, without_copies
@@ -69,7 +69,16 @@ def open_images(data: str | None, settings: DataSettings, *, root: Path = ROOT, 
     source = FileSource(root=collection.root)
     origin = known_origin(classes, source.read(refs[0].where))
     depth = deepest(image.depth for image in hashed)
-    return Images(name=collection.name, classes=classes, refs=refs, source=source, origin=origin, intake=intake, depth=depth)
+    return Images(
+        name=collection.name,
+        classes=classes,
+        refs=refs,
+        source=source,
+        origin=origin,
+        intake=intake,
+        depth=depth,
+        groups=grouped(groups),
+    )
 
 
 def existing(data: str) -> Path | None:
