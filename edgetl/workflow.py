@@ -126,12 +126,12 @@ def pipeline(job: Job, do: Do) -> Outcome:
             runtime=job.runtime,
         )
     )
-    record = job.seen().also(calibration=calibration.hashes)
+    record, decision = job.seen().also(calibration=calibration.hashes), quantized.decision
     exported = do(
         Export(
             int8=quantized.int8,
             float_model=quantized.float_model,
-            shipped=quantized.decision.shipped,
+            shipped=decision.shipped,
             target=s.quantize.target,
             golden=val.take(s.export.golden_images, 0),
             seen=record,
@@ -139,14 +139,13 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.export,
         )
     )
-    shipped = exported.bundle.path / "model.onnx"
     verdict = do(
         Verify(
             data=test,
             data_name=job.data.name,
             classes=job.data.classes,
-            shipped=quantized.decision.shipped,
-            int8=subject(shipped if quantized.decision.shipped != "float" else quantized.int8.path, student_name(job)),
+            shipped=decision.shipped,
+            int8=subject(quantized.int8.path if decision.shipped == "float" else exported.bundle.path / "model.onnx", student_name(job)),
             onnx_float=subject(exported.bundle.path / "model.float.onnx", student_name(job)),
             teacher=subject(teacher_graph.path, job.teacher.settings.arch),
             student=student.checkpoint,
@@ -158,7 +157,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
             frontier=frontier,
             intake=job.data.intake,
             groups=test.groups_here,
-            because=quantized.decision.why,
+            because=decision.why,
             settings=s.verify,
             runtime=job.runtime,
         )

@@ -61,6 +61,15 @@ def summary(report: Report) -> list[str]:
             return ["It is shown not to be good enough, or nothing that was measured can count: see below."]
 
 
+def _copy(report: Report) -> str:
+    parity, reference = deciding(report), sides(report)[1]
+    if parity is None or parity.drop_ci95[1] <= 0:
+        return f"It is shown to be no worse than the {reference}"
+    return (
+        f"It is shown to lose at most {points(parity.drop_ci95[1])} points against the {reference}, of {allowed(parity.max_drop)} allowed"
+    )
+
+
 def meaning(report: Report) -> list[str]:
     """What was measured of the copy, and what that means: sentences."""
     parity = deciding(report)

@@ -16,7 +16,7 @@ from edgetl.metrics.evidence import Evidence, evidence
 from edgetl.metrics.parity import PairedDrop, paired_drop
 from edgetl.report.judgement import Judgement
 from edgetl.report.schema import RANK, LostClass, Parity, Verdict, Wish
-from edgetl.report.text import allowed, points, wish_words
+from edgetl.report.text import allowed, loses, points, wish_words
 from edgetl.tasks.class_order import listed
 
 NAMED = 5  # lost classes in a sentence
@@ -149,8 +149,8 @@ def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) 
     """Why this graph ships, in a sentence; `form` is what is compared with float."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
-    measured = f"{form} loses {points(drop.drop)} points against float on {images} ({interval})"
-    ships = form if choice.int8 else "float"
+    measured = f"{form} {loses(drop.drop)} against float on {images} ({interval})"
+    ships, few = form if choice.int8 else "float", f"too few images to be sure of {budget}"
     match choice.settled_by:
         case "class":
             return f"{ships} ships: a class is shown to be lost in {form}"
@@ -159,7 +159,7 @@ def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) 
         case "agreement":
             return f"{ships} ships: it answers like float so often that the drop, which cannot exceed the disagreement, is within {budget}"
         case "measured":
-            side = "within" if choice.int8 else "over"
-            return f"{ships} ships, undecided: {measured}; that is {side} the budget of {budget}, but too few images to be sure"
+            side, other = ("within", "float") if choice.int8 else ("over", "int8")
+            return f"{ships} ships, undecided: {measured}, measured {side} its budget, but {few} (--when-undecided {other} ships the other)"
         case "asked":
-            return f"{ships} ships, undecided: {measured}, too few images to decide on {budget}, and --when-undecided {ships} was given"
+            return f"{ships} ships, undecided, as --when-undecided says: {measured}, {few}"

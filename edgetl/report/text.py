@@ -72,7 +72,7 @@ def verdict_of_report(report: Report) -> str:
         return f"Failed: the bundle's golden vectors do not hold on this machine ({len(broken)} of them differ, see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
-    found = f"the {candidate} {_loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
+    found = f"the {candidate} {loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
     interval = f"(95% interval {points(low)} to {points(high)})"
     budget = f"budget of {allowed(parity.max_drop)}"
     why = "; ".join(report.reasons or ())
@@ -90,7 +90,7 @@ def verdict_of_report(report: Report) -> str:
         case "undecided":
             return f"Undecided: {found} {interval}: over the {budget} as measured, but with so few images that may be chance. {MORE}"
         case "failed":
-            return f"Failed: {found} {interval}: all of it is beyond the {budget}. Do not ship it."
+            return f"Failed: {found} {interval}: all of it is over the {budget}. Do not ship it."
 
 
 def wish_words(wish: Wish) -> str | None:
@@ -119,7 +119,8 @@ def broken_vectors(report: Report) -> list[str]:
     return [note for note in report.notes or () if note.startswith(GOLDEN)]
 
 
-def _loses(drop: float) -> str:
+def loses(drop: float) -> str:
+    """0.01 -> `loses 1.00 points`."""
     match round(100 * drop, 2):
         case 0:
             return "loses nothing"
