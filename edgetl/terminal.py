@@ -110,7 +110,7 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
         why = report.get("shipped_because") or "so it was decided on val"
         Console(stderr=True).print(f"warning: the float model ships, not int8: {why}", style="yellow", markup=False, highlight=False)
     elif "undecided" in (report.get("shipped_because") or ""):
-        console.print(f"{report['shipped_because']}.", markup=False, highlight=False)
+        Console(stderr=True).print(f"{report['shipped_because']}", markup=False, highlight=False)
     if folder:
         for line in next_steps(folder):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
