@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from edgetl.core.progress import Bar, listening
+from edgetl.report.questions import overruns
+from edgetl.report.schema import read_report
 from edgetl.report.text import comparison, percent, verdict_words
 
 if TYPE_CHECKING:
@@ -103,6 +105,8 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(verdict_words(report), markup=False, highlight=False)
+    for line in overruns(read_report(report)):
+        console.print(line, markup=False, highlight=False)
     for note in report.get("notes") or ():
         if note not in (report.get("reasons") or ()):  # the verdict has said those
             console.print(note, markup=False, highlight=False)

@@ -16,9 +16,9 @@ from edgetl.metrics.parity import tango
 from edgetl.report.html import render
 from edgetl.settings import QuantizeSettings
 from edgetl.single import quantize
-from edgetl.terminal import warnings_of
+from edgetl.terminal import show_report, warnings_of
 
-from .test_answers import COLORS, JUDGE, QUICK, SIDE, calibration, judged, nearest_color, photos, prepared
+from .test_answers import COLORS, JUDGE, QUICK, calibration, judged, nearest_color, photos, prepared
 
 __all__ = ["calibration", "prepared"]  # fixtures
 
@@ -136,3 +136,23 @@ def test_without_a_wish_no_page_says_ready(tmp_path: Path, prepared: str) -> Non
     report = judged(model, model, photos(tmp_path / "data", {"a": 100, "b": 100}), tmp_path, prepared, settings=JUDGE)
     page = render(report, {})
     assert report["verdict"] == "certified" and "Ready to ship" not in page and "nobody said which score is needed" in page
+
+
+def test_a_comparison_over_its_budget_is_said_on_the_screen(tmp_path: Path, prepared: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """int8 against float is not what the verdict rests on; two verdicts that disagree are explained."""
+    model = nearest_color(tmp_path / "m.onnx", 2)
+    report = judged(model, model, photos(tmp_path / "data", {"a": 100, "b": 53}), tmp_path, prepared)
+    end = report["parity"]["end_to_end"]
+    over = {
+        **end,
+        "drop": 2 / 153,
+        "drop_ci95": [-0.01, 0.05],
+        "max_drop": 0.01,
+        "verdict": "undecided",
+        "lost": 2,
+        "gained": 0,
+        "sqnr_db": 30.0,
+    }
+    show_report({**report, "parity": {**report["parity"], "int8": over}}, None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Int8 against float loses 2 answers of 153, 1.31 points of 1 point allowed. Undecided" in said

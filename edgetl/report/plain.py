@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, Verdict
-from edgetl.report.tables import answered
 from edgetl.report.text import (
     FEW,
     allowed,
+    answered,
     broken_vectors,
     chart_models,
     count,

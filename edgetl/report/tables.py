@@ -85,7 +85,7 @@ def class_table(report: Report) -> ClassTable | None:
     rows = [
         ClassRow(
             scores=row,
-            answered=answered(model, index),
+            answered=text.answered(model, index),
             taken_for=_taken_for(model, index, classes),
             others=tuple(_f1(rated[label], index) for label in others),
         )
@@ -94,11 +94,6 @@ def class_table(report: Report) -> ClassTable | None:
     return ClassTable(
         label=main, others=others, rows=tuple(sorted(rows, key=lambda row: (row.scores.support == 0, row.scores.f1, row.scores.recall)))
     )
-
-
-def answered(model: ModelReport, index: int) -> int | None:
-    """How often a model answered a class; None where its confusions are not known."""
-    return None if model.confusion is None else sum(row[index] for row in model.confusion)
 
 
 def _short(part: int, images: int) -> str:

@@ -223,6 +223,11 @@ def shipped_model(report: Report) -> ModelReport | None:
     return found
 
 
+def answered(model: ModelReport, index: int) -> int | None:
+    """How often a model answered a class; None where its confusions are not known."""
+    return None if model.confusion is None else sum(row[index] for row in model.confusion)
+
+
 def percent(share: float) -> str:
     """0.978 -> `97.8%`."""
     return f"{100 * share:.1f}%"
