@@ -26,6 +26,7 @@ from edgetl.options import (
     Rehash,
     Root,
     SkipBad,
+    Strict,
     Threads,
     Unlabeled,
     answering,
@@ -47,7 +48,7 @@ from edgetl.settings import (
 from edgetl.shell import guarded
 
 EPILOG = (
-    "Exit codes: 0 within budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, "
+    "Exit codes: 0 not shown to be beyond the budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, "
     "141 nobody reads the results."
 )
 
@@ -84,6 +85,7 @@ def pipeline(
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
     rehash: Rehash = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Run all five stages: photos in, verified int8 model out."""
@@ -98,7 +100,7 @@ def pipeline(
         others = None if unlabeled is None else str(unlabeled)
         request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
         report = run_pipeline(request, folder, settings)
-    conclude(report, folder, as_json)
+    conclude(report, folder, as_json, strict=strict)
 
 
 for command in (recommend, finetune, distill):
@@ -174,6 +176,7 @@ def verify(
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
@@ -194,7 +197,7 @@ def verify(
         report = read_json(verdict.report.path)
         if out:
             publish_report(verdict.folder, out)
-    conclude(report, out, as_json)
+    conclude(report, out, as_json, strict=strict)
 
 
 @app.command()

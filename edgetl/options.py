@@ -63,6 +63,7 @@ PixelDisk = Annotated[
     typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is certified, not only where it failed.")]
 Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
 PreprocessOption = Annotated[
     str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")

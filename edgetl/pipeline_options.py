@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgetl.settings import RESIZE_WORDS, Fraction, Resize, Seed, Settings, Target
@@ -29,7 +31,14 @@ class PipelineOptions(Settings):
         None, ge=2, le=100, description="Also cross-validate a head on frozen features: mean and spread, for few photos. [default: no]"
     )
     max_drop: Fraction | None = Field(None, description="Budget on test: what ships against the teacher. [default: 0.05]")
-    max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; above it float ships. [default: 0.01]")
+    max_int8_drop: Fraction | None = Field(None, description="Budget on val: int8 against float; beyond it float ships. [default: 0.01]")
+    when_undecided: Literal["measured", "float", "int8"] | None = Field(
+        None,
+        description="What ships where val has too few images to decide: int8 if the measured drop is within budget. [default: measured]",
+    )
+    min_score: float | None = Field(
+        None, gt=0, le=1, description="Score on test that what ships must have, a fraction; it counts in the verdict. [default: any]"
+    )
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
     seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
     time_limit: float | None = Field(
@@ -54,6 +63,8 @@ class PipelineOptions(Settings):
             "folds": [("crossval", "folds")],
             "max_drop": [("verify", "max_drop")],
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
+            "when_undecided": [("quantize", "when_undecided")],
+            "min_score": [("verify", "min_score")],
             "target": [("quantize", "target")],
             "time_limit": [("quantize", "time_limit")],
             "skip_bad_images": [("data", "skip_bad_images")],

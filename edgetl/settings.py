@@ -225,8 +225,9 @@ class QuantizeSettings(Settings):
 
     target: Target = Field("portable", description="CPU the int8 graph is for; portable gives the same answers on all.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
-    max_drop: Fraction = Field(
-        0.01, description="Drop of int8 against float, on val, beyond which layers, or all, stay in float, unless it may be chance (95%)."
+    max_drop: Fraction = Field(0.01, description="Drop of int8 against float, on val, beyond which layers, or all, stay in float.")
+    when_undecided: Literal["measured", "float", "int8"] = Field(
+        "measured", description="What ships where val has too few images to decide; measured: int8 if the measured drop is within budget."
     )
     min_agreement: float | None = Field(
         None, ge=0, le=1, description="Share of images with the float model's answer that is enough; below it layers stay in float."
@@ -257,12 +258,11 @@ class VerifySettings(Settings):
 
     max_drop: Fraction = Field(0.05, description="Largest drop of what ships against the teacher.")
     max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float (reported).")
+    min_score: float | None = Field(None, gt=0, le=1, description="Score that what ships must have to be of use, a fraction; it counts.")
     seen_images: Literal["refuse", "drop", "accept"] = Field("refuse", description="What to do with test images that a model has seen.")
     latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
-    thumbnails: int = Field(
-        12, ge=0, le=50, description="Photos in the report: so many mistakes, and so many on which int8 and float differ; 0: none."
-    )
+    thumbnails: int = Field(12, ge=0, le=50, description="Photos in the report: mistakes, and where int8 and float differ; 0: none.")
 
 
 class PipelineSettings(Settings):

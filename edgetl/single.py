@@ -113,6 +113,7 @@ def quantize(
                 classes=placed.order.classes if placed else names or (),
                 labels=names if names != info.classes else None,
                 others=placed.order.others if placed else None,
+                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
                 runtime=runtime or Runtime(),
             )
         )
@@ -256,6 +257,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
         intake=images.intake if isinstance(images, Images) else None,
+        groups=images.groups_here if isinstance(images, Images) else (),
         seen=bundle.seen,
         preprocess=prepared,
         settings=settings,
@@ -291,6 +293,7 @@ def model_stage(
         onnx_float=None if quantized else model,
         teacher=None,
         intake=placed.images.intake if isinstance(placed.images, Images) else None,
+        groups=placed.images.groups_here if isinstance(placed.images, Images) else (),
         seen=seen_beside(given),
         preprocess=prepared,
         order=placed.order.said,

@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from edgetl.core.progress import Bar, listening
+from edgetl.report.questions import overruns
+from edgetl.report.schema import read_report
 from edgetl.report.text import comparison, percent, verdict_words
 
 if TYPE_CHECKING:
@@ -103,11 +105,16 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(verdict_words(report), markup=False, highlight=False)
+    for line in overruns(read_report(report)):
+        console.print(line, markup=False, highlight=False)
     for note in report.get("notes") or ():
         if note not in (report.get("reasons") or ()):  # the verdict has said those
             console.print(note, markup=False, highlight=False)
     if report["shipped"] == "float" and "onnx_int8" in report["models"]:
-        Console(stderr=True).print("warning: the float model ships, int8 was over its budget on val", style="yellow")
+        why = report.get("shipped_because") or "so it was decided on val"
+        Console(stderr=True).print(f"warning: the float model ships, not int8: {why}", style="yellow", markup=False, highlight=False)
+    elif "undecided" in (report.get("shipped_because") or ""):
+        Console(stderr=True).print(f"{report['shipped_because']}", markup=False, highlight=False)
     if folder:
         for line in next_steps(folder):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -125,13 +132,13 @@ def next_steps(folder: Path) -> list[str]:
     ]
 
 
-def conclude(report: dict[str, Any], folder: Path | None, as_json: bool) -> None:
-    """Show the verdict; a failed one is exit code 1."""
+def conclude(report: dict[str, Any], folder: Path | None, as_json: bool, *, strict: bool = False) -> None:
+    """Show the verdict; a failed one is exit code 1, where it is `strict` all but a certified one."""
     if as_json:
         print(json.dumps(report, ensure_ascii=False))
     else:
         show_report(report, folder)
-    if report["verdict"] == "failed":
+    if report["verdict"] == "failed" or (strict and report["verdict"] != "certified"):
         raise typer.Exit(VERDICT_FAILED)
 
 
@@ -143,10 +150,11 @@ def warnings_of(decision: Decision, out: Path) -> list[str]:
     elif decision.reasons:
         told += [f"warning: {reason}" for reason in decision.reasons]
     if decision.shipped == "float":
-        over = f", more than {decision.max_drop}" if (decision.drop or 0) > decision.max_drop else ""
-        told.append(f"warning: int8 loses {decision.drop:.4f} on {decision.images} images{over}: {out} is the float model")
+        told.append(f"warning: {decision.why or 'int8 costs too much'}: {out} is the float model")
     elif decision.within is False:
         told.append(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow")
+    elif decision.standing == "undecided" and decision.why:
+        told.append(f"warning: {decision.why}")
     return told
 
 

@@ -128,8 +128,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
         crossed = do(crossvalidation(job)) if s.crossval.folds else None
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
-    teacher_graph = do(Lower(checkpoint=teacher.checkpoint)).model
-    student_graph = do(Lower(checkpoint=student.checkpoint)).model
+    teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
     preprocess = preprocess_of(student_graph)
     calibration = train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(
@@ -139,15 +138,16 @@ def pipeline(job: Job, do: Do) -> Outcome:
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             settings=s.quantize,
             classes=job.data.classes,
+            groups=val.groups_here,
             runtime=job.runtime,
         )
     )
-    record = job.seen().also(looks=calibration.looks, calibration=calibration.hashes)
+    record, decision = job.seen().also(looks=calibration.looks, calibration=calibration.hashes), quantized.decision
     exported = do(
         Export(
             int8=quantized.int8,
             float_model=quantized.float_model,
-            shipped=quantized.decision.shipped,
+            shipped=decision.shipped,
             target=s.quantize.target,
             golden=val.take(s.export.golden_images, 0),
             seen=record,
@@ -155,14 +155,13 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.export,
         )
     )
-    shipped = exported.bundle.path / "model.onnx"
     verdict = do(
         Verify(
             data=test,
             data_name=job.data.name,
             classes=job.data.classes,
-            shipped=quantized.decision.shipped,
-            int8=subject(shipped if quantized.decision.shipped != "float" else quantized.int8.path, student_name(job)),
+            shipped=decision.shipped,
+            int8=subject(quantized.int8.path if decision.shipped == "float" else exported.bundle.path / "model.onnx", student_name(job)),
             onnx_float=subject(exported.bundle.path / "model.float.onnx", student_name(job)),
             teacher=subject(teacher_graph.path, job.teacher.settings.arch),
             student=student.checkpoint,
@@ -174,6 +173,8 @@ def pipeline(job: Job, do: Do) -> Outcome:
             folds=crossed.folds if crossed else None,
             frontier=frontier,
             intake=job.data.intake,
+            groups=test.groups_here,
+            because=decision.why,
             settings=s.verify,
             runtime=job.runtime,
         )

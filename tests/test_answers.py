@@ -381,9 +381,9 @@ def test_that_int8_was_over_its_budget_is_said_only_where_it_was_tried(
     model, data = nearest_color(tmp_path / "m.onnx", 2), photos(tmp_path / "data", {"a": 6, "b": 6})
     report = judged(model, model, data, tmp_path, prepared)
     show_report(report, None)
-    assert "int8 was over" not in capsys.readouterr().err
+    assert "not int8" not in capsys.readouterr().err
     show_report({**report, "models": {**report["models"], "onnx_int8": report["models"]["onnx_float"]}}, None)
-    assert "the float model ships, int8 was over its budget" in capsys.readouterr().err
+    assert "the float model ships, not int8: so it was decided on val" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_failed_verdict_names_its_reason_on_the_screen_and_in_the_page(

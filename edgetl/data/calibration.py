@@ -168,7 +168,7 @@ def open_labelled(
     strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
     nothing = [] if unique or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
-    refs = refs_of([replace(image, part=part) for image in unique], known)
+    refs = refs_of([replace(image, part=part) for image in unique], known, groups_in(unique))
     intake = Intake(
         exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )

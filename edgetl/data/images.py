@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -99,11 +100,7 @@ class Images:
     def digest(self) -> str:
         """sha256 over the class names, the sorted (class, sha256, part) of every image, and which of them look alike."""
         rows = sorted((self.classes[ref.label], ref.sha256, ref.part) for ref in self.refs)
-        alike: dict[str, list[str]] = {}
-        for ref in self.refs:
-            alike.setdefault(ref.group or ref.sha256, []).append(ref.sha256)
-        groups = sorted(sorted(group) for group in alike.values() if len(group) > 1)
-        return digest_of([self.classes, rows, self.flip, *([groups] if groups else [])])
+        return digest_of([self.classes, rows, self.flip, *([self.groups_here] if self.groups_here else [])])
 
     def only(self, *parts: Part) -> Images:
         """The images of some parts; a stage that takes these does not rerun when the others change."""
@@ -140,6 +137,14 @@ class Images:
         """Width and height of some of the images, pixels; their headers say it."""
         some = self.refs[:: max(1, len(self) // SIDE_SAMPLES)]
         return tuple(upright_size(self.source.read(ref.where)) for ref in some)
+
+    @property
+    def groups_here(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of near-duplicates among these images, each of two or more, by sha256, sorted."""
+        members: dict[str, list[str]] = defaultdict(list)
+        for ref in self.refs:
+            members[ref.group or ref.sha256].append(ref.sha256)
+        return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
 
     @property
     def median_side(self) -> int:

@@ -42,12 +42,13 @@ class Evidence:
         return self.score > self.share
 
 
-def evidence(matrix: NDArray[np.int64]) -> Evidence:
+def evidence(matrix: NDArray[np.int64], design_effect: float = 1.0) -> Evidence:
     """What a confusion matrix [k, k] (row: the true class, column: the answer) shows.
 
     The mean recall is compared with its distribution over all ways to hand the same answers out to the images
     (mean and variance of a linear permutation statistic: Hoeffding 1951, "A combinatorial central limit theorem", eq. 7,
-    as normal). Unlike the score, it is no better for a constant answer where one class is most of the images.
+    as normal). Unlike the score, it is no better for a constant answer where one class is most of the images. Where images come in
+    groups, `design_effect` of the right answers (`edgetl.metrics.clusters`) widens the variance.
 
     Raises:
         ValueError: no images.
@@ -64,11 +65,11 @@ def evidence(matrix: NDArray[np.int64]) -> Evidence:
         share=float(support[largest]) / images,
         balanced=balanced,
         occurring=int(present.sum()),
-        p=_by_chance(balanced, support[present], answered[present], images),
+        p=_by_chance(balanced, support[present], answered[present], images, design_effect),
     )
 
 
-def _by_chance(balanced: float, support: NDArray[np.int64], answered: NDArray[np.int64], images: int) -> float:
+def _by_chance(balanced: float, support: NDArray[np.int64], answered: NDArray[np.int64], images: int, design_effect: float) -> float:
     """The one-sided p-value of a mean recall; `support` and `answered` are of the classes that occur."""
     classes = len(support)
     mean = answered.sum() / images / classes
@@ -78,4 +79,4 @@ def _by_chance(balanced: float, support: NDArray[np.int64], answered: NDArray[np
     variance = (squares - rows - columns + (answered.sum() / images) ** 2) / (images - 1) / classes**2 if images > 1 else 0.0
     if variance <= 1e-12:
         return 1.0  # one constant answer
-    return 1 - NormalDist().cdf((balanced - mean) / math.sqrt(variance))
+    return 1 - NormalDist().cdf((balanced - mean) / math.sqrt(variance * design_effect))

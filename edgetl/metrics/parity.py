@@ -15,7 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Verdict = Literal["certified", "passed", "failed"]
+from edgetl.metrics.clusters import Groups, design_effect
+
+Verdict = Literal["certified", "passed", "undecided", "failed"]
+Standing = Literal["within", "undecided", "beyond"]
 BISECTIONS = 60  # halvings of an interval at most 2 wide: far below the resolution of a float64
 MOST_IMAGES = 10**9
 
@@ -31,6 +34,7 @@ class PairedDrop:
         lost: images that the reference alone answers right.
         gained: images that the candidate alone answers right.
         confidence: of the interval, two-sided.
+        design_effect: images for what one independent image tells; above 1 where images come in groups.
     """
 
     drop: float
@@ -40,6 +44,12 @@ class PairedDrop:
     lost: int
     gained: int
     confidence: float
+    design_effect: float = 1.0
+
+    @property
+    def effective_images(self) -> float:
+        """How many independent images would tell as much."""
+        return self.images / self.design_effect
 
 
 def agreement(reference: NDArray[np.int64], candidate: NDArray[np.int64]) -> float:
@@ -81,8 +91,8 @@ def relative_noise(reference: NDArray[np.float32], candidate: NDArray[np.float32
         return np.where(noise > 0, noise / np.maximum(signal, usual), 0.0)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927, JASA 22:209-212).
+def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a proportion (Wilson 1927, JASA 22:209-212); counts may be fractions (effective numbers).
 
     Raises:
         ValueError: no images, or more successes than images.
@@ -95,11 +105,24 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return (0.0 if successes == 0 else center - half, 1.0 if successes == n else center + half)
 
 
-def paired_drop(reference_correct: NDArray[np.bool_], candidate_correct: NDArray[np.bool_], confidence: float = 0.95) -> PairedDrop:
+def share_interval(right: NDArray[np.bool_], groups: Groups | None = None, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of the share of True in bool [n], at the effective number of images where they come in groups, int64 [n]."""
+    effect = design_effect(right, groups)
+    return wilson(int(right.sum()) / effect, len(right) / effect, confidence)
+
+
+def paired_drop(
+    reference_correct: NDArray[np.bool_],
+    candidate_correct: NDArray[np.bool_],
+    confidence: float = 0.95,
+    *,
+    groups: Groups | None = None,
+) -> PairedDrop:
     """The drop between two models judged on the same images, with Tango's score interval.
 
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design", Statistics in Medicine 17:891-908. bool [n], bool [n].
+    design", Statistics in Medicine 17:891-908. bool [n], bool [n]. Where images come in `groups`, int64 [n], the interval is that of
+    the effective number of images (`edgetl.metrics.clusters`).
 
     Raises:
         ValueError: no images, or not as many from one as from the other.
@@ -108,8 +131,18 @@ def paired_drop(reference_correct: NDArray[np.bool_], candidate_correct: NDArray
     lost = int(np.sum(reference_correct & ~candidate_correct))
     gained = int(np.sum(candidate_correct & ~reference_correct))
     images = len(reference_correct)
-    low, high = tango(lost, gained, images, confidence)
-    return PairedDrop(drop=(lost - gained) / images, low=low, high=high, images=images, lost=lost, gained=gained, confidence=confidence)
+    effect = design_effect(reference_correct.astype(np.int64) - candidate_correct, groups)
+    low, high = tango(lost / effect, gained / effect, images / effect, confidence)
+    return PairedDrop(
+        drop=(lost - gained) / images,
+        low=low,
+        high=high,
+        images=images,
+        lost=lost,
+        gained=gained,
+        confidence=confidence,
+        design_effect=effect,
+    )
 
 
 def tango(lost: float, gained: float, images: float, confidence: float) -> tuple[float, float]:
@@ -141,20 +174,42 @@ def score(delta: float, lost: float, gained: float, images: float) -> float:
     return distance / math.sqrt(variance)
 
 
+def standing(low: float, high: float, max_drop: float) -> Standing:
+    """Where a drop with the interval `low` to `high` is: `within` the budget, `beyond` it, or `undecided`; fractions.
+
+    One rule for every budget: the whole interval decides, or nothing is decided (docs/adr/0028).
+    """
+    if high <= max_drop:
+        return "within"
+    return "beyond" if low > max_drop else "undecided"
+
+
+def verdict_of(drop: float, low: float, high: float, max_drop: float) -> Verdict:
+    """The word for a standing; fractions.
+
+    `certified` is within, `failed` beyond; of what is undecided, `passed` was measured within the budget, `undecided` over it.
+    """
+    match standing(low, high, max_drop):
+        case "within":
+            return "certified"
+        case "beyond":
+            return "failed"
+        case "undecided":
+            return "passed" if drop <= max_drop else "undecided"
+
+
 def verdict(drop: PairedDrop, max_drop: float) -> Verdict:
-    """`certified`: the whole interval is within budget; `passed`: the measured drop is; `failed`: it is not."""
-    if drop.drop > max_drop:
-        return "failed"
-    return "certified" if drop.high <= max_drop else "passed"
+    """`verdict_of` a measured drop."""
+    return verdict_of(drop.drop, drop.low, drop.high, max_drop)
 
 
 def shown_worse(drop: PairedDrop, max_drop: float) -> bool:
-    """Whether the drop is over budget and no chance: one answer of a small set is more than a budget of 1%."""
+    """Whether the drop is over budget and a loss that is no chance: what the search for layers that stay in float mends."""
     return drop.drop > max_drop and drop.low > 0
 
 
 def images_needed(drop: PairedDrop, max_drop: float, confidence: float | None = None) -> int | None:
-    """How many test images would certify `max_drop` if images went on being lost and gained at the observed rates.
+    """How many test images would certify `max_drop` if images went on being lost and gained at the observed rates, in such groups.
 
     None where no number would: the measured drop uses up the budget. `confidence` is that of `drop` unless given.
     """
@@ -169,7 +224,7 @@ def images_needed(drop: PairedDrop, max_drop: float, confidence: float | None = 
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if proves(middle) else (middle, many)
-    return many
+    return math.ceil(many * drop.design_effect)
 
 
 def _falls_through(function: Callable[[float], float], low: float, high: float) -> float:

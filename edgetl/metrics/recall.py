@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.metrics.clusters import Groups, design_effect
 from edgetl.metrics.parity import score as tango_score
 
 LEVEL = 0.05  # one-sided, of all classes together
@@ -54,7 +55,12 @@ def class_budget(max_drop: float) -> float:
 
 
 def class_losses(
-    labels: NDArray[np.int64], reference: NDArray[np.bool_], candidate: NDArray[np.bool_], max_drop: float
+    labels: NDArray[np.int64],
+    reference: NDArray[np.bool_],
+    candidate: NDArray[np.bool_],
+    max_drop: float,
+    *,
+    groups: Groups | None = None,
 ) -> tuple[ClassLoss, ...]:
     """The classes that are shown to be lost, or that look like it (`shown`, `doubtful`), the surest first.
 
@@ -66,21 +72,29 @@ def class_losses(
         reference: whether it answers right, bool [n].
         candidate: the same of the other.
         max_drop: the budget of the score, a fraction.
+        groups: int64 [n], where images come in groups: a class then has as many images as would tell as much alone.
     """
     gains = float((candidate & ~reference).mean())
-    judged = [_judged(int(label), labels, reference, candidate, class_budget(max_drop), gains) for label in np.unique(labels)]
+    budget = class_budget(max_drop)
+    judged = [_judged(int(label), labels == label, reference, candidate, budget, gains, groups) for label in np.unique(labels)]
     found = [loss for loss in _holm(sorted(judged, key=lambda loss: (loss.p, loss.label))) if loss.shown or loss.doubtful]
     return tuple(found)
 
 
 def _judged(
-    label: int, labels: NDArray[np.int64], reference: NDArray[np.bool_], candidate: NDArray[np.bool_], budget: float, gains: float
+    label: int,
+    of_it: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    candidate: NDArray[np.bool_],
+    budget: float,
+    gains: float,
+    groups: Groups | None,
 ) -> ClassLoss:
-    of_it = labels == label
     before, after = reference[of_it], candidate[of_it]
-    lost, gained, images = int((before & ~after).sum()), int((after & ~before).sum()), int(of_it.sum())
-    p = p_value(lost, gained, images, budget, gains)
-    return ClassLoss(label=label, images=images, before=int(before.sum()), after=int(after.sum()), p=p)
+    effect = design_effect(before.astype(np.int64) - after, None if groups is None else groups[of_it])
+    lost, gained, images = int((before & ~after).sum() / effect), math.ceil((after & ~before).sum() / effect), len(before) / effect
+    p = p_value(lost, gained, math.ceil(images), budget, gains)
+    return ClassLoss(label=label, images=len(before), before=int(before.sum()), after=int(after.sum()), p=p)
 
 
 def p_value(lost: int, gained: int, images: int, budget: float, gains: float) -> float:

@@ -10,12 +10,11 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from edgetl.report import charts, figures, plain, tables, text
+from edgetl.report import advice, charts, figures, plain, questions, tables, text
 from edgetl.report.predictions import Answer, Gallery, Shown
 from edgetl.report.schema import DropParity, Report, read_report
 
 Rows = Sequence[Mapping[str, float]]
-BADGES = {"certified": "Certified", "passed": "Passed, not proven", "failed": "Failed"}
 SHORT = {"onnx_float": "float", "onnx_int8": "int8"}
 CURVE_KEYS = ("epoch", "loss", "val_loss", "val_score")
 
@@ -78,7 +77,9 @@ def render(
         r=read,
         t=text,
         plain=plain,
-        badge=BADGES[read.verdict],
+        questions=questions,
+        advice=advice,
+        badge=questions.BADGES[read.verdict],
         words=_after_heading(text.verdict_of_report(read)),
         models=text.chart_models(read),
         table=text.rows_of(read),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.metrics.classification import confusion, macro_f1, per_class
-from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, sqnr_db, verdict, wilson
+from edgetl.metrics.clusters import Groups, design_effect
+from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, share_interval, sqnr_db, standing, verdict
 from edgetl.metrics.recall import ClassLoss, class_losses
 from edgetl.report.schema import (
     ClassScores,
@@ -22,6 +24,7 @@ from edgetl.report.schema import (
     LostClass,
     ModelReport,
     Parity,
+    Wish,
     model_name,
 )
 from edgetl.tasks.classification import Classification
@@ -29,6 +32,7 @@ from edgetl.tasks.meaning import Meaning
 
 Outputs = NDArray[np.float32]
 METHOD = "score interval for paired proportions (Tango 1998, Statistics in Medicine 17:891-908)"
+BY_GROUP = ", at the effective number of images where near-duplicates come in groups (Rao & Scott 1992, Biometrics 48:577-585)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class Judgement:
         meanings: of these; logits where it is not said.
         shipped: which of the two graphs ships.
         max_drop: budget of what ships against the teacher, a fraction; `max_int8_drop` that of int8 against float.
+        groups: int64 [n], images of one number are near-duplicates; None: all are independent.
+        min_score: what is wished of what ships, a fraction.
     """
 
     task: Classification
@@ -60,6 +66,8 @@ class Judgement:
     max_drop: float
     max_int8_drop: float
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    groups: Groups | None = None
+    min_score: float | None = None
 
     def task_of(self, name: str) -> Classification:
         """The task, with the meaning of that model's outputs."""
@@ -84,11 +92,26 @@ class Judgement:
         return ModelReport(
             **vars(facts),
             score=score,
-            score_ci95=wilson(right, len(self.labels)),
+            score_ci95=share_interval(self.correct(name), self.groups),
             metrics={task.metric: score, "macro_f1": macro_f1(matrix)},
             per_class=tuple(ClassScores(name=c, **vars(row)) for c, row in zip(task.classes, per_class(matrix), strict=True)),
             confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
         )
+
+    def effect(self, name: str) -> float:
+        """The design effect of that model's right answers."""
+        return design_effect(self.correct(name), self.groups)
+
+    def wish(self) -> Wish | None:
+        """Whether what ships has the score that was wished for, where one was: by the whole interval, or undecided."""
+        if self.min_score is None:
+            return None
+        right = self.correct(model_name(self.shipped))
+        low, high = share_interval(right, self.groups)
+        found: Literal["met", "missed", "undecided"] = (
+            "met" if low >= self.min_score else "missed" if high < self.min_score else "undecided"
+        )
+        return Wish(min_score=self.min_score, score=float(right.mean()), score_ci95=(low, high), standing=found)
 
     def parity(self) -> Parity:
         """The three comparisons, or those whose models are there."""
@@ -135,8 +158,8 @@ class Judgement:
 
     def _drop(self, reference: str, candidate: str, budget: float) -> DropParity:
         before, after = self.correct(reference), self.correct(candidate)
-        drop: PairedDrop = paired_drop(before, after)
-        found, lost = verdict(drop, budget), class_losses(self.labels, before, after, budget)
+        drop: PairedDrop = paired_drop(before, after, groups=self.groups)
+        found, lost = verdict(drop, budget), class_losses(self.labels, before, after, budget, groups=self.groups)
         return DropParity(
             images=len(self.labels),
             agreement=agreement(self.answers(reference), self.answers(candidate)),
@@ -144,7 +167,11 @@ class Judgement:
             drop_ci95=(drop.low, drop.high),
             max_drop=budget,
             verdict=found,
-            method=METHOD,
+            method=METHOD + BY_GROUP if drop.design_effect > 1 else METHOD,
+            standing=standing(drop.low, drop.high, budget),
+            lost=drop.lost,
+            gained=drop.gained,
+            effective_images=drop.effective_images if drop.design_effect > 1 else None,
             images_needed=images_needed(drop, budget) if found == "passed" else None,
             lost_classes=tuple(self._named(loss) for loss in lost) or None,
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgetl.report.schema import DropParity, ModelReport, Report
+from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, Verdict
 from edgetl.report.text import (
+    FEW,
     allowed,
+    answered,
     broken_vectors,
     chart_models,
     count,
@@ -16,24 +18,62 @@ from edgetl.report.text import (
     percent,
     points,
     ratio,
+    share_of,
     shipped_model,
-    shipped_name,
     sides,
     size,
+    wish_words,
 )
 
-HEADLINES: Mapping[str, str] = {"certified": "Ready to ship", "passed": "Good, but not proven yet", "failed": "Do not ship this"}
+HEADLINES: Mapping[Verdict, str] = {
+    "certified": "A faithful copy",
+    "passed": "Not proven yet",
+    "undecided": "Undecided",
+    "failed": "Do not ship this",
+}
 
 
-def statements(report: Report) -> list[tuple[str, str]]:
-    """The verdict in plain words: (what the sentence is about, the sentence)."""
-    ships, parity = shipped_model(report), deciding(report)
-    if ships is None or parity is None:
-        return []
-    found = [("Measured", _measured(report)), ("Found", _found(report, ships)), ("Meaning", _meaning(report, parity))]
-    if report.shipped == "float" and report.models.onnx_int8:
-        found.append(("Note", "The float model ships: int8 lost more than was allowed on the validation images."))
-    return found
+def headline(report: Report) -> str:
+    """What the verdict is. "Ready to ship" is for a wish that is shown to be met: a copy is only as good as what it copies."""
+    if report.verdict == "certified" and report.wish and report.wish.standing == "met":
+        return "Ready to ship"
+    return HEADLINES[report.verdict]
+
+
+def summary(report: Report) -> list[str]:
+    """What the headline means, in a sentence or two."""
+    reference, wish = sides(report)[1], report.wish
+    match report.verdict:
+        case "certified" if wish:
+            return [
+                f"It is shown to answer about as well as the {reference}, and to have the {percent(wish.min_score)} that were wished for."
+            ]
+        case "certified":
+            return [
+                f"It is shown to answer about as well as the {reference}. Whether that is good enough for what you want, this page cannot "
+                "know: nobody said which score is needed (--min-score)."
+            ]
+        case "passed":
+            return ["What was measured is good enough, but there are too few images to be sure."]
+        case "undecided":
+            return ["What was measured is not good enough, but with so few images that may be chance: nothing is shown, for or against it."]
+        case "failed":
+            return ["It is shown not to be good enough, or nothing that was measured can count: see below."]
+
+
+def _copy(report: Report) -> str:
+    parity, reference = deciding(report), sides(report)[1]
+    if parity is None or parity.drop_ci95[1] <= 0:
+        return f"It is shown to be no worse than the {reference}"
+    return (
+        f"It is shown to lose at most {points(parity.drop_ci95[1])} points against the {reference}, of {allowed(parity.max_drop)} allowed"
+    )
+
+
+def meaning(report: Report) -> list[str]:
+    """What was measured of the copy, and what that means: sentences."""
+    parity = deciding(report)
+    return [] if parity is None else [_measured(report), _meaning(report, parity)]
 
 
 def _measured(report: Report) -> str:
@@ -57,7 +97,8 @@ def whether_seen(report: Report) -> str:
             return ""
 
 
-def _found(report: Report, ships: ModelReport) -> str:
+def found(report: Report, ships: ModelReport) -> str:
+    """How many answers are right, and how many of the reference's."""
     images = report.data.images.test
     words = f"It gets {_right(ships, images)} of {images:,} right ({percent(ships.score)})"
     m = report.models
@@ -73,44 +114,59 @@ def _right(model: ModelReport, images: int) -> str:
 
 def _meaning(report: Report, parity: DropParity) -> str:
     high, budget, reference = parity.drop_ci95[1], allowed(parity.max_drop), sides(report)[1]
-    match report.verdict:
+    verdict = report.faithful or report.verdict
+    reasons = [reason for reason in report.reasons or () if not report.wish or reason != wish_words(report.wish)]
+    match verdict:
+        case "failed" if broken_vectors(report):
+            return "The bundle does not answer here as it did where it was made: see the notes. Its score does not excuse that."
+        case "failed" if report.parity.export and not report.parity.export.passed:
+            return "The file does not answer as the network it was made from, so its score says nothing about the training."
+        case "failed" | "undecided" | "passed" if reasons:
+            return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in reasons)
         case "certified" if high <= 0:
             return f"On images like these it is no worse than the {reference} (at 95% confidence)."
         case "certified":
             most = f"at most {points(high)} points against the {reference} (at 95% confidence)"
             return f"On images like these it loses {most}; {budget} may be lost."
-        case "failed" if broken_vectors(report):
-            return "The bundle does not answer here as it did where it was made: see the notes. Its score does not excuse that."
-        case "failed" | "passed" if report.reasons:
-            return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in report.reasons)
         case "passed":
             return (
                 f"What was measured is within the {budget} that may be lost, but {count(parity.images, 'image')} are too few to be sure: "
                 f"it could be up to {points(high)}. {needed(parity)}"
             )
-        case "failed" if report.parity.export and not report.parity.export.passed:
-            return "The file does not answer as the network it was made from, so its score says nothing about the training."
+        case "undecided":
+            return (
+                f"It loses {points(parity.drop)} points against the {reference}, and {budget} may be lost. With "
+                f"{count(parity.images, 'image')} that may be chance: the 95% interval begins at {points(parity.drop_ci95[0])}."
+            )
         case _:
-            return f"It loses {points(parity.drop)} points against the {reference}; {budget} may be lost."
+            return (
+                f"It loses {points(parity.drop)} points against the {reference}, at least {points(parity.drop_ci95[0])} at 95% confidence; "
+                f"{budget} may be lost."
+            )
 
 
 def facts(report: Report) -> list[str]:
-    """What somebody who decides must know about what ships: quality, size, speed, weak spots."""
+    """What somebody who decides must know about what ships: quality, weak spots, and what the numbers hold for."""
     ships = shipped_model(report)
     if ships is None:
         return []
-    return [*_quality(report, ships), *_thrift(report, ships), *_weakest(ships), _validity(report), *_overlap(report)]
+    return [*_quality(report, ships), *_weakest(report, ships), _validity(report), *_overlap(report), *_grouped(report)]
 
 
 def _quality(report: Report, ships: ModelReport) -> list[str]:
     low, high = ships.score_ci95
+    images = report.data.images.test
     lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right (95% interval {100 * low:.1f} to {100 * high:.1f})."]
+    if images < FEW:
+        lines = [f"It gets {_right(ships, images)} of {images} images right: of so few, a share says little."]
     if parity := deciding(report):
-        lines.append(f"It gives the same answer as the {sides(report)[1]} to {percent(parity.agreement)} of them, right or wrong.")
+        alike = share_of(round(parity.agreement * parity.images), parity.images)
+        lines.append(f"It gives the same answer as the {sides(report)[1]} to {alike} of them, right or wrong.")
     return lines
 
 
-def _thrift(report: Report, ships: ModelReport) -> list[str]:
+def thrift(report: Report, ships: ModelReport) -> list[str]:
+    """Its size and time, beside the first model's."""
     _, first_label, first = chart_models(report)[0]
     if first is ships:
         return [f"Its file has {size(ships.size_bytes)}."]
@@ -123,15 +179,38 @@ def _thrift(report: Report, ships: ModelReport) -> list[str]:
     return [words, f"One image takes {milliseconds(mine.p50)} on {where}; the {first_label} takes {milliseconds(theirs.p50)}."]
 
 
-def _weakest(ships: ModelReport) -> list[str]:
+def weakest(ships: ModelReport) -> ClassScores | None:
+    """The class with the least F1, of those with images; None where fewer than two have any."""
     judged = [row for row in ships.per_class or () if row.support]
-    if len(judged) < 2:
+    return min(judged, key=lambda row: (row.f1, row.recall)) if len(judged) > 1 else None
+
+
+def _weakest(report: Report, ships: ModelReport) -> list[str]:
+    row = weakest(ships)
+    if row is None:
         return []
-    row = min(judged, key=lambda row: (row.f1, row.recall))
     if row.f1 == 1:
         return ["It found every image of every class."]
-    found = f"it finds {percent(row.recall)} of its {count(row.support, 'test image')}"
-    return [f"Its weakest class is “{row.name}”: {found}, and is right in {percent(row.precision)} of the times it says so."]
+    finds = f"it finds {finds_of(row)}"
+    times = answered(ships, report.data.classes.index(row.name))
+    match times:
+        case None:
+            called = f"is right in {percent(row.precision)} of the times it says so"
+        case 0:
+            called = "never answers it"
+        case _ if times < FEW:
+            called = f"is right in {round(row.precision * times)} of the {count(times, 'time')} it says so"
+        case _:
+            called = f"is right in {percent(row.precision)} of the times it says so"
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}."]
+
+
+def finds_of(row: ClassScores) -> str:
+    """How many of its test images are found: a share, or counts where they are few."""
+    hits = round(row.recall * row.support)
+    if row.support < FEW:
+        return f"{hits} of its {count(row.support, 'test image')}"
+    return f"{percent(row.recall)} of its {count(row.support, 'test image')}"
 
 
 def _validity(report: Report) -> str:
@@ -144,36 +223,12 @@ def _overlap(report: Report) -> list[str]:
     return [f"Mind that {count(across, 'image')} {'looks' if across == 1 else 'look'} {words}."] if across else []
 
 
-def advice(report: Report) -> list[str]:
-    """What to do next."""
-    embed = "Embed the bundle: its README has code that runs. Check its golden vectors on the device you ship to."
-    if report.bundle_sha256 is None:
-        embed = "Embed the model. The command edgetl export makes a bundle of it, with sample code and golden vectors."
-    match report.verdict:
-        case "certified":
-            return [embed]
-        case "passed":
-            return ["It may ship, if a measured loss without proof is enough for you; else judge it on more test images.", embed]
-        case "failed":
-            return _remedies(report)
-
-
-def _remedies(report: Report) -> list[str]:
-    m, export = report.models, report.parity.export
-    if export and not export.passed:
-        return ["Report this as a bug, with the architecture's name: an export must not change answers."]
-    if broken_vectors(report):
-        return ["Compare the versions of onnxruntime here and where the bundle was made (its manifest.json), and export it again."]
-    if (parity := deciding(report)) and parity.verdict != "failed":
-        return ["Mend what is named above, then judge again: the score alone does not say that this can ship."]
-    student_loss = m.teacher.score - m.onnx_float.score if m.teacher and m.onnx_float else 0.0
-    int8_loss = m.onnx_float.score - m.onnx_int8.score if m.onnx_float and m.onnx_int8 and shipped_name(report) == "onnx_int8" else 0.0
-    share = f"the student loses {points(student_loss)} points, int8 {points(int8_loss)}"
-    bigger = "Try a larger student (--student), more epochs, or more photos of the weak classes."
-    milder = "Try more calibration images, or ship the float model."
-    if m.teacher and m.onnx_float:
-        return [f"Where it was lost: {share}.", bigger if student_loss >= int8_loss else milder]
-    return [milder]
+def _grouped(report: Report) -> list[str]:
+    parity = deciding(report)
+    if parity is None or parity.effective_images is None:
+        return []
+    much = f"together the {parity.images:,} test images say as much about the drop as {parity.effective_images:,.0f} independent ones would"
+    return [f"Some test images are near-duplicates of each other: {much}, and the intervals are made for that."]
 
 
 def intake(report: Report) -> str:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.core.artifacts import Form
+from edgetl.metrics.choice import Choice
+from edgetl.metrics.clusters import Groups
 from edgetl.metrics.evidence import Evidence, evidence
-from edgetl.metrics.parity import paired_drop
+from edgetl.metrics.parity import PairedDrop, paired_drop
 from edgetl.report.judgement import Judgement
-from edgetl.report.schema import RANK, LostClass, Parity, Verdict
+from edgetl.report.schema import RANK, LostClass, Parity, Verdict, Wish
+from edgetl.report.text import allowed, loses, points, wish_words
 from edgetl.tasks.class_order import listed
 
 NAMED = 5  # lost classes in a sentence
-Weight = Literal["fatal", "doubt"]
+Weight = Literal["fatal", "open", "doubt"]  # at most failed, undecided, passed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """The verdict, and why it is less than the comparison of scores alone gives."""
+    """The verdict, and why it is less than the comparison of scores alone gives; `faithful` is the verdict without the wish."""
 
     verdict: Verdict
+    faithful: Verdict
     reasons: tuple[str, ...]
 
 
-def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = None) -> Ruling:
+def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = None, wish: Wish | None = None) -> Ruling:
     """The end-to-end verdict, lowered for each of these reasons.
 
     1. The export went wrong: failed.
@@ -36,6 +41,8 @@ def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = 
     4. A class is shown to be lost (`edgetl.metrics.recall`): failed.
     5. A class looks lost, but has too few images to show it: certified becomes passed.
     6. The reference is right no more often than one constant answer, though it knows the classes: certified becomes passed.
+    7. The score that was wished for is missed: failed where its whole interval is below, undecided where only the measured score is, and
+       passed where only the measured score is above.
 
     Raises:
         InputError: there is nothing to compare what ships with.
@@ -44,11 +51,17 @@ def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = 
     end = parity.end_to_end
     assert end is not None  # there are two sides
     if parity.export and not parity.export.passed:
-        return Ruling(verdict="failed", reasons=())
-    found = [*_of_reference(judgement, reference, others), *_of_classes(end.lost_classes or (), said(judgement, reference))]
-    weights = {weight for weight, _ in found}
-    most: Verdict = "failed" if "fatal" in weights else "passed" if "doubt" in weights else "certified"
-    return Ruling(verdict=min(end.verdict, most, key=lambda one: RANK[one]), reasons=tuple(reason for _, reason in found))
+        return Ruling(verdict="failed", faithful="failed", reasons=())
+    lost = _of_classes(end.lost_classes or (), said(judgement, reference))
+    found, wished = [*_of_reference(judgement, reference, others), *lost], list(_of_wish(wish))
+    faithful = _lowered(end.verdict, found)
+    return Ruling(verdict=_lowered(faithful, wished), faithful=faithful, reasons=tuple(reason for _, reason in (*found, *wished)))
+
+
+def _lowered(verdict: Verdict, found: Sequence[tuple[Weight, str]]) -> Verdict:
+    """At most what each reason allows."""
+    most: Mapping[Weight, Verdict] = {"fatal": "failed", "open": "undecided", "doubt": "passed"}
+    return min([verdict, *(most[weight] for weight, _ in found)], key=lambda one: RANK[one])
 
 
 def said(judgement: Judgement, name: str) -> str:
@@ -73,14 +86,19 @@ def ignorance(found: Evidence, classes: Sequence[str], name: str) -> str | None:
 
 
 def misordered(
-    answers: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str], others: Sequence[str] | None, name: str
+    answers: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    others: Sequence[str] | None,
+    name: str,
+    groups: Groups | None = None,
 ) -> str | None:
     """Why another order of the class names seems to be the right one: with it, the answers are right more often, beyond chance."""
     if others is None:
         return None
     right, places = answers == labels, np.array([others.index(one) for one in classes])
     other = answers == places[labels]
-    if paired_drop(right, other).high >= 0:
+    if paired_drop(right, other, groups=groups).high >= 0:
         return None
     return (
         f"the classes seem to be in another order: as {listed(others)} the {name} is right on {other.mean():.1%} of the images, as "
@@ -97,8 +115,8 @@ def lost_words(lost: Sequence[LostClass], name: str) -> str:
 
 def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | None) -> Iterator[tuple[Weight, str]]:
     classes, name = judgement.task.classes, said(judgement, reference)
-    found = evidence(judgement.matrix(reference))
-    reason = misordered(judgement.answers(reference), judgement.labels, classes, others, name) or ignorance(found, classes, name)
+    found, groups = evidence(judgement.matrix(reference), judgement.effect(reference)), judgement.groups
+    reason = misordered(judgement.answers(reference), judgement.labels, classes, others, name, groups) or ignorance(found, classes, name)
     if reason:
         yield "fatal", reason
     elif not found.beats_the_largest:
@@ -116,3 +134,32 @@ def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[Weight, 
     if doubtful:
         words = f"{'classes look' if len(doubtful) > 1 else 'a class looks'} lost: {lost_words(doubtful, name)}"
         yield "doubt", f"{words}; there are too few images to be sure. Judge on more of them"
+
+
+def _of_wish(wish: Wish | None) -> Iterator[tuple[Weight, str]]:
+    if wish is None or wish.standing == "met":
+        return
+    words = wish_words(wish)
+    assert words is not None
+    weight: Weight = "fatal" if wish.standing == "missed" else "open" if wish.score < wish.min_score else "doubt"
+    yield weight, words
+
+
+def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) -> str:
+    """Why this graph ships, in a sentence; `form` is what is compared with float."""
+    budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
+    interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
+    measured = f"{form} {loses(drop.drop)} against float on {images} ({interval})"
+    ships, few = form if choice.int8 else "float", f"too few images to be sure of {budget}"
+    match choice.settled_by:
+        case "class":
+            return f"{ships} ships: a class is shown to be lost in {form}"
+        case "interval":
+            return f"{ships} ships: {measured}, all of it {choice.standing} the budget of {budget}"
+        case "agreement":
+            return f"{ships} ships: it answers like float so often that the drop, which cannot exceed the disagreement, is within {budget}"
+        case "measured":
+            side, other = ("within", "float") if choice.int8 else ("over", "int8")
+            return f"{ships} ships, undecided: {measured}, measured {side} its budget, but {few} (--when-undecided {other} ships the other)"
+        case "asked":
+            return f"{ships} ships, undecided, as --when-undecided says: {measured}, {few}"

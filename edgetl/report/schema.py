@@ -16,20 +16,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
+from edgetl.metrics.parity import Verdict as Verdict
+from edgetl.metrics.parity import verdict_of
 from edgetl.report.baselines import Baselines
+from edgetl.report.comparisons import DropParity as DropParity
+from edgetl.report.comparisons import ExportParity as ExportParity
+from edgetl.report.comparisons import Int8Parity as Int8Parity
+from edgetl.report.comparisons import LostClass as LostClass
+from edgetl.report.comparisons import Parity as Parity
+from edgetl.report.comparisons import Wish as Wish
 from edgetl.report.folds import Folds
 from edgetl.report.frontier import Frontier
 from edgetl.report.judged import DataReport as DataReport
 from edgetl.report.judged import ImageCounts as ImageCounts
 from edgetl.report.kernels import KernelsReport
-from edgetl.report.numbers import Count, Difference, Exact, Finite, Share, plain
+from edgetl.report.numbers import Count, Exact, Finite, Share, plain
 from edgetl.report.timing import Latency as Latency
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 
-Verdict = Literal["certified", "passed", "failed"]
-RANK: Mapping[Verdict, int] = {"failed": 0, "passed": 1, "certified": 2}
+RANK: Mapping[Verdict, int] = {"failed": 0, "undecided": 1, "passed": 2, "certified": 3}
 
 
 def model_name(form: Form) -> str:
@@ -71,68 +78,6 @@ class ModelReport(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportParity(Exact):
-    """The checkpoint against its float ONNX: `max_abs_diff` in units of the outputs."""
-
-    images: Count
-    agreement: Share
-    max_abs_diff: Finite
-    passed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class LostClass(Exact):
-    """A class whose recall fell: of its `images`, the reference has `before` right, the candidate `after`.
-
-    Attributes:
-        shown: whether more of it is lost than one class may lose, beyond chance and with regard to the number of classes.
-    """
-
-    name: str
-    images: Count
-    before: Count
-    after: Count
-    shown: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropParity(Exact):
-    """A candidate against a reference on the same images.
-
-    Attributes:
-        drop: reference score minus candidate score, a fraction; `drop_ci95` its paired 95% interval.
-        method: how the interval was made, with its source.
-        images_needed: test images with which the same drop would be certain to be within budget, where it is not yet.
-        lost_classes: those that are lost, or look like it; the surest first.
-    """
-
-    images: Count
-    agreement: Share
-    drop: Difference
-    drop_ci95: tuple[Difference, Difference]
-    max_drop: Share
-    verdict: Verdict
-    method: str | None = None
-    images_needed: Count | None = None
-    lost_classes: tuple[LostClass, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Parity(DropParity):
-    """The int8 graph against the float graph; `sqnr_db` is None where their outputs are equal to the last bit."""
-
-    sqnr_db: Finite | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parity(Exact):
-    """The three comparisons, or those whose models were given."""
-
-    export: ExportParity | None = None
-    int8: Int8Parity | None = None
-    end_to_end: DropParity | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Models(Exact):
     """The models that were compared, or those that were given."""
@@ -150,6 +95,9 @@ class Report(Exact):
     Attributes:
         reasons: why the verdict is less than the comparison of the scores alone would give; sentences.
         notes: what else a reader must know, and the reasons again.
+        faithful: the verdict on what ships as a copy of the reference, whatever score is wished for.
+        wish: the score that was asked for.
+        shipped_because: why int8, or float, ships; a sentence.
     """
 
     schema: Literal[1] = 1
@@ -167,6 +115,9 @@ class Report(Exact):
     folds: Folds | None = None
     frontier: Frontier | None = None
     kernels: KernelsReport | None = None
+    faithful: Verdict | None = None
+    wish: Wish | None = None
+    shipped_because: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""
@@ -248,16 +199,14 @@ def _parity_problems(parity: DropParity) -> list[str]:
     wrong = []
     if not _ordered(parity.drop_ci95, parity.drop):
         wrong.append(f"drop_ci95: {list(parity.drop_ci95)} does not hold the drop, {parity.drop}")
-    if (expected := verdict_of(parity.drop, parity.drop_ci95[1], parity.max_drop)) != parity.verdict:
+    expected = verdict_of(parity.drop, *parity.drop_ci95, parity.max_drop)
+    before = parity.standing is None and (parity.verdict, expected) == (
+        "failed",
+        "undecided",
+    )  # as reports said before there was a standing
+    if expected != parity.verdict and not before:
         wrong.append(f"verdict: {parity.verdict}, but the numbers say {expected}")
     return wrong
-
-
-def verdict_of(drop: float, drop_high: float, max_drop: float) -> Verdict:
-    """`certified` if the whole interval is within budget, `passed` if the measured drop is, else `failed`; fractions."""
-    if drop > max_drop:
-        return "failed"
-    return "certified" if drop_high <= max_drop else "passed"
 
 
 def _ordered(interval: tuple[float, float], value: float) -> bool:

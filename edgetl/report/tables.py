@@ -19,11 +19,28 @@ Pair = tuple[str, str, int]  # true class, answer, images
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """One class: its scores, what it is most often taken for, and the F1 of the other models."""
+    """One class: its scores, what it is most often taken for, and the F1 of the other models.
+
+    `answered` is how often it was answered; None where nobody counted.
+    """
 
     scores: ClassScores
+    answered: int | None
     taken_for: tuple[tuple[str, int], ...]
     others: tuple[float, ...]
+
+    @property
+    def precision(self) -> str:
+        """Of the images that were called so, how many are: percent, counts of few, or that there were none."""
+        if self.answered is None:
+            return f"{100 * self.scores.precision:.1f}"
+        return _short(round(self.scores.precision * self.answered), self.answered) if self.answered else "never answered"
+
+    @property
+    def recall(self) -> str:
+        """Of its images, how many are found: percent, or counts of few."""
+        support = self.scores.support
+        return _short(round(self.scores.recall * support), support) if support else text.NO_VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +83,22 @@ def class_table(report: Report) -> ClassTable | None:
     others = tuple(label for label in rated if label != main)
     model, classes = rated[main], report.data.classes
     rows = [
-        ClassRow(scores=row, taken_for=_taken_for(model, index, classes), others=tuple(_f1(rated[label], index) for label in others))
+        ClassRow(
+            scores=row,
+            answered=text.answered(model, index),
+            taken_for=_taken_for(model, index, classes),
+            others=tuple(_f1(rated[label], index) for label in others),
+        )
         for index, row in enumerate(model.per_class or ())
     ]
     return ClassTable(
         label=main, others=others, rows=tuple(sorted(rows, key=lambda row: (row.scores.support == 0, row.scores.f1, row.scores.recall)))
     )
+
+
+def _short(part: int, images: int) -> str:
+    """As `text.share_of`, without the percent sign."""
+    return text.share_of(part, images).removesuffix("%")
 
 
 def confusions(report: Report) -> list[Confusions]:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 
 from edgetl.report.kernels import KernelsReport
-from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, model_name, read_report
+from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, Wish, model_name, read_report
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 NO_VALUE = "-"
+MORE = "Judge on more test images."
+FEW = 20  # images, of fewer a share is no share: they are counted
 GOLDEN = "golden vectors"  # notes on them begin so
 Named = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
 
@@ -70,21 +72,41 @@ def verdict_of_report(report: Report) -> str:
         return f"Failed: the bundle's golden vectors do not hold on this machine ({len(broken)} of them differ, see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
-    found = f"the {candidate} {_loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
+    found = f"the {candidate} {loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
     interval = f"(95% interval {points(low)} to {points(high)})"
     budget = f"budget of {allowed(parity.max_drop)}"
     why = "; ".join(report.reasons or ())
     match report.verdict:
         case "failed" if why:
             return f"Failed: {why}. Measured: {found} {interval}; the {budget} does not excuse that."
+        case "undecided" if why:
+            return f"Undecided: {why}. Measured: {found} {interval}, of a {budget}."
         case "passed" if why:
             return f"Passed, not proven: {found} {interval}, within the {budget}, but {why}."
         case "certified":
             return f"Certified: {found}; the whole 95% interval ({points(low)} to {points(high)}) is within the {budget}."
         case "passed":
             return f"Passed, not proven: {found}, within the {budget}, but there are too few images to be sure {interval}. {needed(parity)}"
+        case "undecided":
+            return f"Undecided: {found} {interval}: over the {budget} as measured, but with so few images that may be chance. {MORE}"
         case "failed":
-            return f"Failed: {found} {interval}, over the {budget}. Do not ship it."
+            return f"Failed: {found} {interval}: all of it is over the {budget}. Do not ship it."
+
+
+def wish_words(wish: Wish) -> str | None:
+    """Why the wished score is not shown to be met; None where it is."""
+    low, high = wish.score_ci95
+    measured = f"what ships is right on {percent(wish.score)} of the test images (95% interval {100 * low:.1f} to {100 * high:.1f})"
+    wanted = f"the {percent(wish.min_score)} that are wished for"
+    match wish.standing:
+        case "met":
+            return None
+        case "missed":
+            return f"{measured}, all of it below {wanted}"
+        case "undecided" if wish.score < wish.min_score:
+            return f"{measured}: less than {wanted}, but with so few images that may be chance"
+        case "undecided":
+            return f"{measured}: too few images to be sure of {wanted}"
 
 
 def golden_note(problem: str) -> str:
@@ -97,7 +119,8 @@ def broken_vectors(report: Report) -> list[str]:
     return [note for note in report.notes or () if note.startswith(GOLDEN)]
 
 
-def _loses(drop: float) -> str:
+def loses(drop: float) -> str:
+    """0.01 -> `loses 1.00 points`."""
     match round(100 * drop, 2):
         case 0:
             return "loses nothing"
@@ -112,7 +135,8 @@ def needed(parity: DropParity) -> str:
     if parity.images_needed is None:
         return "No number of images would prove this drop: it uses up the budget."
     grain = 10 ** max(0, len(str(parity.images_needed)) - 2)
-    return f"About {math.ceil(parity.images_needed / grain) * grain:,} test images with the same outcome would prove it."
+    alike = ", near-duplicates among them as often," if parity.effective_images is not None else ""
+    return f"About {math.ceil(parity.images_needed / grain) * grain:,} test images with the same outcome{alike} would prove it."
 
 
 def where_time_goes(kernels: KernelsReport) -> str:
@@ -199,9 +223,19 @@ def shipped_model(report: Report) -> ModelReport | None:
     return found
 
 
+def answered(model: ModelReport, index: int) -> int | None:
+    """How often a model answered a class; None where its confusions are not known."""
+    return None if model.confusion is None else sum(row[index] for row in model.confusion)
+
+
 def percent(share: float) -> str:
     """0.978 -> `97.8%`."""
     return f"{100 * share:.1f}%"
+
+
+def share_of(part: int, images: int) -> str:
+    """3 of 7 -> `3 of 7`, 30 of 70 -> `42.9%`: what few images say is no share."""
+    return f"{part:,} of {images:,}" if images < FEW else percent(part / images)
 
 
 def points(difference: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.artifacts import FloatModel, Form, Int8Model
+from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
@@ -20,16 +21,18 @@ from edgetl.core.stage import Stage
 from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
+from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.classification import confusion
+from edgetl.metrics.clusters import Groups, design_effect, group_numbers
 from edgetl.metrics.evidence import evidence
-from edgetl.metrics.parity import agreement, paired_drop, shown_worse, sqnr_db
+from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import ClassLoss, class_losses
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.evidence import same_answers
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
-from edgetl.report.ruling import ignorance, misordered
+from edgetl.report.ruling import choice_words, ignorance, misordered
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.plain_file import recorded, write_plain
@@ -48,14 +51,15 @@ class Decision:
     """Which graph ships, and what on. Scores and drop are None without labelled images.
 
     Attributes:
-        shipped: "float" if the drop exceeds the budget and its whole 95% interval is a loss, else "int8", or "mixed" where that left
-            layers in float.
+        shipped: by the rule of `edgetl.metrics.choice`; "mixed" where int8 left layers in float.
         within: whether the budget of the search is kept; None without one.
         judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
         held_out: whether nothing of the quantization was fitted on the images that judge or chosen by them, but what ships.
         evidence: whether the images can tell answers apart; where not, `warnings` say why, and agreement proves nothing.
         verdict: "failed" where the labelled images show nothing, whatever the numbers are.
         reasons: why, and which classes are lost; sentences.
+        standing: where the drop is to the budget; `settled_by` what then said which graph ships, `why` the same in a sentence.
+        effective_images: how many independent images tell as much, where some are near-duplicates.
     """
 
     images: int
@@ -74,6 +78,10 @@ class Decision:
     verdict: Literal["failed"] | None = None
     reasons: tuple[str, ...] | None = None
     held_out: bool = True
+    standing: Standing | None = None
+    settled_by: SettledBy | None = None
+    why: str | None = None
+    effective_images: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +108,7 @@ class Quantize(Stage[Quantized]):
     classes: tuple[str, ...] = ()  # names in the order of the outputs, where they are known
     labels: tuple[str, ...] | None = None  # names that the files are to carry, instead of their own
     others: tuple[str, ...] | None = None  # another order of the names that is as likely
+    groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the evaluation images, by sha256
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
@@ -232,13 +241,22 @@ class Quantize(Stage[Quantized]):
             held_out=record.floating_by != "evaluation",
         )
         labels, max_drop = reference.labels, self.settings.max_drop
+        groups = group_numbers(self.evaluation.hashes, self.groups) if self.groups else None
         before, after = task.correct(wanted, labels), task.correct(candidate, labels)
-        found, lost = paired_drop(before, after), class_losses(labels, before, after, max_drop)
-        nothing = reference.shows_nothing(self.others)
-        over = shown_worse(found, max_drop) or any(loss.shown for loss in lost)
+        found = paired_drop(before, after, groups=groups)
+        lost = class_losses(labels, before, after, max_drop, groups=groups)
+        nothing = reference.shows_nothing(self.others, groups)
+        choice: Choice = choose(
+            found,
+            max_drop,
+            differ=task.answers(wanted) != task.answers(candidate),
+            groups=groups,
+            class_lost=any(loss.shown for loss in lost),
+            when_undecided=self.settings.when_undecided,
+        )
         return replace(
             alike,
-            shipped="float" if over else alike.shipped,
+            shipped=alike.shipped if choice.int8 else "float",
             judged_on="val",
             evidence=not same_answers(wanted),
             float_score=task.score(wanted, labels),
@@ -247,6 +265,10 @@ class Quantize(Stage[Quantized]):
             interval=(found.low, found.high),
             verdict="failed" if nothing else None,
             reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
+            standing=choice.standing,
+            settled_by=choice.settled_by,
+            why=choice_words(choice, found, max_drop, alike.shipped),
+            effective_images=found.effective_images if found.design_effect > 1 else None,
         )
 
 
@@ -278,12 +300,12 @@ class _Reference:
         """Of the classes; numbers where they have none."""
         return self.task.classes or tuple(str(index) for index in range(max(2, self.outputs.shape[1])))
 
-    def shows_nothing(self, others: tuple[str, ...] | None) -> str | None:
+    def shows_nothing(self, others: tuple[str, ...] | None, groups: Groups | None) -> str | None:
         """Why labelled images prove nothing about what answers like this model; None where they may."""
         assert self.labels is not None
         answers = self.task.answers(self.outputs)
-        found = evidence(confusion(self.labels, answers, len(self.names)))
-        return misordered(answers, self.labels, self.names, others, "float model") or ignorance(found, self.names, "float model")
+        found = evidence(confusion(self.labels, answers, len(self.names)), design_effect(answers == self.labels, groups))
+        return misordered(answers, self.labels, self.names, others, "float model", groups) or ignorance(found, self.names, "float model")
 
     def told(self, loss: ClassLoss) -> str:
         """What happened to a class."""

@@ -23,6 +23,7 @@ from edgetl.data.admitted import Admitted, admit
 from edgetl.data.images import Images, Intake
 from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzRows, NpzTensors
+from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.exact import saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.folds import read_folds
@@ -48,7 +49,7 @@ class Verdict:
     """The certificate and what it says."""
 
     report: FileArtifact
-    verdict: Literal["certified", "passed", "failed"]
+    verdict: Literal["certified", "passed", "undecided", "failed"]
     shipped: Form
 
     @property
@@ -87,6 +88,8 @@ class Verify(Stage[Verdict]):
     intake: Intake | None = None  # what was found on the way in, for the report
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
+    groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
@@ -128,7 +131,8 @@ class _Judged:
 
     def report(self) -> Report:
         stage, parity = self.stage, self.judgement.parity()
-        ruled = ruling(self.judgement, parity, stage.others)
+        wish = self.judgement.wish()
+        ruled = ruling(self.judgement, parity, stage.others, wish)
         broken = [golden_note(problem) for problem in self.broken_vectors]
         counts = dict(stage.counts or {})
         return Report(
@@ -155,6 +159,9 @@ class _Judged:
             folds=read_folds(stage.folds.path) if stage.folds else None,
             frontier=read_frontier(stage.frontier.path) if stage.frontier else None,
             kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8")) if stage.int8 else None,
+            faithful="failed" if broken else ruled.faithful,
+            wish=wish,
+            shipped_because=stage.because,
         )
 
     @cached_property
@@ -193,6 +200,8 @@ class _Judged:
             shipped=self.stage.shipped,
             max_drop=settings.max_drop,
             max_int8_drop=settings.max_int8_drop,
+            groups=group_numbers(self.data.hashes, self.stage.groups) if self.stage.groups else None,
+            min_score=settings.min_score,
         )
 
     @cached_property

@@ -9,20 +9,22 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from edgetl.report import charts, figures
+from edgetl.report.advice import helps
 from edgetl.report.html import render
 from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
-from edgetl.report.schema import ImageCounts, Models, Report, read_report
+from edgetl.report.schema import ImageCounts, Models, Report, Verdict, Wish, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
-from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes
+from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes, wish_words
 
-from .conftest import log, trial
+from .conftest import Trial, log, trial
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -153,7 +155,11 @@ def test_the_verdict_comes_first_and_in_plain_words(page: str, report: Report) -
     ships, teacher = report.models.onnx_int8, report.models.teacher
     assert ships and teacher
     start = Page(page[: page.index('class="tiles"')]).text
-    assert "Ready to ship" in start and "Certified" in start
+    assert "A faithful copy" in start and "Certified" in start and "Ready to ship" not in start
+    assert "nobody said which score is needed" in start
+    places = [start.index(question) for question in ("Is it a faithful copy?", "Is it good?", "Is it small and fast?")]
+    assert places == sorted(places)
+    assert "Whoever always answers “" in start and f"{1_093_400 / 84_210:.1f}x smaller" in start
     assert "answered the same 450 test images." in start and "before" not in start
     right = (round(450 * ships.score), round(450 * teacher.score))
     assert f"It gets {right[0]} of 450 right" in start and f"the teacher {right[1]} " in start
@@ -183,7 +189,7 @@ def test_the_page_says_of_seen_images_what_the_report_says_and_no_more(report: R
 
 
 @pytest.mark.parametrize(
-    ("max_drop", "headline"), [(0.05, "Ready to ship"), (0.02, "Good, but not proven yet"), (0.001, "Do not ship this")]
+    ("max_drop", "headline"), [(0.05, "A faithful copy"), (0.02, "Not proven yet"), (0.015, "Undecided"), (0.001, "Do not ship this")]
 )
 def test_each_verdict_has_its_headline(max_drop: float, headline: str) -> None:
     assert headline in Page(render(without_matrices(trial(max_drop=max_drop).report()).to_json(), {})).text
@@ -208,7 +214,68 @@ def test_what_was_found_on_the_way_in_is_told(report: Report) -> None:
 
 def test_where_float_ships_the_page_says_why(report: Report) -> None:
     text = Page(render(trial(shipped="float").report().to_json(), {})).text
-    assert "The float model ships: int8 lost more than was allowed" in text
+    assert "The float model ships, not int8" in text
+    said = replace(trial(shipped="float").report(), shipped_because="float ships, undecided: int8 loses 3.00 points")
+    assert "Float ships, undecided: int8 loses 3.00 points." in Page(render(said.to_json(), {})).text
+
+
+def wished(report: Report, min_score: float, standing: Literal["met", "undecided", "missed"]) -> str:
+    ships = report.models.onnx_int8
+    assert ships
+    wish = Wish(min_score=min_score, score=ships.score, score_ci95=ships.score_ci95, standing=standing)
+    words = wish_words(wish)
+    worse: Verdict = "failed" if standing == "missed" else "passed"
+    found = report if words is None else replace(report, verdict=worse, reasons=(words,))
+    return Page(render(replace(without_matrices(found), wish=wish, faithful="certified").to_json(), {})).text
+
+
+def test_ready_to_ship_is_said_only_of_a_wish_that_is_shown_to_be_met(report: Report) -> None:
+    met = wished(report, 0.9, "met")
+    assert "Ready to ship" in met and "Yes, as wished" in met and "The whole interval is above the 90.0% wished for" in met
+    for standing, answer in (("missed", "No, less than wished"), ("undecided", "Undecided")):
+        page = wished(report, 0.999 if standing == "missed" else 0.97, standing)  # type: ignore[arg-type]
+        assert answer in page and "Ready to ship" not in page
+        assert "loses at most 3.47 points against" in page  # a copy it is all the same
+
+
+def test_a_comparison_over_its_budget_is_on_the_first_screen_with_what_it_means(report: Report) -> None:
+    int8 = report.parity.int8
+    assert int8
+    over = replace(int8, images=153, drop=2 / 153, drop_ci95=(-0.015, 0.05), verdict="undecided", standing="undecided", lost=4, gained=2)
+    page = render(replace(report, parity=replace(report.parity, int8=over)).to_json(), {})
+    start = Page(page[: page.index('class="tiles"')]).text
+    assert "Int8 against float loses 2 answers of 153 (lost 4, won 2), 1.31 points of 1 point allowed." in start
+    assert "Undecided: with so few images that may be chance (95% interval -1.50 to 5.00)." in start
+    assert "judged against the teacher, which is another question" in start
+    assert "Over its budget" not in Page(render(without_matrices(trial(student_errors=0).report()).to_json(), {})).text
+
+
+def test_of_few_images_there_are_counts_and_what_is_never_answered_is_not_wrong() -> None:
+    """Class 3 has 8 images, all taken for class 0; class 2 has 10, of which 9 are found."""
+    labels = np.repeat(np.arange(4), [60, 60, 10, 8])
+    answers = labels.copy()
+    answers[labels == 3] = 0
+    answers[np.flatnonzero(labels == 2)[0]] = 1
+    simulated = Trial(classes=("a", "b", "c", "d"), labels=labels, answers=dict.fromkeys(("teacher", "student", "onnx_float"), labels))
+    simulated.answers["onnx_int8"] = answers
+    text = Page(render(simulated.report().to_json(), {})).text
+    assert "Its weakest class is “d”: it finds 0 of its 8 test images, and never answers it." in text
+    assert "never answered" in text and "9 of 10" in text and "9 of 9" in text and "0 of 8" in text
+    assert "98.4" in text  # b: 60 of the 61 times it is answered
+
+
+def test_what_would_help_most_comes_first_and_with_its_reason() -> None:
+    """The teacher is wrong on 30 images, the student loses 12 more, int8 3."""
+    labels = np.zeros(300, dtype=np.int64)
+    labels[150:] = 1
+    teacher, student, int8 = labels.copy(), labels.copy(), labels.copy()
+    teacher[:30] = 1
+    student[:42] = 1
+    int8[:45] = 1
+    answers = {"teacher": teacher, "student": student, "onnx_float": student, "onnx_int8": int8}
+    said = helps(Trial(classes=("a", "b"), labels=labels, answers=answers, max_drop=0.2).report())
+    assert len(said) == 3 and "More photos of “a”, the weakest class: it finds 70.0% of its 150 test images" in said[0]
+    assert "The teacher is wrong on 30 test images itself" in said[1] and "The student loses 12 right answers" in said[2]
 
 
 def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -> None:

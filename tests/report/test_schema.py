@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgetl.core.errors import InputError
-from edgetl.metrics.parity import PairedDrop, verdict
-from edgetl.report.schema import ImageCounts, Models, Report, check_report, read_report, verdict_of
+from edgetl.metrics.parity import PairedDrop, verdict, verdict_of
+from edgetl.report.schema import ImageCounts, Models, Report, check_report, read_report
 
 CONTRACT = {  # design.md, section 5
     "": {"schema", "task", "metric", "bundle_sha256", "data", "models", "parity", "verdict", "shipped"},
@@ -117,4 +117,16 @@ def test_a_report_is_never_better_than_its_last_comparison(report: Report) -> No
 @pytest.mark.parametrize(("drop", "high"), [(0.0, 0.0), (0.01, 0.01), (0.01, 0.011), (0.0101, 0.02), (-0.2, -0.1), (-0.1, 0.4)])
 def test_verdicts_are_those_of_the_metrics(drop: float, high: float) -> None:
     measured = PairedDrop(drop=drop, low=-1, high=high, images=100, lost=1, gained=0, confidence=0.95)
-    assert verdict_of(drop, high, 0.01) == verdict(measured, 0.01)
+    assert verdict_of(drop, -1, high, 0.01) == verdict(measured, 0.01)
+
+
+def test_a_report_of_before_undecided_was_a_word_still_reads(report: Report) -> None:
+    """It called failed what was only measured over its budget. Who says where the drop stands may not."""
+    data: dict[str, Any] = json.loads(report.to_text())
+    end = data["parity"]["end_to_end"]
+    end |= {"max_drop": (end["drop"] + max(end["drop_ci95"][0], 0)) / 2, "verdict": "failed"}
+    data["verdict"] = "failed"
+    check_report(data)
+    end["standing"] = "undecided"
+    with pytest.raises(InputError, match="verdict: failed, but the numbers say undecided"):
+        check_report(data)

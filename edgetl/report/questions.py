@@ -1,0 +1,165 @@
+"""The first screen: is it a faithful copy, is it good, is it small and fast? Three answers, since none stands for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgetl.report.plain import found, meaning, thrift
+from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
+from edgetl.report.text import (
+    allowed,
+    chart_models,
+    count,
+    deciding,
+    milliseconds,
+    percent,
+    points,
+    ratio,
+    reference_name,
+    shipped_model,
+    sides,
+    size,
+    wish_words,
+)
+
+BADGES: Mapping[Verdict, str] = {
+    "certified": "Certified",
+    "passed": "Passed, not proven",
+    "undecided": "Undecided",
+    "failed": "Failed",
+}
+Tone = Literal["certified", "passed", "undecided", "failed", "open"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question, its answer in a few words, and what was measured; `open` where nobody said what is enough."""
+
+    title: str
+    answer: str
+    tone: Tone
+    lines: tuple[str, ...]
+
+
+def questions(report: Report) -> list[Question]:
+    """The three, as far as what was judged answers them."""
+    ships = shipped_model(report)
+    if ships is None or deciding(report) is None:
+        return []
+    return [_faithful(report), _good(report, ships), _small(report, ships)]
+
+
+def overruns(report: Report) -> list[str]:
+    """Every comparison, beside the one that decides, whose measured loss is over its budget, and what that means."""
+    return [*_int8_over(report), *_negative_transfer(report)]
+
+
+def _faithful(report: Report) -> Question:
+    verdict = report.faithful or report.verdict
+    because = [f"{report.shipped_because[:1].upper()}{report.shipped_because[1:]}."] if report.shipped_because else []
+    if not because and report.shipped == "float" and report.models.onnx_int8:
+        because = ["The float model ships, not int8: so it was decided on the validation images."]
+    return Question(title="Is it a faithful copy?", answer=BADGES[verdict], tone=verdict, lines=(*meaning(report), *because))
+
+
+def _good(report: Report, ships: ModelReport) -> Question:
+    low, high = ships.score_ci95
+    lines = [f"{found(report, ships)} 95% interval: {100 * low:.1f} to {100 * high:.1f}%.", *_largest(report, ships), *_probe(report)]
+    wish = report.wish
+    if wish is None:
+        lines.append("How many right answers are enough, only you can say: --min-score 0.9 makes it part of the verdict.")
+        return Question(title="Is it good?", answer=f"{percent(ships.score)} right: you decide", tone="open", lines=tuple(lines))
+    words = wish_words(wish)
+    lines.append(f"{words[:1].upper()}{words[1:]}." if words else f"The whole interval is above the {percent(wish.min_score)} wished for.")
+    said: Mapping[str, tuple[str, Tone]] = {
+        "met": ("Yes, as wished", "certified"),
+        "missed": ("No, less than wished", "failed"),
+        "undecided": ("Undecided", "undecided"),
+    }
+    answer, tone = said[wish.standing]
+    return Question(title="Is it good?", answer=f"{answer}: {percent(ships.score)} right", tone=tone, lines=tuple(lines))
+
+
+def _largest(report: Report, ships: ModelReport) -> list[str]:
+    supports = [row.support for row in ships.per_class or ()]
+    images = sum(supports)
+    if not images:
+        return []
+    most = max(range(len(supports)), key=lambda index: supports[index])
+    share, name = supports[most] / images, report.data.classes[most]
+    better = "" if ships.score > share else ": it is no better than that"
+    return [f"Whoever always answers “{name}” is right on {percent(share)}{better}."]
+
+
+def _probe(report: Report) -> list[str]:
+    if report.baselines is None:
+        return []
+    probe, teacher = report.baselines.linear_probe, report.baselines.teacher
+    return [
+        f"On the {report.baselines.images} val images a linear head on the untouched pretrained features is right on "
+        f"{percent(probe.score)}, the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points)."
+    ]
+
+
+def _small(report: Report, ships: ModelReport) -> Question:
+    _, _, first = chart_models(report)[0]
+    limits = _limits(report, ships)
+    answer, tone = "Nothing to compare it with", "open"
+    if first is not ships:
+        answer = f"{ratio(first.size_bytes, ships.size_bytes)} smaller"
+        if first.latency_ms and ships.latency_ms:
+            answer += f", {ratio(first.latency_ms.p50, ships.latency_ms.p50)} faster"
+    if limits:
+        kept = all(keeps for keeps, _ in limits)
+        answer, tone = ("Within its budget" if kept else "Over its budget"), ("certified" if kept else "failed")
+    lines = (*thrift(report, ships), *(line for _, line in limits))
+    return Question(title="Is it small and fast?", answer=answer, tone=tone, lines=lines)  # type: ignore[arg-type]
+
+
+def _limits(report: Report, ships: ModelReport) -> list[tuple[bool, str]]:
+    """Each budget that was given: whether it is kept, and how."""
+    limits, asked = [], report.frontier
+    if asked and asked.max_bytes is not None:
+        limits.append((ships.size_bytes <= asked.max_bytes, f"{size(ships.size_bytes)} of {size(asked.max_bytes)} allowed."))
+    if asked and asked.max_ms is not None and ships.latency_ms:
+        mine = ships.latency_ms.p50
+        limits.append((mine <= asked.max_ms, f"{milliseconds(mine)} of {milliseconds(asked.max_ms)} allowed."))
+    return limits
+
+
+def _int8_over(report: Report) -> list[str]:
+    parity = report.parity.int8
+    if parity is None or parity is deciding(report) or parity.drop <= parity.max_drop:
+        return []
+    low, high = parity.drop_ci95
+    shown = (
+        f"That is no chance (95% interval {points(low)} to {points(high)})."
+        if parity.verdict == "failed"
+        else f"Undecided: with so few images that may be chance (95% interval {points(low)} to {points(high)})."
+    )
+    ships = (
+        "float ships, so that this costs nothing"
+        if report.shipped == "float"
+        else f"what ships is judged against the {sides(report)[1]}, which is another question than this one"
+    )
+    lost = f"Int8 against float loses {_answers(parity)}, {points(parity.drop)} points of {allowed(parity.max_drop)} allowed."
+    return [f"{lost} {shown} It means: {ships}."]
+
+
+def _answers(parity: DropParity) -> str:
+    """2 answers of 153, with those that went the other way."""
+    net = round(parity.drop * parity.images)
+    gone = f"{count(net, 'answer')} of {parity.images:,}"
+    return f"{gone} (lost {parity.lost}, won {parity.gained})" if parity.gained else gone
+
+
+def _negative_transfer(report: Report) -> list[str]:
+    if report.baselines is None or not report.baselines.negative_transfer:
+        return []
+    name = reference_name(report)
+    return [
+        f"On the {report.baselines.images} val images the same network from scratch is better than the {name}: the pretrained weights may "
+        "do harm here (--teacher-weights none), as far as so many images can tell."
+    ]
