@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
@@ -87,20 +88,8 @@ def quantize(
         split = parts_of_run(model)
         fitting = open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split)
         sources: list[TensorSource] = [limited(fitting, settings)]
-        placed = (
-            place(
-                graph.path,
-                evaluation,
-                names,
-                output=output,
-                part="val",
-                preprocess=prepared,
-                skip_bad_images=skip_bad_images,
-                split=split,
-            )
-            if evaluation
-            else None
-        )
+        find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
+        placed = find(evaluation, names) if evaluation else None
         sources = suited(graph.path, [*sources, placed.inputs(prepared)] if placed else sources)
         quantized = do(
             Quantize(

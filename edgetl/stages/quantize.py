@@ -8,9 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgetl.core.artifacts import FloatModel, Form, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
@@ -22,22 +19,21 @@ from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
 from edgetl.metrics.choice import Choice, SettledBy, choose
-from edgetl.metrics.classification import confusion
-from edgetl.metrics.clusters import Groups, design_effect, group_numbers
-from edgetl.metrics.evidence import evidence
+from edgetl.metrics.clusters import group_numbers
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
-from edgetl.metrics.recall import ClassLoss, class_losses
+from edgetl.metrics.recall import class_losses
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.evidence import same_answers
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
-from edgetl.report.ruling import choice_words, ignorance, misordered
+from edgetl.report.ruling import choice_words
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.plain_file import recorded, write_plain
-from edgetl.runtime.session import Session, open_session
+from edgetl.runtime.session import open_session
 from edgetl.settings import QuantizeSettings, Runtime
+from edgetl.stages.reference import Reference
 from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import in_words
@@ -142,7 +138,7 @@ class Quantize(Stage[Quantized]):
                 seen = seen.also(looks=images.looks if images else {}, rows=images is None, **{part: source.hashes})
         return seen
 
-    def _quantized(self, model: Path, int8: Path, reference: _Reference) -> QuantizationRecord:
+    def _quantized(self, model: Path, int8: Path, reference: Reference) -> QuantizationRecord:
         """Write the int8 form of `model` to `int8`.
 
         Raises:
@@ -193,7 +189,7 @@ class Quantize(Stage[Quantized]):
                 f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
             )
 
-    def _reference(self) -> _Reference:
+    def _reference(self) -> Reference:
         """What the float model answers to the images that judge; before any work, so that a model that cannot be used is refused."""
         threads, classes = self.runtime.threads, len(self.classes) or None
         session = open_session(self.model.path, threads=threads, output=self.output, classes=classes)
@@ -206,7 +202,7 @@ class Quantize(Stage[Quantized]):
         task = Classification(classes=self.classes).reading(outputs, session.activation)
         if task.meaning != "logits":
             say(f"outputs of {session.name}: {in_words(task.meaning)}")
-        return _Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
+        return Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
 
     def _unlabelled(self, record: QuantizationRecord) -> Decision:
         """What the calibration images that report show: those that fitted or chose would show too much."""
@@ -223,7 +219,7 @@ class Quantize(Stage[Quantized]):
             held_out=found.held_out,
         )
 
-    def _decide(self, reference: _Reference, int8: Path, record: QuantizationRecord) -> Decision:
+    def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
         if self.evaluation is None or reference.labels is None:
             return self._unlabelled(record)
         task, wanted = reference.task, reference.outputs
@@ -283,34 +279,3 @@ def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list
         alike, known = {}, [(sha[:12], sha) for sha in evaluation.hashes]
     rows = [(place, "train" if seen.is_in("train", sha) else alike.get(sha)) for place, sha in known]
     return [f"{place} ({how})" for place, how in rows if how]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reference:
-    """The float model's answers to the images that judge."""
-
-    session: Session
-    source: TensorSource
-    outputs: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
-    task: Classification
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes; numbers where they have none."""
-        return self.task.classes or tuple(str(index) for index in range(max(2, self.outputs.shape[1])))
-
-    def shows_nothing(self, others: tuple[str, ...] | None, groups: Groups | None) -> str | None:
-        """Why labelled images prove nothing about what answers like this model; None where they may."""
-        assert self.labels is not None
-        answers = self.task.answers(self.outputs)
-        found = evidence(confusion(self.labels, answers, len(self.names)), design_effect(answers == self.labels, groups))
-        return misordered(answers, self.labels, self.names, others, "float model", groups) or ignorance(found, self.names, "float model")
-
-    def told(self, loss: ClassLoss) -> str:
-        """What happened to a class."""
-        seems = "" if loss.shown else "; too few images to be sure"
-        return (
-            f"int8 loses the class “{self.names[loss.label]}”: of {loss.images} images float has {loss.before} right, "
-            f"int8 {loss.after}{seems}"
-        )
