@@ -8,6 +8,7 @@ In the order in which it uses them:
 | what calibration images show | `observers`, `heldout`, `ranges` |
 | the int8 graph | `qdq`, `layers`, `weights`, `saturation`, `targets`, `compact` |
 | tried, judged, kept or not | `starting`, `equalization`, `trials` |
+| what is said of the result | `reported`, `evidence` |
 | the graph in torch | `simulation`, `operators`, `rounding`, `tune`, `attribution`, `noise` |
 | layers in float, for a budget | `mixed`, `search`, `judging` |
 | the engine in one call | `api` |
