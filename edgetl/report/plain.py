@@ -53,12 +53,14 @@ def summary(report: Report) -> list[str]:
                 f"It is shown to answer about as well as the {reference}. Whether that is good enough for what you want, this page cannot "
                 "know: nobody said which score is needed (--min-score)."
             ]
+        case "passed" | "undecided" if wish and report.faithful == "certified":
+            return [f"{_copy(report)}. Whether it has the {percent(wish.min_score)} that were wished for, so few images cannot say."]
         case "passed":
-            return ["What was measured is good enough, but there are too few images to be sure."]
+            return ["What was measured is within what was allowed, but there are too few images to be sure."]
         case "undecided":
-            return ["What was measured is not good enough, but with so few images that may be chance: nothing is shown, for or against it."]
+            return ["What was measured is over what was allowed, but with so few images that may be chance: nothing is shown, either way."]
         case "failed":
-            return ["It is shown not to be good enough, or nothing that was measured can count: see below."]
+            return ["What was asked for is shown not to hold, or nothing that was measured can count: see below."]
 
 
 def _copy(report: Report) -> str:

@@ -66,7 +66,7 @@ def _faithful(report: Report) -> Question:
 
 def _good(report: Report, ships: ModelReport) -> Question:
     low, high = ships.score_ci95
-    lines = [f"{found(report, ships)} 95% interval: {100 * low:.1f} to {100 * high:.1f}%.", *_largest(report, ships), *_probe(report)]
+    lines = [f"{found(report, ships)} Its 95% interval: {100 * low:.1f} to {100 * high:.1f}%.", *_largest(report, ships), *_probe(report)]
     wish = report.wish
     if wish is None:
         lines.append("How many right answers are enough, only you can say: --min-score 0.9 makes it part of the verdict.")
