@@ -62,7 +62,7 @@ def origin_of(model: Path, do: Workspace) -> Origin:
     info = read_info(graph.path)
     if is_quantized(info):
         raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
-    seen = seen_beside(model) or SeenImages.of("unknown")
+    seen = seen_beside(model) or info.seen or SeenImages.of("unknown")
     return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable")
 
 

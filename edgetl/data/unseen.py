@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from edgetl.core.seen import SeenImages, short_look
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
+from edgetl.metrics.recall import binomial_tail
 
 # Of the 64 signs of a short look, measured on photos: copies saved again at quality 20 and more, or at half the size, differ in 5
 # at most; unrelated photos in 11 at least. Docs: adr/0030.
@@ -58,16 +60,19 @@ def by_bytes(data: Images | NpzTensors, record: SeenImages) -> tuple[dict[str, s
     Hits of a filter count where they are more than its errors explain: n images and a false-positive rate p give
     Binomial(n, p) of them.
     """
-    from scipy.stats import binom
-
     found = {sha: part for sha in data.hashes if (part := record.part_of(sha))}
-    exact = {sha: part for sha, part in found.items() if replace(record, filters=()).part_of(sha)}
     rate, count = record.false_positive_rate, len(data)
     if rate * count < TOLD:
         return found, []
-    hits, least = len(found) - len(exact), int(binom.isf(BY_CHANCE, count, rate)) + 1
+    exact = {sha: part for sha, part in found.items() if replace(record, filters=()).part_of(sha)}
+    least = _beyond_chance(count, rate)
     words = f"the record in the file is a filter that takes {rate:.2g} of all unseen images for seen ones: of {count}, fewer than {least}"
-    return (found if hits >= least else exact), [f"{words} that were seen do not show"]
+    return (found if len(found) - len(exact) >= least else exact), [f"{words} that were seen do not show"]
+
+
+def _beyond_chance(count: int, rate: float) -> int:
+    """The least number of hits among `count` that a filter's errors give with odds below `BY_CHANCE`."""
+    return bisect_left(range(count + 1), True, key=lambda hits: binomial_tail(hits, count, rate) < BY_CHANCE)
 
 
 def by_look(data: Images, record: SeenImages) -> tuple[dict[str, str], list[str]]:
