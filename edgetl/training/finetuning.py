@@ -102,7 +102,8 @@ class Work:
     def mirroring(self) -> Mirroring:
         """Whether left and right may be exchanged: as the settings say, or as the photos do, by their frozen features."""
         if self.settings.flip is not None:
-            return Mirroring(keeps=self.settings.flip, reason="as the settings say")
+            known = not self.settings.flip and not self.data.flip
+            return Mirroring(keeps=self.settings.flip, reason="known of the data set" if known else "as the settings say")
         if self.weights is None:
             return Mirroring(keeps=self.data.flip, reason="assumed: there are no pretrained weights to look at photos with")
         s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed)

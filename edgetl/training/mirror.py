@@ -50,14 +50,24 @@ def settled(asked: bool | None, teacher: Mapping[str, str], images: bool) -> boo
     return asked if asked is not None else teacher.get(FLIP, "yes" if images else "no") == "yes"
 
 
-def looked_at(labels: Labels, seed: int) -> NDArray[np.int64]:
-    """Indices of at most `MOST` images, as many of each class as can be."""
+def looked_at(labels: Labels, seed: int, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Indices of at most `MOST` images, as many of each class as can be, and one of each group of near-duplicates.
+
+    A frame is answered better than its mirror image where its siblings were fitted on: of a burst, one frame is enough.
+
+    Args:
+        labels: [n].
+        seed: of the choice.
+        groups: [n], the number of the group of each image; None: none look alike.
+    """
     order = np.random.Generator(np.random.Philox(key=[seed, 8])).permutation(len(labels))
-    place = np.empty(len(labels), dtype=np.int64)  # of each image within its class
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = np.arange(len(members))
-    return np.sort(np.lexsort((labels, place))[:MOST])
+    if groups is not None:
+        order = order[np.sort(np.unique(groups[order], return_index=True)[1])]
+    place = np.empty(len(order), dtype=np.int64)  # of each image within its class
+    for label in np.unique(labels[order]):
+        members = labels[order] == label
+        place[members] = np.arange(members.sum())
+    return np.sort(order[np.lexsort((labels[order], place))][:MOST])
 
 
 def mirroring(photos: Features, mirrored: Features, labels: Labels, classes: tuple[str, ...], *, seed: int, threads: int) -> Mirroring:

@@ -149,6 +149,13 @@ def test_of_each_class_as_many_images_as_can_be_are_looked_at() -> None:
     assert len(chosen) == len(set(chosen)) == MOST and counts[2] == 7 and abs(int(counts[0]) - int(counts[1])) <= 1
 
 
+def test_of_a_burst_one_frame_is_looked_at() -> None:
+    labels, groups = np.repeat([0, 1], 90), np.repeat(np.arange(30), 6)
+    chosen = looked_at(labels, 0, groups)
+    assert sorted(groups[chosen]) == list(range(30)) and np.bincount(labels[chosen]).tolist() == [15, 15]
+    assert set(chosen % 6) != {0}  # any of them
+
+
 @pytest.mark.parametrize(("count", "of", "share"), [(0, 0, 0.5), (0, 9, 0.5), (7, 9, 0.5), (150, 200, 0.7)])
 def test_tails_are_those_of_the_binomial(count: int, of: int, share: float) -> None:
     wanted = binomtest(count, of, share, alternative="greater").pvalue if of else 1.0
