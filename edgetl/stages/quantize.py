@@ -27,13 +27,13 @@ from edgetl.quantization.evidence import same_answers
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget
 from edgetl.quantization.trials import AT_ONCE
+from edgetl.report.reference import Reference
 from edgetl.report.ruling import choice_words
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.plain_file import recorded, write_plain
 from edgetl.runtime.session import open_session
 from edgetl.settings import QuantizeSettings, Runtime
-from edgetl.stages.reference import Reference
 from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import in_words
