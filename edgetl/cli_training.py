@@ -89,7 +89,7 @@ def distill(
     from edgetl.running import opened, unlabelled, write_results
     from edgetl.terminal import tell
 
-    with opened(data, out, split, root) as (images, do), running(threads) as count:
+    with opened(data, out, split, root, teacher) as (images, do), running(threads) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         others = unlabelled(unlabeled, images, split)
         checkpoint = single.distill(images, teacher, settings, do, runtime, unlabelled=others)

@@ -160,13 +160,17 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
 
 
 @contextmanager
-def opened(data: str, out: Path, split: DataSettings, root: Path) -> Iterator[tuple[Images, Workspace]]:
-    """The images of `data` and the workspace at `out`, with progress shown; for one stage alone."""
+def opened(data: str, out: Path, split: DataSettings, root: Path, teacher: Path | None = None) -> Iterator[tuple[Images, Workspace]]:
+    """The images of `data` and the workspace at `out`, with progress shown; for one stage alone.
+
+    Images keep the parts that they had in `out`, or else in the run of `teacher`: what that was trained on judges no student.
+    """
     from edgetl.terminal import shown
 
     check_out(out, data)
     with shown(), Workspace(out) as do:
-        images = open_images(data, split, root=root, index=out / INDEX, earlier=Earlier.read(out / SPLIT, split).parts)
+        earlier = {**Earlier.of_run(teacher, split).parts, **Earlier.read(out / SPLIT, split).parts}
+        images = open_images(data, split, root=root, index=out / INDEX, earlier=earlier)
         write_split(out / SPLIT, images, split)
         yield images, do
 

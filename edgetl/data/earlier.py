@@ -9,7 +9,9 @@ from pathlib import Path
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, read_json, write_json
 from edgetl.core.progress import say
+from edgetl.core.workspace import SPLIT
 from edgetl.data.images import PARTS, Images, Part
+from edgetl.data.leftout import is_own
 from edgetl.settings import DataSettings
 
 ASKED = ("seed", "val_share", "test_share")  # what, changed, asks for another split
@@ -43,6 +45,17 @@ class Earlier:
             say(f"{path.name}: split anew, since {' and '.join(changed)} changed")
             return Earlier()
         return Earlier(parts=parts)
+
+    @staticmethod
+    def of_run(place: Path | None, settings: DataSettings) -> Earlier:
+        """What the run says that `place` (its folder, or something in it) is of; nothing where that is no run's.
+
+        Raises:
+            InputError: as `read`.
+        """
+        above = [] if place is None else [place.resolve(), *place.resolve().parents][:4]  # the file, its stage, `stages`, the run
+        run = next((folder for folder in above if (folder / SPLIT).is_file() and is_own(folder)), None)
+        return Earlier() if run is None else Earlier.read(run / SPLIT, settings)
 
 
 def write_split(path: Path, images: Images, settings: DataSettings) -> None:

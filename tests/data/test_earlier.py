@@ -139,6 +139,9 @@ def test_the_folder_of_one_stage_and_status_read_the_same_split(photos: Callable
         found = read_json(out / "split.json")
         assert found["digest"] == images.digest and {sha256: part for sha256, (_, part) in found["images"].items()} == seen
         photos({"ants": 10, "bees": 10}, first=6 + 10 * step)
+        teacher = out / "stages" / "finetune-00" / "checkpoint.safetensors"
+        with opened(str(root), tmp_path / f"student {step}", DataSettings(), tmp_path, teacher) as (images, _):
+            assert parts_of(images).items() >= seen.items()
     write_record(out, PipelineSettings(), Request(data=str(root), root=tmp_path))
     assert Earlier.read(out / "split.json", read_settings(out)).parts == seen
 
