@@ -78,7 +78,6 @@ class ModelReport(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
-@dataclass(frozen=True, kw_only=True)
 class Models(Exact):
     """The models that were compared, or those that were given."""
 

@@ -106,7 +106,7 @@ class Work:
             return Mirroring(keeps=self.settings.flip, reason="known of the data set" if known else "as the settings say")
         if self.weights is None:
             return Mirroring(keeps=self.data.flip, reason="assumed: there are no pretrained weights to look at photos with")
-        s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed)
+        s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed, self.data.only("train").groups)
         pixels = self.plain.pixels[torch.from_numpy(chosen)].flip(3)
         mirrored = self._features("mirrored", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
         labels, names = self.plain.labels.numpy()[chosen], self.data.classes
