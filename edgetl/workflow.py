@@ -129,8 +129,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
     teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
-    preprocess = preprocess_of(student_graph)
-    calibration = train.take(s.quantize.calibration_images, s.quantize.seed)
+    preprocess, calibration = preprocess_of(student_graph), train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(
         Quantize(
             model=student_graph,
@@ -211,10 +210,9 @@ def crossvalidation(job: Job) -> Crossval:
 
 def distillation(job: Job, teacher: Teacher, student: StudentChoice) -> Distill:
     """The stage that makes a student."""
-    seen = job.data.only("train", "val")
     return Distill(
         teacher=teacher.checkpoint,
-        data=seen,
+        data=job.data.only("train", "val"),
         weights=student.weights,
         settings=student.settings,
         unlabelled=job.unlabelled,

@@ -270,7 +270,7 @@ def test_help_imports_nothing_heavy(words: list[str], monkeypatch: pytest.Monkey
 def test_quantize_and_verify_of_onnx_files_need_no_torch(tmp_path: Path, shared: Path) -> None:
     model = shared / "models" / "resnet20_cifar10.onnx"
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "c.npz", x=rng.normal(size=(16, 3, 32, 32)).astype(np.float32))
+    np.savez(tmp_path / "c.npz", x=rng.normal(size=(48, 3, 32, 32)).astype(np.float32))
     np.savez(tmp_path / "t.npz", x=rng.normal(size=(20, 3, 32, 32)).astype(np.float32), y=np.arange(20) % 10)
     script = "import sys; sys.modules['torch'] = None; from edgetl.cli import main; main()"
     for words in (
