@@ -18,9 +18,10 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
 from edgetl.core.seen import SeenImages
-from edgetl.core.workspace import Workspace
+from edgetl.core.workspace import SPLIT, Workspace
 from edgetl.data.admitted import admit
 from edgetl.data.calibration import open_labelled
+from edgetl.data.earlier import write_split
 from edgetl.data.images import Images
 from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
@@ -31,7 +32,7 @@ from edgetl.models.embedded import ASSETS
 from edgetl.models.state import read_description
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.origin import parts_of_run, seen_beside
-from edgetl.running import Request, run_pipeline, write_split
+from edgetl.running import Request, run_pipeline
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.single import finetune, quantize, verify
@@ -189,7 +190,7 @@ def test_in_a_run_the_photos_are_split_as_the_run_split_them(known: Known, tmp_p
     run, split = tmp_path / "run", DataSettings(seed=7)
     images = open_images(str(known.data), split)
     (stage := run / "stages" / "distill-0").mkdir(parents=True)
-    write_split(images, run)
+    write_split(run / SPLIT, images, split)
     model = stage / "student.onnx"
     save_checkpoint(
         tmp_path / "s.safetensors",

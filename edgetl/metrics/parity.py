@@ -203,11 +203,6 @@ def verdict(drop: PairedDrop, max_drop: float) -> Verdict:
     return verdict_of(drop.drop, drop.low, drop.high, max_drop)
 
 
-def shown_worse(drop: PairedDrop, max_drop: float) -> bool:
-    """Whether the drop is over budget and a loss that is no chance: what the search for layers that stay in float mends."""
-    return drop.drop > max_drop and drop.low > 0
-
-
 def images_needed(drop: PairedDrop, max_drop: float, confidence: float | None = None) -> int | None:
     """How many test images would certify `max_drop` if images went on being lost and gained at the observed rates, in such groups.
 

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from edgetl.core.progress import say
+from edgetl.metrics.clusters import Groups
 from edgetl.quantization.compact import compact
 from edgetl.quantization.effort import Clock, Effort
 from edgetl.quantization.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
@@ -107,6 +108,7 @@ def quantize(
     tune_images: int | None = None,
     budget: Budget | None = None,
     evaluation: InputSource | None = None,
+    groups: Groups | None = None,
     memory: Path | None = None,
     time_limit: float | None = None,
 ) -> QuantizationRecord:
@@ -125,6 +127,7 @@ def quantize(
         tune_images: images that the last step looks at; None: by the size of the input, 0: no such step.
         budget: where int8 costs more, layers are left in float. None: none are.
         evaluation: images that judge the budget; None: the calibration images that choose.
+        groups: of near-duplicates among `evaluation`, int64 [n]; None: none look alike.
         memory: JSON file of what the search found out, to go on from.
         time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
 
@@ -166,13 +169,12 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         own = parts.reporting if parts.choosing is None else parts.choosing
-        judge = Judging(model, own if evaluation is None else evaluation, budget, finish, threads)
+        judge = Judging(model, own if evaluation is None else evaluation, budget, finish, threads, groups)
         searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory, clock)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
-    floating_by = _chosen_by(searched, evaluation)
-    used_up = floating_by == "calibration" and parts.choosing is None
+    used_up = (floating_by := _chosen_by(searched, evaluation)) == "calibration" and parts.choosing is None
     found = reported(model, out, parts, searched=used_up, activation=activation, threads=threads)
     say(f"quantize: {found.line()}")
     record = _recorded(start, plan, trials, searched, noise=noise, sizes=sizes, found=found)

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgetl.core.progress import say
-from edgetl.metrics.parity import agreement, paired_drop, shown_worse
+from edgetl.metrics.choice import choose
+from edgetl.metrics.clusters import Groups
+from edgetl.metrics.parity import PairedDrop, agreement, paired_drop
 from edgetl.metrics.recall import class_losses
 from edgetl.quantization.exact import judged_outputs
 from edgetl.quantization.search import Budget, Evaluation
@@ -25,6 +28,8 @@ from edgetl.runtime.session import InputSource
 from edgetl.tasks.classification import Classification
 
 LATENCY_RUNS = 30
+Labels: TypeAlias = NDArray[np.int64]
+Right: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Judging:
         budget: how far it may go.
         finish: a graph -> what would be written of it.
         threads: of onnxruntime, for the answers; latency has one.
+        groups: of near-duplicates in `source`, int64 [n]; None: none look alike.
     """
 
     float_model: Path
@@ -44,6 +50,7 @@ class Judging:
     budget: Budget
     finish: Callable[[onnx.ModelProto], onnx.ModelProto]
     threads: int
+    groups: Groups | None = None
 
     def __call__(self, graph: onnx.ModelProto, floating: tuple[str, ...]) -> Evaluation:
         """The evaluation of a graph that leaves the layers `floating` in float."""
@@ -59,8 +66,8 @@ class Judging:
         task, drop, lost = Classification(classes=()).reading(wanted), None, False
         if labels is not None:
             before, after = task.correct(wanted, labels), task.correct(found, labels)
-            drop, most = paired_drop(before, after), self.budget.max_drop
-            lost = most is not None and (shown_worse(drop, most) or any(loss.shown for loss in class_losses(labels, before, after, most)))
+            drop = paired_drop(before, after, groups=self.groups)
+            lost = self.budget.max_drop is not None and self._lost(drop, labels, before, after, task.answers(wanted) != task.answers(found))
         return Evaluation(
             floating=floating,
             agreement=agreement(task.answers(wanted), task.answers(found)),
@@ -70,6 +77,19 @@ class Judging:
             ms=latency.p50,
             float_ms=float_latency.p50,
         )
+
+    def _lost(self, drop: PairedDrop, labels: Labels, before: Right, after: Right, differ: Right) -> bool:
+        """Whether float would ship (`metrics.choice`), and not for being asked for in case of doubt."""
+        most = self.budget.max_drop or 0.0
+        choice = choose(
+            drop,
+            most,
+            differ=differ,
+            groups=self.groups,
+            class_lost=any(loss.shown for loss in class_losses(labels, before, after, most, groups=self.groups)),
+            when_undecided=self.budget.when_undecided,
+        )
+        return not choice.int8 and choice.settled_by != "asked"
 
     @property
     def float_bytes(self) -> int:

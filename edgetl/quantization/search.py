@@ -17,6 +17,7 @@ import onnx
 
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
+from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.layers import WEIGHTED, constants
 from edgetl.quantization.noise import Source
 
@@ -28,16 +29,18 @@ class Budget:
     """What int8 may cost; None: no limit.
 
     Attributes:
-        max_drop: of the score on labelled images, a fraction; beyond it is what is no chance (`metrics.parity.shown_worse`).
+        max_drop: of the score on labelled images, a fraction, judged by the rule that says what ships (`metrics.choice`).
         min_agreement: share of images with the float model's answer.
         max_kb: of the file, in 1,000 bytes.
         max_ms: median latency of one image at one thread, in milliseconds.
+        when_undecided: what ships where the images are too few to say whether a drop is over `max_drop`.
     """
 
     max_drop: float | None = None
     min_agreement: float | None = None
     max_kb: float | None = None
     max_ms: float | None = None
+    when_undecided: WhenUndecided = "measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class Evaluation:
         floating: names of the layers in float.
         agreement: share of the judging images with the float model's answer.
         drop: of the score; None without labels.
-        lost: whether the drop of the score is over the budget, or that of a class over its own, and no chance.
+        lost: whether float would ship instead, for the drop of the score or of a class; not where float was asked for in case of doubt:
+            no layers in float take away a doubt.
         size_bytes: of the file.
         ms, float_ms: median latency of it and of the float model, in turns.
     """

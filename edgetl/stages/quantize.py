@@ -19,7 +19,7 @@ from edgetl.data.kept import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
 from edgetl.metrics.choice import Choice, SettledBy, choose
-from edgetl.metrics.clusters import group_numbers
+from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
 from edgetl.quantization.engine import QuantizationRecord, quantize
@@ -156,6 +156,7 @@ class Quantize(Stage[Quantized]):
                 tune_images=s.tune_images,
                 budget=self._budget(),
                 evaluation=self.evaluation,
+                groups=self._groups,
                 memory=int8.with_name(SEARCH),
                 time_limit=s.time_limit,
             )
@@ -170,7 +171,12 @@ class Quantize(Stage[Quantized]):
         asked = (max_drop, s.min_agreement, s.max_kb, s.max_ms)
         if asked == (None, None, None, None):
             return None
-        return Budget(max_drop=max_drop, min_agreement=s.min_agreement, max_kb=s.max_kb, max_ms=s.max_ms)
+        return Budget(max_drop=max_drop, min_agreement=s.min_agreement, max_kb=s.max_kb, max_ms=s.max_ms, when_undecided=s.when_undecided)
+
+    @property
+    def _groups(self) -> Groups | None:
+        """Of near-duplicates among the evaluation images, int64 [n]."""
+        return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
     def _check_disjoint(self) -> None:
         judging = set(self.evaluation.hashes if self.evaluation else ())
@@ -237,7 +243,7 @@ class Quantize(Stage[Quantized]):
             held_out=record.floating_by != "evaluation",
         )
         labels, max_drop = reference.labels, self.settings.max_drop
-        groups = group_numbers(self.evaluation.hashes, self.groups) if self.groups else None
+        groups = self._groups
         before, after = task.correct(wanted, labels), task.correct(candidate, labels)
         found = paired_drop(before, after, groups=groups)
         lost = class_losses(labels, before, after, max_drop, groups=groups)

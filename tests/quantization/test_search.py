@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.data.npz import open_npz
+from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.judging import Judging
 from edgetl.quantization.noise import Source
 from edgetl.quantization.prepare import prepare
 from edgetl.quantization.search import MOST, Budget, Evaluation, fewest, order, remembered, with_neighbours
@@ -127,3 +129,32 @@ def test_the_same_memory_gives_the_same_bytes(small: Path, noise: Any, tmp_path:
 def test_a_budget_that_nothing_keeps_is_said_not_to_be_kept(small: Path, noise: Any, tmp_path: Path) -> None:
     record = strict(noise, small, tmp_path / "int8.onnx", max_kb=0.1)
     assert record.within is False and record.floating == ()
+
+
+def signs(bias: float) -> onnx.ModelProto:
+    """Two classes by the sign of the first level of an image [3, 4, 4], plus a bias."""
+    weight = np.zeros((48, 2), np.float32)
+    weight[0] = 1, -1
+    stored = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([bias, -bias], np.float32), "b")]
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w", "b"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 4, 4]), ("y", ["n", 2])))
+    graph = helper.make_graph(nodes, "signs", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("lost", "when_undecided", "looks"),
+    [(3, "measured", True), (3, "float", False), (3, "int8", False), (12, "float", True), (12, "int8", True), (0, "measured", False)],
+)
+def test_layers_in_float_are_sought_where_float_would_ship_for_what_was_seen(
+    tmp_path: Path, lost: int, when_undecided: WhenUndecided, looks: bool
+) -> None:
+    """So many of 20 answers are lost, of a budget of one point: 3 may be chance, 12 are none. A doubt alone is no reason to look."""
+    x = np.zeros((20, 3, 4, 4), np.float32)
+    x[:, 0, 0, 0] = np.where(np.arange(20) < lost, 0.05, np.where(np.arange(20) % 2, 1, -1))
+    np.savez(tmp_path / "val.npz", x=x, y=np.where(x[:, 0, 0, 0] > 0, 0, 1))
+    onnx.save(signs(0.0), tmp_path / "float.onnx")
+    budget = Budget(max_drop=0.01, when_undecided=when_undecided)
+    judge = Judging(tmp_path / "float.onnx", open_npz(tmp_path / "val.npz"), budget, lambda graph: graph, 1)
+    found = judge(signs(-0.1), ())
+    assert found.drop == pytest.approx(lost / 20) and found.lost == looks == (not found.good(budget))
