@@ -22,7 +22,7 @@ from edgetl.models.choose import Candidate, candidates
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.report.figures import Spot, frontier_figure, page_svg
 from edgetl.report.text import percent
-from edgetl.runtime.latency import measure_all
+from edgetl.runtime.latency import measure_all, moved
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.stages.lower import Lower
@@ -103,9 +103,10 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         )
         for (candidate, weights, probed, quantized), time in zip(found, times, strict=True)
     ]
-    for (candidate, *_), time in zip(found, times, strict=True):
-        if warning := time.warning(f"{candidate.arch} at {candidate.image_size} px"):
-            say(f"recommend: {warning}")
+    if warning := moved(
+        {f"{candidate.arch} at {candidate.image_size} px": time for (candidate, *_), time in zip(found, times, strict=True)}
+    ):
+        say(f"recommend: {warning}")
     rows.sort(key=lambda row: -row.score)
     take, reason = choice(rows)
     metric: Literal["top1", "mean recall"] = "top1" if balance_for("auto", seen.labels, len(seen.classes)) == "none" else "mean recall"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import say
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.suited import refuse_other_inputs
@@ -91,11 +90,8 @@ class Subjects:
         return next(iter(self.tensors(self.named[name].path).batches(1))).x.shape[1:]
 
     def latencies(self, runs: int) -> dict[str, Latency]:
-        """The latency of each model for images of the size of these; one that moved is said."""
+        """The latency of each model for images of the size of these."""
         measured = in_turns([partial(self._opened, name, self.size(name)) for name in self.named], runs)
-        for name, found in zip(self.named, measured, strict=True):
-            if warning := found.warning(name):
-                say(f"verify: {warning}")
         return dict(zip(self.named, measured, strict=True))
 
     def _opened(self, name: str, size: tuple[int, ...]) -> Opened:

@@ -6,7 +6,7 @@ How busy it was is told beside the times: a small loop of always the same work r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,17 +48,18 @@ class Latency:
     busy: float
     moved: bool
 
-    def warning(self, name: str) -> str | None:
-        """What there is to say about a measurement that moved."""
-        if not self.moved:
-            return None
-        before, after = self.loop_ms
-        apart = "" if self.spread is None else f"medians of its turns lie {self.spread:.0%} apart, "
-        return (
-            f"the latency of {name} moved by more than a tenth while it was measured ({apart}the calibration loop took {before:.2f} ms "
-            f"before and {after:.2f} ms after, other work had {self.busy:.0%} of the CPU): take it as a guess, or measure again with "
-            "nothing else running"
-        )
+
+def moved(measured: Mapping[str, Latency]) -> str | None:
+    """What there is to say where latencies moved while they were measured together, by the models' names."""
+    apart = [name if each.spread is None else f"{name} by {each.spread:.0%}" for name, each in measured.items() if each.moved]
+    if not apart:
+        return None
+    before, after = next(iter(measured.values())).loop_ms
+    busy = max(each.busy for each in measured.values())
+    return (
+        f"latency moved by more than a tenth while it was measured ({', '.join(apart)}; the calibration loop took {before:.2f} ms before "
+        f"and {after:.2f} ms after, other work had {busy:.0%} of the CPU): take it as a guess, or measure again with nothing else running"
+    )
 
 
 def measure(path: Path, runs: int, threads: int = 1) -> Latency:

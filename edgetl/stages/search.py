@@ -13,7 +13,7 @@ from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.report.frontier import Frontier, Tried
-from edgetl.runtime.latency import measure_all
+from edgetl.runtime.latency import measure_all, moved
 from edgetl.training.fit import standard_error
 
 RUNS = 50
@@ -54,9 +54,8 @@ class Search(Stage[Found]):
         sizes = [trial.int8.path.stat().st_size for trial in self.trials]
         measured = measure_all([trial.int8.path for trial in self.trials], RUNS)
         times = [latency.p50 for latency in measured]
-        for trial, latency in zip(self.trials, measured, strict=True):
-            if warning := latency.warning(trial.student):
-                say(f"search: {warning}")
+        if warning := moved({trial.student: latency for trial, latency in zip(self.trials, measured, strict=True)}):
+            say(f"search: {warning}")
         fits = [self._fits(size, time) for size, time in zip(sizes, times, strict=True)]
         taken = best(self.trials, sizes, fits)
         tried = tuple(

@@ -38,6 +38,7 @@ from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.latency import Latency as Measured
+from edgetl.runtime.latency import moved
 from edgetl.runtime.outputs import require_finite
 from edgetl.runtime.size import parameter_count
 from edgetl.settings import Runtime, VerifySettings
@@ -246,9 +247,9 @@ class _Judged:
 
     def _notes(self) -> list[str]:
         """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        moved = [warning for name, latency in self.latencies.items() if (warning := latency.warning(name))]
-        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *moved]
+        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *([warning] if warning else [])]
 
     @cached_property
     def latencies(self) -> dict[str, Measured]:

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.runtime.latency import FEWEST, MOVED, TURNS, Loop, Opened, _read, calibration_loop, in_turns, measure_all, sample
+from edgetl.runtime.latency import moved as warning_of
 from edgetl.runtime.session import open_session
 
 
@@ -68,10 +69,8 @@ def test_a_measurement_that_moves_is_marked_and_said(tmp_path: Path) -> None:
     small, large = network(tmp_path / "s.onnx", 1), network(tmp_path / "l.onnx", 24)
     (found,) = in_turns([opener([small, large], [], 0)], 30)
     assert found.moved and found.spread is not None and found.spread > 1
-    warning = found.warning("the student")
-    assert warning is not None and warning.startswith(
-        "the latency of the student moved by more than a tenth while it was measured (medians of"
-    )
+    warning = warning_of({"student": found})
+    assert warning is not None and warning.startswith("latency moved by more than a tenth while it was measured (student by ")
     assert "measure again with nothing else running" in warning
 
 
@@ -80,7 +79,7 @@ def test_a_tenth_of_the_medians_or_of_the_loop_is_the_limit(last: float, loop: f
     times = np.concatenate([np.full((10, 1), 2.0), np.full((10, 1), 2.0), np.full((10, 1), 2.0 * last)])
     (found,) = _read(times, [1], 3, (Loop(ms=0.5, busy=0.0), Loop(ms=0.5 * loop, busy=0.2)))
     assert (found.moved, found.busy, found.loop_ms) == (moved, 0.2, (0.5, 0.5 * loop))
-    assert found.spread == pytest.approx(last - 1) and (found.warning("m") is None) == (not moved)
+    assert found.spread == pytest.approx(last - 1) and (warning_of({"m": found}) is None) == (not moved)
     assert MOVED == 0.1
 
 
