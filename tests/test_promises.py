@@ -41,6 +41,7 @@ def test_the_default_run_keeps_its_promises(tmp_path: Path) -> None:
 def test_real_photos_go_through_all_stages_with_the_teacher_itself_as_student(shared: Path, tmp_path: Path) -> None:
     weights = shared / "weights" / "squeezenet1_0_imagenet_fp16.safetensors"
     words = ("--teacher", "squeezenet1_0", "--teacher-weights", weights, "--student", "same", "--set", "finetune.epochs=1")
+    words = (*words, "--when-undecided", "int8")  # one lost photo of 34 is undecided: by default layers stay in float for it
     _, report = pipeline(tmp_path / "run", shared / "data" / "hymenoptera", *words)
     assert report["data"]["images"]["test"] == 153
     assert report["models"]["teacher"]["score"] >= 0.85
