@@ -11,10 +11,10 @@ from edgetl.bundle.read import MANIFEST, is_bundle
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
-from edgetl.core.files import read_json
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
-from edgetl.data.images import PARTS, Part
+from edgetl.data.earlier import read_split
+from edgetl.data.images import Part
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.stages.quantize import FLOAT, INT8, SEEN
 from edgetl.stages.read import is_onnx, read
@@ -134,12 +134,7 @@ def parts_of_run(model: Path) -> Mapping[str, Part]:
     home = next(
         (folder for folder in (place, *place.parents[:RUN_DEPTH]) if (folder / SPLIT).is_file() and (folder / STAGES).is_dir()), None
     )
-    if home is None:
-        return {}
-    try:
-        return {str(sha): part for sha, (_, part) in read_json(home / SPLIT)["images"].items() if part in PARTS}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"expected the parts of the run's images in {home / SPLIT}, found something else: {error}") from error
+    return {} if home is None else read_split(home / SPLIT)[0]
 
 
 def work_of(path: Path) -> Path | None:

@@ -32,14 +32,7 @@ class Earlier:
         """
         if not path.is_file():
             return Earlier()
-        found = read_json(path)
-        try:
-            parts = {str(sha256): part for sha256, (_, part) in found["images"].items()}
-            asked = {name: found["asked"][name] for name in ASKED} if "asked" in found else None  # older ones do not say
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _no_split(path) from error
-        if not set(parts.values()) <= set(PARTS):
-            raise _no_split(path)
+        parts, asked = read_split(path)
         changed = [name for name in ASKED if asked and asked[name] != getattr(settings, name)]
         if changed:
             say(f"{path.name}: split anew, since {' and '.join(changed)} changed")
@@ -56,6 +49,23 @@ class Earlier:
         above = [] if place is None else [place.resolve(), *place.resolve().parents][:4]  # the file, its stage, `stages`, the run
         run = next((folder for folder in above if (folder / SPLIT).is_file() and is_own(folder)), None)
         return Earlier() if run is None else Earlier.read(run / SPLIT, settings)
+
+
+def read_split(path: Path) -> tuple[Mapping[str, Part], Mapping[str, object] | None]:
+    """What `write_split` left at `path`: sha256 -> part, and the settings asked for; None where an older one does not say them.
+
+    Raises:
+        InputError: something else is there.
+    """
+    found = read_json(path)
+    try:
+        parts = {str(sha256): part for sha256, (_, part) in found["images"].items()}
+        asked = {name: found["asked"][name] for name in ASKED} if "asked" in found else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_split(path) from error
+    if not set(parts.values()) <= set(PARTS):
+        raise _no_split(path)
+    return parts, asked
 
 
 def write_split(path: Path, images: Images, settings: DataSettings) -> None:

@@ -144,8 +144,7 @@ def grouped(looks: Sequence[Look]) -> Groups:
     if not all(look.thumb for look in looks):
         return _by_hash(looks)
     gray = pictures([look.thumb for look in looks])
-    bands = banded(gray)
-    count = len(looks)
+    bands, count = banded(gray), len(looks)
     typical, by_nature, beyond = _typical(bands)
     mean = bands.mean(axis=0) if by_nature else None
     every, bursts = _nearest(signatures(gray)), _taken_together(looks)
@@ -153,8 +152,7 @@ def grouped(looks: Sequence[Look]) -> Groups:
     bound_burst = min(bound, max(LEAST_BURST, beyond(len(bursts))))
 
     def near(pairs: Indices) -> NDArray[np.bool_]:
-        together = np.array([_burst(looks[one], looks[other]) for one, other in pairs.tolist()], dtype=bool)
-        return likeness(bands, pairs[:, 0], pairs[:, 1], mean) >= np.where(together, bound_burst, bound)
+        return likeness(bands, pairs[:, 0], pairs[:, 1], mean) >= np.where(_together(looks, pairs), bound_burst, bound)
 
     candidates = np.unique(np.concatenate([every, bursts]), axis=0)
     confirmed = np.zeros(len(candidates), dtype=bool)
@@ -172,7 +170,7 @@ def _typical(bands: Pictures) -> tuple[float | None, bool, Tail]:
     count = len(bands)
     if count < FEW:
         return None, False, Tail(None)
-    one, other = (side.astype(np.int64) for side in np.triu_indices(count, 1)) if count * (count - 1) / 2 <= SAMPLE else _random(count)
+    one, other = _some_pairs(count)
     found = likeness(bands, one, other)
     typical = float(np.median(found))
     if typical < ALIKE:
@@ -181,7 +179,11 @@ def _typical(bands: Pictures) -> tuple[float | None, bool, Tail]:
     return float(np.median(left)), True, Tail(left)
 
 
-def _random(count: int) -> tuple[Indices, Indices]:
+def _some_pairs(count: int) -> tuple[Indices, Indices]:
+    """All pairs of so many images, or SAMPLE random ones: two of indices, [k]."""
+    if count * (count - 1) / 2 <= SAMPLE:
+        one, other = np.triu_indices(count, 1)
+        return one.astype(np.int64), other.astype(np.int64)
     rng = np.random.Generator(np.random.Philox(key=[count, 7]))
     one = rng.integers(0, count, SAMPLE)
     return one, (one + rng.integers(1, count, SAMPLE)) % count
@@ -219,15 +221,17 @@ def _nearest(signs: Pictures) -> Indices:
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
 
 
-def _burst(one: Look, other: Look) -> bool:
-    return one.taken is not None and other.taken is not None and abs(one.taken - other.taken) <= BURST_S
+def _together(looks: Sequence[Look], pairs: Indices) -> NDArray[np.bool_]:
+    """Whether the two of each pair, [k, 2], were taken within BURST_S: bool [k]."""
+    times = [(looks[one].taken, looks[other].taken) for one, other in pairs.tolist()]
+    return np.array([a is not None and b is not None and abs(a - b) <= BURST_S for a, b in times], dtype=bool)
 
 
 def _taken_together(looks: Sequence[Look]) -> Indices:
     """int64 [k, 2]: each photo and the next, by the camera's clock, where that is within BURST_S."""
     order = sorted((index for index, look in enumerate(looks) if look.taken is not None), key=lambda index: looks[index].taken or 0)
-    pairs = [sorted(pair) for pair in pairwise(order) if _burst(looks[pair[0]], looks[pair[1]])]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    pairs = np.array([sorted(pair) for pair in pairwise(order)], dtype=np.int64).reshape(-1, 2)
+    return pairs[_together(looks, pairs)]
 
 
 def _stars(count: int, edges: Indices, near: Near) -> Indices:
@@ -260,20 +264,18 @@ def _stars(count: int, edges: Indices, near: Near) -> Indices:
 
 def _by_hash(looks: Sequence[Look]) -> Groups:
     """By hashes alone: up to COPY_BITS, and fewer where random pairs of the set hardly differ more."""
-    signs = np.stack([_signs(look.bits) for look in looks])
-    count = len(looks)
-    copy = burst = -1.0
-    one, other = (side.astype(np.int64) for side in np.triu_indices(count, 1)) if count * (count - 1) / 2 <= SAMPLE else _random(count)
-    if count < FEW:
-        copy, burst = COPY_BITS, BURST_BITS
-    else:
-        middle, upper = np.quantile((HASH_SIDE**2 - (signs[one] * signs[other]).sum(axis=1)) / 2, [0.5, 0.84])
-        copy, burst = min(COPY_BITS, middle - 6 * (upper - middle)), min(BURST_BITS, middle - 3 * (upper - middle))
+    signs, count = np.stack([_signs(look.bits) for look in looks]), len(looks)
+    copy, burst = float(COPY_BITS), float(BURST_BITS)
+
+    def differing(one: Indices, other: Indices) -> Numbers:
+        return np.asarray((HASH_SIDE**2 - (signs[one] * signs[other]).sum(axis=1)) / 2)
+
+    if count >= FEW:
+        middle, upper = np.quantile(differing(*_some_pairs(count)), [0.5, 0.84])
+        copy, burst = min(copy, middle - 6 * (upper - middle)), min(burst, middle - 3 * (upper - middle))
 
     def near(pairs: Indices) -> NDArray[np.bool_]:
-        far = (HASH_SIDE**2 - (signs[pairs[:, 0]] * signs[pairs[:, 1]]).sum(axis=1)) / 2
-        together = np.array([_burst(looks[one], looks[other]) for one, other in pairs.tolist()], dtype=bool)
-        return np.asarray(far <= np.where(together, max(burst, copy), copy))
+        return np.asarray(differing(pairs[:, 0], pairs[:, 1]) <= np.where(_together(looks, pairs), max(burst, copy), copy))
 
     edges = [pairs[near(pairs)] for pairs in _close(signs, max(copy, burst))]
     pairs = np.concatenate(edges)
