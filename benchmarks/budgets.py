@@ -21,7 +21,7 @@ from ptq import BATCH, Case, cases, drawn, error_of, latencies_of, lost_answers,
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.search import Budget
+from edgetl.quantization.search.search import Budget
 from edgetl.runtime.answers import outputs_of
 from edgetl.settings import Runtime
 

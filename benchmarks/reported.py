@@ -21,9 +21,9 @@ from ptq import BATCH, CASES, Case, cases, shared_folder, write_images
 
 from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import agreement, sqnr_db
+from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.exact import judged_outputs
-from edgetl.quantization.heldout import Parts
+from edgetl.quantization.observe.split_for_judging import Parts
 from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target

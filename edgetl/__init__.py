@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgetl.data.calibration import open_calibration, open_evaluation
     from edgetl.data.sources import open_images
     from edgetl.quantization.api import quantize
+    from edgetl.selection.job import prepare
     from edgetl.settings import PipelineSettings, Runtime
     from edgetl.stages.distill import Distill
     from edgetl.stages.export import Export
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from edgetl.stages.lower import Lower
     from edgetl.stages.quantize import Quantize
     from edgetl.stages.verify import Verify
-    from edgetl.workflow import pipeline, prepare, publish
+    from edgetl.workflow import pipeline, publish
 
 __all__ = [
     "Distill",
@@ -77,7 +78,7 @@ _HOMES = {
     "open_images": "data.sources",
     "pipeline": "workflow",
     "predict": "bundle.predict",
-    "prepare": "workflow",
+    "prepare": "selection.job",
     "publish": "workflow",
     "quantize": "quantization.api",
 }

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTED = 130  # as in edgetl.shell, which is not imported yet
+INTERRUPTED = 130  # as in edgetl.cli.exit_codes, which is not imported yet
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     if os.name == "posix" and sys.getfilesystemencoding() == "ascii" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    from edgetl.cli import main as run
+    from edgetl.cli.app import main as run
 
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)

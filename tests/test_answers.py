@@ -17,6 +17,8 @@ from PIL import Image
 
 from edgetl.bundle.predict import open_classifier, predict
 from edgetl.bundle.read import open_bundle
+from edgetl.cli.console import show_report, shown
+from edgetl.cli.stages import export, quantize, verify
 from edgetl.core.errors import InputError
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
@@ -25,9 +27,7 @@ from edgetl.runtime import latency
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
-from edgetl.single import export, quantize, verify
 from edgetl.stages.quantize import Decision
-from edgetl.terminal import show_report, shown
 
 SIDE = 16
 BRIGHT = [(200, 60, 60), (60, 60, 200), (60, 200, 60), (200, 200, 60), (200, 60, 200), (60, 200, 200)]
@@ -144,7 +144,7 @@ def test_not_finite_outputs_are_refused_and_the_images_named(tmp_path: Path, pre
 
 
 def open_preprocess(prepared: str) -> Any:
-    from edgetl.options import given_preprocess
+    from edgetl.cli.options import given_preprocess
 
     return given_preprocess(prepared)
 

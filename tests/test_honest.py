@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetl import cli
+from edgetl.cli import app
+from edgetl.cli.console import show_report, warnings_of
+from edgetl.cli.stages import quantize
 from edgetl.metrics.parity import tango
 from edgetl.report.html import render
 from edgetl.settings import QuantizeSettings
-from edgetl.single import quantize
-from edgetl.terminal import show_report, warnings_of
 
 from .test_answers import COLORS, JUDGE, QUICK, calibration, judged, nearest_color, photos, prepared
 
@@ -40,7 +40,7 @@ def bursts(root: Path, scenes: int, frames: int) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        app.main()
     assert isinstance(stop.value.code, int)
     return stop.value.code
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from edgetl.choices import refuse_known_data
 from edgetl.core.errors import InputError
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.weights import Weights, resolve_weights
+from edgetl.selection.choices import refuse_known_data
 from edgetl.settings import DataSettings
 
 

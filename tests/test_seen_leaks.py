@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from edgetl.bundle.read import open_bundle
-from edgetl.choices import knows, refuse_known_data
+from edgetl.cli.origin import parts_of_run, seen_beside
+from edgetl.cli.pipeline import Request, run_pipeline
+from edgetl.cli.stages import finetune, quantize, verify
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
@@ -31,11 +33,9 @@ from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.models.embedded import ASSETS
 from edgetl.models.state import read_description
 from edgetl.models.weights import Weights, resolve_weights
-from edgetl.origin import parts_of_run, seen_beside
-from edgetl.running import Request, run_pipeline
 from edgetl.runtime.onnx_metadata import read_info
+from edgetl.selection.choices import knows, refuse_known_data
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
-from edgetl.single import finetune, quantize, verify
 
 QUICK = QuantizeSettings(tune_images=0)
 JUDGE = VerifySettings(latency_runs=5, max_drop=0.2, thumbnails=0)

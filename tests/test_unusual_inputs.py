@@ -13,15 +13,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgetl import single
 from edgetl.bundle.golden import check_golden
 from edgetl.bundle.predict import find_images, open_classifier, predict
 from edgetl.bundle.read import open_bundle
+from edgetl.cli import stages
+from edgetl.cli.options import given_preprocess
 from edgetl.core.errors import InputError
 from edgetl.core.progress import Bar, listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
-from edgetl.options import given_preprocess
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 
@@ -111,13 +111,13 @@ def test_quantize_verify_and_export_take_them(tmp_path: Path) -> None:
     train, test = pictures(tmp_path / "train"), pictures(tmp_path / "test", first=20)
     judged = pictures(tmp_path / "eval", first=40)
     settings = QuantizeSettings(tune_images=0)
-    result = single.quantize(model, train, tmp_path / "q.onnx", settings, evaluation=str(judged), preprocess=prepared)
+    result = stages.quantize(model, train, tmp_path / "q.onnx", settings, evaluation=str(judged), preprocess=prepared)
     assert result.decision.shipped == "int8" and result.decision.int8_score == 1.0
     with Workspace(tmp_path / "run") as do:
-        verdict = single.verify(tmp_path / "q.onnx", str(test), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
+        verdict = stages.verify(tmp_path / "q.onnx", str(test), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
     assert verdict.verdict != "failed"
     golden = open_images(str(train), DataSettings()).only("val")
-    folder = single.export(tmp_path / "q.onnx", tmp_path / "bundle", ExportSettings(), golden, preprocess=prepared).path
+    folder = stages.export(tmp_path / "q.onnx", tmp_path / "bundle", ExportSettings(), golden, preprocess=prepared).path
     bundle = open_bundle(folder)
     assert bundle.manifest.preprocess == given_preprocess(prepared) and bundle.manifest.inputs[0].shape[1:] == (1, HEIGHT, WIDTH)
     assert check_golden(bundle) == [] and [one.answer for one in predict(folder, [test / "light"])] == ["light"] * 8
@@ -131,12 +131,12 @@ def test_a_preprocess_that_does_not_fit_names_the_fields_before_anything_is_deco
     with pytest.raises(InputError, match=words):
         open_classifier(model, preprocess=given_preprocess(wrong))
     with pytest.raises(InputError, match=words):
-        single.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(), preprocess=wrong)
+        stages.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(), preprocess=wrong)
     with pytest.raises(InputError, match=words), Workspace(tmp_path / "run") as do:
-        single.verify(model, str(root), do, VerifySettings(), reference=model, preprocess=wrong)
+        stages.verify(model, str(root), do, VerifySettings(), reference=model, preprocess=wrong)
     with pytest.raises(InputError, match=words):
         golden = open_images(str(root), DataSettings()).only("val")
-        single.export(model, tmp_path / "bundle", ExportSettings(), golden, preprocess=wrong)
+        stages.export(model, tmp_path / "bundle", ExportSettings(), golden, preprocess=wrong)
     assert not (tmp_path / "q.onnx").exists() and not (tmp_path / "bundle").exists()
 
 
@@ -158,13 +158,13 @@ def test_12_bits_in_files_of_16_are_scaled_everywhere_and_said(tmp_path: Path, t
     assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the Preprocess)' in told.text
     told.text = ""
     with Workspace(tmp_path / "run") as do:
-        verdict = single.verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
+        verdict = stages.verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
         report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
     assert report["models"]["onnx_float"]["score"] == 1.0 and told.text.count("4095 is taken for white") == 1
-    result = single.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(tune_images=0), preprocess=prepared)
+    result = stages.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(tune_images=0), preprocess=prepared)
     assert result.decision.agreement == 1.0
     golden = open_images(str(root), DataSettings()).only("val")
-    folder = single.export(model, tmp_path / "bundle", ExportSettings(), golden, preprocess=prepared).path
+    folder = stages.export(model, tmp_path / "bundle", ExportSettings(), golden, preprocess=prepared).path
     assert open_bundle(folder).manifest.preprocess.bits == 12
     one = tmp_path / "photos/light/00.png"
     assert open_classifier(folder).ask(one).answer == "light"

@@ -30,7 +30,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
-from edgetl.quantization.exact import judged_file
+from edgetl.quantization.candidates.unsaturated import judged_file
 from edgetl.runtime.outputs import require_finite
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.classification import Classification

@@ -153,7 +153,7 @@ def _warn_if_saturated(model: Path) -> None:
     """Once, where this CPU answers otherwise than the one that the file is made for."""
     if not saturates_here():
         return  # what follows would take half a second to import
-    from edgetl.quantization.exact import made_for_others
+    from edgetl.quantization.candidates.unsaturated import made_for_others
 
     if made_for_others(model):
         target = read_info(model).extra[TARGET]

@@ -9,14 +9,14 @@ import torch
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.images import Images
-from edgetl.data.kept import center, squares
+from edgetl.data.pixel_cache import center, squares
 from edgetl.data.pixels import PixelSet
 
 SMALL_PIXELS = 64  # up to here images are shifted, not cropped at random scale
 
 
 def pixel_set(images: Images, preprocess: Preprocess, *, margin: bool) -> PixelSet:
-    """Every image in the order of `images.refs`; decoded once, where `edgetl.data.kept` keeps them.
+    """Every image in the order of `images.refs`; decoded once, where `edgetl.data.pixel_cache` keeps them.
 
     Args:
         images: what to decode.

@@ -16,7 +16,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.threads import in_threads
 from edgetl.data.images import Images
-from edgetl.data.kept import center, kept_squares
+from edgetl.data.pixel_cache import center, kept_squares
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ImageTensors:
         return len(self.images)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The images, in order, `size` at a time; where `edgetl.data.kept` keeps them, not decoded again.
+        """The images, in order, `size` at a time; where `edgetl.data.pixel_cache` keeps them, not decoded again.
 
         Raises:
             InputError: a file that cannot be decoded (named).

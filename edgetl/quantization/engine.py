@@ -18,30 +18,30 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.metrics.clusters import Groups
-from edgetl.quantization.compact import compact
-from edgetl.quantization.effort import Clock, Effort
-from edgetl.quantization.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
-from edgetl.quantization.exact import tell_if_saturated
-from edgetl.quantization.heldout import Parts, Sizes, some
-from edgetl.quantization.islands import BUDGET, InFloat, line, placed
-from edgetl.quantization.judging import Judging
-from edgetl.quantization.layouts import with_sums_channels_last
-from edgetl.quantization.mixed import Searched, within_budget
-from edgetl.quantization.names import with_public_names
-from edgetl.quantization.noise import Source
-from edgetl.quantization.padding import with_padded_codes
-from edgetl.quantization.pixels import folded
-from edgetl.quantization.prepare import prepare, with_opsets_used
-from edgetl.quantization.ranges import Choice
-from edgetl.quantization.reported import Reported, reported
-from edgetl.quantization.saturation import saturating
-from edgetl.quantization.search import Budget, Evaluation
-from edgetl.quantization.shortcuts import with_strided_convs
-from edgetl.quantization.space_to_depth import with_space_to_depth
-from edgetl.quantization.starting import MARGIN, Start
-from edgetl.quantization.steps import Plan, Steps, planned
-from edgetl.quantization.sums import with_exact_sums
-from edgetl.quantization.trials import Trial, Trials, answers
+from edgetl.quantization.candidates.baseline import MARGIN, Start
+from edgetl.quantization.candidates.pixel_codes import folded
+from edgetl.quantization.candidates.saturation import saturating
+from edgetl.quantization.candidates.trials import Trial, Trials, answers
+from edgetl.quantization.candidates.unsaturated import tell_if_saturated
+from edgetl.quantization.graph.names import with_public_names
+from edgetl.quantization.layout.channels_last_adds import with_sums_channels_last
+from edgetl.quantization.layout.compact import compact
+from edgetl.quantization.layout.exact_adds import with_exact_sums
+from edgetl.quantization.layout.padded_codes import with_padded_codes
+from edgetl.quantization.layout.space_to_depth import with_space_to_depth
+from edgetl.quantization.layout.strided_shortcut import with_strided_convs
+from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.steps import Plan, Steps, planned
+from edgetl.quantization.observe.effort import Clock, Effort
+from edgetl.quantization.observe.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
+from edgetl.quantization.observe.ranges import Choice
+from edgetl.quantization.observe.split_for_judging import Parts, Sizes, some
+from edgetl.quantization.precision.placement import BUDGET, InFloat, line, placed
+from edgetl.quantization.prepare.prepare import prepare, with_opsets_used
+from edgetl.quantization.search.evaluator import Judging
+from edgetl.quantization.search.mixed_precision import Searched, within_budget
+from edgetl.quantization.search.reported import Reported, reported
+from edgetl.quantization.search.search import Budget, Evaluation
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, open_session

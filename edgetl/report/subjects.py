@@ -19,7 +19,7 @@ from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.suited import refuse_other_inputs
 from edgetl.data.survey import deepened, tell_depth
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.quantization.exact import judged_file, made_for_others
+from edgetl.quantization.candidates.unsaturated import judged_file, made_for_others
 from edgetl.report.judgement import Outputs
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.latency import Latency, Opened, in_turns, sample

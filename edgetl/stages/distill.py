@@ -22,7 +22,7 @@ from edgetl.core.workspace import SCRATCH
 from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
-from edgetl.data.kept import keeping
+from edgetl.data.pixel_cache import keeping
 from edgetl.data.pixels import PixelSet
 from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build

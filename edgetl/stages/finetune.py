@@ -17,7 +17,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images
-from edgetl.data.kept import keeping
+from edgetl.data.pixel_cache import keeping
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.weights import Weights
 from edgetl.report.baselines import Baseline, Baselines

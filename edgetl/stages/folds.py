@@ -17,7 +17,7 @@ from edgetl.core.progress import say, track
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.images import Images
-from edgetl.data.kept import keeping
+from edgetl.data.pixel_cache import keeping
 from edgetl.models.build import build
 from edgetl.models.heads import with_head
 from edgetl.models.weights import Weights, load_into

@@ -15,7 +15,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.images import Images
-from edgetl.data.kept import keeping
+from edgetl.data.pixel_cache import keeping
 from edgetl.models.build import build, trained_name
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.heads import head_layer, set_linear, with_head

@@ -15,18 +15,18 @@ from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
-from edgetl.data.kept import keeping
+from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
 from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
+from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.engine import QuantizationRecord, quantize
-from edgetl.quantization.evidence import same_answers
-from edgetl.quantization.exact import judged_outputs
-from edgetl.quantization.search import Budget
-from edgetl.quantization.trials import AT_ONCE
+from edgetl.quantization.observe.evidence import same_answers
+from edgetl.quantization.search.search import Budget
 from edgetl.report.reference import Reference
 from edgetl.report.ruling import choice_words
 from edgetl.runtime.answers import answers_of

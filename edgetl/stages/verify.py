@@ -21,10 +21,10 @@ from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.admitted import Admitted, admit
 from edgetl.data.images import Images, Intake
-from edgetl.data.kept import keeping
 from edgetl.data.npz import NpzRows, NpzTensors
+from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
-from edgetl.quantization.exact import saturation_notes
+from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier

@@ -128,7 +128,7 @@ def test_a_split_of_before_is_kept_without_its_seed(photos: Callable[..., Path],
 
 
 def test_the_folder_of_one_stage_and_status_read_the_same_split(photos: Callable[..., Path], tmp_path: Path) -> None:
-    from edgetl.running import Request, opened, write_record
+    from edgetl.cli.pipeline import Request, opened, write_record
     from edgetl.settings import PipelineSettings
 
     root, out, seen = photos({"ants": 6, "bees": 6}), tmp_path / "out", Parts()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgetl.cli.options import given_labels
 from edgetl.core.errors import InputError
 from edgetl.data.labelfile import read_labels
-from edgetl.options import given_labels
 
 NAMES = ("cat", "dog", "old owl")
 

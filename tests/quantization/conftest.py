@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.progress import listening
-from edgetl.quantization.saturation import limited, pairs_of
+from edgetl.quantization.candidates.saturation import limited, pairs_of
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.seen import SeenImages
 from edgetl.metrics.parity import agreement, sqnr_db
-from edgetl.quantization.compact import compact
+from edgetl.quantization.candidates.qdq import with_float_outputs, write_qdq
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.heldout import Arrays
-from edgetl.quantization.observers import observe, tensors_beside
-from edgetl.quantization.prepare import prepare
-from edgetl.quantization.qdq import INT8_OPS, with_float_outputs, write_qdq
-from edgetl.quantization.ranges import extremes
+from edgetl.quantization.graph.int8_kernels import INT8_OPS
+from edgetl.quantization.layout.compact import compact
+from edgetl.quantization.observe.ranges import extremes
+from edgetl.quantization.observe.split_for_judging import Arrays
+from edgetl.quantization.observe.statistics import observe, tensors_beside
+from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.onnx_metadata import ModelInfo, check, describe, read_info, save
 from edgetl.runtime.session import open_session

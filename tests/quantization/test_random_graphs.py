@@ -25,9 +25,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from edgetl.core.errors import InputError
+from edgetl.quantization.candidates.unsaturated import judged_file
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.exact import judged_file
-from edgetl.quantization.heldout import Arrays, Parts
+from edgetl.quantization.observe.split_for_judging import Arrays, Parts
 from edgetl.runtime.session import open_session
 from edgetl.settings import Target
 

@@ -161,7 +161,7 @@ def test_the_guard_comes_before_onnxruntime_everywhere() -> None:
         "import importlib; importlib.import_module(sys.argv[1]); assert 'onnxruntime' in sys.modules and 'torch' not in sys.modules\n"
     )
     env = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
-    for module in ("edgetl.runtime.session", "edgetl.quantization.engine", "edgetl.quantization.qdq"):
+    for module in ("edgetl.runtime.session", "edgetl.quantization.engine", "edgetl.quantization.candidates.qdq"):
         subprocess.run([sys.executable, "-c", code, module], check=True, env=env, cwd=Path(__file__).parents[2])
 
 

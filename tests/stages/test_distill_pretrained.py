@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgetl.choices import for_student
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import listening
@@ -18,6 +17,7 @@ from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import load_model, read_checkpoint, save_checkpoint
 from edgetl.models.prune import parameter_count
+from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
 

@@ -24,7 +24,7 @@ from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.checkpoint import read_checkpoint
-from edgetl.quantization.heldout import Sizes
+from edgetl.quantization.observe.split_for_judging import Sizes
 from edgetl.report.predictions import Gallery
 from edgetl.report.publish import publish_report
 from edgetl.report.schema import check_report

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgetl.cli.estimate import teacher_passes
 from edgetl.data.pixels import PixelSet
-from edgetl.estimate import teacher_passes
 from edgetl.settings import FinetuneSettings
 from edgetl.training.balance import balance_for, class_weights, image_shares
 from edgetl.training.scratch import work_within

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.errors import InputError
-from edgetl.quantization.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.foreign.read import read_float, read_runnable
 
 Build = Callable[..., onnx.ModelProto]

@@ -1,0 +1,246 @@
+"""The command line: one command is one call; errors become one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgetl.cli.exit_codes import guarded
+from edgetl.cli.options import (
+    Answering,
+    AsJson,
+    Assign,
+    Config,
+    Data,
+    Device,
+    KnownData,
+    Labels,
+    Output,
+    PixelDisk,
+    PixelMemory,
+    PreprocessOption,
+    Rehash,
+    Root,
+    SkipBad,
+    Strict,
+    Threads,
+    Unlabeled,
+    answering,
+    merged,
+    parse_set,
+    read_toml,
+    running,
+    with_settings,
+)
+from edgetl.cli.training import distill, finetune, recommend
+from edgetl.pipeline_options import PipelineOptions
+from edgetl.settings import (
+    DataSettings,
+    ExportSettings,
+    PipelineSettings,
+    QuantizeSettings,
+    Runtime,
+    VerifySettings,
+)
+
+EPILOG = (
+    "Exit codes: 0 not shown to be beyond the budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, "
+    "141 nobody reads the results."
+)
+
+app = typer.Typer(
+    name="edgetl",
+    help="From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one."""
+
+
+@app.command()
+@with_settings(options=PipelineOptions)
+def pipeline(
+    options: PipelineOptions,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [dim]\\[default: runs/<data name>][/]", show_default=False)] = None,
+    unlabeled: Unlabeled = None,
+    config: Config = None,
+    assign: Assign = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
+    root: Root = Path("data"),
+    allow_known_data: KnownData = False,
+    rehash: Rehash = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run all five stages: photos in, verified int8 model out."""
+    settings = PipelineSettings.from_tables(merged(read_toml(config), parse_set(assign or []), options.tables()))
+    from edgetl.cli.console import conclude, shown
+    from edgetl.cli.pipeline import Request, data_name, recorded_threads, run_pipeline
+
+    folder = out or Path("runs") / data_name(data)
+
+    with shown(), running(threads, recorded_threads(folder)) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+        others = None if unlabeled is None else str(unlabeled)
+        request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
+        report = run_pipeline(request, folder, settings)
+    conclude(report, folder, as_json, strict=strict)
+
+
+for command in (recommend, finetune, distill):
+    app.command()(command)
+
+
+@app.command()
+@with_settings(settings=QuantizeSettings)
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A float ONNX classifier, a checkpoint, or a stage's folder.")],
+    calibration: Annotated[Path, typer.Option(help="Folder of images, or an .npz with `x` (float32 NCHW, already prepared).")],
+    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="The model to write; beside it FILE.onnx.work/.")],
+    settings: QuantizeSettings,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
+    ] = None,
+    preprocess: PreprocessOption = None,
+    labels: Labels = None,
+    output: Output = None,
+    skip_bad_images: SkipBad = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a float classifier int8."""
+    from edgetl.cli import stages
+    from edgetl.cli.console import VERDICT_FAILED, shown, tell, warn
+
+    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
+    with shown() as console, running(threads) as count:
+        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=Runtime(threads=count))
+        decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
+        warn(console, decision, out)
+    facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
+    tell(as_json, facts, f"edgetl verify {out} --reference {model} --data LABELLED_IMAGES")
+    if decision.verdict == "failed":
+        raise typer.Exit(VERDICT_FAILED)
+
+
+@app.command()
+@with_settings(settings=ExportSettings)
+def export(
+    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, a stage's folder, or an ONNX file.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    settings: ExportSettings,
+    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    labels: Labels = None,
+    output: Output = None,
+    preprocess: PreprocessOption = None,
+    threads: Answering = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the bundle that an app embeds."""
+    from edgetl.cli import stages
+    from edgetl.cli.console import shown, tell
+    from edgetl.data.sources import open_images
+
+    with shown(), answering(threads):
+        images = open_images(golden, DataSettings()).only("val")
+        bundle = stages.export(model, out, settings, images, labels=labels, output=output, preprocess=preprocess)
+    tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
+
+
+@app.command()
+@with_settings(settings=VerifySettings)
+def verify(
+    subject: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_MODEL", help="A bundle, or an ONNX file.")],
+    data: Annotated[str, typer.Option(help="Labelled test images that no model has seen: class folders, an .npz, ...")],
+    settings: VerifySettings,
+    reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
+    preprocess: PreprocessOption = None,
+    labels: Labels = None,
+    output: Output = None,
+    skip_bad_images: SkipBad = False,
+    threads: Answering = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
+    from edgetl.cli import stages
+    from edgetl.cli.console import conclude, shown
+    from edgetl.core.files import read_json
+    from edgetl.core.workspace import Workspace
+    from edgetl.report.publish import publish_report
+
+    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
+    with (
+        shown(),
+        answering(threads) as count,
+        tempfile.TemporaryDirectory(prefix="edgetl-") as folder,
+        Workspace(out or Path(folder)) as do,
+    ):
+        verdict = stages.verify(subject, data, do, settings, reference=reference, **given, runtime=Runtime(threads=count))
+        report = read_json(verdict.report.path)
+        if out:
+            publish_report(verdict.folder, out)
+    conclude(report, out, as_json, strict=strict)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are searched; - reads paths from stdin.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
+    preprocess: PreprocessOption = None,
+    output: Output = None,
+    threads: Answering = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
+    from edgetl.cli.console import shown
+    from edgetl.cli.options import given_preprocess
+    from edgetl.cli.predict import STANDARD, run_predict
+
+    given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
+    bars = csv not in (None, STANDARD) or not out.isatty()  # on a terminal the answers are the progress
+    options: dict[str, Any] = {"csv": csv, "top_k": top_k, "preprocess": prepared, "output": output, "as_json": as_json}
+    with shown(bars=bars), answering(threads) as count:
+        run_predict(model, images, **options, threads=count, given=given, out=out)
+
+
+@app.command()
+@with_settings(options=PipelineOptions)
+def status(
+    options: PipelineOptions,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder of `edgetl pipeline`.")],
+    config: Config = None,
+    assign: Assign = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the run's own command, with these options added, would run again, and why."""
+    from edgetl.cli.console import show_findings, shown
+    from edgetl.cli.pipeline import explain
+
+    with shown():
+        findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
+    show_findings(findings, as_json)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(guarded(lambda: app(standalone_mode=False)))

@@ -1,0 +1,101 @@
+"""Commands that train, or say what to train: `recommend`, `finetune`, `distill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, running, with_settings
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
+
+
+@with_settings(split=DataSettings)
+def recommend(
+    data: NeedData,
+    split: DataSettings,
+    out: Annotated[Path | None, typer.Option(help="Folder. [dim]\\[default: runs/<data name>-recommend][/]", show_default=False)] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
+    root: Root = Path("data"),
+    as_json: AsJson = False,
+) -> None:
+    """Rank the networks at hand for DATA, by frozen features and a linear head: which to take, and why. Test images are not used."""
+    from edgetl.cli.console import show_recommendation
+    from edgetl.cli.pipeline import data_name, opened
+
+    folder = out or Path("runs") / f"{data_name(data)}-recommend"
+    with opened(data, folder, split, root) as (images, do), running(threads) as count:
+        from edgetl.selection.recommend import recommend as rank
+        from edgetl.selection.recommend import write
+
+        found = rank(
+            images, do, Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk), split.seed
+        )
+        write(found, folder)
+    show_recommendation(found.as_json(), data, folder, as_json)
+
+
+@with_settings(settings=FinetuneSettings, split=DataSettings)
+def finetune(
+    data: NeedData,
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    settings: FinetuneSettings,
+    split: DataSettings,
+    device: Device = "auto",
+    threads: Threads = None,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
+    root: Root = Path("data"),
+    allow_known_data: KnownData = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a pretrained network on DATA: the teacher."""
+    from edgetl.cli import stages
+    from edgetl.cli.console import tell
+    from edgetl.cli.pipeline import opened, write_results
+
+    with opened(data, out, split, root) as (images, do), running(threads) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+        checkpoint = stages.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
+        write_results(out, {"finetune": checkpoint.path})
+    tell(
+        as_json,
+        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
+        f"edgetl distill {data} --teacher {out} --out {out}-student",
+    )
+
+
+@with_settings(settings=DistillSettings, split=DataSettings)
+def distill(
+    data: NeedData,
+    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, a stage's folder or a run folder.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    settings: DistillSettings,
+    split: DataSettings,
+    unlabeled: Unlabeled = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
+    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
+    root: Root = Path("data"),
+    as_json: AsJson = False,
+) -> None:
+    """Distill the teacher into a smaller network: the student."""
+    from edgetl.cli import stages
+    from edgetl.cli.console import tell
+    from edgetl.cli.pipeline import opened, unlabelled, write_results
+
+    with opened(data, out, split, root, teacher) as (images, do), running(threads) as count:
+        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+        others = unlabelled(unlabeled, images, split)
+        checkpoint = stages.distill(images, teacher, settings, do, runtime, unlabelled=others)
+        write_results(out, {"distill": checkpoint.path})
+    tell(
+        as_json,
+        {"checkpoint": str(checkpoint.path), "sha256": checkpoint.sha256},
+        f"edgetl quantize {out} --calibration IMAGES --out model.onnx",
+    )

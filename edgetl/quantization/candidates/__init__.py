@@ -1,0 +1,1 @@
+"""Ways from a float graph to an int8 one, and the trials that choose among them."""

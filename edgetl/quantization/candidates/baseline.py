@@ -1,0 +1,163 @@
+"""Where every way to int8 starts: a float graph, the ranges of what calibration images show of it, weights of least squared error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import onnx
+
+from edgetl.quantization.candidates.equalization import equalized
+from edgetl.quantization.candidates.exact_stem import on_whole_numbers, stages, whole
+from edgetl.quantization.candidates.pixel_codes import exact, on_pixels
+from edgetl.quantization.candidates.qdq import as_qdq
+from edgetl.quantization.candidates.saturation import Pairs, pairs_of
+from edgetl.quantization.candidates.trials import NotTried, Trial, Trials, answers, decibels
+from edgetl.quantization.candidates.weights import with_fitted_weights
+from edgetl.quantization.graph.int8_kernels import INT8_OPS
+from edgetl.quantization.observe.ranges import Choice, Range, choose, extremes, useful
+from edgetl.quantization.observe.split_for_judging import Arrays, few_images
+from edgetl.quantization.observe.statistics import Seen, observe, tensors_beside
+from edgetl.quantization.precision.boundary_layers import ends, first_layers
+from edgetl.quantization.precision.float_around_layernorm import without_weights
+from edgetl.quantization.precision.placement import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
+from edgetl.quantization.precision.targets import saturates
+from edgetl.quantization.prepare.forms import unfit
+from edgetl.runtime.session import InputSource
+from edgetl.settings import Target
+
+MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, the tuning starts from the nearest codes
+FEWEST = 16  # calibration images that equalization is tried with
+EQUALIZED = "layers equalized"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A prepared float graph and what was seen of it.
+
+    Attributes:
+        model: the graph.
+        seen: of its activations, by name.
+        target: the CPU it is for.
+        equalizing: whether its channels were equalized, and why (not).
+    """
+
+    model: onnx.ModelProto
+    seen: Mapping[str, Seen]
+    target: Target
+    equalizing: Trial | None = None
+
+    @staticmethod
+    def of(
+        model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, not_equalized: str | None = None
+    ) -> Start:
+        """See all of `source`, the images that fit. What the graph is by then, a few of them decide.
+
+        Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
+        help, channels have them, unless `not_equalized` says why that is not tried.
+        """
+        few = Arrays(few_images(source))
+        if not stages(model, target) and not first_layers(model, target):
+            model = on_pixels(model, few.x)
+        try:
+            if not_equalized is not None:
+                raise NotTried(not_equalized)
+            if len(source) < FEWEST:
+                raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
+            model, equalizing = _equalized(model, few, target, threads)
+        except NotTried as error:
+            model, equalizing = _exact(model, few, target, threads), Trial(name=EQUALIZED, why_not=str(error))
+        return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
+
+    @staticmethod
+    def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+        """See all of `source` with the graph as it is."""
+        seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
+        return Start(model=model, seen=seen, target=target)
+
+    @cached_property
+    def ends(self) -> tuple[str, ...]:
+        """The first and last nodes, as far as they stay in float."""
+        return ends(self.model, self.target)
+
+    @cached_property
+    def in_float(self) -> Mapping[str, str]:
+        """Names of all nodes that stay in float in any case, and why."""
+        ends = dict.fromkeys(self.ends, ENDS) | dict.fromkeys(whole(self.model), WHOLE_NUMBERS)
+        return dict.fromkeys(without_weights(self.model), NORMALIZED) | ends | dict.fromkeys(unfit(self.model), COMPUTED)
+
+    @cached_property
+    def used(self) -> Mapping[str, Range]:
+        """What readers make use of, where that is not all."""
+        return useful(self.model)
+
+    @cached_property
+    def widest(self) -> Mapping[str, Range]:
+        """The ranges that hold all that was seen."""
+        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | exact(self.model)
+
+    @cached_property
+    def chosen(self) -> Mapping[str, Choice]:
+        """The ranges that reconstruct each activation best."""
+        found = {name: choose(seen, self.used.get(name)) for name, seen in self.seen.items()}
+        for name, bounds in exact(self.model).items():
+            found[name] = Choice(range=bounds, rule="levels of pixels", error=0.0, min_max_error=0.0)
+        return found
+
+    @cached_property
+    def plain(self) -> onnx.ModelProto:
+        """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
+        return as_qdq(self.model, self.widest, floating=self.in_float)
+
+    @cached_property
+    def pairs(self) -> Mapping[str, Pairs]:
+        """Neighbours in its weights that must not saturate, by the name of their codes."""
+        return pairs_of(self.plain) if saturates(self.target) else {}
+
+    @cached_property
+    def by_extremes(self) -> onnx.ModelProto:
+        """The QDQ graph of the widest ranges."""
+        return with_fitted_weights(self.plain, self.model, self.pairs)
+
+    def by_reconstruction(self) -> onnx.ModelProto:
+        """The QDQ graph of the chosen ranges."""
+        ranges = {name: found.range for name, found in self.chosen.items()}
+        return with_fitted_weights(as_qdq(self.model, ranges, floating=self.in_float), self.model, self.pairs)
+
+    def try_ranges(self, trials: Trials) -> None:
+        """Both ways."""
+        trials.run("extremes as ranges", lambda: self.by_extremes)
+        trials.run("ranges by reconstruction", self.by_reconstruction)
+
+
+def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> tuple[onnx.ModelProto, Trial]:
+    """The same function with more equal reaches of channels, as `_exact` has it, and what that is worth on a few images.
+
+    Raises:
+        NotTried: no channels that can be equalized, or it does not help.
+    """
+    begin = time.perf_counter()
+
+    def seeing(graph: onnx.ModelProto) -> Start:
+        return Start.seeing(graph, few, target, batch_size=len(few), threads=threads)
+
+    plainly = seeing(model)
+    balanced = equalized(model, plainly.seen, few.x)
+    if balanced is None:
+        raise NotTried("no two layers with only scale-equivariant operators between them")
+    exact = _exact(model, few, target, threads)
+    without, start = plainly if exact is model else seeing(exact), seeing(_exact(balanced, few, target, threads))
+    wanted, plain, found = (answers(graph, few, threads) for graph in (model, without.by_extremes, start.by_extremes))
+    before, after = decibels(wanted, plain), decibels(wanted, found)
+    if after <= before:
+        raise NotTried(f"on {len(few)} images {after:.1f} dB, {before:.1f} dB without")
+    name = f"{EQUALIZED} ({before:.1f} dB without, on {len(few)} images that it was fitted on)"
+    return start.model, Trial.of(name, wanted, found, sqnr_db=after, kept=True, seconds=time.perf_counter() - begin)
+
+
+def _exact(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> onnx.ModelProto:
+    """The graph with first layers on whole numbers, of weights as they are by now, where `target` has such layers."""
+    first = stages(model, target)
+    return on_whole_numbers(model, first, few.x, threads) if first else model

@@ -1,0 +1,143 @@
+"""Ways to int8, tried and judged: what does not help on images that choose, on which nothing was fitted, is not kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgetl.core.progress import say
+from edgetl.metrics.parity import agreement, relative_noise
+from edgetl.quantization.candidates.unsaturated import judged
+from edgetl.quantization.graph.layers import UnknownOperator
+from edgetl.quantization.observe.split_for_judging import CHOOSING
+from edgetl.runtime.loading import brief
+from edgetl.runtime.session import InputSource, open_graph
+from edgetl.tasks.classification import Classification
+
+AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
+TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
+TOO_LATE = "the time limit leaves no time for it"
+TOO_FEW = f"fewer than {CHOOSING} calibration images: none can be spared to choose by"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to int8, and how it answers on the calibration images that choose: too well, for the best of several.
+
+    Attributes:
+        name: of the way.
+        sqnr_db: of the logits against the float model's, images weighed alike (see `decibels`); None where they are equal.
+        agreement: share of images with the same answer.
+        kept: whether it is the best so far.
+        seconds: what it took to make, without judging it.
+        why_not: why it could not be tried.
+        judged: whether images chose it; where there are too few, the first way is the only one.
+    """
+
+    name: str
+    sqnr_db: float | None = None
+    agreement: float | None = None
+    kept: bool = False
+    seconds: float = 0.0
+    why_not: str | None = None
+    judged: bool = True
+
+    @staticmethod
+    def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, sqnr_db: float, kept: bool, seconds: float) -> Trial:
+        """From what the float graph answers and what was found, float32 [n, k] each, and their `decibels`."""
+        task = Classification(classes=()).reading(wanted)
+        return Trial(
+            name=name,
+            sqnr_db=sqnr_db if np.isfinite(sqnr_db) else None,
+            agreement=agreement(task.answers(wanted), task.answers(found)),
+            kept=kept,
+            seconds=round(seconds, 2),
+        )
+
+    def line(self) -> str:
+        """For people."""
+        if self.why_not:
+            return f"{self.name}: not tried, {self.why_not}"
+        if not self.judged:
+            return f"{self.name}, {self.seconds:.0f} s: the only way that is tried"
+        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        return f"{self.name}, {self.seconds:.0f} s: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
+
+
+class NotTried(Exception):
+    """Why a way is not taken."""
+
+
+def in_torch(step: Callable[[], T]) -> T:
+    """What `step` gives, which imports torch itself: nothing else here needs it."""
+    try:
+        return step()
+    except ImportError as error:
+        raise NotTried(f"torch is not installed ({error})") from error
+    except UnknownOperator as error:
+        raise NotTried(f"no gradient of the operator {error} here") from error
+    except RuntimeError as error:  # sizes that hold for one batch only, say
+        raise NotTried(f"torch cannot run the graph: {brief(error)}") from error
+
+
+class Trials:
+    """Keeps the best graph so far, by the noise of its logits on the images `choosing`; the first one, where there are none."""
+
+    def __init__(self, prepared: onnx.ModelProto, choosing: InputSource | None, threads: int) -> None:
+        self.choosing, self.threads = choosing, threads
+        self.log: list[Trial] = []
+        self.wanted = None if choosing is None else answers(prepared, choosing, threads)
+        self.best, self.made = prepared, False
+        self.best_db = -np.inf
+
+    def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> None:
+        """Make a graph and judge it. Why it could not be made, is logged."""
+        if self.choosing is None and self.made:
+            self.note(Trial(name=name, why_not=TOO_FEW))
+            return
+        begin = time.perf_counter()
+        try:
+            made = make()
+        except NotTried as error:
+            self.note(Trial(name=name, why_not=str(error)))
+            return
+        seconds = time.perf_counter() - begin
+        self.made = True
+        if self.choosing is None or self.wanted is None:
+            self.best = made
+            self.note(Trial(name=name, kept=True, seconds=round(seconds, 2), judged=False))
+            return
+        found = answers(made, self.choosing, self.threads)
+        sqnr_db = decibels(self.wanted, found)
+        kept = sqnr_db > self.best_db
+        self.note(Trial.of(name, self.wanted, found, sqnr_db=sqnr_db, kept=kept, seconds=seconds))
+        if kept:
+            self.best, self.best_db = made, sqnr_db
+
+    def note(self, trial: Trial) -> None:
+        """Log what was decided elsewhere, or could not be tried."""
+        self.log.append(trial)
+        say(f"quantize: {trial.line()}")
+
+
+def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
+    """What a graph answers under onnxruntime where no sum saturates, float32 [n, k]."""
+    session = open_graph(judged(model), threads=threads)
+    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])
+
+
+def decibels(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Signal to quantization noise of logits [n, k], in dB: that of the images' mean relative noise, infinite without any.
+
+    In the sum of squares of all images, a few with logits far beyond the others' decide alone (EfficientNet: docs/log.md).
+    """
+    noise = float(relative_noise(wanted, found).mean())
+    return -10 * math.log10(noise) if noise > 0 else math.inf

@@ -1,0 +1,93 @@
+"""Scales with which int8 Adds round alike on every CPU.
+
+onnxruntime adds codes as q i + p j, the inputs' scales over the output's, times the codes: in float32 on x86 and in WebAssembly,
+where halves go to the even code, in whole numbers on ARM64, where they go up. Single codes then differ, one in ten thousand on
+ResNet-20, and become thousands on their way to the answer (docs/log.md). With ratios q u / 2^14 and p u / 2^14 of whole numbers,
+u odd and p + q <= 32, every product and sum is exact in 24 bits, and none is a half: 2^13 would have to divide 255 (p + q) or less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import onnx
+
+from edgetl.quantization.graph.layers import Numbers, numbers_of, with_numbers
+
+UNITS = 2**14  # of a ratio of 1
+PARTS = UNITS // 2 // 256  # p + q at most
+MOST = 4 * UNITS  # of both ratios: sums below 2^10
+NEAR = 1.1  # how far the fraction of the two may be from theirs: within 31 times it never is
+FRACTIONS = tuple((q, p) for q in range(1, PARTS) for p in range(1, PARTS - q + 1) if math.gcd(q, p) == 1)
+Scale = np.float32
+Scales = tuple[Scale, Scale, Scale]
+
+
+def with_exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ graph with slightly other scales of what goes into Adds and comes out of them, and biases in the codes that follow from it.
+
+    Equal scales stay equal, since operators that only hand codes on need that. An Add of which other Adds give two scales already
+    stays as it is, and so does one whose inputs' scales are more than 31 times apart.
+    """
+    numbers = numbers_of(model)
+    given = {name: Scale(scale) for name, (scale, _) in numbers.activations.items()}
+    moved: dict[Scale, Scale] = {}
+    for names in adds(model):
+        if all(name in given for name in names):
+            first, second, output = (given[name] for name in names)
+            scales = (first, second, output)
+            found = _exact(scales, {scale: moved[scale] for scale in scales if scale in moved})
+            moved.update(zip(scales, found, strict=True))
+    activations = {name: (float(moved.get(given[name], given[name])), zero) for name, (_, zero) in numbers.activations.items()}
+    return with_numbers(model, Numbers(activations=activations, biases=numbers.biases, beside=numbers.beside))
+
+
+def adds(model: onnx.ModelProto) -> Iterator[tuple[str, str, str]]:
+    """The names of the scales of each Add that runs on codes: of what it reads, twice, and of what it makes; in the graph's order."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    readers = {node.input[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    for node in model.graph.node:
+        if node.op_type == "Add" and (after := readers.get(node.output[0])) is not None:
+            first, second = (makers.get(name) for name in node.input)
+            if first is not None and second is not None and {first.op_type, second.op_type} == {"DequantizeLinear"}:
+                yield first.input[1], second.input[1], after.input[1]
+
+
+def _exact(scales: Scales, known: Mapping[Scale, Scale]) -> Scales:
+    """Scales near the given ones with ratios as above, what is known unchanged; where there are none, the given ones."""
+    one, other, output = (known.get(scale, scale) for scale in scales)
+    given, first, second = (one, other, output), float(one) / float(output), float(other) / float(output)
+    q, p = min(FRACTIONS, key=lambda fraction: abs(math.log(fraction[0] / fraction[1] * second / first)))
+    if len(known) > 1 or max(first * p, second * q) > NEAR * min(first * p, second * q) or (first + second) * UNITS > MOST:
+        return given
+    anchor = next((index for index, scale in enumerate(scales) if scale in known), 2)
+    wanted = (first / q, second / p, (first + second) / (q + p))[anchor] * UNITS
+    for unit in sorted(range(max(1, int(wanted) - 8) | 1, int(wanted) + 9, 2), key=lambda unit: abs(unit - wanted)):
+        found = _with_ratios(given, anchor, (q * unit / UNITS, p * unit / UNITS))
+        if found is not None and len({*zip(scales, found, strict=True)}) == len({*scales}):  # equal ones still are
+            return found
+    return given
+
+
+def _with_ratios(given: Scales, anchor: int, ratios: tuple[float, float]) -> Scales | None:
+    """Scales of exactly these ratios, divided in float32, all but that at `anchor` made new; None where rounding does not allow it."""
+    output = given[2]
+    if anchor < 2:
+        quotient = _next_to(float(given[anchor]) / ratios[anchor], lambda scale: given[anchor] / scale == ratios[anchor])
+        if quotient is None:
+            return None
+        output = quotient
+    inputs = [
+        given[index] if index == anchor else _next_to(ratio * float(output), lambda scale, ratio=ratio: scale / output == ratio)  # type: ignore[misc]
+        for index, ratio in enumerate(ratios)
+    ]
+    first, second = inputs
+    return None if first is None or second is None else (first, second, output)
+
+
+def _next_to(wanted: float, fits: Callable[[Scale], bool]) -> Scale | None:
+    """The float32 nearest to `wanted`, or a neighbour of it, that fits."""
+    middle = Scale(wanted)
+    return next((scale for scale in (middle, np.nextafter(middle, Scale(0)), np.nextafter(middle, Scale(np.inf))) if fits(scale)), None)

@@ -1,0 +1,1 @@
+"""What stays in float, and why."""

@@ -1,0 +1,63 @@
+"""What stays in float in an int8 graph, and why: nothing does so silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from edgetl.quantization.graph.int8_kernels import INT8_OPS, on_codes
+
+NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
+ENDS = "first and last layers, where int8 saves little on this CPU"
+WHOLE_NUMBERS = "first layers, on whole numbers, which float sums exactly on every CPU"
+NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
+COMPUTED = "what they multiply with is no constant, or on the left"
+BUDGET = "for the budget"
+NO_KERNEL = "no int8 kernel"
+DECIDES = "the largest of its outputs would share the top codes"
+BETWEEN = "what they read or give is in float"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFloat:
+    """So many operators of one type, in float for one reason."""
+
+    kind: str
+    count: int
+    why: str
+
+
+def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str, int], tuple[InFloat, ...]]:
+    """Operators of a QDQ graph: how many of each type onnxruntime can run on int8 codes, and those in float.
+
+    Args:
+        model: the graph.
+        chosen: names of operators that were left in float, and why.
+    """
+    int8: Counter[str] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
+    for index, codes in on_codes(model).items():
+        node = model.graph.node[index]
+        if codes:
+            int8[node.op_type] += 1
+        elif node.op_type not in NO_VALUES:
+            found[_why(node, chosen), node.op_type] += 1
+    in_float = tuple(InFloat(kind=kind, count=count, why=why) for (why, kind), count in sorted(found.items()))
+    return dict(sorted(int8.items())), in_float
+
+
+def _why(node: onnx.NodeProto, chosen: Mapping[str, str]) -> str:
+    if node.op_type == "Softmax":
+        return DECIDES
+    if node.op_type not in INT8_OPS and chosen.get(node.name) not in (ENDS, WHOLE_NUMBERS):
+        return NO_KERNEL
+    return chosen.get(node.name, BETWEEN)
+
+
+def line(in_float: Sequence[InFloat]) -> str:
+    """For people, by reasons."""
+    reasons = dict.fromkeys(each.why for each in in_float)
+    return "; ".join(f"{', '.join(f'{each.count} {each.kind}' for each in in_float if each.why == why)} ({why})" for why in reasons)

@@ -1,0 +1,1 @@
+"""Passes on float graphs: one form for what exporters write in many."""

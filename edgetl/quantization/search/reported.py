@@ -1,0 +1,77 @@
+"""What is reported of an int8 file: how it answers on calibration images that neither set one of its numbers nor chose it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from edgetl.metrics.parity import agreement, sqnr_db, wilson
+from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.unsaturated import judged_outputs
+from edgetl.quantization.observe.split_for_judging import Parts
+from edgetl.runtime.answers import outputs_of
+from edgetl.tasks.classification import Classification
+from edgetl.tasks.meaning import Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """An int8 file against its float file.
+
+    Attributes:
+        images: calibration images that were answered.
+        agreement: share of them with the same answer.
+        interval: of that share, 95% (Wilson 1927), as if images were independent.
+        sqnr_db: of the logits, over all of them; None where they are equal.
+        held_out: whether nothing of the quantization was fitted on these images or chosen by them.
+        why_not: why not; None where it is so.
+    """
+
+    images: int
+    agreement: float
+    interval: tuple[float, float]
+    sqnr_db: float | None
+    held_out: bool
+    why_not: str | None = None
+
+    def line(self) -> str:
+        """For people."""
+        low, high = self.interval
+        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        found = f"same answer to {self.agreement:.1%} (95% interval {low:.1%} to {high:.1%}), {noise}"
+        if self.held_out:
+            return f"on {self.images} calibration images that neither set a number nor chose one: {found}"
+        return f"not held out, {self.why_not}: on {self.images} calibration images {found}"
+
+
+def reported(
+    float_file: Path, int8_file: Path, parts: Parts, *, searched: bool, activation: Activation | None = None, threads: int = 1
+) -> Reported:
+    """How `int8_file` answers on the part that reports.
+
+    Args:
+        float_file: what it was made from.
+        int8_file: as it is written.
+        parts: of the calibration images.
+        searched: whether that part had to choose layers to leave in float.
+        activation: what ends the graphs.
+        threads: of onnxruntime.
+    """
+    wanted, _ = outputs_of(float_file, parts.reporting, batch_size=AT_ONCE, threads=threads)
+    found, _ = judged_outputs(int8_file, parts.reporting, batch_size=AT_ONCE, threads=threads)
+    task = Classification(classes=()).reading(wanted, activation)
+    answered, same = len(wanted), agreement(task.answers(wanted), task.answers(found))
+    noise, why_not = sqnr_db(wanted, found), None
+    if not parts.held_out:
+        why_not = "too few calibration images: what set the numbers is all there is"
+    elif searched:
+        why_not = "too few calibration images: these chose the layers that stay in float"
+    return Reported(
+        images=answered,
+        agreement=same,
+        interval=wilson(round(same * answered), answered),
+        sqnr_db=noise if isfinite(noise) else None,
+        held_out=why_not is None,
+        why_not=why_not,
+    )

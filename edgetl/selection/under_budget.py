@@ -1,0 +1,182 @@
+"""A student under a budget: a few candidates are distilled for a short time, measured as int8 files, and the best is taken.
+
+Every trial is a stage like any other: kept, and not done twice. What a budget of bytes leaves of each network is computed beforehand;
+bytes and milliseconds that decide are those of real files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgetl.core.artifacts import Checkpoint, FileArtifact, Int8Model
+from edgetl.core.errors import InputError
+from edgetl.core.progress import say
+from edgetl.core.workspace import Do
+from edgetl.data.images import Images
+from edgetl.data.tensors import ImageTensors
+from edgetl.models.narrow import pruned_name
+from edgetl.models.weights import Weights
+from edgetl.report.frontier import read_frontier
+from edgetl.runtime.onnx_metadata import read_info
+from edgetl.selection.candidates import Sized, students_under
+from edgetl.selection.choices import StudentChoice
+from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
+from edgetl.stages.distill import Distill
+from edgetl.stages.lower import Lower
+from edgetl.stages.quantize import Quantize
+from edgetl.stages.search import Search, Trial, refuse
+
+SHORTER = 8  # a trial has so many times fewer epochs
+CALIBRATION = 16  # images; a trial's int8 file is not tuned
+SMALLER = (1.0, 0.7, 0.5)  # input sizes that are tried for a latency
+EVEN = 32  # pixels
+MARGIN = 0.97  # of a budget, when a file turned out too large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seek:
+    """What a student is sought for.
+
+    Attributes:
+        data: the parts train and val.
+        teacher: its checkpoint, of the architecture `teacher_arch`, for inputs of `image_size` pixels.
+        wanted: the student's settings; those of its network are sought.
+        weights: EfficientNet-Lite's; None: students start from nothing.
+    """
+
+    data: Images
+    teacher: Checkpoint
+    teacher_arch: str
+    image_size: int
+    wanted: DistillSettings
+    weights: Weights | None
+    target: QuantizeSettings
+    budget: SearchSettings
+    runtime: Runtime
+    unlabelled: Images | None = None
+
+    def __call__(self, do: Do) -> tuple[StudentChoice, FileArtifact]:
+        """The student to distill in full, and `frontier.json`.
+
+        Raises:
+            InputError: nothing keeps the budget.
+        """
+        choices: list[StudentChoice] = []
+        trials: list[Trial] = []
+        for size in self.sizes:
+            for sized in self._candidates(size):
+                choice = self._choice(sized)
+                trial = self._trial(choice, do)
+                if (keep := self._less(choice, trial)) is not None:
+                    choice = StudentChoice(settings=choice.settings.but(keep=keep), weights=choice.weights)
+                    trial = self._trial(choice, do)
+                choices.append(choice)
+                trials.append(trial)
+            found = do(
+                Search(trials=tuple(trials), images=len(self.data.only("val")), max_kb=self.budget.max_kb, max_ms=self.budget.max_ms)
+            )
+            if found.taken is not None:
+                say(f"search: {self.name(choices[found.taken])}, the best of {len(choices)} that were tried, is distilled in full")
+                return choices[found.taken], found.frontier
+        raise refuse(read_frontier(found.frontier.path))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The input sizes to try, pixels: smaller ones are quicker."""
+        largest = self.wanted.image_size or self.image_size
+        shares = SMALLER if self.budget.max_ms is not None and self.wanted.image_size is None else SMALLER[:1]
+        return list(dict.fromkeys(max(EVEN, round(largest * share / EVEN) * EVEN) if share < 1 else largest for share in shares))
+
+    def name(self, choice: StudentChoice) -> str:
+        """Of a student, for people."""
+        s = choice.settings
+        arch = self.teacher_arch if s.inherits else s.arch
+        return f"{pruned_name(arch, s.share) if s.share else arch} at {s.image_size} px"
+
+    def _candidates(self, size: int) -> list[Sized]:
+        return students_to_try(
+            self.budget, self.wanted.arch, self.teacher_arch, len(self.data.classes), size, pretrained=self.weights is not None
+        )
+
+    def _choice(self, sized: Sized) -> StudentChoice:
+        weights = self.weights if sized.pretrained else None
+        arch = "pruned" if self.wanted.inherits else sized.arch
+        kind = weights.source.split(":")[0] if weights else "none"
+        settings = self.wanted.but(arch=arch, keep=sized.keep, image_size=sized.image_size, weights=kind).resolved()
+        return StudentChoice(settings=settings, weights=weights)
+
+    @cached_property
+    def _images(self) -> int:
+        return len(self.data.only("train"))
+
+    def _trial(self, choice: StudentChoice, do: Do) -> Trial:
+        s = choice.settings
+        epochs = self.budget.epochs or max(1, round(s.epochs_for(self._images) / SHORTER))
+        stage = Distill(
+            teacher=self.teacher,
+            data=self.data,
+            settings=s.but(epochs=epochs),
+            weights=choice.weights,
+            unlabelled=self.unlabelled,
+            runtime=self.runtime,
+        )
+        student = do(stage)
+        assert student.val_score is not None and s.image_size is not None
+        return Trial(student=self.name(choice), image_size=s.image_size, score=student.val_score, int8=self._int8(student.checkpoint, do))
+
+    def _less(self, choice: StudentChoice, trial: Trial) -> float | None:
+        """A smaller share for a student whose file turned out too large; None where it fits, or cannot be pruned further."""
+        size, allowed = trial.int8.path.stat().st_size, (self.budget.max_kb or math.inf) * 1000
+        return round(choice.settings.share * allowed / size * MARGIN, 3) if size > allowed and choice.settings.share else None
+
+    def _int8(self, checkpoint: Checkpoint, do: Do) -> Int8Model:
+        """The student's file, as large and as quick as the one that would ship."""
+        graph = do(Lower(checkpoint=checkpoint)).model
+        preprocess = read_info(graph.path).preprocess
+        assert preprocess is not None
+        calibration = ImageTensors(images=self.data.only("train").take(CALIBRATION, 0), preprocess=preprocess, labelled=False)
+        settings = untuned(self.target)
+        quantized = do(
+            Quantize(
+                model=graph, calibration=calibration, evaluation=None, settings=settings, classes=self.data.classes, runtime=self.runtime
+            )
+        )
+        return quantized.int8
+
+
+def students_to_try(budget: SearchSettings, student: str, teacher: str, classes: int, size: int, *, pretrained: bool) -> list[Sized]:
+    """The students to try.
+
+    Args:
+        budget: of bytes; that of ms needs real files.
+        student: as asked for: an architecture, auto or pruned.
+        teacher: its architecture.
+        classes: outputs.
+        size: of the input, pixels.
+        pretrained: whether there are weights of EfficientNet-Lite.
+
+    Raises:
+        InputError: no network has an int8 file that small, or it is to be the teacher itself.
+    """
+    if student == "same":
+        raise InputError(
+            "expected a student that can be made smaller under --max-kb and --max-ms, found same: the teacher has the size it has. "
+            "Leave out --student, or the budget"
+        )
+    only = None if student == "auto" else teacher if student == "pruned" else student
+    found = students_under(budget.max_kb, classes, size, only=only, pretrained=pretrained)
+    if found:
+        return found
+    smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
+    named, way_out = ("", "") if only is None else (f" for {student}", ", or leave out --student")
+    raise InputError(
+        f"expected a budget that a student can keep, found {budget.max_kb:g} kB{named}: the smallest that could be had takes about "
+        f"{smallest:.0f} kB (edge_tiny). Allow more with --max-kb{way_out}"
+    )
+
+
+def untuned(settings: QuantizeSettings) -> QuantizeSettings:
+    """The same target, without what takes time or looks at labels."""
+    return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION, seed=settings.seed)

@@ -1,0 +1,55 @@
+"""What is told before long work: students that cannot be had are refused, a GPU is waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgetl.cli.estimate import probe
+from edgetl.cli.pipeline import Request, run_pipeline
+from edgetl.core.errors import InputError
+from edgetl.data.sources import open_images
+from edgetl.selection.choices import for_student
+from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime
+from edgetl.training.device import finished
+
+NOWHERE = Path("nothing is downloaded")
+
+
+def test_a_student_that_cannot_be_had_is_refused_before_the_teacher_learns(tmp_path: Path) -> None:
+    settings = PipelineSettings(distill=DistillSettings(arch="pruned", keep=1e-5))
+    with pytest.raises(InputError, match=r"found cifar_resnet16: its layers are too narrow to leave .* Use --student same"):
+        run_pipeline(Request(data=None, root=NOWHERE, runtime=Runtime(device="cpu", threads=1)), tmp_path, settings)
+    assert not list((tmp_path / "stages").glob("finetune-*"))
+
+
+def test_teachers_of_timm_are_guarded_as_those_of_torchvision() -> None:
+    images = open_images(None, DataSettings()).only("train", "val")
+    for name in ("vit_b_16", "timm:vit_small_patch16_224"):
+        assert for_student(images, DistillSettings(), name, 224, NOWHERE).settings.arch == "edge_medium"
+        with pytest.raises(InputError, match=f"expected a teacher that can be pruned, found {name}"):
+            for_student(images, DistillSettings(arch="pruned"), name, 224, NOWHERE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_not_quicker_by_the_estimate_than_by_a_clock_that_waits() -> None:
+    """Matrix products of the same kind, many in a row, waited for once: no probe of small ones can be above twice their speed."""
+    device = torch.device("cuda")
+    a = torch.randn(8192, 8192, device=device)
+    torch.matmul(a, a)
+    finished(device)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(10):
+        torch.matmul(a, a)
+    end.record()
+    finished(device)
+    speed = 10 * 2 * 8192**3 / (begin.elapsed_time(end) / 1000)
+    assert probe(device) < 2 * speed
+
+
+def test_a_cpu_needs_no_waiting() -> None:
+    finished(torch.device("cpu"))
+    assert probe(torch.device("cpu")) > 0

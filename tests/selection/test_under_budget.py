@@ -1,0 +1,89 @@
+"""A student under a budget: what is tried fits as computed, real files decide, and a budget that nothing keeps is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgetl.core.artifacts import Int8Model
+from edgetl.core.errors import InputError
+from edgetl.data.sources import open_images
+from edgetl.report.frontier import Frontier, Tried, read_frontier
+from edgetl.selection.candidates import MOST_KB, students_under
+from edgetl.selection.job import prepare
+from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime, SearchSettings
+from edgetl.stages.search import Search, Trial, best, refuse
+
+
+@pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
+def test_of_each_kind_as_much_is_tried_as_fits(max_kb: float | None) -> None:
+    found = students_under(max_kb, 2, 224, pretrained=True)
+    assert 1 <= len(found) <= 3 and all(sized.int8_kb <= (max_kb or MOST_KB) * 1.001 for sized in found)
+    assert all(sized.pretrained and (sized.keep is None or sized.keep >= 0.12) for sized in found)
+    assert any(sized.keep is not None for sized in found)
+
+
+def test_without_weights_or_for_small_images_edgetls_own_students_are_tried() -> None:
+    assert [sized.arch for sized in students_under(330, 10, 32, pretrained=True)] == ["edge_medium"]
+    assert [sized.arch for sized in students_under(330, 10, 224, pretrained=False)] == ["edge_medium"]
+    assert students_under(10, 2, 224, pretrained=True) == []
+
+
+def test_a_student_that_was_named_is_pruned_to_the_budget() -> None:
+    (found,) = students_under(500, 2, 224, only="efficientnet_lite0", pretrained=True)
+    assert found.arch == "efficientnet_lite0" and found.keep == pytest.approx(0.125, abs=0.01)
+
+
+def trial(path: Path, score: float, padding: int = 0) -> Trial:
+    """A student whose file is so many bytes larger."""
+    weight = numpy_helper.from_array(np.zeros((3 * 8 * 8, 4), dtype=np.float32), "w")
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 8, 8]), ("y", ["n", 4])))
+    graph = helper.make_graph(nodes, "student", [x], [y], [weight], doc_string="x" * padding)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    return Trial(student=path.stem, image_size=8, score=score, int8=Int8Model.of(path))
+
+
+def test_the_best_of_those_that_fit_is_taken_and_all_are_written_down(tmp_path: Path) -> None:
+    trials = (trial(tmp_path / "small.onnx", 0.8), trial(tmp_path / "fits.onnx", 0.9, 2_000), trial(tmp_path / "large.onnx", 1.0, 50_000))
+    (out := tmp_path / "out").mkdir()
+    found = Search(trials=trials, images=40, max_kb=20, max_ms=None).run(out)
+    assert found.taken == 1
+    written = read_frontier(found.frontier.path)
+    assert [row.fits for row in written.tried] == [True, True, False] and [row.taken for row in written.tried] == [False, True, False]
+    assert [row.size_bytes for row in written.tried] == [each.int8.path.stat().st_size for each in trials]
+    assert all(row.latency_ms > 0 for row in written.tried) and written.max_bytes == 20_000
+    assert Search(trials=trials, images=40, max_kb=20, max_ms=1e-9).run(out).taken is None
+
+
+def test_of_equals_the_largest_is_taken(tmp_path: Path) -> None:
+    trials = (trial(tmp_path / "a.onnx", 0.9), trial(tmp_path / "b.onnx", 0.9), trial(tmp_path / "c.onnx", 0.8))
+    assert best(trials, [10, 20, 30], [True, True, True]) == 1 and best(trials, [10, 20, 30], [False, False, False]) is None
+
+
+def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had() -> None:
+    rows = tuple(
+        Tried(student=name, image_size=64, score=0.5, size_bytes=size, latency_ms=ms, fits=False, taken=False)
+        for name, size, ms in (("a", 30_400, 0.5), ("b", 90_000, 0.25))
+    )
+    found = Frontier(part="val", images=9, standard_error=0.1, max_bytes=9_000, max_ms=0.1, tried=rows)
+    error = refuse(found)
+    assert isinstance(error, InputError)
+    least = "the smallest that was tried takes 30 kB, the quickest 0.25 ms."
+    assert str(error).startswith(f"expected a budget that a student can keep, found 9 kB and 0.1 ms: {least}")
+
+
+def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"part": "test"}))
+    with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found something else"):
+        read_frontier(tmp_path / "x.json")
+
+
+def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
+    with pytest.raises(InputError, match=r"expected a student that can be made smaller .* found same"):
+        prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
