@@ -16,7 +16,7 @@ from edgetl.core.files import write_whole
 from edgetl.core.imagefile import HEAD_BYTES, Depth, decode, depth_of, may_be_deep
 from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
-from edgetl.data.near import Look, look_of
+from edgetl.data.near import Fingerprint, look_of
 
 SCHEMA = 5
 LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
@@ -29,7 +29,7 @@ class Checked:
     """A file's sha256, look and, with 16 bits per channel, depth; or the reason why it is no image that can be used."""
 
     sha256: str = ""
-    look: Look | None = None
+    look: Fingerprint | None = None
     depth: Depth | None = None
     problem: str | None = None
 
@@ -60,7 +60,7 @@ class HashIndex:
                 entries={
                     (name, size, mtime_ns, inode): Checked(
                         sha256=sha256,
-                        look=Look(bits=bits, taken=taken, thumb=thumb),
+                        look=Fingerprint(bits=bits, taken=taken, thumb=thumb),
                         depth=Depth(largest=deep[0], color=deep[1]) if deep else None,
                     )
                     for name, size, mtime_ns, inode, sha256, bits, taken, thumb, deep in rows
@@ -146,12 +146,12 @@ def check_file(path: Path) -> Checked:
     except OSError as error:
         return Checked(problem=f"cannot be read ({error.strerror or type(error).__name__})")
     seen = look_or_problem(data)
-    if not isinstance(seen, Look):
+    if not isinstance(seen, Fingerprint):
         return Checked(problem=seen)
     return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data) if may_be_deep(data[:HEAD_BYTES]) else None)
 
 
-def look_or_problem(data: bytes) -> Look | str:
+def look_or_problem(data: bytes) -> Fingerprint | str:
     """What the image looks like; or why the bytes are no image that can be decoded, in a few words."""
     if not data:
         return "empty file"

@@ -49,7 +49,7 @@ Near = Callable[[Indices], NDArray[np.bool_]]  # pairs [k, 2] -> whether each is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Fingerprint:
     """What an image looks like, and when it was taken.
 
     Attributes:
@@ -97,9 +97,9 @@ class Groups:
         )
 
 
-def look_of(image: Image.Image) -> Look:
+def look_of(image: Image.Image) -> Fingerprint:
     """The look of a decoded image; `image` still carries the EXIF data of its file, if that had any."""
-    return Look(bits=str(imagehash.phash(image, hash_size=HASH_SIDE)), taken=taken_at(image), thumb=thumb_of(image))
+    return Fingerprint(bits=str(imagehash.phash(image, hash_size=HASH_SIDE)), taken=taken_at(image), thumb=thumb_of(image))
 
 
 def taken_at(image: Image.Image) -> int | None:
@@ -111,12 +111,12 @@ def taken_at(image: Image.Image) -> int | None:
         return None
 
 
-def leaders(looks: Mapping[str, Look]) -> dict[str, str]:
+def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
     """sha256 -> the sha256 that leads its group of near-duplicates; an image without any leads itself."""
     return led(looks)[0]
 
 
-def led(looks: Mapping[str, Look]) -> tuple[dict[str, str], Groups]:
+def led(looks: Mapping[str, Fingerprint]) -> tuple[dict[str, str], Groups]:
     """The leader of each image, as `leaders`, and the groups with their certainty.
 
     The photo that was taken first leads, and of those without a time the one with the smallest sha256; so photos that are
@@ -128,12 +128,12 @@ def led(looks: Mapping[str, Look]) -> tuple[dict[str, str], Groups]:
     return {sha: first.setdefault(int(number), sha) for sha, number in zip(order, found.group, strict=True)}, found
 
 
-def groups_of(looks: Sequence[Look]) -> Indices:
+def groups_of(looks: Sequence[Fingerprint]) -> Indices:
     """int64 [n]: the number of the group of each image."""
     return grouped(looks).group
 
 
-def grouped(looks: Sequence[Look]) -> Groups:
+def grouped(looks: Sequence[Fingerprint]) -> Groups:
     """The groups of near-duplicates, of images that are given in the order in which they may lead.
 
     Near-duplicates of near-duplicates are of one group only while it is small (`_stars`). Time grows with the number of pairs (of
@@ -221,13 +221,13 @@ def _nearest(signs: Pictures) -> Indices:
     return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
 
 
-def _together(looks: Sequence[Look], pairs: Indices) -> NDArray[np.bool_]:
+def _together(looks: Sequence[Fingerprint], pairs: Indices) -> NDArray[np.bool_]:
     """Whether the two of each pair, [k, 2], were taken within BURST_S: bool [k]."""
     times = [(looks[one].taken, looks[other].taken) for one, other in pairs.tolist()]
     return np.array([a is not None and b is not None and abs(a - b) <= BURST_S for a, b in times], dtype=bool)
 
 
-def _taken_together(looks: Sequence[Look]) -> Indices:
+def _taken_together(looks: Sequence[Fingerprint]) -> Indices:
     """int64 [k, 2]: each photo and the next, by the camera's clock, where that is within BURST_S."""
     order = sorted((index for index, look in enumerate(looks) if look.taken is not None), key=lambda index: looks[index].taken or 0)
     pairs = np.array([sorted(pair) for pair in pairwise(order)], dtype=np.int64).reshape(-1, 2)
@@ -262,7 +262,7 @@ def _stars(count: int, edges: Indices, near: Near) -> Indices:
     return group
 
 
-def _by_hash(looks: Sequence[Look]) -> Groups:
+def _by_hash(looks: Sequence[Fingerprint]) -> Groups:
     """By hashes alone: up to COPY_BITS, and fewer where random pairs of the set hardly differ more."""
     signs, count = np.stack([_signs(look.bits) for look in looks]), len(looks)
     copy, burst = float(COPY_BITS), float(BURST_BITS)

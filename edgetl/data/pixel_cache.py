@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(kw_only=True)
-class Shelf:
+class PixelCache:
     """Decoded sets of images, and how much room they take.
 
     Attributes:
@@ -52,9 +52,9 @@ class Shelf:
     on_disk: int = 0
 
     @staticmethod
-    def of(runtime: Runtime) -> Shelf:
+    def of(runtime: Runtime) -> PixelCache:
         """An empty one with the budget of `runtime`."""
-        return Shelf(memory_bytes=int(runtime.pixel_memory_gib * GIB), disk_bytes=int(runtime.pixel_disk_gib * GIB))
+        return PixelCache(memory_bytes=int(runtime.pixel_memory_gib * GIB), disk_bytes=int(runtime.pixel_disk_gib * GIB))
 
     def fits_memory(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of that shape still fits into memory."""
@@ -80,16 +80,16 @@ class Shelf:
         return _in_file(shape, size)
 
 
-_shelf: ContextVar[Shelf | None] = ContextVar("edgetl_shelf", default=None)
+_shelf: ContextVar[PixelCache | None] = ContextVar("edgetl_shelf", default=None)
 
 
 @contextmanager
-def keeping(runtime: Runtime) -> Iterator[Shelf]:
+def keeping(runtime: Runtime) -> Iterator[PixelCache]:
     """Keep what is decoded inside the block until its end; inside another such block, until the end of that one."""
     if (outer := _shelf.get()) is not None:
         yield outer
         return
-    shelf = Shelf.of(runtime)
+    shelf = PixelCache.of(runtime)
     token = _shelf.set(shelf)
     try:
         yield shelf
@@ -108,7 +108,7 @@ def squares(images: Images, preprocess: Preprocess) -> Pixels:
         InputError: a file that is gone or does not decode (named).
         WorkspaceError: no room for them.
     """
-    shelf, key = _shelf.get() or Shelf.of(Runtime()), key_of(images, preprocess)
+    shelf, key = _shelf.get() or PixelCache.of(Runtime()), key_of(images, preprocess)
     if key not in shelf.sets:
         shelf.sets[key] = _filled(images, preprocess, shelf.room(_shape(images, preprocess)))
     return shelf.sets[key]

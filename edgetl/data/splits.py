@@ -16,7 +16,7 @@ from edgetl.core.imagefile import Depth
 from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
 from edgetl.data.images import ImageRef, Part
-from edgetl.data.near import Groups, Look, led
+from edgetl.data.near import Fingerprint, Groups, led
 from edgetl.settings import DataSettings
 
 
@@ -25,7 +25,7 @@ class Hashed(Labelled):
     """A labelled image whose content is known; `look` is None where near-duplicates are of no interest, `depth` below 16 bits."""
 
     sha256: str
-    look: Look | None = None
+    look: Fingerprint | None = None
     depth: Depth | None = None
 
 

@@ -12,7 +12,7 @@ from edgetl.core.threads import in_threads
 from edgetl.data.calibration import unlabelled_images
 from edgetl.data.hashes import LOOK_SIDE
 from edgetl.data.images import ImageRef, Images, Source
-from edgetl.data.near import Look, grouped, look_of
+from edgetl.data.near import Fingerprint, grouped, look_of
 
 NOBODY = -1  # the label of a photo that has none
 
@@ -41,10 +41,10 @@ def open_unlabelled(folder: Path, data: Images, *, skip_bad_images: bool = False
     return replace(fresh, refs=kept)
 
 
-def _looks(images: Images) -> list[Look]:
+def _looks(images: Images) -> list[Fingerprint]:
     with track("compare photos", total=len(images), unit="image") as bar:
 
-        def look(ref: ImageRef) -> Look:
+        def look(ref: ImageRef) -> Fingerprint:
             found = look_of(decode(images.source.read(ref.where), shorter=LOOK_SIDE))
             bar.advance()
             return found

@@ -18,7 +18,7 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.metrics.clusters import Groups
-from edgetl.quantization.candidates.baseline import MARGIN, Start
+from edgetl.quantization.candidates.baseline import MARGIN, Baseline
 from edgetl.quantization.candidates.pixel_codes import folded
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import Trial, Trials, answers
@@ -30,7 +30,7 @@ from edgetl.quantization.layout.exact_adds import with_exact_sums
 from edgetl.quantization.layout.padded_codes import with_padded_codes
 from edgetl.quantization.layout.space_to_depth import with_space_to_depth
 from edgetl.quantization.layout.strided_shortcut import with_strided_convs
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.learn.steps import Plan, Steps, planned
 from edgetl.quantization.observe.effort import Clock, Effort
 from edgetl.quantization.observe.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
@@ -38,7 +38,7 @@ from edgetl.quantization.observe.ranges import Choice
 from edgetl.quantization.observe.split_for_judging import Parts, Sizes, some
 from edgetl.quantization.precision.placement import BUDGET, InFloat, line, placed
 from edgetl.quantization.prepare.prepare import prepare, with_opsets_used
-from edgetl.quantization.search.evaluator import Judging
+from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.mixed_precision import Searched, within_budget
 from edgetl.quantization.search.reported import Reported, reported
 from edgetl.quantization.search.search import Budget, Evaluation
@@ -83,7 +83,7 @@ class QuantizationRecord:
     images: int
     ranges: Mapping[str, Choice]
     trials: tuple[Trial, ...]
-    noise: tuple[Source, ...]
+    noise: tuple[NoiseSource, ...]
     effort: Effort
     time_limit: float | None
     evaluations: tuple[Evaluation, ...]
@@ -143,7 +143,7 @@ def quantize(
     given, calibration = calibration, some(calibration, plan.effort.calibration)
     parts, sizes = Parts.of(Watched(calibration, shown)), Sizes.of(len(calibration))
     say(f"quantize: {sizes.line()}")
-    start = Start.of(
+    start = Baseline.of(
         prepared,
         parts.fitting,
         target,
@@ -169,8 +169,8 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         own = parts.reporting if parts.choosing is None else parts.choosing
-        judge = Judging(model, own if evaluation is None else evaluation, budget, finish, threads, groups)
-        searched = within_budget(start.model, start.in_float, trials.best, start.widest, noise, judge, memory, clock)
+        judge = CandidateEvaluator(model, own if evaluation is None else evaluation, budget, finish, threads, groups)
+        searched = within_budget(start.model, start.in_float, trials.best, start.min_max_ranges, noise, judge, memory, clock)
     written = finish(searched.graph, searched.floating)
     check_model(written, out.name)
     save(written, out)
@@ -192,12 +192,12 @@ def _chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | 
 
 
 def _recorded(
-    start: Start,
+    start: Baseline,
     plan: Plan,
     trials: Trials,
     searched: Searched,
     *,
-    noise: tuple[Source, ...],
+    noise: tuple[NoiseSource, ...],
     sizes: Sizes,
     found: Reported,
 ) -> QuantizationRecord:
@@ -208,7 +208,7 @@ def _recorded(
     return QuantizationRecord(
         target=start.target,
         ends=start.ends,
-        limited=saturating(start.plain) if start.pairs else {},
+        limited=saturating(start.min_max_qdq) if start.pairs else {},
         images=sizes.images,
         ranges=start.chosen,
         trials=tuple(trials.log),
@@ -254,7 +254,7 @@ def _finished(
     return describe(compact(with_opsets_used(public)), replace(info, extra=extra))
 
 
-def _try_all(trials: Trials, start: Start, step: Steps, tune_images: int | None) -> None:
+def _try_all(trials: Trials, start: Baseline, step: Steps, tune_images: int | None) -> None:
     """From simple to dear."""
     if start.equalizing:
         trials.note(start.equalizing)

@@ -32,7 +32,7 @@ from edgetl.training.linear import Linear, fit_linear
 from edgetl.training.mirror import Mirroring, looked_at, mirroring
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
-from edgetl.training.strategy import Decision, Seen, decide, groups
+from edgetl.training.strategy import Decision, HeadScore, decide, groups
 
 SOFT_LR = 1e-2
 VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views are none that training sees
@@ -185,7 +185,7 @@ class Work:
         draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]
         return to_input(self.augment(self.train.pixels[rows], draws), self.preprocess)
 
-    def _seen(self, probe: Linear, unseen: Features) -> Seen:
+    def _seen(self, probe: Linear, unseen: Features) -> HeadScore:
         """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same.
 
         Images of val that look alike count once for how exactly val can tell.
@@ -194,7 +194,7 @@ class Work:
         right = self.task.correct(np.concatenate([probe.unseen, probe(unseen)]), labels)
         weights = None if self.per_class is None else self.per_class.numpy()[labels]
         worth = worth_of(self.val.labels.numpy(), self.data.only("val").groups, balanced=weights is None)
-        return Seen(
+        return HeadScore(
             score=float(np.average(right, weights=weights)),
             images=len(labels),
             val=len(self.val),

@@ -24,7 +24,7 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class HeadScore:
     """How a head on frozen features did on images that it was not fitted on.
 
     Attributes:
@@ -38,7 +38,7 @@ class Seen:
     worth: float | None = None
 
 
-def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: Seen | None) -> Decision:
+def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> Decision:
     """The strategy; `frozen` is None where there are no pretrained weights, and so nothing worth freezing.
 
     `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that

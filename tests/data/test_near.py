@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from edgetl.core.imagefile import decode
 from edgetl.data.images import Images
-from edgetl.data.near import BURST_BITS, BURST_S, COPY_BITS, WHOLE, Look, grouped, leaders, look_of
+from edgetl.data.near import BURST_BITS, BURST_S, COPY_BITS, WHOLE, Fingerprint, grouped, leaders, look_of
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
 from edgetl.settings import DataSettings
@@ -54,11 +54,11 @@ def copies(image: Image.Image) -> dict[str, Image.Image]:
     }
 
 
-def bits(look: Look) -> np.ndarray:
+def bits(look: Fingerprint) -> np.ndarray:
     return np.array([int(digit, 16) >> shift & 1 for digit in look.bits for shift in (3, 2, 1, 0)])
 
 
-def distance(one: Look, other: Look) -> int:
+def distance(one: Fingerprint, other: Fingerprint) -> int:
     return int((bits(one) != bits(other)).sum())
 
 
@@ -77,12 +77,12 @@ def test_copies_are_near_and_other_scenes_are_far(scenes: list[Image.Image]) -> 
 
 def test_groups_by_hash_are_small_components_of_the_near_pairs_and_long_chains_are_cut() -> None:
     rng = random.Random(0)
-    looks = [Look(bits=rng.randbytes(32).hex(), taken=rng.choice([None, 0, 3, 100])) for _ in range(300)]
+    looks = [Fingerprint(bits=rng.randbytes(32).hex(), taken=rng.choice([None, 0, 3, 100])) for _ in range(300)]
     for _ in range(600):  # chains: each a few bits from some other
         base = bytearray.fromhex(rng.choice(looks).bits)
         for _flip in range(rng.choice([20, 45, 55, 75, 90])):
             base[rng.randrange(32)] ^= 1 << rng.randrange(8)
-        looks.append(Look(bits=base.hex(), taken=rng.choice([None, 4, 7, 101])))
+        looks.append(Fingerprint(bits=base.hex(), taken=rng.choice([None, 4, 7, 101])))
     found = grouped(looks)
     table = np.stack([bits(look) for look in looks])
     far = (table[:, None] != table[None]).sum(-1)
@@ -111,8 +111,8 @@ def test_groups_by_hash_are_small_components_of_the_near_pairs_and_long_chains_a
 def test_order_does_not_matter_and_the_first_taken_leads() -> None:
     rng = random.Random(1)
     base = rng.randbytes(32).hex()
-    looks = {f"{number:02d}": Look(bits=base, taken=taken) for number, taken in enumerate([None, 900, 30, 30, None])}
-    looks |= {"aa": Look(bits=rng.randbytes(32).hex())}
+    looks = {f"{number:02d}": Fingerprint(bits=base, taken=taken) for number, taken in enumerate([None, 900, 30, 30, None])}
+    looks |= {"aa": Fingerprint(bits=rng.randbytes(32).hex())}
     for _ in range(5):
         shuffled = dict(rng.sample(sorted(looks.items()), len(looks)))
         assert leaders(shuffled) == {**dict.fromkeys(["00", "01", "02", "03", "04"], "02"), "aa": "aa"}
@@ -206,18 +206,18 @@ def test_near_copies_across_brought_parts_are_named_and_counted(tmp_path: Path, 
     assert "test/ants/1.jpg (test)" in line and "train/ants/copy.jpg (" in line
 
 
-def hashed(label: str, looks: list[Look], salt: str = "") -> list[Hashed]:
+def hashed(label: str, looks: list[Fingerprint], salt: str = "") -> list[Hashed]:
     names = [f"{label}/{salt}{number}" for number in range(len(looks))]
     return [Hashed(where=n, label=label, sha256=hashlib.sha256(n.encode()).hexdigest(), look=k) for n, k in zip(names, looks, strict=True)]
 
 
-def unlike(count: int, seed: int) -> Iterator[Look]:
+def unlike(count: int, seed: int) -> Iterator[Fingerprint]:
     rng = random.Random(seed)
-    return (Look(bits=rng.randbytes(32).hex()) for _ in range(count))
+    return (Fingerprint(bits=rng.randbytes(32).hex()) for _ in range(count))
 
 
 def test_a_class_that_looks_all_alike_is_split_one_by_one_and_said_so(told: Any) -> None:
-    images = hashed("alike", [Look(bits="0f" * 32)] * 40) + hashed("other", list(unlike(40, 4)))
+    images = hashed("alike", [Fingerprint(bits="0f" * 32)] * 40) + hashed("other", list(unlike(40, 4)))
     refs, problems = assign(images, ("alike", "other"), SETTINGS, groups_in(images))
     assert not problems and {ref.part for ref in refs if ref.label == 0} == {"train", "val", "test"}
     assert told.lines == ["alike: nearly all of its 40 images look alike, so they are split one by one: scores may be too good"]
@@ -225,7 +225,9 @@ def test_a_class_that_looks_all_alike_is_split_one_by_one_and_said_so(told: Any)
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_group_of_more_than_half_a_class_trains(seed: int) -> None:
-    images = hashed("a", [Look(bits="0f" * 32)] * 25 + list(unlike(20, seed)), salt=str(seed)) + hashed("b", list(unlike(30, 100 + seed)))
+    images = hashed("a", [Fingerprint(bits="0f" * 32)] * 25 + list(unlike(20, seed)), salt=str(seed)) + hashed(
+        "b", list(unlike(30, 100 + seed))
+    )
     refs, problems = assign(images, ("a", "b"), DataSettings(seed=seed), groups_in(images))
     large = {image.sha256 for image in images[:25]}
     assert not problems and {ref.part for ref in refs if ref.sha256 in large} == {"train"}

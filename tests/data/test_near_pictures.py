@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from edgetl.core.imagefile import decode
-from edgetl.data.near import WHOLE, Groups, Look, grouped, look_of
+from edgetl.data.near import WHOLE, Fingerprint, Groups, grouped, look_of
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
 from edgetl.data.thumbs import SIDE, banded, likeness, pictures, thumb_of
@@ -122,7 +122,7 @@ def test_photos_of_one_kind_of_part_are_left_alone_and_copies_among_them_are_fou
 
 
 def test_by_hash_alone_such_photos_are_left_alone_too(inspected: list[Picture]) -> None:
-    hashes = [Look(bits=look_of(image).bits) for image in inspected]
+    hashes = [Fingerprint(bits=look_of(image).bits) for image in inspected]
     assert (np.bincount(grouped(hashes).group) > 1).sum() <= 2
     blind = np.stack([np.unpackbits(np.frombuffer(bytes.fromhex(look.bits), dtype=np.uint8)) for look in hashes]).astype(np.int64)
     assert ((blind[:, None] != blind[None]).sum(-1)[np.triu_indices(400, 1)] <= 64).mean() > 0.001  # a fixed bound would tie them

@@ -14,7 +14,7 @@ import pytest
 
 from edgetl.core.errors import InputError
 from edgetl.data.images import Images
-from edgetl.data.near import Look
+from edgetl.data.near import Fingerprint
 from edgetl.data.sources import open_images
 from edgetl.settings import DataSettings
 
@@ -165,7 +165,7 @@ def test_damage_of_any_kind_and_place_is_an_input_error_or_decodes(image: Callab
     from edgetl.data.hashes import look_or_problem
 
     whole = image("x", kind, (24, 24))
-    assert isinstance(look_or_problem(whole), Look)
+    assert isinstance(look_or_problem(whole), Fingerprint)
     assert isinstance(look_or_problem(whole[: len(whole) // 2]), str)
     for place in range(0, min(len(whole), 300), 7):
         look_or_problem(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])

@@ -12,13 +12,13 @@ from edgetl.data.pixels import PixelSet
 from edgetl.settings import FinetuneSettings
 from edgetl.training.balance import balance_for, class_weights, image_shares
 from edgetl.training.scratch import work_within
-from edgetl.training.strategy import Seen, decide, groups
+from edgetl.training.strategy import HeadScore, decide, groups
 
 HUNDRED = np.array([0] * 90 + [1] * 10)
 
 
 def test_a_strategy_that_is_asked_for_is_taken() -> None:
-    assert decide("staged", Seen(score=1.0, images=10, val=5)).strategy == "staged"
+    assert decide("staged", HeadScore(score=1.0, images=10, val=5)).strategy == "staged"
 
 
 def test_without_pretrained_weights_all_learns() -> None:
@@ -30,13 +30,13 @@ def test_without_pretrained_weights_all_learns() -> None:
     [(0.95, 34, "features"), (0.7, 34, "full"), (0.95, 5000, "staged"), (1.0, 5000, "features")],
 )
 def test_auto_trains_deeper_only_where_val_can_tell(score: float, val: int, expected: str) -> None:
-    decision = decide("auto", Seen(score=score, images=7 * val, val=val))
+    decision = decide("auto", HeadScore(score=score, images=7 * val, val=val))
     assert decision.strategy == expected
     assert f"{score:.1%} of {7 * val} images" in decision.reason and f"val with {val} images" in decision.reason
 
 
 def test_few_images_of_a_rare_class_tell_little_however_many_the_others_are() -> None:
-    plain, rare = Seen(score=0.8, images=900, val=300), Seen(score=0.8, images=900, val=300, worth=12.0)
+    plain, rare = HeadScore(score=0.8, images=900, val=300), HeadScore(score=0.8, images=900, val=300, worth=12.0)
     assert decide("auto", plain).strategy == "full"
     decision = decide("auto", rare)
     assert decision.strategy == "features"

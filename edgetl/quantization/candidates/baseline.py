@@ -17,9 +17,9 @@ from edgetl.quantization.candidates.saturation import Pairs, pairs_of
 from edgetl.quantization.candidates.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.candidates.weights import with_fitted_weights
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.observe.ranges import Choice, Range, choose, extremes, useful
+from edgetl.quantization.observe.ranges import Choice, Range, choose, consumed_range, extremes
 from edgetl.quantization.observe.split_for_judging import Arrays, few_images
-from edgetl.quantization.observe.statistics import Seen, observe, tensors_beside
+from edgetl.quantization.observe.statistics import TensorStatistics, observe, tensors_beside
 from edgetl.quantization.precision.boundary_layers import ends, first_layers
 from edgetl.quantization.precision.float_around_layernorm import without_weights
 from edgetl.quantization.precision.placement import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
@@ -34,7 +34,7 @@ EQUALIZED = "layers equalized"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class Baseline:
     """A prepared float graph and what was seen of it.
 
     Attributes:
@@ -45,14 +45,14 @@ class Start:
     """
 
     model: onnx.ModelProto
-    seen: Mapping[str, Seen]
+    seen: Mapping[str, TensorStatistics]
     target: Target
     equalizing: Trial | None = None
 
     @staticmethod
     def of(
         model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, not_equalized: str | None = None
-    ) -> Start:
+    ) -> Baseline:
         """See all of `source`, the images that fit. What the graph is by then, a few of them decide.
 
         Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
@@ -69,13 +69,13 @@ class Start:
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
             model, equalizing = _exact(model, few, target, threads), Trial(name=EQUALIZED, why_not=str(error))
-        return replace(Start.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
+        return replace(Baseline.seeing(model, source, target, batch_size=batch_size, threads=threads), equalizing=equalizing)
 
     @staticmethod
-    def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Start:
+    def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Baseline:
         """See all of `source` with the graph as it is."""
         seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
-        return Start(model=model, seen=seen, target=target)
+        return Baseline(model=model, seen=seen, target=target)
 
     @cached_property
     def ends(self) -> tuple[str, ...]:
@@ -91,10 +91,10 @@ class Start:
     @cached_property
     def used(self) -> Mapping[str, Range]:
         """What readers make use of, where that is not all."""
-        return useful(self.model)
+        return consumed_range(self.model)
 
     @cached_property
-    def widest(self) -> Mapping[str, Range]:
+    def min_max_ranges(self) -> Mapping[str, Range]:
         """The ranges that hold all that was seen."""
         return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | exact(self.model)
 
@@ -107,19 +107,19 @@ class Start:
         return found
 
     @cached_property
-    def plain(self) -> onnx.ModelProto:
+    def min_max_qdq(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
-        return as_qdq(self.model, self.widest, floating=self.in_float)
+        return as_qdq(self.model, self.min_max_ranges, floating=self.in_float)
 
     @cached_property
     def pairs(self) -> Mapping[str, Pairs]:
         """Neighbours in its weights that must not saturate, by the name of their codes."""
-        return pairs_of(self.plain) if saturates(self.target) else {}
+        return pairs_of(self.min_max_qdq) if saturates(self.target) else {}
 
     @cached_property
     def by_extremes(self) -> onnx.ModelProto:
         """The QDQ graph of the widest ranges."""
-        return with_fitted_weights(self.plain, self.model, self.pairs)
+        return with_fitted_weights(self.min_max_qdq, self.model, self.pairs)
 
     def by_reconstruction(self) -> onnx.ModelProto:
         """The QDQ graph of the chosen ranges."""
@@ -140,8 +140,8 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
     """
     begin = time.perf_counter()
 
-    def seeing(graph: onnx.ModelProto) -> Start:
-        return Start.seeing(graph, few, target, batch_size=len(few), threads=threads)
+    def seeing(graph: onnx.ModelProto) -> Baseline:
+        return Baseline.seeing(graph, few, target, batch_size=len(few), threads=threads)
 
     plainly = seeing(model)
     balanced = equalized(model, plainly.seen, few.x)

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.quantization.candidates.saturation import EveryOther, Pairs, limited, neighbours
-from edgetl.quantization.graph.layers import MOST, Numbers, along, channel_axis, constants, float_name, layers, with_numbers
+from edgetl.quantization.graph.layers import MOST, QuantParams, along, channel_axis, constants, float_name, layers, with_quant_params
 
 NARROWER = tuple(np.linspace(0.8, 0.98, 10))  # than the extremes: these are clipped
 AT_ONCE = 2**18  # weights that are fitted together
@@ -40,7 +40,7 @@ def with_fitted_weights(qdq: onnx.ModelProto, float_model: onnx.ModelProto, pair
             ours = stored[layer.source.input[1]] if layer.source is not None else np.float32(1)
             reaching = revived(values, stored[scale], axis, bias, ours)
             weights[codes] = _in_pieces(values, reaching, axis, layer.node) if codes in pairs else fitted(values, reaching, axis, None)
-    return with_numbers(qdq, Numbers(weights=weights, biases=biases))
+    return with_quant_params(qdq, QuantParams(weights=weights, biases=biases))
 
 
 def _in_pieces(

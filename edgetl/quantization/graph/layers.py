@@ -141,7 +141,7 @@ def along(scale: NDArray[np.float32], ndim: int, axis: int) -> NDArray[np.float3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class QuantParams:
     """What goes into a QDQ graph in place of what is there.
 
     Attributes:
@@ -157,7 +157,7 @@ class Numbers:
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-def numbers_of(model: onnx.ModelProto) -> Numbers:
+def quant_params(model: onnx.ModelProto) -> QuantParams:
     """What a QDQ graph has, to be carried over into another of the same names."""
     stored = constants(model)
     activations = {
@@ -176,10 +176,10 @@ def numbers_of(model: onnx.ModelProto) -> Numbers:
             continue
         zero = stored[node.input[2]].astype(np.float32) if len(node.input) > 2 else np.float32(0)
         values[codes.dtype][node.input[0]] = ((codes - zero) * scale).astype(np.float32)
-    return Numbers(activations=activations, weights=weights, biases=values[np.dtype(np.int32)], beside=values[np.dtype(np.uint8)])
+    return QuantParams(activations=activations, weights=weights, biases=values[np.dtype(np.int32)], beside=values[np.dtype(np.uint8)])
 
 
-def with_numbers(model: onnx.ModelProto, numbers: Numbers) -> onnx.ModelProto:
+def with_quant_params(model: onnx.ModelProto, numbers: QuantParams) -> onnx.ModelProto:
     """A copy of a QDQ graph with other numbers; the scale of a bias stays that of input times weight, as int8 kernels need it."""
     old = constants(model)
     new: dict[str, NDArray[Any]] = {}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import onnx
 
-from edgetl.quantization.graph.layers import Numbers, numbers_of, with_numbers
+from edgetl.quantization.graph.layers import QuantParams, quant_params, with_quant_params
 
 UNITS = 2**14  # of a ratio of 1
 PARTS = UNITS // 2 // 256  # p + q at most
@@ -31,7 +31,7 @@ def with_exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     Equal scales stay equal, since operators that only hand codes on need that. An Add of which other Adds give two scales already
     stays as it is, and so does one whose inputs' scales are more than 31 times apart.
     """
-    numbers = numbers_of(model)
+    numbers = quant_params(model)
     given = {name: Scale(scale) for name, (scale, _) in numbers.activations.items()}
     moved: dict[Scale, Scale] = {}
     for names in adds(model):
@@ -41,7 +41,7 @@ def with_exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
             found = _exact(scales, {scale: moved[scale] for scale in scales if scale in moved})
             moved.update(zip(scales, found, strict=True))
     activations = {name: (float(moved.get(given[name], given[name])), zero) for name, (_, zero) in numbers.activations.items()}
-    return with_numbers(model, Numbers(activations=activations, biases=numbers.biases, beside=numbers.beside))
+    return with_quant_params(model, QuantParams(activations=activations, biases=numbers.biases, beside=numbers.beside))
 
 
 def adds(model: onnx.ModelProto) -> Iterator[tuple[str, str, str]]:

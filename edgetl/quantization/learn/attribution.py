@@ -17,7 +17,7 @@ from torch import Tensor
 from edgetl.quantization.candidates.qdq import FORWARDING
 from edgetl.quantization.candidates.saturation import Pairs
 from edgetl.quantization.graph.layers import WEIGHTED, absorbed, constants, float_name
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.learn.simulation import Codes, Quantizer, Simulation, Step, Weight, key
 from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
@@ -38,7 +38,7 @@ def attribute(
     images: int = ATTRIBUTED_IMAGES,
     threads: int = 1,
     seed: int = 0,
-) -> tuple[Source, ...]:
+) -> tuple[NoiseSource, ...]:
     """The roundings of a QDQ graph, the worst first.
 
     Args:
@@ -66,7 +66,7 @@ def attribute(
             seen += len(x) * SIGNS
     noises = {site: total / seen for site, total in probed.noise.items()}
     whole = sum(noises.values()) or 1.0
-    found = [Source(name=name, kind=kind, noise=noise, share=noise / whole) for (name, kind), noise in noises.items()]
+    found = [NoiseSource(name=name, kind=kind, noise=noise, share=noise / whole) for (name, kind), noise in noises.items()]
     return tuple(sorted(found, key=lambda source: (-source.noise, source.name)))
 
 

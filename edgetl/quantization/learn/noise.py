@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class NoiseSource:
     """One rounding.
 
     Attributes:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgetl.quantization.candidates.saturation import MOST_PAIR, Pairs
-from edgetl.quantization.graph.layers import MOST, WEIGHTED, Numbers, constants, float_name, layers, with_numbers
+from edgetl.quantization.graph.layers import MOST, WEIGHTED, QuantParams, constants, float_name, layers, with_quant_params
 from edgetl.quantization.learn.operators import interleaved, spatial_padding
 from edgetl.quantization.learn.simulation import Bias, Simulation, Step, Weight, key
 from edgetl.quantization.observe.effort import REFINED_IMAGES, REFINED_PIXELS
@@ -70,7 +70,7 @@ def refined(
             means = teacher.means
         student = _Refining(float_model, qdq, pairs or {}, means, second_order, seed)
         student(x)
-    return with_numbers(qdq, student.found)
+    return with_quant_params(qdq, student.found)
 
 
 class _Means(Simulation):
@@ -107,9 +107,9 @@ class _Refining(Simulation):
         self.biases_found: dict[str, Any] = {}
 
     @property
-    def found(self) -> Numbers:
+    def found(self) -> QuantParams:
         """The new numbers."""
-        return Numbers(weights=self.weights_found, biases=self.biases_found)
+        return QuantParams(weights=self.weights_found, biases=self.biases_found)
 
     def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
         layer = self.layers.get(step.outputs[0]) if step.kind in WEIGHTED else None

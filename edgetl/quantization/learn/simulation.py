@@ -109,7 +109,7 @@ class Weight(nn.Module):
         self.codes = nn.Parameter(torch.from_numpy(np.where(np.rint(exact) == codes, exact, codes.astype(np.float32))))
         self.pairs = (torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)) if pairs else None
 
-    def whole(self) -> Tensor:
+    def int8_codes(self) -> Tensor:
         """The codes as the int8 graph has them, in float32; their gradient is that of the real numbers."""
         codes = torch.clamp(rounded(self.codes), -MOST, MOST)
         if self.pairs is None:
@@ -123,11 +123,11 @@ class Weight(nn.Module):
 
     def numbers(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Codes and scale, as the int8 graph has them."""
-        return self.whole().detach().numpy().astype(np.int8), self.get_buffer("scale").numpy()
+        return self.int8_codes().detach().numpy().astype(np.int8), self.get_buffer("scale").numpy()
 
     def forward(self) -> Tensor:
         """The weight as the int8 graph has it."""
-        return self.whole() * self.get_buffer("scale")
+        return self.int8_codes() * self.get_buffer("scale")
 
 
 class Bias(nn.Module):

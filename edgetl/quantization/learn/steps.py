@@ -9,9 +9,9 @@ import onnx
 
 from edgetl.core.errors import InputError
 from edgetl.core.progress import say
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import TOO_LATE, TOO_MUCH, NotTried, Trials, in_torch
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import (
     ATTRIBUTED,
     ATTRIBUTED_IMAGES,
@@ -141,7 +141,7 @@ def _announce(plan: Plan) -> None:
 class Steps:
     """The steps on a start and the images that fit."""
 
-    start: Start
+    start: Baseline
     fitting: InputSource
     plan: Plan
     threads: int
@@ -192,13 +192,13 @@ class Steps:
 
         return in_torch(step)
 
-    def noise(self, trials: Trials) -> tuple[Source, ...]:
+    def noise(self, trials: Trials) -> tuple[NoiseSource, ...]:
         """The worst sources of noise, with what was seen of them; none where there are too few images, or no gradients."""
         images, source = self.plan.effort.attributed, trials.choosing
         if not images or source is None or all(trial.why_not is not None for trial in trials.log[-2:]):
             return ()
 
-        def step() -> tuple[Source, ...]:
+        def step() -> tuple[NoiseSource, ...]:
             from edgetl.quantization.learn.attribution import attribute
 
             self.plan.time_for(ATTRIBUTED * images * self.plan.work.one_pass)

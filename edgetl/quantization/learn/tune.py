@@ -17,7 +17,7 @@ from torch import Tensor
 from edgetl.core.progress import track
 from edgetl.quantization.candidates.saturation import Pairs
 from edgetl.quantization.candidates.trials import NotTried
-from edgetl.quantization.graph.layers import Numbers, constants, with_numbers
+from edgetl.quantization.graph.layers import QuantParams, constants, with_quant_params
 from edgetl.quantization.learn.simulation import Bias, Quantizer, Simulation, Weight, dot, key
 from edgetl.quantization.observe.effort import images_for
 from edgetl.quantization.observe.split_for_judging import few_images, some
@@ -213,9 +213,9 @@ def written(qdq: onnx.ModelProto, student: Simulation) -> onnx.ModelProto:
     codes = {node.input[0] for node in qdq.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in student.constants}
     modules = {name: student.weights[key(name)] for name in codes if key(name) in student.weights}
     with torch.no_grad():
-        return with_numbers(
+        return with_quant_params(
             qdq,
-            Numbers(
+            QuantParams(
                 activations={name: student.quantizers[key(name)].numbers() for name in scales},  # type: ignore[operator]
                 weights={name: module.numbers() for name, module in modules.items() if isinstance(module, Weight)},
                 biases={name: module().numpy() for name, module in modules.items() if isinstance(module, Bias)},

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.quantization.graph.layers import CODES
-from edgetl.quantization.observe.statistics import Histogram, Seen
+from edgetl.quantization.observe.statistics import Histogram, TensorStatistics
 
 PERCENTILES = (99.9, 99.99, 99.999)
 FEWEST = 64  # values that judge rules: fewer may all be small by chance, and what is cut off is lost
@@ -41,7 +41,7 @@ class Choice:
 
     Attributes:
         rule: "min-max", "moving average", "percentile 99.99", "squared error", "levels of pixels".
-        error: mean squared error of the reconstructed values of held-out images, weighed as `Seen` does, in the tensor's units squared.
+        error: mean squared error of the reconstructed values of held-out images, weighed as in `TensorStatistics`, in its units squared.
         min_max_error: the same, had the extremes been the range.
     """
 
@@ -51,7 +51,7 @@ class Choice:
     min_max_error: float
 
 
-def choose(seen: Seen, within: Range | None = None) -> Choice:
+def choose(seen: TensorStatistics, within: Range | None = None) -> Choice:
     """The range for what was seen, among the rules of the field.
 
     Args:
@@ -60,7 +60,7 @@ def choose(seen: Seen, within: Range | None = None) -> Choice:
     """
     judge = seen.held_out if seen.held_out.total else seen.fitted
     points = clipped(judge, within)
-    found: dict[str, Range] = {name: cut(rule(seen), within) for name, rule in RULES.items()}
+    found: dict[str, Range] = {name: clip_range(rule(seen), within) for name, rule in RULES.items()}
     errors = {name: reconstruction_error(*points, judge.total, candidate) for name, candidate in found.items()}
     searched = least_squared_error(*clipped(seen.fitted, within), seen.fitted.total, found["min-max"])
     found["squared error"] = searched
@@ -69,12 +69,12 @@ def choose(seen: Seen, within: Range | None = None) -> Choice:
     return Choice(range=found[best], rule=best, error=errors[best], min_max_error=errors["min-max"])
 
 
-def extremes(seen: Seen, within: Range | None = None) -> Range:
+def extremes(seen: TensorStatistics, within: Range | None = None) -> Range:
     """From the smallest to the largest value seen, as far as its reader makes use of them."""
-    return cut(Range.around_zero(seen.low, seen.high), within)
+    return clip_range(Range.around_zero(seen.low, seen.high), within)
 
 
-def percentile(seen: Seen, share: float) -> Range:
+def percentile(seen: TensorStatistics, share: float) -> Range:
     """The range without (100 - share)/2 percent of the values at either end; float32 bounds."""
     centers, counts = with_zeros(seen.fitted)
     if not len(centers):
@@ -85,7 +85,7 @@ def percentile(seen: Seen, share: float) -> Range:
     return Range.around_zero(centers[low], centers[min(high, len(centers) - 1)])
 
 
-RULES: Mapping[str, Callable[[Seen], Range]] = {
+RULES: Mapping[str, Callable[[TensorStatistics], Range]] = {
     "min-max": lambda seen: Range.around_zero(seen.low, seen.high),
     "moving average": lambda seen: Range.around_zero(seen.mean_low, seen.mean_high),
     **{f"percentile {share}": (lambda seen, share=share: percentile(seen, share)) for share in PERCENTILES},  # type: ignore[misc]
@@ -142,12 +142,12 @@ def clipped(histogram: Histogram, within: Range | None) -> tuple[NDArray[np.floa
     return (np.clip(centers, within.low, within.high) if within else centers), counts
 
 
-def cut(bounds: Range, within: Range | None) -> Range:
+def clip_range(bounds: Range, within: Range | None) -> Range:
     """`bounds` without what lies outside `within`."""
     return Range.around_zero(max(bounds.low, within.low), min(bounds.high, within.high)) if within else bounds
 
 
-def useful(model: onnx.ModelProto) -> dict[str, Range]:
+def consumed_range(model: onnx.ModelProto) -> dict[str, Range]:
     """Tensors whose only reader throws part of them away, and what it uses.
 
     HardSwish is 0 below -3, HardSigmoid constant outside its slope. (The QDQ writer does the same for Relu and Clip.)
@@ -158,10 +158,10 @@ def useful(model: onnx.ModelProto) -> dict[str, Range]:
             readers.setdefault(name, []).append(node)
     outputs = {output.name for output in model.graph.output}
     single = {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
-    return {name: used for name, node in single.items() if (used := _useful(node)) is not None}
+    return {name: used for name, node in single.items() if (used := _consumed_range(node)) is not None}
 
 
-def _useful(reader: onnx.NodeProto) -> Range | None:
+def _consumed_range(reader: onnx.NodeProto) -> Range | None:
     match reader.op_type:
         case "HardSwish":
             return Range(-3.0, np.inf)

@@ -88,7 +88,7 @@ class Histogram:
 
 
 @dataclass
-class Seen:
+class TensorStatistics:
     """What was seen of one tensor.
 
     Attributes:
@@ -142,14 +142,16 @@ def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[s
     return tuple(dict.fromkeys(name for name in names if name in values and name not in cut))
 
 
-def observe(model: onnx.ModelProto, tensors: Iterable[str], source: InputSource, *, batch_size: int, threads: int = 1) -> dict[str, Seen]:
+def observe(
+    model: onnx.ModelProto, tensors: Iterable[str], source: InputSource, *, batch_size: int, threads: int = 1
+) -> dict[str, TensorStatistics]:
     """What is seen of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
 
     Raises:
         InputError: no samples, samples that do not fit the model, or activations that are not finite.
     """
     names = tuple(tensors)
-    seen = {name: Seen() for name in names}
+    seen = {name: TensorStatistics() for name in names}
     engine: Any = None
     with track("calibrate", total=len(source), unit="image") as bar:
         for batch in source.batches(batch_size):

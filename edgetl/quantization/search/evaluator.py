@@ -33,7 +33,7 @@ Right: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass
-class Judging:
+class CandidateEvaluator:
     """Judges graphs against the float model.
 
     Attributes:

@@ -12,11 +12,11 @@ import onnx
 
 from edgetl.core.progress import say
 from edgetl.quantization.candidates.qdq import as_qdq
-from edgetl.quantization.graph.layers import numbers_of, with_numbers
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.graph.layers import quant_params, with_quant_params
+from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import Clock
 from edgetl.quantization.observe.ranges import Range
-from edgetl.quantization.search.evaluator import Judging, time_shares
+from edgetl.quantization.search.evaluator import CandidateEvaluator, time_shares
 from edgetl.quantization.search.search import MOST, Evaluation, fewest, order, remembered, with_neighbours
 
 
@@ -42,8 +42,8 @@ def within_budget(
     in_float: Collection[str],
     int8: onnx.ModelProto,
     ranges: Mapping[str, Range],
-    noise: Sequence[Source],
-    judge: Judging,
+    noise: Sequence[NoiseSource],
+    judge: CandidateEvaluator,
     memory: Path | None,
     clock: Clock | None = None,
 ) -> Searched:
@@ -73,7 +73,7 @@ def within_budget(
     if first.good(judge.budget):
         return Searched(graph=int8, evaluations=tuple(made), within=first.small(judge.budget))
     ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in in_float)
-    numbers = numbers_of(int8)
+    numbers = quant_params(int8)
     took = time.perf_counter() - begin
     most = max(0, int(min(MOST, (clock or Clock()).left / max(took, 1e-6))))
     count = min(most, math.ceil(math.log2(max(2, len(ranked)))))
@@ -83,7 +83,7 @@ def within_budget(
     )
 
     def make(floating: Sequence[str]) -> onnx.ModelProto:
-        return with_numbers(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*in_float, *floating])), numbers)
+        return with_quant_params(as_qdq(prepared, ranges, floating=with_neighbours(prepared, [*in_float, *floating])), numbers)
 
     found = fewest(ranked, make, judged, judge.budget, most)
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):

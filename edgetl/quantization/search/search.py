@@ -19,7 +19,7 @@ from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.graph.layers import WEIGHTED, constants
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.noise import NoiseSource
 
 MOST = 12  # evaluations
 
@@ -134,7 +134,7 @@ def remembered(judge: Judge, place: Path | None) -> Judge:
     return judged
 
 
-def order(model: onnx.ModelProto, noise: Sequence[Source], shares: Mapping[str, float]) -> tuple[str, ...]:
+def order(model: onnx.ModelProto, noise: Sequence[NoiseSource], shares: Mapping[str, float]) -> tuple[str, ...]:
     """The layers of a prepared float graph, the most noise for the least time and size first.
 
     Args:

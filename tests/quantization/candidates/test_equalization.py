@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.equalization import equalized, reaches
 from edgetl.quantization.candidates.trials import answers
 from edgetl.quantization.engine import quantize
@@ -142,7 +142,7 @@ def thousandfold(path: Path) -> Path:
 def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: Path) -> None:
     """One scale for all channels of an activation leaves few codes to the small ones; here they count as much as the large ones."""
     prepared, images = prepare(thousandfold(tmp_path / "float.onnx")), noise(40)
-    plain, begun = (way(prepared, images, "portable", batch_size=8, threads=1) for way in (Start.seeing, Start.of))
+    plain, begun = (way(prepared, images, "portable", batch_size=8, threads=1) for way in (Baseline.seeing, Baseline.of))
     assert begun.equalizing and begun.equalizing.kept
     wanted, without, balanced = (answers(graph, images, 1) for graph in (prepared, plain.by_extremes, begun.by_extremes))
     assert sqnr_db(wanted, balanced) > sqnr_db(wanted, without) + 3

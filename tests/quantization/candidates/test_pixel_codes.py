@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, folded, on_pixels
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.observe.split_for_judging import Arrays
@@ -108,7 +108,7 @@ def test_the_codes_are_the_bytes_of_the_photos(small: Path, tmp_path: Path, tune
 def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64], folds: bool) -> None:
     """255 times a mean of 0.5 is 127.5, midway between two levels."""
     x = ((Photos.drawn(40).codes / 255 - mean[:, None, None]) / STD[:, None, None]).astype(np.float32)
-    graph = Start.of(prepare(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
+    graph = Baseline.of(prepare(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
     found = folded(graph)
     assert (found is not graph) == folds and any(node.op_type == "BatchNormalization" for node in found.graph.node) != folds
     before, after = (start(one.SerializeToString(), optimize=True).run(None, {"input": x})[0] for one in (graph, found))
@@ -116,6 +116,6 @@ def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64],
 
 
 def test_the_range_is_that_of_the_levels_whatever_was_seen(small: Path) -> None:
-    begun = Start.of(prepare(small), Arrays(Photos.drawn(16).x), "portable", batch_size=8, threads=1)
-    for found in (begun.widest[PIXELS], begun.chosen[PIXELS].range):
+    begun = Baseline.of(prepare(small), Arrays(Photos.drawn(16).x), "portable", batch_size=8, threads=1)
+    for found in (begun.min_max_ranges[PIXELS], begun.chosen[PIXELS].range):
         assert found.low == pytest.approx(-114 / 255) and found.high == pytest.approx(141 / 255)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.layout.channels_last_adds import with_sums_channels_last
 from edgetl.quantization.precision.boundary_layers import MOST_SUMS
 from edgetl.quantization.prepare.prepare import prepare
@@ -51,7 +51,7 @@ def network(path: Path, *, blocks: int = 2, size: int | str = 16) -> Path:
 
 
 def int8(path: Path, noise: Any, target: Any = "x86") -> onnx.ModelProto:
-    return Start.of(prepare(path), noise(12), target, batch_size=4, threads=1).by_extremes
+    return Baseline.of(prepare(path), noise(12), target, batch_size=4, threads=1).by_extremes
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgetl.metrics.parity import sqnr_db
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import answers
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.layers import constants
@@ -39,11 +39,11 @@ def unlike(first: np.float32, second: np.float32) -> int:
 
 
 @pytest.fixture
-def start(small: Path, noise: Any) -> Start:
-    return Start.of(prepare(small), noise(20), "portable", batch_size=20, threads=1)
+def start(small: Path, noise: Any) -> Baseline:
+    return Baseline.of(prepare(small), noise(20), "portable", batch_size=20, threads=1)
 
 
-def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Start) -> None:
+def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Baseline) -> None:
     (before,), (after,) = ratios(start.by_extremes), ratios(with_exact_sums(start.by_extremes))
     assert not unlike(*after)
     assert after == pytest.approx(before, rel=0.05)
@@ -51,7 +51,7 @@ def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Start) -> None:
     assert unlike(*halves)
 
 
-def test_the_answers_stay(start: Start, noise: Any) -> None:
+def test_the_answers_stay(start: Baseline, noise: Any) -> None:
     wanted, before, after = (
         answers(graph, noise(50, seed=2), 1) for graph in (start.model, start.by_extremes, with_exact_sums(start.by_extremes))
     )

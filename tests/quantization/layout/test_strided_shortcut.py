@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layout.padded_codes import with_padded_codes
 from edgetl.quantization.layout.strided_shortcut import with_strided_convs
@@ -62,7 +62,7 @@ def network(
 
 
 def int8(path: Path, noise: Any, size: int = 17) -> onnx.ModelProto:
-    start = Start.of(prepare(path), noise(12, side=size), "arm64", batch_size=4, threads=1)
+    start = Baseline.of(prepare(path), noise(12, side=size), "arm64", batch_size=4, threads=1)
     return with_padded_codes(start.by_extremes)
 
 

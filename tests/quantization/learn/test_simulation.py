@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.qdq import with_float_outputs, write_qdq
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.engine import quantize
@@ -141,7 +141,7 @@ def test_an_operator_without_a_gradient_is_named() -> None:
 
 
 def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
-    start_from = Start.of(prepare(small), noise(60), "portable", batch_size=32, threads=1)
+    start_from = Baseline.of(prepare(small), noise(60), "portable", batch_size=32, threads=1)
     before = start_from.by_extremes
     after = tune(start_from.model, before, noise(60), pairs=start_from.pairs, images=1600)
     (batch,) = noise(300, seed=9).batches(300)
@@ -158,7 +158,7 @@ def test_large_photos_and_few_ones_are_tuned_on_in_as_many_steps(count: int, sid
 
 def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> None:
     """Each photo alone, for memory's sake: of one whose logits are all near 0, the relative error alone would be all that counts."""
-    start_from = Start.of(prepare(small), noise(40), "portable", batch_size=32, threads=1)
+    start_from = Baseline.of(prepare(small), noise(40), "portable", batch_size=32, threads=1)
     teacher, student = Simulation(start_from.model), Simulation(start_from.by_extremes)
     (batch,) = noise(8, seed=9).batches(8)
     x = torch.from_numpy(batch.x * np.array([1e-3] + 7 * [1], np.float32)[:, None, None, None])
@@ -174,7 +174,7 @@ def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> N
 def test_values_that_only_flat_operators_read_need_not_be_right(shared: Path, noise: Any) -> None:
     """What a hard-swish reads has codes from -3 on only; below, their errors mean nothing."""
     model = prepare(shared / "models" / "mobilenet_v3_small_cifar64.onnx")
-    start_from = Start.of(model, noise(16, side=64), "x86", batch_size=16, threads=1)
+    start_from = Baseline.of(model, noise(16, side=64), "x86", batch_size=16, threads=1)
     flat = {name for node in start_from.model.graph.node if node.op_type in ("HardSigmoid", "HardSwish") for name in node.input}
     assert len(flat) > 20 and len(alike := same_values(start_from.model, start_from.by_extremes)) > 5
     assert not flat & {*alike}

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from edgetl.core.errors import InputError
 from edgetl.quantization.candidates.qdq import write_qdq
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.observe.ranges import Range, cut, extremes, useful
+from edgetl.quantization.observe.ranges import Range, clip_range, consumed_range, extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
 from edgetl.quantization.prepare.prepare import prepare
 
@@ -134,8 +134,8 @@ def test_peak_memory_does_not_grow_with_images(small: Path) -> None:
 def test_narrowing_hard_swish_loses_nothing(small: Path, noise: Any) -> None:
     model = prepare(small)
     seen = {name: Range(-50.0, 50.0) for name in tensors_beside(model, INT8_OPS)}
-    used = useful(model)
-    kept = {name: cut(found, used.get(name)) for name, found in seen.items()}
+    used = consumed_range(model)
+    kept = {name: clip_range(found, used.get(name)) for name, found in seen.items()}
     (swish,) = (node for node in model.graph.node if node.op_type == "HardSwish")
     (gate,) = (node for node in model.graph.node if node.op_type == "HardSigmoid")
     assert kept[swish.input[0]] == Range(-3.0, 50.0)

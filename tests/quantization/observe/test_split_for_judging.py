@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import edgetl
-from edgetl.quantization.candidates.baseline import Start
+from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.learn.tune import tune
 from edgetl.quantization.observe.split_for_judging import CHOOSING, EVERY, Arrays, Images, Parts, Sizes, few_images, some, spread
@@ -233,7 +233,7 @@ def test_tuning_on_fewer_images_than_there_are_looks_at_spread_ones(small: Path,
     from edgetl.quantization.prepare.prepare import prepare
 
     x = drawn(noise)
-    start = Start.of(prepare(small), Arrays(x), "portable", batch_size=32, threads=1)
+    start = Baseline.of(prepare(small), Arrays(x), "portable", batch_size=32, threads=1)
     before, looked_at = start.by_extremes, set(spread(COUNT, 16).tolist())
 
     def tuned(images: NDArray[np.float32]) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgetl.quantization.observe.ranges import CODES, Range, choose, extremes, reconstruction_error
-from edgetl.quantization.observe.statistics import BINS, OCTAVES, Histogram, Seen
+from edgetl.quantization.observe.statistics import BINS, OCTAVES, Histogram, TensorStatistics
 
 
 def histogram_of(*parts: NDArray[np.float32]) -> Histogram:
@@ -23,8 +23,8 @@ def values(seed: int, scale: float = 1.0, n: int = 5000) -> NDArray[np.float32]:
     return (scale * np.random.default_rng(seed).standard_normal(n)).astype(np.float32)
 
 
-def seen_of(make: dict[int, NDArray[np.float32]]) -> Seen:
-    seen = Seen()
+def seen_of(make: dict[int, NDArray[np.float32]]) -> TensorStatistics:
+    seen = TensorStatistics()
     for part in make.values():
         seen.add(float(part.min()), float(part.max()), part.ravel())
     return seen

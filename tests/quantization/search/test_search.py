@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.data.npz import open_npz
 from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.learn.noise import Source
+from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.prepare.prepare import prepare
-from edgetl.quantization.search.evaluator import Judging
+from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.search import MOST, Budget, Evaluation, fewest, order, remembered, with_neighbours
 from edgetl.runtime.session import open_session
 
@@ -72,7 +72,7 @@ def test_a_killed_search_judges_nothing_twice(tmp_path: Path) -> None:
 def test_noise_is_weighed_against_time_and_size(small: Path) -> None:
     model = prepare(small)
     names = {node.name: node for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
-    noise = [Source(name=names[name].input[1], kind="weights", noise=1.0, share=0.25) for name in names]
+    noise = [NoiseSource(name=names[name].input[1], kind="weights", noise=1.0, share=0.25) for name in names]
     shares = {name: 0.0 for name in names} | {"stem": 0.9}
     ranked = order(model, noise, shares)
     assert sorted(ranked) == sorted(names)
@@ -155,6 +155,6 @@ def test_layers_in_float_are_sought_where_float_would_ship_for_what_was_seen(
     np.savez(tmp_path / "val.npz", x=x, y=np.where(x[:, 0, 0, 0] > 0, 0, 1))
     onnx.save(signs(0.0), tmp_path / "float.onnx")
     budget = Budget(max_drop=0.01, when_undecided=when_undecided)
-    judge = Judging(tmp_path / "float.onnx", open_npz(tmp_path / "val.npz"), budget, lambda graph: graph, 1)
+    judge = CandidateEvaluator(tmp_path / "float.onnx", open_npz(tmp_path / "val.npz"), budget, lambda graph: graph, 1)
     found = judge(signs(-0.1), ())
     assert found.drop == pytest.approx(lost / 20) and found.lost == looks == (not found.good(budget))
