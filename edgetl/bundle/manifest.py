@@ -16,6 +16,7 @@
 | `versions`   | of what made the bundle                                                            |
 | `provenance` | where data and weights come from, as far as the maker said                         |
 | `split`      | digest of the split the model was trained on; `seen.json` says which images it saw |
+| `decision`   | temperature and threshold (`bundle.decision.DecisionRule`); null where nobody gave labelled validation images |
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
 from edgetl.core.preprocess import Preprocess
@@ -84,6 +86,7 @@ class Manifest:
     versions: Mapping[str, str]
     provenance: Mapping[str, object]
     split: str | None
+    decision: DecisionRule | None = None
 
     def to_json(self) -> str:
         """The text of manifest.json; `from_json` reads it back."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl.bundle.client import readme
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.manifest import LIBRARIES, Manifest
@@ -32,6 +33,7 @@ def write_bundle(
     target: str,
     provenance: Mapping[str, object],
     int8_lost: bool = False,
+    decision: DecisionRule | None = None,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -45,6 +47,7 @@ def write_bundle(
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
+        decision: how its outputs become an answer or "unknown".
 
     Raises:
         InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
@@ -74,6 +77,7 @@ def write_bundle(
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
+        decision=decision,
     )
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
