@@ -10,6 +10,7 @@ from edgetl.bundle.client import readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
@@ -19,7 +20,8 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
-from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import ModelInfo, check, save
 
 
 def write_bundle(
@@ -61,7 +63,11 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
-    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
+    temperature = decision.temperature if decision else 1.0
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
+    image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
+    save(image_model, out / IMAGE_MODEL)
+    check(out / IMAGE_MODEL)
     inputs, outputs = specs(out / MODEL, vectors.kind)
     manifest = Manifest(
         task=info.task,

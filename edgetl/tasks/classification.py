@@ -54,10 +54,12 @@ class Classification:
     def confidences(self, outputs: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
         """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`.
 
-        `temperature` divides logits; outputs that are none stay as they are.
+        Logits are divided by `temperature` first (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
         """
-        if temperature != 1 and (scores := self.logits(outputs)) is not None:
-            return replace(self, meaning="logits").confidences(scores / np.float32(temperature))
+        if temperature != 1 and self.meaning in ("logits", "log_probabilities", "logit"):
+            of_logits: Meaning = "logit" if self.meaning == "logit" else "logits"
+            scaled = np.asarray(outputs / np.float32(temperature), dtype=np.float32)
+            return replace(self, meaning=of_logits).confidences(scaled)
         match self.meaning:
             case "logits":
                 shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
