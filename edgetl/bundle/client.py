@@ -53,7 +53,7 @@ def _rectangles(preprocess: Preprocess) -> dict[str, int]:
 
 def sample_code() -> str:
     """Python that classifies a picture with numpy, Pillow and onnxruntime only; the README's one block of Python."""
-    return _template("classify.py.txt")
+    return (files("edgetl.bundle") / "clients/python/classify.py").read_text(encoding="utf-8")
 
 
 @cache
