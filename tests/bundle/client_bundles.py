@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from edgetl.bundle.decision import fit_decision
@@ -50,8 +53,6 @@ def network(preprocess: Preprocess, photos: Photos, classes: int) -> onnx.ModelP
     def features(folder: Path) -> NDArray[np.float32]:
         onnx.save_model(built([], "f", {"kernels": kernels}), folder / "features.onnx")
         return open_session(folder / "features.onnx").compute(np.stack([preprocess(data) for data, _ in photos]))
-
-    import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         found = features(Path(folder))
@@ -135,3 +136,16 @@ def foreign_bundle(out: Path, shared: Path) -> Bundle:
     mixed = [photo for start in range(10) for photo in val[start::10]]
     preprocess = Preprocess(size=64, resize=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return sealed(out / "bundle", model, model, preprocess, mixed, classes, ".jpg")
+
+
+def drawn_bundle(out: Path) -> Bundle:
+    """Noise of two kinds in wide pictures, so that each wrong step is seen; nothing from outside is needed."""
+    rng, photos = np.random.default_rng(7), []
+    for index in range(120):
+        pixels = rng.integers(0, 256, (60, 90, 3)) // (1 + index % 2)
+        pixels[..., 0] //= 2  # red is darker: other orders of the channels are seen
+        stream = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+        photos.append((stream.getvalue(), index % 2))
+    preprocess = Preprocess(size=24, resize=27, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return written(out, network(preprocess, photos[:60], 2), preprocess, photos[:60], photos[60:], ("bright", "dark"), ".png")

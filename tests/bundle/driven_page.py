@@ -53,9 +53,11 @@ if ({check}) {{
 }}
 found.wide = seen.documentElement.scrollWidth;
 found.width = page.innerWidth;
-found.unnamed = [...seen.querySelectorAll("button, input, canvas, video, section")].filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim())).length;
+const named = (e) => e.getAttribute("aria-label") || e.textContent.trim();
+found.unnamed = [...seen.querySelectorAll("button, input, canvas, video, section")].filter((e) => !named(e)).length;
 found.reached = [...seen.querySelectorAll("button, summary")].filter((e) => e.tabIndex < 0).length;
-found.outside = page.performance.getEntriesByType("resource").map((e) => e.name).filter((name) => !name.startsWith(location.origin) && !/^(blob|data):/.test(name));
+const inside = (name) => name.startsWith(location.origin) || /^(blob|data):/.test(name);
+found.outside = page.performance.getEntriesByType("resource").map((e) => e.name).filter((name) => !inside(name));
 await fetch("/found", {{ method: "POST", body: JSON.stringify(found) }});
 </script>"""
 
