@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgetl.bundle.client import readme
+from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.graph_specs import model_specs
 from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
+from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
+from edgetl.bundle.schema import SCHEMA_FILE, schema_text
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
@@ -84,7 +87,11 @@ def write_bundle(
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
         decision=decision,
+        models=model_specs(out, vectors.kind),
+        licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
+    write_whole(out / SCHEMA_FILE, schema_text())
+    copy_clients(out)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgetl.cli.bundle import bundle_app
 from edgetl.cli.exit_codes import guarded
 from edgetl.cli.options import (
     Answering,
@@ -240,6 +241,9 @@ def status(
     with shown():
         findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
     show_findings(findings, as_json)
+
+
+app.add_typer(bundle_app)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def by_node(bundle: Path) -> subprocess.CompletedProcess[str]:
     if shutil.which("node") is None or not (TOOLS / "node_modules/onnxruntime-node").is_dir():
         pytest.skip("needs node, and onnxruntime-node and sharp in EDGETL_TOOLS/node_modules")
     (bundle / "clients/node/node_modules").symlink_to(TOOLS / "node_modules")
-    return run("node", bundle / "clients/node/classify.mjs", "check")
+    return run("node", bundle / "clients/node/classify.mjs", "check", bundle)
 
 
 def by_cpp(bundle: Path) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,10 @@
 // Classifies photos with onnxruntime-node; sharp decodes them.
 //
-//   npm install
-//   node classify.mjs PHOTO...     the likeliest classes of each, or "unknown"
-//   node classify.mjs check        runs the golden vectors; names the first step that disagrees
+//   npm install --no-package-lock
+//   node classify.mjs PHOTO [BUNDLE]    the likeliest classes, or "unknown"
+//   node classify.mjs check [BUNDLE]    runs the golden vectors; names the first step that disagrees
 //
-// The bundle is two folders up; BUNDLE=folder names another.
+// The bundle is two folders up, if no other is named. Exit code 77: a package is not installed here.
 
 process.env.ORT_DISABLE_TELEMETRY = "1"; // before onnxruntime is loaded
 
@@ -13,10 +13,20 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import * as steps from "../web/steps.mjs";
 
-const ort = await import("onnxruntime-node").then((module) => module.default ?? module);
-const sharp = (await import("sharp")).default;
+const needed = async (name) => {
+  try {
+    const module = await import(name);
+    return module.default ?? module;
+  } catch {
+    console.error(`${name} is not installed: npm install --no-package-lock, in the folder of this program`);
+    process.exit(77);
+  }
+};
+const ort = await needed("onnxruntime-node");
+const sharp = await needed("sharp");
 
-const bundle = process.env.BUNDLE ?? path.join(path.dirname(fileURLToPath(import.meta.url)), "../..");
+const [what, folder] = process.argv.slice(2);
+const bundle = folder ?? path.join(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const json = async (name) => JSON.parse(await readFile(path.join(bundle, name), "utf8"));
 const manifest = await json("manifest.json");
 const session = await ort.InferenceSession.create(path.join(bundle, "model.onnx"), { logSeverityLevel: 3 });
@@ -60,11 +70,9 @@ async function classify(file) {
   const p = manifest.preprocess;
   const picture = steps.resized(await decode(await readFile(file), p), p);
   const { top, decision } = steps.decided(confidences(await run(steps.toInput(picture, p))), manifest);
-  console.log(`${file}\t${decision}`);
-  for (const { name, confidence } of top) console.log(`  ${confidence.toFixed(4)}  ${name}`);
+  console.log(decision);
+  for (const { name, confidence } of top) console.log(`${confidence.toFixed(4)}  ${name}`);
 }
 
-const given = process.argv.slice(2);
-if (given[0] === "check") await check();
-else if (given.length === 0) console.error("expected photos, or check");
-for (const file of given[0] === "check" ? [] : given) await classify(file);
+if (what === undefined) console.error("expected a photo, or check");
+else await (what === "check" ? check() : classify(what));
