@@ -14,7 +14,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const bundle = path.resolve(process.argv[3] ?? path.join(here, "../.."));
 const TIMEOUT_MS = 90_000;
 const KINDS = { ".html": "text/html", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm" };
-const DRIVER = `<!DOCTYPE html><link rel="icon" href="data:,"><iframe src="/clients/web/index.html"></iframe><script type="module">
+const DRIVER = `<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,"><iframe src="/clients/web/index.html"></iframe><script type="module">
 const frame = document.querySelector("iframe");
 await new Promise((done) => (frame.onload = done));
 const text = (id) => frame.contentDocument.getElementById(id).textContent;
