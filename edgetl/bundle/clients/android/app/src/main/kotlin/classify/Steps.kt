@@ -7,7 +7,7 @@ import kotlin.math.exp
 import kotlin.math.floor
 import kotlin.math.max
 import kotlin.math.min
-import kotlin.math.rint
+import kotlin.math.round
 import kotlin.math.sin
 
 /** Rows from the top, channels last (RGB, or one of gray); a pixel is a byte without sign. */
@@ -20,7 +20,7 @@ class Preprocess(
     val filter: String,
     val fit: String,
     val fill: Int,
-    val gray: Boolean,
+    val gray: Boolean
 )
 
 /** What manifest.json says of decisions; a null threshold lets every answer through. */
@@ -84,8 +84,8 @@ fun resample(picture: Picture, height: Int, width: Int, filter: String): Picture
 private fun placed(picture: Picture, height: Int, width: Int, fill: Int): Picture {
     val channels = picture.channels
     val made = ByteArray(height * width * channels) { fill.toByte() }
-    val top = rint((picture.height - height) / 2.0).toInt()
-    val left = rint((picture.width - width) / 2.0).toInt()
+    val top = round((picture.height - height) / 2.0).toInt()
+    val left = round((picture.width - width) / 2.0).toInt()
     for (y in max(0, -top) until min(height, picture.height - top)) for (x in max(0, -left) until min(width, picture.width - left))
         for (c in 0 until channels)
             made[(y * width + x) * channels + c] = picture.data[((y + top) * picture.width + x + left) * channels + c]
@@ -100,7 +100,7 @@ fun resized(picture: Picture, p: Preprocess): Picture {
         val crop = p.fit == "crop"
         val byWidth = (picture.height.toLong() * columns >= picture.width.toLong() * rows) == crop
         val other = if (byWidth) columns.toDouble() * picture.height / picture.width else rows.toDouble() * picture.width / picture.height
-        val rounded = if (crop) floor(other).toInt() else max(1, rint(other).toInt())
+        val rounded = if (crop) floor(other).toInt() else max(1, round(other).toInt())
         size = if (byWidth) Pair(rounded, columns) else Pair(rows, rounded)
     }
     val fitted = resample(picture, size.first, size.second, p.filter)
@@ -125,11 +125,11 @@ fun colored(pixels: IntArray, height: Int, width: Int, gray: Boolean): Picture {
 
 /** The likeliest class with its confidence, and the decision: that class, or "unknown". */
 fun decided(probabilities: FloatArray, classes: List<String>, rule: DecisionRule?): Triple<String, Float, String> {
-    val best = probabilities.indices.maxByOrNull { probabilities[it] }!!
+    val best = probabilities.indices.reduce { a, b -> if (probabilities[b] > probabilities[a]) b else a }
     val sure = rule?.threshold == null || probabilities[best] >= rule.threshold
     return Triple(classes[best], probabilities[best], if (sure) classes[best] else rule!!.unknown)
 }
 
 /** By how much two rows of numbers differ at most; infinity where they have not as many. */
 fun furthest(found: DoubleArray, expected: DoubleArray): Double =
-    if (found.size != expected.size) Double.POSITIVE_INFINITY else found.indices.maxOfOrNull { abs(found[it] - expected[it]) } ?: 0.0
+    if (found.size != expected.size) Double.POSITIVE_INFINITY else found.indices.fold(0.0) { most, i -> max(most, abs(found[i] - expected[i])) }
