@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl.bundle.client import readme
-from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
+from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.graph_specs import model_specs
-from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
+from edgetl.bundle.image_graph import MODEL, write_image_models
 from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
@@ -22,8 +22,7 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
-from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import ModelInfo, check, save
+from edgetl.runtime.onnx_metadata import ModelInfo
 
 
 def write_bundle(
@@ -66,9 +65,7 @@ def write_bundle(
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
-    image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
-    save(image_model, out / IMAGE_MODEL)
-    check(out / IMAGE_MODEL)
+    write_image_models(out, preprocess, vectors.kind, temperature)
     inputs, outputs = specs(out / MODEL, vectors.kind)
     manifest = Manifest(
         task=info.task,
