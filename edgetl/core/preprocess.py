@@ -131,8 +131,7 @@ class Preprocess:
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """`image` covering `resize`, or just as large, as `fit` says: uint8 [height, width, channels]."""
-        size = self.scaled(*image.size)
-        image = self._colored(image)
+        size, image = self.scaled(*image.size), self._colored(image)
         if size != image.size:
             image = image.resize(size, FILTERS[self.filter])
         pixels = np.atleast_3d(np.asarray(image, dtype=np.uint8))
