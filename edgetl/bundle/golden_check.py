@@ -12,7 +12,8 @@ from edgetl.bundle.golden import FOLDER, Golden, GoldenImage, judging, read_gold
 from edgetl.bundle.image_graph import ANY_SIZE_MODEL, IMAGE, IMAGE_MODEL, LOGITS, MODEL, PROBABILITIES
 from edgetl.bundle.read import Bundle
 from edgetl.quantization.candidates.unsaturated import judged_file
-from edgetl.runtime.session import Session, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.session import Session
 from edgetl.tasks.classification import Classification
 
 

@@ -23,6 +23,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
 from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.tasks.meaning import Meaning
 
 
 def write_bundle(
@@ -66,8 +67,17 @@ def write_bundle(
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
     write_image_models(out, preprocess, vectors.kind, temperature)
-    inputs, outputs = specs(out / MODEL, vectors.kind)
-    manifest = Manifest(
+    write_whole(out / SCHEMA_FILE, schema_text())
+    manifest = _manifest(out, info, vectors.kind, form, target, provenance)
+    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
+    return _seal(out, manifest)
+
+
+def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str, provenance: Mapping[str, object]) -> Manifest:
+    """What the files in `out` are; those of the bundle are not listed yet."""
+    classes, preprocess = _complete(info)
+    inputs, outputs = specs(out / MODEL, kind)
+    return Manifest(
         task=info.task,
         classes=classes,
         preprocess=preprocess,
@@ -76,17 +86,14 @@ def write_bundle(
         opset=opset_of(out / MODEL),
         shipped=form,
         target=target,
-        size_bytes={name: (out / name).stat().st_size for name in models},
+        size_bytes={name: (out / name).stat().st_size for name in (MODEL, FLOAT_MODEL)},
         files={},
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
-        models=model_specs(out, vectors.kind),
+        models=model_specs(out, kind),
         licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
-    write_whole(out / SCHEMA_FILE, schema_text())
-    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
-    return _seal(out, manifest)
 
 
 def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:
