@@ -17,11 +17,12 @@
 | `provenance` | where data and weights come from, as far as the maker said                         |
 | `split`      | digest of the split the model was trained on; `seen.json` says which images it saw |
 | `models`     | every graph: its file, input, outputs and size                                     |
+| `decision`   | temperature and threshold (`bundle.decision.DecisionRule`); null where nobody gave labelled validation images |
 | `licences`   | of weights, of the images behind them, of the sample code                          |
 | `seal`       | sha256 of this file's bytes where these 64 digits are 0 (`seal_of`)                |
 
 `manifest.schema.json` in the bundle says the same as a JSON Schema (`edgetl.bundle.schema`).
-Bundles of earlier versions lack the last three.
+Bundles of earlier versions lack the last four.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.licences import Licence
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
@@ -118,6 +120,7 @@ class Manifest:
     versions: Mapping[str, str]
     provenance: Mapping[str, object]
     split: str | None
+    decision: DecisionRule | None = None
     models: tuple[ModelSpec, ...] = ()
     licences: tuple[Licence, ...] = ()
     seal: Sha256 | None = field(default=None, compare=False)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgetl.bundle.client import readme
+from edgetl.bundle.client import copy_clients, readme
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.graph_specs import model_specs
@@ -37,7 +38,7 @@ def write_bundle(
     target: str,
     provenance: Mapping[str, object],
     int8_lost: bool = False,
-    temperature: float = 1.0,
+    decision: DecisionRule | None = None,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -51,7 +52,7 @@ def write_bundle(
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
-        temperature: what logits are divided by before they become probabilities.
+        decision: how its outputs become an answer or "unknown".
 
     Raises:
         InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
@@ -65,10 +66,12 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
+    temperature = decision.temperature if decision else 1.0
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
     write_image_models(out, preprocess, vectors.kind, temperature)
     write_whole(out / SCHEMA_FILE, schema_text())
-    manifest = _manifest(out, info, vectors.kind, form, target, provenance)
+    copy_clients(out)
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 

@@ -144,6 +144,9 @@ def export(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     settings: ExportSettings,
     golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
+    ] = None,
     labels: Labels = None,
     output: Output = None,
     preprocess: PreprocessOption = None,
@@ -157,7 +160,8 @@ def export(
 
     with shown(), answering(threads):
         images = open_images(golden, DataSettings()).only("val")
-        bundle = stages.export(model, out, settings, images, labels=labels, output=output, preprocess=preprocess)
+        given: dict[str, Any] = {"labels": labels, "output": output, "preprocess": preprocess, "evaluation": evaluation}
+        bundle = stages.export(model, out, settings, images, **given)
     tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
 
 
