@@ -29,7 +29,7 @@ LARGER = {  # what is still to be taken apart
     "edgetl/quantization/engine.py:quantize",
     "edgetl/quantization/graph/layers.py",
 }
-MAY_PRINT = {"edgetl/cli/app.py", "edgetl/cli/exit_codes.py", "edgetl/cli/console.py"}
+MAY_PRINT = {"edgetl/cli/app.py", "edgetl/cli/bundle.py", "edgetl/cli/exit_codes.py", "edgetl/cli/console.py"}
 TORCH_FREE = ("bundle", "core", "metrics", "quantization", "report", "runtime", "settings", "tasks")
 TORCH_STEPS = ("attribution", "operators", "rounding", "simulation", "tune")
 WITH_TORCH = {f"edgetl.quantization.learn.{name}" for name in TORCH_STEPS}

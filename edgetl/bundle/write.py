@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
-from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
+from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.graph_specs import model_specs
-from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
+from edgetl.bundle.image_graph import MODEL, write_image_models
 from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
@@ -23,8 +23,8 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
-from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import ModelInfo, check, save
+from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.tasks.meaning import Meaning
 
 
 def write_bundle(
@@ -68,11 +68,19 @@ def write_bundle(
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     temperature = decision.temperature if decision else 1.0
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
-    image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
-    save(image_model, out / IMAGE_MODEL)
-    check(out / IMAGE_MODEL)
-    inputs, outputs = specs(out / MODEL, vectors.kind)
-    manifest = Manifest(
+    write_image_models(out, preprocess, vectors.kind, temperature)
+    write_whole(out / SCHEMA_FILE, schema_text())
+    copy_clients(out)
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision)
+    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
+    return _seal(out, manifest)
+
+
+def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str, provenance: Mapping[str, object]) -> Manifest:
+    """What the files in `out` are; those of the bundle are not listed yet."""
+    classes, preprocess = _complete(info)
+    inputs, outputs = specs(out / MODEL, kind)
+    return Manifest(
         task=info.task,
         classes=classes,
         preprocess=preprocess,
@@ -81,19 +89,14 @@ def write_bundle(
         opset=opset_of(out / MODEL),
         shipped=form,
         target=target,
-        size_bytes={name: (out / name).stat().st_size for name in models},
+        size_bytes={name: (out / name).stat().st_size for name in (MODEL, FLOAT_MODEL)},
         files={},
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
-        decision=decision,
-        models=model_specs(out, vectors.kind),
+        models=model_specs(out, kind),
         licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
-    write_whole(out / SCHEMA_FILE, schema_text())
-    copy_clients(out)
-    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
-    return _seal(out, manifest)
 
 
 def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:
