@@ -9,12 +9,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.metrics.classification import confusion, macro_f1, per_class
 from edgetl.metrics.clusters import Groups, design_effect
 from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, share_interval, sqnr_db, standing, verdict
 from edgetl.metrics.recall import ClassLoss, class_losses
+from edgetl.report.confidence import ConfidenceReport, confidence_report
 from edgetl.report.schema import (
     ClassScores,
     DropParity,
@@ -112,6 +114,13 @@ class Judgement:
             "met" if low >= self.min_score else "missed" if high < self.min_score else "undecided"
         )
         return Wish(min_score=self.min_score, score=float(right.mean()), score_ci95=(low, high), standing=found)
+
+    def confidence(self, rule: DecisionRule | None) -> ConfidenceReport | None:
+        """What a bundle's decision rule gives on these images, where there is one."""
+        name = model_name(self.shipped)
+        if rule is None or name not in self.outputs:
+            return None
+        return confidence_report(rule, self.task_of(name), self.outputs[name], self.labels, self.groups)
 
     def parity(self) -> Parity:
         """The three comparisons, or those whose models are there."""

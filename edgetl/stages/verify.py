@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
@@ -22,7 +23,6 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
-from edgetl.report.confidence import ConfidenceReport, confidence_report
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -159,16 +159,8 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
-            confidence=self._confidence(),
+            confidence=self.judgement.confidence(self.rule),
         )
-
-    def _confidence(self) -> ConfidenceReport | None:
-        """The bundle's decision rule on these images, where it has one."""
-        rule = open_bundle(self.stage.bundle.path).manifest.decision if self.stage.bundle else None
-        name, judgement = model_name(self.stage.shipped), self.judgement
-        if rule is None or name not in judgement.outputs:
-            return None
-        return confidence_report(rule, judgement.task_of(name), judgement.outputs[name], judgement.labels, judgement.groups)
 
     @cached_property
     def answers(self) -> Answers:
@@ -209,6 +201,11 @@ class _Judged:
             groups=group_numbers(self.data.hashes, self.stage.groups) if self.stage.groups else None,
             min_score=settings.min_score,
         )
+
+    @property
+    def rule(self) -> DecisionRule | None:
+        """The bundle's, where it has one."""
+        return open_bundle(self.stage.bundle.path).manifest.decision if self.stage.bundle else None
 
     @cached_property
     def broken_vectors(self) -> list[str]:
