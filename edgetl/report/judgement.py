@@ -59,6 +59,7 @@ class Judgement:
         max_drop: budget of what ships against the teacher, a fraction; `max_int8_drop` that of int8 against float.
         groups: int64 [n], images of one number are near-duplicates; None: all are independent.
         min_score: what is wished of what ships, a fraction.
+        rule: the bundle's decision rule, where it has one.
     """
 
     task: Classification
@@ -70,6 +71,7 @@ class Judgement:
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     groups: Groups | None = None
     min_score: float | None = None
+    rule: DecisionRule | None = None
 
     def task_of(self, name: str) -> Classification:
         """The task, with the meaning of that model's outputs."""
@@ -115,12 +117,12 @@ class Judgement:
         )
         return Wish(min_score=self.min_score, score=float(right.mean()), score_ci95=(low, high), standing=found)
 
-    def confidence(self, rule: DecisionRule | None) -> ConfidenceReport | None:
-        """What a bundle's decision rule gives on these images, where there is one."""
+    def confidence(self) -> ConfidenceReport | None:
+        """What the bundle's decision rule gives on these images, where there is one."""
         name = model_name(self.shipped)
-        if rule is None or name not in self.outputs:
+        if self.rule is None or name not in self.outputs:
             return None
-        return confidence_report(rule, self.task_of(name), self.outputs[name], self.labels, self.groups)
+        return confidence_report(self.rule, self.task_of(name), self.outputs[name], self.labels, self.groups)
 
     def parity(self) -> Parity:
         """The three comparisons, or those whose models are there."""
