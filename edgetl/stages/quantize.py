@@ -22,10 +22,11 @@ from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
-from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
-from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.observe.evidence import same_answers
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.report.reference import Reference
 from edgetl.report.ruling import choice_words
@@ -161,7 +162,7 @@ class Quantize(Stage[Quantized]):
                 time_limit=s.time_limit,
             )
         except InputError:
-            answers_of(reference.session, self.calibration, batch_size=AT_ONCE)  # names images whose answers are not finite
+            answers_of(reference.session, self.calibration, batch_size=IMAGES_AT_ONCE)  # names images whose answers are not finite
             raise
 
     def _budget(self) -> Budget | None:
@@ -200,7 +201,7 @@ class Quantize(Stage[Quantized]):
         threads, classes = self.runtime.threads, len(self.classes) or None
         session = open_session(self.model.path, threads=threads, output=self.output, classes=classes)
         source = self.calibration if self.evaluation is None else self.evaluation
-        outputs, labels = answers_of(session, source, batch_size=AT_ONCE)
+        outputs, labels = answers_of(session, source, batch_size=IMAGES_AT_ONCE)
         if self.evaluation is not None and labels is None:
             raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
         if self.classes:
@@ -229,7 +230,7 @@ class Quantize(Stage[Quantized]):
         if self.evaluation is None or reference.labels is None:
             return self._unlabelled(record)
         task, wanted = reference.task, reference.outputs
-        candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
+        candidate, _ = judged_outputs(int8, reference.source, batch_size=IMAGES_AT_ONCE, threads=self.runtime.threads)
         sqnr = sqnr_db(wanted, candidate)
         alike = Decision(
             images=len(wanted),

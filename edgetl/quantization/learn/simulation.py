@@ -16,15 +16,17 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from edgetl.quantization.candidates.pixel_codes import PIXELS
 from edgetl.quantization.candidates.saturation import Pairs, surplus
-from edgetl.quantization.graph.layers import CODES, MOST, UnknownOperator, along, channel_axis, constants, float_name
+from edgetl.quantization.graph.editing import attributes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UINT8_MAX, WEIGHT_CODE_MAX, UnknownOperator, along, channel_axis, float_name
 from edgetl.quantization.learn.operators import OPERATORS
 
-BIAS_STEP = 64
+BIAS_STEP_CODES = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Codes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class GraphStep:
     """A node, read once."""
 
     kind: str
@@ -56,8 +58,8 @@ class RoundTrip(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:  # noqa: D102
-        step, offset = float(scale), round(min(max(float(zero), 0.0), float(CODES)))
-        result = (x / step).round_().clamp_(-offset, CODES - offset).mul_(step)
+        step, offset = float(scale), round(min(max(float(zero), 0.0), float(UINT8_MAX)))
+        result = (x / step).round_().clamp_(-offset, UINT8_MAX - offset).mul_(step)
         ctx.save_for_backward(x, result)
         ctx.step, ctx.offset = step, offset
         return result
@@ -65,7 +67,7 @@ class RoundTrip(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
         x, result = ctx.saved_tensors
-        low, high = (-ctx.offset - 0.5) * ctx.step, (CODES - ctx.offset + 0.5) * ctx.step
+        low, high = (-ctx.offset - 0.5) * ctx.step, (UINT8_MAX - ctx.offset + 0.5) * ctx.step
         inside = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
         of_scale = (dot(gradient, result) - dot(inside, x)) / ctx.step
         of_zero = ctx.step * (inside.sum() - gradient.sum())
@@ -85,11 +87,11 @@ class Quantizer(nn.Module):
     def __init__(self, scale: float, zero: int, exact: bool) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))), requires_grad=not exact)
-        self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < CODES and not exact)
+        self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < UINT8_MAX and not exact)
 
     def numbers(self) -> tuple[float, int]:
         """Scale and zero point, as the int8 graph has them."""
-        return self.log_scale.exp().item(), round(min(max(self.zero.item(), 0), CODES))
+        return self.log_scale.exp().item(), round(min(max(self.zero.item(), 0), UINT8_MAX))
 
     def forward(self, x: Tensor) -> Tensor:
         """Round to codes and back, float32 of any shape."""
@@ -111,7 +113,7 @@ class Weight(nn.Module):
 
     def int8_codes(self) -> Tensor:
         """The codes as the int8 graph has them, in float32; their gradient is that of the real numbers."""
-        codes = torch.clamp(rounded(self.codes), -MOST, MOST)
+        codes = torch.clamp(rounded(self.codes), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX)
         if self.pairs is None:
             return codes
         first, second = self.pairs
@@ -141,7 +143,7 @@ class Bias(nn.Module):
 
     def forward(self) -> Tensor:
         """The bias, rounded with the scale it had at first."""
-        return rounded(self.get_buffer("start") + BIAS_STEP * self.steps) * self.get_buffer("scale")
+        return rounded(self.get_buffer("start") + BIAS_STEP_CODES * self.steps) * self.get_buffer("scale")
 
 
 class Simulation(nn.Module):
@@ -164,7 +166,7 @@ class Simulation(nn.Module):
             UnknownOperator: the graph has an operator that is not in `operators`.
         """
         super().__init__()
-        self.constants = constants(model)
+        self.constants = GraphIndex(model).constants
         self.tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.constants.items()}
         self.input, self.output = model.graph.input[0].name, model.graph.output[0].name
         self.quantizers, self.weights = nn.ModuleDict(), nn.ModuleDict()
@@ -207,7 +209,7 @@ class Simulation(nn.Module):
                 values.pop(name, None)
         return values[self.output], seen
 
-    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+    def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         if step.kind == "QuantizeLinear":
             return (Codes(given[0], step.inputs[0], key(step.inputs[1])),)
         if step.kind == "DequantizeLinear":
@@ -231,7 +233,7 @@ def key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _steps(model: onnx.ModelProto) -> list[Step]:
+def _steps(model: onnx.ModelProto) -> list[GraphStep]:
     last: dict[str, int] = {}
     for index, node in enumerate(model.graph.node):
         for name in (*node.input, *node.output):
@@ -239,9 +241,9 @@ def _steps(model: onnx.ModelProto) -> list[Step]:
     last[model.graph.output[0].name] = len(model.graph.node)
     steps = []
     for index, node in enumerate(model.graph.node):
-        attributes = {item.name: _plain(helper.get_attribute_value(item)) for item in node.attribute} | {"_outputs": len(node.output)}
+        given = {name: _plain(value) for name, value in attributes(node).items()} | {"_outputs": len(node.output)}
         done = tuple(name for name in dict.fromkeys((*node.input, *node.output)) if last[name] == index)
-        steps.append(Step(kind=node.op_type, attributes=attributes, inputs=tuple(node.input), outputs=tuple(node.output), done=done))
+        steps.append(GraphStep(kind=node.op_type, attributes=given, inputs=tuple(node.input), outputs=tuple(node.output), done=done))
     return steps
 
 

@@ -16,7 +16,7 @@ from edgetl.quantization.observe.effort import (
     ATTRIBUTED,
     ATTRIBUTED_IMAGES,
     ATTRIBUTED_PIXELS,
-    DEFAULT,
+    DEFAULT_MULTIPLY_ADDS,
     FEWEST_CALIBRATION,
     FEWEST_IN_A_HURRY,
     FEWEST_TUNED,
@@ -34,16 +34,16 @@ from edgetl.quantization.observe.effort import (
     speed,
 )
 from edgetl.quantization.observe.ranges import percentile
-from edgetl.quantization.observe.split_for_judging import Sizes
+from edgetl.quantization.observe.split_for_judging import PartSizes
 from edgetl.quantization.observe.work import Work
 from edgetl.runtime.session import InputSource
 
-SAID = 3  # sources of noise on the screen
-ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
-COSTLY = DEFAULT / 4  # multiply-adds of a tuning that is given up where it does not help by a quarter of its steps
-SAFE = 0.7  # of what is left, that is planned for
+SAID_SOURCES = 3  # sources of noise on the screen
+FEWEST_TO_REFINE, FEWEST_TO_TUNE = 12, 32  # images that are worth being rounded on, and being tuned on
+COSTLY_MULTIPLY_ADDS = DEFAULT_MULTIPLY_ADDS / 4  # of a tuning that is given up where it does not help by a quarter of its steps
+PLANNED_SHARE = 0.7  # of what is left, that is planned for
 TORCH_SECONDS = 4.0  # to load it
-QUIET = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
+QUIET_DB = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +105,9 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
     work = Work.of(model, image)
     fast = speed(model, work, image, threads)
     ending = after * JUDGED * work.one_pass / fast
-    limit, fewest = float(DEFAULT), FEWEST_CALIBRATION
+    limit, fewest = float(DEFAULT_MULTIPLY_ADDS), FEWEST_CALIBRATION
     if clock.seconds is not None:
-        limit, fewest = fast * max(1.0, SAFE * (clock.left - ending)), FEWEST_IN_A_HURRY
+        limit, fewest = fast * max(1.0, PLANNED_SHARE * (clock.left - ending)), FEWEST_IN_A_HURRY
     images = wanted(len(source), pixels, tune_images)
     allowed = effort(work, images, pixels, limit, fewest, asked=tune_images is not None)
     plan = Plan(work=work, effort=allowed, refined=images.refined, clock=clock, speed=fast, after=ending)
@@ -117,11 +117,11 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
 
 def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
     """Images of each step, if work cost nothing, of so many calibration images of so many pixels."""
-    sizes = Sizes.of(images)
+    sizes = PartSizes.of(images)
     return Wanted(
         calibration=images,
-        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if sizes.fitted >= ENOUGH else 0,
-        tuned=tune_images if tune_images is not None else images_for(sizes.fitted, pixels) if sizes.fitted >= FEWEST else 0,
+        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if sizes.fitted >= FEWEST_TO_REFINE else 0,
+        tuned=tune_images if tune_images is not None else images_for(sizes.fitted, pixels) if sizes.fitted >= FEWEST_TO_TUNE else 0,
         attributed=min(sizes.chose, max(8, min(ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS // pixels))),
     )
 
@@ -148,8 +148,8 @@ class Steps:
 
     def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
         """Other roundings or other biases, one layer after the other."""
-        if len(self.fitting) < ENOUGH:
-            raise NotTried(f"fewer than {ENOUGH} calibration images to fit on")
+        if len(self.fitting) < FEWEST_TO_REFINE:
+            raise NotTried(f"fewer than {FEWEST_TO_REFINE} calibration images to fit on")
         if not self.plan.effort.refine:
             raise NotTried(self.plan.why_not)
         self.plan.time_for(REFINED * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
@@ -164,9 +164,9 @@ class Steps:
 
     def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
         """All numbers together, unless there is next to nothing to be won."""
-        if images is None and len(self.fitting) < FEWEST:
-            raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
-        if images is None and sqnr_db >= QUIET:
+        if images is None and len(self.fitting) < FEWEST_TO_TUNE:
+            raise NotTried(f"fewer than {FEWEST_TO_TUNE} calibration images to fit on")
+        if images is None and sqnr_db >= QUIET_DB:
             raise NotTried(f"{sqnr_db:.1f} dB already (--tune-images N tunes all the same)")
         count = self.plan.effort.tuned if images is None else images
         if not count:
@@ -187,7 +187,7 @@ class Steps:
                 images=count,
                 threads=self.threads,
                 seconds=seconds,
-                may_give_up=images is None and TUNED * count * self.plan.work.one_pass > COSTLY,
+                may_give_up=images is None and TUNED * count * self.plan.work.one_pass > COSTLY_MULTIPLY_ADDS,
             )
 
         return in_torch(step)
@@ -214,6 +214,6 @@ class Steps:
             else source
             for source in found
         )
-        for source_of in described[:SAID]:
+        for source_of in described[:SAID_SOURCES]:
             say(f"quantize: {source_of.line()}")
         return described
