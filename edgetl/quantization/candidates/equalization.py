@@ -23,7 +23,8 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import along
 from edgetl.quantization.graph.types import float_values
 from edgetl.quantization.observe.statistics import MODEL_NAME, with_outputs
-from edgetl.runtime.session import input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
 
 EQUIVARIANT = frozenset({"AveragePool", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Relu"})  # for each channel
 HALF_WAY_EXPONENT = 0.5

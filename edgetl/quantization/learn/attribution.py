@@ -19,7 +19,8 @@ from edgetl.quantization.candidates.saturation import Pairs
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED, absorbed, float_name
 from edgetl.quantization.learn.noise import NoiseSource
-from edgetl.quantization.learn.simulation import Codes, GraphStep, Quantizer, Simulation, Weight, key
+from edgetl.quantization.learn.quantizers import Quantizer, Weight
+from edgetl.quantization.learn.simulation import Codes, GraphStep, Simulation, key
 from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
 from edgetl.runtime.session import InputSource

@@ -26,7 +26,8 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHT_CODE_MAX, WEIGHTED, float_name, layers
 from edgetl.quantization.graph.quant_params import QuantParams, with_quant_params
 from edgetl.quantization.learn.operators import interleaved, spatial_padding
-from edgetl.quantization.learn.simulation import Bias, GraphStep, Simulation, Weight, key
+from edgetl.quantization.learn.quantizers import Bias, Weight
+from edgetl.quantization.learn.simulation import GraphStep, Simulation, key
 from edgetl.quantization.observe.effort import REFINED_IMAGES, REFINED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
 from edgetl.quantization.observe.work import MOMENT_ROWS, MOST_INPUTS

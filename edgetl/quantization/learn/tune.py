@@ -19,7 +19,8 @@ from edgetl.quantization.candidates.saturation import Pairs
 from edgetl.quantization.candidates.trials import NotTried
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.quant_params import QuantParams, with_quant_params
-from edgetl.quantization.learn.simulation import Bias, Quantizer, Simulation, Weight, dot, key
+from edgetl.quantization.learn.quantizers import Bias, Quantizer, Weight, dot
+from edgetl.quantization.learn.simulation import Simulation, key
 from edgetl.quantization.observe.effort import images_for
 from edgetl.quantization.observe.split_for_judging import few_images, subset
 from edgetl.runtime.session import InputSource

@@ -20,7 +20,9 @@ from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.types import float_values
-from edgetl.runtime.session import InputSource, input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
+from edgetl.runtime.session import InputSource
 
 SEEN, MODEL_NAME = "edgetl_seen_", "the model to quantize"
 OCTAVES, BINS = 16, 256  # of a histogram: powers of two below the largest value, and bins in each

@@ -19,7 +19,8 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.graph.types import float_values
 from edgetl.quantization.observe.statistics import MODEL_NAME, with_outputs
-from edgetl.runtime.session import input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
 
 SHAPE = "edgetl_shape_"
 MOMENT_ROWS = 8192  # inputs of a layer that its second moments are taken from

@@ -16,11 +16,11 @@ from edgetl.quantization.graph.editing import without
 from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.graph.opsets import with_opsets_used
 from edgetl.quantization.prepare.unholdable import refuse_unholdable
+from edgetl.runtime.engine import QUIET, in_file
 from edgetl.runtime.foreign.graph import nodes_in
 from edgetl.runtime.foreign.refusals import refuse_changing_answers
 from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
-from edgetl.runtime.session import QUIET, in_file
 
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 NEWEST_OPSET = 25  # the last whose QuantizeLinear and DequantizeLinear onnxruntime 1.32 has kernels for

@@ -19,7 +19,7 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts
 from edgetl.quantization.prepare.prepare import prepare
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 rng = np.random.default_rng(0)
 IMAGES = rng.standard_normal((16, 3, 16, 16), dtype=np.float32)

@@ -19,7 +19,7 @@ from edgetl.quantization.graph.passes import run
 from edgetl.quantization.layout.lay_out import FOR_PIXELS
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.prepare.prepare import prepare
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

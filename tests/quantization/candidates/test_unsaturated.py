@@ -18,8 +18,9 @@ from edgetl.quantization.candidates.unsaturated import judged, judged_outputs, s
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.runtime.cpu import saturates_here
+from edgetl.runtime.engine import start
 from edgetl.runtime.kernels import kernels
-from edgetl.runtime.session import open_graph, open_session, start
+from edgetl.runtime.session import open_graph, open_session
 
 exact_here = pytest.mark.skipif(saturates_here(), reason="needs a CPU whose int8 sums do not saturate")
 

@@ -17,8 +17,9 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.graph.layers import layers
 from edgetl.quantization.learn.operators import OPERATORS
+from edgetl.quantization.learn.quantizers import Weight
 from edgetl.quantization.learn.rounding import Columns, channel_means, refined, second_order_codes
-from edgetl.quantization.learn.simulation import GraphStep, Simulation, Weight
+from edgetl.quantization.learn.simulation import GraphStep, Simulation
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
 from edgetl.quantization.prepare.prepare import prepare
