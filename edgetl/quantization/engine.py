@@ -80,7 +80,7 @@ def quantize(
     trials = Trials(baseline.model, parts.choosing, threads)
     warnings = _warn(observed, calibration, trials, threads)
     _try_candidates(trials, baseline)
-    steps = Steps(start=baseline, fitting=parts.fitting, plan=plan, threads=threads)
+    steps = Steps(baseline=baseline, fitting=parts.fitting, plan=plan, threads=threads)
     _learn(trials, steps, tune_images)
     noise = steps.noise(trials)
     searched = Searched(graph=trials.best)
@@ -90,8 +90,7 @@ def quantize(
         searched = within_budget(baseline.model, baseline.in_float, trials.best, baseline.min_max_ranges, noise, judge, memory, clock)
     _write(form.written(searched.graph, searched.floating), out)
     by = chosen_by(searched, evaluation)
-    used_up = by == "calibration" and parts.choosing is None
-    found = reported(model, out, parts, searched=used_up, activation=form.activation, threads=threads)
+    found = reported(model, out, parts, searched=by == "calibration", activation=form.activation, threads=threads)
     say(f"quantize: {found.line()}")
     return QuantizationRecord.of(
         baseline, plan, trials, searched, noise=noise, sizes=observed.sizes, found=found, floating_by=by, warnings=warnings

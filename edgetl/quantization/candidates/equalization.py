@@ -8,7 +8,6 @@ The float function stays the same, up to rounding.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,11 +106,10 @@ class Channels:
     @staticmethod
     def of(model: onnx.ModelProto) -> Channels:
         """Read a prepared graph."""
-        found, stored, ranks = Channels(), GraphIndex(model).constants, float_values(model)
-        uses = Counter(name for node in model.graph.node for name in node.input)
-        for node in model.graph.node:
-            own = all(name in stored and uses[name] == 1 for name in node.input[1:])
-            if not (own and found._layer(node, stored)) and not found._passed(node, ranks):
+        found, index, ranks = Channels(), GraphIndex(model), float_values(model)
+        for node in index.nodes:
+            own = all(name in index.constants and index.times_read[name] == 1 for name in node.input[1:])
+            if not (own and found._layer(node, index.constants)) and not found._passed(node, ranks):
                 found._fix(node.input)
         found._fix(output.name for output in model.graph.output)
         return found

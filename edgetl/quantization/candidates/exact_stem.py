@@ -28,7 +28,7 @@ from edgetl.quantization.precision.boundary_layers import sums_few
 from edgetl.settings import Target
 
 TARGETS: frozenset[Target] = frozenset({"portable", "web"})
-WHOLE = "edgetl_whole"  # names of nodes, values and constants begin so
+PREFIX = "edgetl_whole"  # names of nodes, values and constants begin so
 SIGNIFICAND_BITS = 24  # of float32's significand
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 ROOM_BITS = 0.01  # of a bit, for what rounding adds to the sums
@@ -124,7 +124,7 @@ def on_whole_numbers(model: onnx.ModelProto, first: Sequence[StemBlock], images:
 
 def exact_stem_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
     """Names of the nodes that compute on whole numbers."""
-    return tuple(node.name for node in model.graph.node if node.name.startswith(WHOLE))
+    return tuple(node.name for node in model.graph.node if node.name.startswith(PREFIX))
 
 
 def _sums_few(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
@@ -157,7 +157,7 @@ class _Written:
 
     def node(self, kind: str, *inputs: str | float | NDArray[np.float64]) -> str:
         """One more node, whose numbers become constants; the name of its output."""
-        name = f"{WHOLE}_{len(self.nodes)}"
+        name = f"{PREFIX}_{len(self.nodes)}"
         given = [each if isinstance(each, str) else self._constant(f"{name}_{index}", each) for index, each in enumerate(inputs)]
         self.nodes.append(helper.make_node(kind, given, [f"{name}_{kind}"], name=f"{name}_{kind}"))
         return str(self.nodes[-1].output[0])

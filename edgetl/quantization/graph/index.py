@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgetl.quantization.graph.editing import names_read
-from edgetl.quantization.graph.types import LARGE_TENSOR, inferred
+from edgetl.quantization.graph.types import LARGE_TENSOR_NUMBERS, inferred
 
 
 class Constants(Mapping[str, NDArray[Any]]):
     """Stored tensors by name; large ones are read when they are asked for, since each reading is a copy."""
 
     def __init__(self, tensors: Iterable[onnx.TensorProto]) -> None:
-        self.found = {tensor.name: tensor if math.prod(tensor.dims) > LARGE_TENSOR else numpy_helper.to_array(tensor) for tensor in tensors}
+        self.found = {
+            tensor.name: tensor if math.prod(tensor.dims) > LARGE_TENSOR_NUMBERS else numpy_helper.to_array(tensor) for tensor in tensors
+        }
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         value = self.found[name]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Set
 
 import onnx
 
-RESERVED = "edgetl_"
+RESERVED_PREFIX = "edgetl_"
 SUFFIXES = (
     "_scale", "_zero_point", "_quantized", "_QuantizeLinear", "_DequantizeLinear",  # of onnxruntime's writer
     "_codes", "_flat", "_last", "_of_", "_pooled", "_product", "_shape", "_turned",  # of edgetl's passes
@@ -26,7 +26,7 @@ def fresh(name: str, taken: Set[str]) -> str:
 
 def may_be_given(name: str, names: Set[str]) -> bool:
     """Whether edgetl or the writer may give this name, from one of `names`."""
-    if name.startswith(RESERVED):
+    if name.startswith(RESERVED_PREFIX):
         return True
     return any(name[:at] in names for suffix in SUFFIXES for at in _places(name, suffix))
 

@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from edgetl.quantization.graph.editing import without
 
-LARGE_TENSOR = 2**16  # numbers, above which a tensor is not copied without need
+LARGE_TENSOR_NUMBERS = 2**16  # numbers, above which a tensor is not copied without need
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -17,7 +17,7 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     light = without(model, "value_info", "initializer")
     for tensor in model.graph.initializer:
         bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        large = math.prod(tensor.dims) > LARGE_TENSOR  # its numbers say nothing about shapes
+        large = math.prod(tensor.dims) > LARGE_TENSOR_NUMBERS  # its numbers say nothing about shapes
         light.graph.initializer.append(bare if large else tensor)
     result: onnx.ModelProto = onnx.shape_inference.infer_shapes(light)
     del result.graph.initializer[:]

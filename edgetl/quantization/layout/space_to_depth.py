@@ -22,7 +22,7 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import layers
 from edgetl.quantization.graph.passes import Pass
 
-NAME = "edgetl_squares"  # names of values in front of the Conv begin so
+PREFIX = "edgetl_squares"  # names of values in front of the Conv begin so
 FEWEST_PLACES = 128 * 128  # of an image, from which on it pays
 MOST_CHANNELS = 3
 
@@ -82,10 +82,10 @@ def with_space_to_depth(index: GraphIndex) -> onnx.ModelProto:
     amounts = [0, 0, top, left, 0, 0, bottom + odd[0], right + odd[1]]
     nodes, values, name = list[onnx.NodeProto](), {stem.name: weight}, stem.codes
     if any(amounts):
-        name, values[f"{NAME}_amounts"] = f"{NAME}_padded", np.array(amounts)
-        nodes.append(helper.make_node("Pad", [stem.codes, f"{NAME}_amounts", stem.fill], [name]))
+        name, values[f"{PREFIX}_amounts"] = f"{PREFIX}_padded", np.array(amounts)
+        nodes.append(helper.make_node("Pad", [stem.codes, f"{PREFIX}_amounts", stem.fill], [name]))
     for step, (kind, numbers) in enumerate(steps):
-        behind = f"{NAME}_{step}"
+        behind = f"{PREFIX}_{step}"
         if kind == "Reshape":
             values[f"{behind}_shape"] = np.array(numbers)
             nodes.append(helper.make_node(kind, [name, f"{behind}_shape"], [behind]))

@@ -13,18 +13,18 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import TOO_LATE, TOO_MUCH, NotTried, Trials, in_torch
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import (
-    ATTRIBUTED,
+    ATTRIBUTED_FORWARDS,
     ATTRIBUTED_IMAGES,
     ATTRIBUTED_PIXELS,
     DEFAULT_MULTIPLY_ADDS,
     FEWEST_CALIBRATION,
     FEWEST_IN_A_HURRY,
     FEWEST_TUNED,
-    JUDGED,
-    REFINED,
+    JUDGED_FORWARDS,
+    REFINED_FORWARDS,
     REFINED_IMAGES,
     REFINED_PIXELS,
-    TUNED,
+    TUNED_FORWARDS,
     Clock,
     Effort,
     Wanted,
@@ -104,7 +104,7 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
     pixels = image.shape[1] * image.shape[2]
     work = Work.of(model, image)
     fast = speed(model, work, image, threads)
-    ending = after * JUDGED * work.one_pass / fast
+    ending = after * JUDGED_FORWARDS * work.one_pass / fast
     limit, fewest = float(DEFAULT_MULTIPLY_ADDS), FEWEST_CALIBRATION
     if clock.seconds is not None:
         limit, fewest = fast * max(1.0, PLANNED_SHARE * (clock.left - ending)), FEWEST_IN_A_HURRY
@@ -139,9 +139,9 @@ def _announce(plan: Plan) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps on a start and the images that fit."""
+    """The steps on a baseline and the images that fit."""
 
-    start: Baseline
+    baseline: Baseline
     fitting: InputSource
     plan: Plan
     threads: int
@@ -152,13 +152,13 @@ class Steps:
             raise NotTried(f"fewer than {FEWEST_TO_REFINE} calibration images to fit on")
         if not self.plan.effort.refine:
             raise NotTried(self.plan.why_not)
-        self.plan.time_for(REFINED * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
+        self.plan.time_for(REFINED_FORWARDS * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
 
         def step() -> onnx.ModelProto:
             from edgetl.quantization.learn.rounding import refined
 
             asked = {"second_order": second_order, "correct_biases": correct_biases}
-            return refined(self.start.model, graph, self.fitting, pairs=self.start.pairs, threads=self.threads, **asked)
+            return refined(self.baseline.model, graph, self.fitting, pairs=self.baseline.pairs, threads=self.threads, **asked)
 
         return in_torch(step)
 
@@ -173,21 +173,21 @@ class Steps:
             raise NotTried(self.plan.why_not)
         seconds = None
         if self.plan.clock.seconds is not None:
-            self.plan.time_for(TUNED * FEWEST_TUNED * self.plan.work.one_pass)
-            seconds = self.plan.left - self.plan.seconds(ATTRIBUTED * self.plan.effort.attributed * self.plan.work.one_pass)
+            self.plan.time_for(TUNED_FORWARDS * FEWEST_TUNED * self.plan.work.one_pass)
+            seconds = self.plan.left - self.plan.seconds(ATTRIBUTED_FORWARDS * self.plan.effort.attributed * self.plan.work.one_pass)
 
         def step() -> onnx.ModelProto:
             from edgetl.quantization.learn.tune import tune
 
             return tune(
-                self.start.model,
+                self.baseline.model,
                 graph,
                 self.fitting,
-                pairs=self.start.pairs,
+                pairs=self.baseline.pairs,
                 images=count,
                 threads=self.threads,
                 seconds=seconds,
-                may_give_up=images is None and TUNED * count * self.plan.work.one_pass > COSTLY_MULTIPLY_ADDS,
+                may_give_up=images is None and TUNED_FORWARDS * count * self.plan.work.one_pass > COSTLY_MULTIPLY_ADDS,
             )
 
         return in_torch(step)
@@ -201,8 +201,8 @@ class Steps:
         def step() -> tuple[NoiseSource, ...]:
             from edgetl.quantization.learn.attribution import attribute
 
-            self.plan.time_for(ATTRIBUTED * images * self.plan.work.one_pass)
-            return attribute(self.start.model, trials.best, source, pairs=self.start.pairs, images=images, threads=self.threads)
+            self.plan.time_for(ATTRIBUTED_FORWARDS * images * self.plan.work.one_pass)
+            return attribute(self.baseline.model, trials.best, source, pairs=self.baseline.pairs, images=images, threads=self.threads)
 
         try:
             found = in_torch(step)
@@ -210,7 +210,7 @@ class Steps:
             return ()
         described = tuple(
             replace(source, low=seen.low, high=seen.high, usual=percentile(seen, 99.8).high)
-            if (seen := self.start.seen.get(source.name)) is not None
+            if (seen := self.baseline.seen.get(source.name)) is not None
             else source
             for source in found
         )

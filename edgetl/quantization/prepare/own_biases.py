@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import onnx
 
 from edgetl.quantization.graph.editing import with_nodes
@@ -14,11 +12,10 @@ from edgetl.quantization.graph.passes import Pass
 def own_biases(index: GraphIndex) -> onnx.ModelProto:
     """A bias that something else reads too, as a copy for each layer."""
     stored = index.constants
-    uses = Counter(name for node in index.nodes for name in node.input)
     nodes, copies = [], {}
     for position, node in enumerate(index.nodes):
         bias = node.input[2] if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 else ""
-        if uses[bias] > 1 and bias in stored:
+        if index.times_read[bias] > 1 and bias in stored:
             copies[f"{bias}_of_{position}"] = stored[bias]
             node = onnx.NodeProto.FromString(node.SerializeToString())
             node.input[2] = f"{bias}_of_{position}"

@@ -54,7 +54,7 @@ def reported(
         float_file: what it was made from.
         int8_file: as it is written.
         parts: of the calibration images.
-        searched: whether that part had to choose layers to leave in float.
+        searched: whether calibration images chose layers to leave in float; that part did, where none choose.
         activation: what ends the graphs.
         threads: of onnxruntime.
     """
@@ -65,7 +65,7 @@ def reported(
     noise, why_not = sqnr_db(wanted, found), None
     if not parts.held_out:
         why_not = "too few calibration images: what set the numbers is all there is"
-    elif searched:
+    elif searched and parts.choosing is None:
         why_not = "too few calibration images: these chose the layers that stay in float"
     return Reported(
         images=answered,
