@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgetl.quantization.graph.opsets import with_opsets_used
 from edgetl.quantization.graph.passes import Pass, run
 from edgetl.quantization.layout.channels_last_adds import CHANNELS_LAST_ADDS
+from edgetl.quantization.layout.clean_file import CLEAN_FILE
 from edgetl.quantization.layout.compact import COMPACT
 from edgetl.quantization.layout.exact_adds import EXACT_ADDS
 from edgetl.quantization.layout.folded_pixel_codes import FOLDED_PIXEL_CODES
@@ -17,8 +17,8 @@ from edgetl.quantization.layout.public_names import public_names
 from edgetl.quantization.layout.space_to_depth import SPACE_TO_DEPTH
 from edgetl.quantization.layout.strided_shortcut import STRIDED_SHORTCUT
 from edgetl.quantization.layout.unread_nodes import UNREAD_NODES
+from edgetl.quantization.layout.used_opsets import USED_OPSETS
 from edgetl.quantization.layout.without_pixel_map import WITHOUT_PIXEL_MAP
-from edgetl.runtime.onnx_metadata import clean
 from edgetl.settings import Target
 
 FOR_PIXELS: tuple[Pass, ...] = (WITHOUT_PIXEL_MAP, FOLDED_PIXEL_CODES)
@@ -31,13 +31,11 @@ FOR_KERNELS: tuple[Pass, ...] = (
     STRIDED_SHORTCUT,
     SPACE_TO_DEPTH,
 )
-CLEAN = Pass(name="clean", rewrite=lambda index: clean(index.model), keeps="same bits")
-USED_OPSETS = Pass(name="used operator sets", rewrite=lambda index: with_opsets_used(index.model), keeps="same bits")
 
 
 def passes(inputs: Sequence[str], outputs: Sequence[str]) -> tuple[Pass, ...]:
     """The passes in their order, for a file whose inputs and outputs have these names."""
-    return (*FOR_KERNELS, CLEAN, public_names(inputs, outputs), USED_OPSETS, COMPACT)
+    return (*FOR_KERNELS, CLEAN_FILE, public_names(inputs, outputs), USED_OPSETS, COMPACT)
 
 
 def lay_out(model: onnx.ModelProto, target: Target, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
