@@ -163,15 +163,6 @@ class _Judged:
             embedded=embedded_of(stage.bundle, self.data, self.judgement),
         )
 
-    def _embedded(self) -> Embedded | None:
-        """The bundle's graphs that take pixels on these images, where there are image files."""
-        name, judgement = model_name(self.stage.shipped), self.judgement
-        if self.stage.bundle is None or not isinstance(self.data, Images) or name not in judgement.outputs:
-            return None
-        bundle = open_bundle(self.stage.bundle.path)
-        outputs, task = judgement.outputs[name], judgement.task_of(name)
-        return embedded_report(bundle.path, bundle.manifest.preprocess, self.data, task, outputs, judgement.labels)
-
     @cached_property
     def answers(self) -> Answers:
         """What every model said, image by image."""

@@ -64,5 +64,5 @@ def test_scores_stand_beside_the_shipped_ones(bundle: Path, tmp_path: Path) -> N
 def test_a_changed_bundle_is_not_opened(bundle: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(bundle, tmp_path / "changed")
     (changed / "model.anysize.onnx").unlink()
-    with pytest.raises(InputError, match="model.anysize.onnx: missing"):
+    with pytest.raises(InputError, match=r"model\.anysize\.onnx: missing"):
         open_bundle(changed)
