@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import float_model, origin_of, parts_of_run, seen_by
+from edgetl.cli.origin import Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
@@ -120,6 +120,13 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     return given or own
 
 
+def provenance_of(origin: Origin) -> dict[str, str]:
+    """What is known of a model that is exported alone, for the manifest."""
+    trained_on = {"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}
+    model = FileArtifact.of(origin.float_model.path).sha256
+    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on}
+
+
 def export(
     model: Path,
     out: Path,
@@ -159,11 +166,7 @@ def export(
                 output=output,
                 evaluation=placed.inputs(prepared) if placed else None,
                 groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
-                provenance={
-                    "data": f"split sha256:{origin.seen.split}",
-                    "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
-                    **({"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}),
-                },
+                provenance=provenance_of(origin),
                 settings=settings,
             )
         )
