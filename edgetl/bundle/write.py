@@ -9,16 +9,21 @@ from pathlib import Path
 from edgetl.bundle.client import readme
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.graph_specs import model_specs
+from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
+from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
+from edgetl.bundle.schema import SCHEMA_FILE, schema_text
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
-from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import ModelInfo, check, save
 
 
 def write_bundle(
@@ -32,6 +37,7 @@ def write_bundle(
     target: str,
     provenance: Mapping[str, object],
     int8_lost: bool = False,
+    temperature: float = 1.0,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -45,6 +51,7 @@ def write_bundle(
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
+        temperature: what logits are divided by before they become probabilities.
 
     Raises:
         InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
@@ -58,7 +65,10 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
-    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
+    image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
+    save(image_model, out / IMAGE_MODEL)
+    check(out / IMAGE_MODEL)
     inputs, outputs = specs(out / MODEL, vectors.kind)
     manifest = Manifest(
         task=info.task,
@@ -74,7 +84,10 @@ def write_bundle(
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
+        models=model_specs(out, vectors.kind),
+        licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
+    write_whole(out / SCHEMA_FILE, schema_text())
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 

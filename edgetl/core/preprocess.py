@@ -115,8 +115,13 @@ class Preprocess:
 
     def uncropped(self, data: bytes) -> NDArray[np.uint8]:
         """Decoded and resized: uint8 [height, width, channels], at least as large as `resize`."""
+        return self.resized(self.decoded(data))
+
+    def decoded(self, data: bytes) -> Image.Image:
+        """The picture before anything is resized: upright, in the network's colors; JPEG at reduced size where `decode` says so."""
         shorter = ROOM * max(pair(self.resize)) if self.decode == "reduced" else None
-        return self.resized(decode(data, shorter=shorter, bits=self.bits))
+        image = decode(data, shorter=shorter, bits=self.bits)
+        return image.convert("L") if self.color == "gray" else image
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """`image` covering `resize`, or just as large, as `fit` says: uint8 [height, width, channels]."""

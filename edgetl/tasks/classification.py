@@ -51,8 +51,15 @@ class Classification:
         """Top-1 accuracy, a fraction in [0, 1]."""
         return float(self.correct(outputs, labels).mean())
 
-    def confidences(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`."""
+    def confidences(self, outputs: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
+        """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`.
+
+        Logits are divided by `temperature` first (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+        """
+        if temperature != 1 and self.meaning in ("logits", "log_probabilities", "logit"):
+            of_logits: Meaning = "logit" if self.meaning == "logit" else "logits"
+            scaled = np.asarray(outputs / np.float32(temperature), dtype=np.float32)
+            return replace(self, meaning=of_logits).confidences(scaled)
         match self.meaning:
             case "logits":
                 shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
