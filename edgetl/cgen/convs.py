@@ -15,6 +15,7 @@ from edgetl.cgen.values import Decoded, Packed, Pending, Unsupported, Value, str
 
 INT32 = 2**31 - 1
 CODE = 255
+NEAR = 1e-6  # of a scale: multiplied in float32
 
 
 def on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Mapping[str, Any]) -> Pending:
@@ -33,7 +34,9 @@ def on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Map
         window, size = window_of(attributes, (weight.shape[2], weight.shape[3]), (tensor.height, tensor.width))
         output = Tensor(channels=len(weight), height=size[0], width=size[1])
         groups = int(attributes.get("group", 1))
-        operators.append(_conv(tensor, output, window, groups, ordered, bias, _requantization(source.scale, scale, step), source.zero, zero))
+        operators.append(
+            _conv(tensor, output, window, groups, ordered, bias, _requantization(source.scale, scale, step), source.zero, zero)
+        )
         return output
 
     return Pending(name="Conv", finish=finish)
@@ -48,6 +51,8 @@ def linear(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
     source, weight, bias, scale = _parts(inputs)
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise Unsupported("transA, alpha or beta")
+    if isinstance(inputs[1], Packed) and not inputs[1].has_zero:
+        raise Unsupported("weights without a zero point, with which onnxruntime computes in float")
     weight = weight if attributes.get("transB", 0) else weight.T
     tensor = getattr(source.source, "tensor", None)
     if not isinstance(tensor, Tensor) or not np.array_equal(source.source.index.reshape(-1), straight(tensor.shape).reshape(-1)):
@@ -61,7 +66,7 @@ def linear(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
         return output
 
     def logits() -> int:
-        each = np.broadcast_to(np.asarray(source.scale * scale, np.float32), len(weight)).copy()
+        each = _for_each(np.asarray(source.scale * scale, np.float32), len(weight))
         operators.append(Linear(source=tensor, output=None, weight=ordered, bias=_less_zero(ordered, bias, source.zero), scale=each))
         return len(weight)
 
@@ -77,9 +82,15 @@ def _parts(inputs: Sequence[Value]) -> tuple[Decoded, NDArray[np.int8], NDArray[
         raise Unsupported("weights that are not int8 with the zero point 0")
     if bias is not None and (not isinstance(bias, Packed) or bias.codes.dtype != np.int32):
         raise Unsupported("a bias in float")
-    outputs = len(weight.codes)
-    codes = np.zeros(outputs, np.int64) if bias is None else bias.codes.astype(np.int64).reshape(-1)
-    return source, weight.codes.astype(np.int8), codes, np.broadcast_to(weight.scale, outputs).astype(np.float32)
+    if bias is not None and not np.allclose(bias.scale, source.scale * weight.scale, rtol=NEAR, atol=0):
+        raise Unsupported("a bias with another scale than that of the sums")
+    codes = np.zeros(1, np.int64) if bias is None else bias.codes.astype(np.int64).reshape(-1)
+    return source, weight.codes.astype(np.int8), codes, weight.scale
+
+
+def _for_each(values: NDArray[Any], outputs: int) -> NDArray[Any]:
+    """A number for each output, of those or of one for all."""
+    return np.broadcast_to(values, outputs).copy()
 
 
 def _requantization(source: np.float32, weight: NDArray[np.float32], output: np.float32) -> NDArray[np.float32]:
@@ -94,7 +105,7 @@ def _less_zero(weight: NDArray[np.int8], bias: NDArray[np.int64], zero: int) -> 
         Unsupported: sums that may not.
     """
     flat = weight.reshape(len(weight), -1).astype(np.int64)
-    less = bias - zero * flat.sum(1)
+    less = _for_each(bias, len(weight)) - zero * flat.sum(1)
     if (np.abs(less) + CODE * np.abs(flat).sum(1)).max() > INT32:
         raise Unsupported("sums beyond 32 bits")
     return less.astype(np.int32)
@@ -119,7 +130,7 @@ def _conv(
         groups=groups,
         weight=weight,
         bias=less,
-        scale=scale,
+        scale=_for_each(scale, len(weight)),
         source_zero=source_zero,
         zero=zero,
     )

@@ -250,9 +250,7 @@ def _unary(text: Written, index: int, operator: Unary) -> None:
             _pooled(text, index, operator, (read, text.place(output)), shape, output)
 
 
-def _pooled(
-    text: Written, index: int, operator: Unary, places: Sequence[str], shape: tuple[int, int, int], output: Tensor
-) -> None:
+def _pooled(text: Written, index: int, operator: Unary, places: Sequence[str], shape: tuple[int, int, int], output: Tensor) -> None:
     """Operators without weights that make a tensor."""
     match operator:
         case MaxPool():
@@ -262,7 +260,7 @@ def _pooled(
             window = text.window(index, shape, output, operator.window)
             counted = int(np.prod(operator.window.kernel)) if operator.whole_window else 0
             values = text.constant(f"values_{index}", operator.values)
-            text.call("average_pool", *places, window, values, counted, number(operator.scale), operator.zero)
+            text.call("average_pool", *places, window, values, counted, number(operator.scale), number(operator.zero))
         case GlobalAverage():
             numbers = (operator.source_zero, number(operator.scale), operator.zero)
             text.call("global_average", *places, shape[0] * shape[1], shape[2], *numbers)

@@ -203,7 +203,7 @@ class MaxPool(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AveragePool(Unary):
-    """float32 sums of dequantized codes, row by row, divided by their number (or the window's), divided by `scale`, rounded."""
+    """float32 sums of dequantized codes, row by row, divided by their number (or the window's) and `scale`, plus `zero`, rounded."""
 
     window: Window
     values: NDArray[np.float32]

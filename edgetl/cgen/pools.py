@@ -47,7 +47,7 @@ def max_pool(operators: list[Operator], value: Value, attributes: Mapping[str, A
 
 
 def average_pool(operators: list[Operator], value: Value, attributes: Mapping[str, Any]) -> Pending:
-    """The mean of a window.
+    """The mean of a window; of one as large as its input onnxruntime takes that of the channel, which rounds otherwise.
 
     Raises:
         Unsupported: of numbers that are computed in float.
@@ -57,6 +57,8 @@ def average_pool(operators: list[Operator], value: Value, attributes: Mapping[st
     def finish(step: np.float32, zero: int) -> Tensor:
         tensor = placed(operators, source.source)
         window, size = window_of(attributes, _kernel(attributes), (tensor.height, tensor.width))
+        if window.kernel == (tensor.height, tensor.width) and not any(attributes.get("pads", ())):
+            return _mean(operators, source, tensor, step, zero)
         output = replace(tensor, height=size[0], width=size[1])
         whole = bool(attributes.get("count_include_pad", 0))
         pool = AveragePool(
@@ -77,13 +79,17 @@ def global_average(operators: list[Operator], value: Value) -> Pending:
     source = _plain(value)
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        tensor = placed(operators, source.source)
-        output = replace(tensor, height=1, width=1)
-        scale = np.float32(source.scale / np.float32(step * np.float32(tensor.places)))
-        operators.append(GlobalAverage(source=tensor, output=output, source_zero=source.zero, scale=float(scale), zero=zero))
-        return output
+        return _mean(operators, source, placed(operators, source.source), step, zero)
 
     return Pending(name="GlobalAveragePool", finish=finish)
+
+
+def _mean(operators: list[Operator], source: Decoded, tensor: Tensor, step: np.float32, zero: int) -> Tensor:
+    """That of each channel, with the scale that onnxruntime computes (onnxruntime/core/mlas/lib/qlgavgpool.cpp)."""
+    output = replace(tensor, height=1, width=1)
+    scale = np.float32(source.scale / np.float32(step * np.float32(tensor.places)))
+    operators.append(GlobalAverage(source=tensor, output=output, source_zero=source.zero, scale=float(scale), zero=zero))
+    return output
 
 
 def summed(operators: list[Operator], inputs: Sequence[Value]) -> Pending:

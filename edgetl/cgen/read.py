@@ -182,7 +182,7 @@ def _dequantized(inputs: list[Value]) -> Value:
     zero = _array(inputs[2]).reshape(-1).astype(np.int64) if len(inputs) > 2 else np.zeros(1, np.int64)
     first = inputs[0]
     if isinstance(first, Stored):
-        return Packed(codes=first.value, scale=scale, zero=zero)
+        return Packed(codes=first.value, scale=scale, zero=zero, has_zero=len(inputs) > 2)
     if not isinstance(first, Codes) and not (isinstance(first, Levels) and first.codes):
         raise Unsupported("floats where codes are read")
     if len(scale) > 1:

@@ -27,11 +27,16 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """A constant of codes behind its DequantizeLinear; `scale` and `zero` one for all or one for each output."""
+    """A constant of codes behind its DequantizeLinear; `scale` and `zero` one for all or one for each output.
+
+    Attributes:
+        has_zero: whether the graph says a zero point.
+    """
 
     codes: NDArray[np.generic]
     scale: NDArray[np.float32]
     zero: NDArray[np.int64]
+    has_zero: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 /* The mean of each window, in float32, row by row; counted says by how many it is divided, 0 by those that lie inside. */
-static void average_pool(const uint8_t *in, uint8_t *out, const Window *s, const float *values, int32_t counted, float scale, int32_t zero)
+static void average_pool(const uint8_t *in, uint8_t *out, const Window *s, const float *values, int32_t counted, float scale, float zero)
 {
     int32_t y, x, channel, row, column;
     for (y = 0; y < s->out_height; ++y) {
@@ -18,8 +18,8 @@ static void average_pool(const uint8_t *in, uint8_t *out, const Window *s, const
                     }
                 }
                 mean = mean / (float)(counted ? counted : inside);
-                mean = mean / scale;
-                *out++ = (uint8_t)limited(round_even(mean) + zero, 0, 255);
+                mean = mean / scale + zero;
+                *out++ = (uint8_t)limited(round_even(mean), 0, 255);
             }
         }
     }
