@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgetl.bundle.c_client import write_c_client
 from edgetl.bundle.client import readme
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
@@ -38,6 +39,7 @@ def write_bundle(
     provenance: Mapping[str, object],
     int8_lost: bool = False,
     temperature: float = 1.0,
+    c: bool = False,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -52,9 +54,10 @@ def write_bundle(
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
         temperature: what logits are divided by before they become probabilities.
+        c: whether clients/c/ is written, the graph in C99.
 
     Raises:
-        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
+        InputError: an operator that the C code does not have (with `c`), classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
     """
     classes, preprocess = _complete(info)
     out.mkdir(parents=True, exist_ok=True)
@@ -69,6 +72,8 @@ def write_bundle(
     image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
     save(image_model, out / IMAGE_MODEL)
     check(out / IMAGE_MODEL)
+    if c:
+        write_c_client(out, preprocess, classes, temperature)
     inputs, outputs = specs(out / MODEL, vectors.kind)
     manifest = Manifest(
         task=info.task,

@@ -108,7 +108,7 @@ def _less_zero(weight: NDArray[np.int8], bias: NDArray[np.int64], zero: int) -> 
     less = _for_each(bias, len(weight)) - zero * flat.sum(1)
     if (np.abs(less) + CODE * np.abs(flat).sum(1)).max() > INT32:
         raise Unsupported("sums beyond 32 bits")
-    return less.astype(np.int32)
+    return np.asarray(less, np.int32)
 
 
 def _conv(

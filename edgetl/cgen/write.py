@@ -18,7 +18,7 @@ from edgetl.cgen.tables import number
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 
-HEADER, SOURCE, FOOTPRINT = "classifier.h", "classifier.c", "footprint.json"
+HEADER, SOURCE, CHECK, FOOTPRINT = "classifier.h", "classifier.c", "check.c", "footprint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Footprint:
 
 
 def write_c(model: onnx.ModelProto, preprocess: Preprocess, classes: Sequence[str], out: Path, temperature: float = 1.0) -> Footprint:
-    """Write the two files, and what they take as footprint.json; the same inputs give the same bytes.
+    """Write the two files, check.c and what they take as footprint.json; the same inputs give the same bytes.
 
     Args:
         model: an int8 graph, made for `portable`.
@@ -67,6 +67,7 @@ def write_c(model: onnx.ModelProto, preprocess: Preprocess, classes: Sequence[st
         "tables": "\n".join(text.tables),
         "calls": "\n".join(text.calls),
     }
+    write_whole(out / CHECK, _skeleton(CHECK))
     for name in (HEADER, SOURCE):
         write_whole(out / name, Template(_skeleton(name)).substitute(filled))
     footprint = Footprint(table_bytes=size, arena_bytes=arena.size_bytes)

@@ -82,6 +82,7 @@ class Export(Stage[Exported]):
                     target=self.target,
                     provenance=self.provenance,
                     int8_lost=self.int8 is not None and self.shipped == "float",
+                    c=self.settings.c,
                 )
             except NotFinite as error:
                 raise NotFinite(error.model, error.rows, error.count, [ref.where for ref in self.golden.refs]) from None

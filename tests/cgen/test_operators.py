@@ -96,7 +96,7 @@ def test_gemm_reads_codes_in_onnx_order(graph: Make, agree: Make, transposed: bo
 
 
 def test_gemm_without_a_zero_point_of_its_weights_is_refused(graph: Make) -> None:
-    """onnxruntime computes it in float."""
+    """What onnxruntime computes in float."""
     g = graph(1, size=8)
     x = g.node("Flatten", g.coded(g.conv(g.image(), 5, strides=[4, 2])))
     weight, bias = g.weights(x, 7, 30)
@@ -124,7 +124,7 @@ def test_pad_of_codes_and_of_channels(graph: Make, agree: Make) -> None:
 
 
 def test_a_bias_of_another_scale_is_refused(graph: Make) -> None:
-    """onnxruntime does not add it as it is."""
+    """What onnxruntime does not add as it is."""
     g = graph()
     x = g.coded(g.conv(g.image(), 5))
     g.scales[x] *= 2
