@@ -57,7 +57,8 @@ def write_bundle(
         c: whether clients/c/ is written, the graph in C99.
 
     Raises:
-        InputError: an operator that the C code does not have (with `c`), classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
+        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty; with `c`
+            an operator that the C code does not have.
     """
     classes, preprocess = _complete(info)
     out.mkdir(parents=True, exist_ok=True)
