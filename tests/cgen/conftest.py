@@ -142,6 +142,11 @@ def compiler(tmp_path: Path) -> Compiler:
     return Compiler(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def reference() -> Callable[[onnx.ModelProto, Preprocess, Iterable[NDArray[np.uint8]]], Logits]:
+    return ort_logits
+
+
 @pytest.fixture
 def graph() -> Callable[..., Graph]:
     def make(seed: int = 0, size: int = 12, color: str = "RGB") -> Graph:
