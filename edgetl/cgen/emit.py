@@ -44,7 +44,7 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C 
             "type": "uint8_t",
             "doc": "of the image",
             "extra_parameter": "const int16_t *levels,",
-            "read": "levels[256 * channel + in[(from_y * s->in_width + from_x) * s->in_channels + channel]]",
+            "read": "levels[256 * channel + in[(from_y * s.in_width + from_x) * s.in_channels + channel]]",
         },
     ),
     "stem_shifted": (
@@ -54,7 +54,7 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C 
             "type": "uint8_t",
             "doc": "of the image less a number for each channel",
             "extra_parameter": "const int16_t *less,",
-            "read": "(int16_t)(in[(from_y * s->in_width + from_x) * s->in_channels + channel] - less[channel])",
+            "read": "(int16_t)(in[(from_y * s.in_width + from_x) * s.in_channels + channel] - less[channel])",
         },
     ),
     "whole_conv": (
@@ -64,7 +64,7 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C 
             "type": "int16_t",
             "doc": "of another one's result",
             "extra_parameter": "",
-            "read": "in[(from_y * s->in_width + from_x) * s->in_channels + channel]",
+            "read": "in[(from_y * s.in_width + from_x) * s.in_channels + channel]",
         },
     ),
     "conv": ("conv", {}),

@@ -18,13 +18,14 @@ static int32_t finished(int32_t sum, float unit, const After *after)
     return limited(round_even(value) + after->zero, after->least, after->most);
 }
 
-static void whole_sums(const int16_t *under, const Window *s, const int16_t *weights, const int32_t *bias, const float *unit,
+static void whole_sums(const int16_t *under, const Window *window, const int16_t *weights, const int32_t *bias, const float *unit,
                        const After *after, uint8_t *codes, int16_t *numbers)
 {
-    const int32_t outputs = s->out_channels / s->groups;
-    const int32_t taps = s->kernel_height * s->kernel_width * (s->in_channels / s->groups);
+    const Window s = *window;
+    const int32_t outputs = s.out_channels / s.groups;
+    const int32_t taps = s.kernel_height * s.kernel_width * (s.in_channels / s.groups);
     int32_t channel, tap;
-    for (channel = 0; channel < s->out_channels; ++channel) {
+    for (channel = 0; channel < s.out_channels; ++channel) {
         const int16_t *number = under + channel / outputs * taps;
         const int16_t *weight = weights + channel * taps;
         int32_t sum = bias[channel];
