@@ -74,6 +74,8 @@ def pipeline(job: Job, do: Do) -> Outcome:
             golden=val.take(s.export.golden_images, 0),
             seen=record,
             provenance=provenance(job, teacher.checkpoint, student.checkpoint),
+            evaluation=ImageTensors(images=val, preprocess=preprocess),
+            groups=val.groups_here,
             settings=s.export,
         )
     )

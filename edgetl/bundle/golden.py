@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgetl.bundle.client import PIXEL_LEVELS
 from edgetl.bundle.golden_stages import StageTolerance, tolerances, write_stages
 from edgetl.bundle.graph import is_quantized, output_step
+from edgetl.bundle.image_graph import MODEL
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.misfit import refuse_misfit
@@ -39,7 +40,7 @@ from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import THRESHOLDS, Meaning
 
 FOLDER, INDEX = "golden", "golden.json"
-MODEL, FLOAT_MODEL = "model.onnx", "model.float.onnx"
+FLOAT_MODEL = "model.float.onnx"
 STEPS = 2
 FLOAT_SHARE = 1e-4  # of the largest golden output: sums in another order
 FLOAT_REL = 1e-3

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.bundle.golden import FOLDER, MODEL, Golden, GoldenImage, judging, read_golden
-from edgetl.bundle.image_graph import IMAGE, IMAGE_MODEL, LOGITS, PROBABILITIES
+from edgetl.bundle.golden import FOLDER, Golden, GoldenImage, judging, read_golden
+from edgetl.bundle.image_graph import ANY_SIZE_MODEL, IMAGE, IMAGE_MODEL, LOGITS, MODEL, PROBABILITIES
 from edgetl.bundle.read import Bundle
 from edgetl.quantization.candidates.unsaturated import judged_file
-from edgetl.runtime.session import Session, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.session import Session
 from edgetl.tasks.classification import Classification
 
 
@@ -25,11 +26,19 @@ def check_golden(bundle: Bundle) -> list[str]:
     golden = read_golden(bundle.path)
     sessions = {name: judging(bundle.path / name) for name in golden.tolerances}
     problems = [problem for image in golden.images for problem in _disagreements(bundle, golden, image, sessions)]
-    if (bundle.path / IMAGE_MODEL).is_file():
-        with judged_file(bundle.path / IMAGE_MODEL) as file:
-            engine = start(file)
+    if (engine := _engine(bundle, IMAGE_MODEL)) is not None:
         problems += [problem for image in golden.images for problem in _of_pixels(bundle, golden, image, engine, sessions[MODEL])]
+    if (engine := _engine(bundle, ANY_SIZE_MODEL)) is not None:
+        problems += [problem for image in golden.images for problem in _of_pictures(bundle, golden, image, engine)]
     return problems
+
+
+def _engine(bundle: Bundle, name: str) -> Any:
+    """The onnxruntime session of a graph that reads pixels; None where the bundle has none."""
+    if not (bundle.path / name).is_file():
+        return None
+    with judged_file(bundle.path / name) as file:
+        return start(file)
 
 
 def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions: Mapping[str, Session]) -> list[str]:
@@ -53,9 +62,8 @@ def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions:
 def _first_wrong_step(bundle: Bundle, golden: Golden, image: GoldenImage) -> str | None:
     """The first step from the file to the input that the bundle's Preprocess does otherwise than when it was written."""
     folder, preprocess = bundle.path / FOLDER, bundle.manifest.preprocess
-    picture = preprocess.decoded((folder / image.image).read_bytes())
-    pixels = np.asarray(picture, dtype=np.uint8)
-    found = {"decoded": pixels.reshape(*pixels.shape[:2], -1), "resized": preprocess.crop(preprocess.resized(picture))}
+    data = (folder / image.image).read_bytes()
+    found = {"decoded": preprocess.picture(data), "resized": preprocess.pixels(data)}
     for step, array in found.items():
         if step in image.stages and (wrong := _pixels_off(array, np.load(folder / image.stages[step]), golden.pixel_levels)) is not None:
             return f"its {step} picture {wrong}"
@@ -88,3 +96,12 @@ def _of_pixels(bundle: Bundle, golden: Golden, image: GoldenImage, engine: Any, 
         if abs(named[name] - expected) > allowed:
             problems.append(f"{image.image}: {IMAGE_MODEL} gives {name} {named[name]:.6f}, expected {expected:.6f} within {allowed:.2g}")
     return problems
+
+
+def _of_pictures(bundle: Bundle, golden: Golden, image: GoldenImage, engine: Any) -> list[str]:
+    """What model.anysize.onnx answers to the decoded picture: the same class, wherever a level more or less cannot decide."""
+    pixels = bundle.manifest.preprocess.picture((bundle.path / FOLDER / image.image).read_bytes())
+    probabilities, _ = engine.run([PROBABILITIES, LOGITS], {IMAGE: pixels[None]})
+    answer, expected = bundle.manifest.classes[int(probabilities[0].argmax())], image.answers[MODEL]
+    decided = golden.tolerances[MODEL].decides(np.load(bundle.path / FOLDER / image.outputs[MODEL]), golden.kind)
+    return [f"{image.image}: {ANY_SIZE_MODEL} answers {answer}, expected {expected}"] if answer != expected and decided else []

@@ -43,9 +43,7 @@ class StageTolerance:
 
 def write_stages(folder: Path, stem: str, data: bytes, preprocess: Preprocess) -> dict[str, str]:
     """Write the arrays of the first steps of an image file; step -> file name. A very large picture is not written decoded."""
-    image = preprocess.decoded(data)
-    pixels = np.asarray(image, dtype=np.uint8)
-    arrays = {"decoded": pixels.reshape(*pixels.shape[:2], -1), "resized": preprocess.crop(preprocess.resized(image))}
+    arrays = {"decoded": preprocess.picture(data), "resized": preprocess.pixels(data)}
     written = {step: array for step, array in arrays.items() if array.nbytes <= MOST_BYTES}
     for step, array in written.items():
         np.save(folder / f"{stem}.{step}.npy", np.ascontiguousarray(array))
@@ -70,7 +68,8 @@ def tolerances(
     return {
         "decoded": StageTolerance(levels=PIXEL_LEVELS, reason="JPEG decoders may round differently; PNG has no tolerance to need"),
         "resized": StageTolerance(
-            levels=RESIZE_LEVELS, reason="filters round their weights and sums differently; Pillow in 8 bits of fraction"
+            levels=RESIZE_LEVELS,
+            reason="rounding of weights and sums; Pillow 13 takes rows first where the height shrinks much more than the width",
         ),
         "input": StageTolerance(abs=INPUT_SHARE * float(np.abs(inputs).max()), rel=0.0, reason="float32 rounds each of the operations"),
         "logits": StageTolerance(abs=logits[0], rel=logits[1], reason=why),

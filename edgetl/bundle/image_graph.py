@@ -8,19 +8,24 @@ logits         float32 [batch, k]: what model.onnx gives, bit for bit, whatever 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgetl.bundle.pixel_input import NAME, Written, on_pixels
+from edgetl.bundle.pixel_input import NAME, Written, on_pixels, opset_of
+from edgetl.bundle.resize_graph import Resizing
+from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 from edgetl.quantization.graph.layers import with_nodes
 from edgetl.runtime.foreign.graph import graphs_in
+from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import check, save
 from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 
-IMAGE_MODEL = "model.image.onnx"
+MODEL, IMAGE_MODEL, ANY_SIZE_MODEL = "model.onnx", "model.image.onnx", "model.anysize.onnx"
 IMAGE, PROBABILITIES, LOGITS = "image", "probabilities", "logits"
 BATCH, CLASSES = "batch", "classes"
 Sizes = Sequence[int | str]
@@ -42,6 +47,33 @@ def with_image_input(
     written.node("Transpose", IMAGE, perm=[0, 3, 1, 2])
     shape = [_batch(model), *pair(preprocess.size), preprocess.channels]
     return with_ends(model, preprocess, written, shape, meaning=meaning, temperature=temperature)
+
+
+def with_picture_input(
+    model: onnx.ModelProto, preprocess: Preprocess, meaning: Meaning = "logits", temperature: float = 1.0
+) -> onnx.ModelProto:
+    """The same for one picture of any size, which the graph resizes and crops; arguments as of `with_image_input`.
+
+    Raises:
+        InputError: the graph takes another number of images than one.
+    """
+    if _batch(model) not in (1, BATCH):
+        raise InputError(f"expected a graph that takes one image, found one that takes {_batch(model)}. Export it with a batch of 1")
+    written = Written()
+    Resizing(written=written, preprocess=preprocess, opset=opset_of(model)).pixels(IMAGE)
+    shape: list[int | str] = [1, "height", "width", preprocess.channels]
+    return with_ends(model, preprocess, written, shape, meaning=meaning, temperature=temperature)
+
+
+def write_image_models(folder: Path, preprocess: Preprocess, meaning: Meaning, temperature: float) -> None:
+    """Write both beside the model.onnx in `folder`; where that takes several images at once only, model.anysize.onnx is left out."""
+    model = load_proto(folder / MODEL)
+    made = {IMAGE_MODEL: with_image_input(model, preprocess, meaning, temperature)}
+    if _batch(model) in (1, BATCH):
+        made[ANY_SIZE_MODEL] = with_picture_input(model, preprocess, meaning, temperature)
+    for name, graph in made.items():
+        save(graph, folder / name)
+        check(folder / name)
 
 
 def with_ends(

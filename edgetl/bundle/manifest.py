@@ -17,21 +17,26 @@
 | `provenance` | where data and weights come from, as far as the maker said                         |
 | `split`      | digest of the split the model was trained on; `seen.json` says which images it saw |
 | `models`     | every graph: its file, input, outputs and size                                     |
+| `decision`   | temperature and threshold (`bundle.decision.DecisionRule`); null where nobody gave labelled validation images |
 | `licences`   | of weights, of the images behind them, of the sample code                          |
+| `seal`       | sha256 of this file's bytes where these 64 digits are 0 (`seal_of`)                |
 
-`manifest.schema.json` in the bundle says the same as a JSON Schema (`edgetl.bundle.schema`). Bundles of earlier versions lack the last two.
+`manifest.schema.json` in the bundle says the same as a JSON Schema (`edgetl.bundle.schema`).
+Bundles of earlier versions lack the last four.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.licences import Licence
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
@@ -42,6 +47,7 @@ SCHEMA = 1
 LIBRARIES = ("edgetl", "numpy", "onnx", "onnxruntime", "pillow", "torch")
 
 
+UNSEALED = "0" * 64
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow computes it
 
 
@@ -114,14 +120,16 @@ class Manifest:
     versions: Mapping[str, str]
     provenance: Mapping[str, object]
     split: str | None
+    decision: DecisionRule | None = None
     models: tuple[ModelSpec, ...] = ()
     licences: tuple[Licence, ...] = ()
+    seal: Sha256 | None = field(default=None, compare=False)
 
     def to_json(self) -> str:
-        """The text of manifest.json; `from_json` reads it back."""
-        return (
-            json.dumps({**asdict(self), "preprocess": spelled_out(self.preprocess)}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        """The text of manifest.json, sealed; `from_json` reads it back."""
+        facts = {**asdict(self), "preprocess": spelled_out(self.preprocess), "seal": UNSEALED}
+        text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.replace(f'"seal": "{UNSEALED}"', f'"seal": "{seal_of(text.encode(), UNSEALED)}"')
 
     @staticmethod
     def from_json(text: str) -> Manifest:
@@ -135,6 +143,11 @@ class Manifest:
         except ValidationError as error:
             problems = [line for problem in error.errors() for line in _lines(problem)]
         raise InputError(f"expected a manifest.json of schema {SCHEMA}, found:\n{listing(problems)}")
+
+
+def seal_of(text: bytes, seal: str) -> str:
+    """The sha256 of a manifest's bytes with zeros in place of `seal`: it covers every byte, and is itself compared."""
+    return hashlib.sha256(text.replace(f'"seal": "{seal}"'.encode(), f'"seal": "{UNSEALED}"'.encode())).hexdigest()
 
 
 def _lines(problem: Mapping[str, Any]) -> list[str]:

@@ -78,7 +78,7 @@ def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: Written) 
     """
     beginning, pixels = beginning_of(model, preprocess), str(written.nodes[-1].output[0])
     last = beginning.nodes[-1].output[0] if beginning.nodes else model.graph.input[0].name
-    match _folded(beginning, _opset(model)):
+    match _folded(beginning, opset_of(model)):
         case "codes":
             _codes(written, pixels, beginning, last)
         case "whole":
@@ -205,5 +205,6 @@ def _normalized(written: Written, pixels: str, preprocess: Preprocess, last: str
     written.node("Div", written.node("Sub", value, mean), std, output=last)
 
 
-def _opset(model: onnx.ModelProto) -> int:
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that the graph asks for."""
     return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)

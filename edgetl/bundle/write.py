@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl.bundle.c_client import write_c_client
-from edgetl.bundle.client import readme
-from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
+from edgetl.bundle.client import copy_clients, readme
+from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
 from edgetl.bundle.graph_specs import model_specs
-from edgetl.bundle.image_graph import IMAGE_MODEL, with_image_input
+from edgetl.bundle.image_graph import MODEL, write_image_models
 from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
@@ -23,8 +24,8 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
-from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import ModelInfo, check, save
+from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.tasks.meaning import Meaning
 
 
 def write_bundle(
@@ -38,7 +39,7 @@ def write_bundle(
     target: str,
     provenance: Mapping[str, object],
     int8_lost: bool = False,
-    temperature: float = 1.0,
+    decision: DecisionRule | None = None,
     c: bool = False,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
@@ -53,7 +54,7 @@ def write_bundle(
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
-        temperature: what logits are divided by before they become probabilities.
+        decision: how its outputs become an answer or "unknown".
         c: whether clients/c/ is written, the graph in C99.
 
     Raises:
@@ -69,14 +70,23 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
+    temperature = decision.temperature if decision else 1.0
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
-    image_model = with_image_input(load_proto(out / MODEL), preprocess, vectors.kind, temperature)
-    save(image_model, out / IMAGE_MODEL)
-    check(out / IMAGE_MODEL)
+    write_image_models(out, preprocess, vectors.kind, temperature)
+    write_whole(out / SCHEMA_FILE, schema_text())
+    copy_clients(out)
     if c:
         write_c_client(out, preprocess, classes, temperature)
-    inputs, outputs = specs(out / MODEL, vectors.kind)
-    manifest = Manifest(
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision)
+    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
+    return _seal(out, manifest)
+
+
+def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str, provenance: Mapping[str, object]) -> Manifest:
+    """What the files in `out` are; those of the bundle are not listed yet."""
+    classes, preprocess = _complete(info)
+    inputs, outputs = specs(out / MODEL, kind)
+    return Manifest(
         task=info.task,
         classes=classes,
         preprocess=preprocess,
@@ -85,17 +95,14 @@ def write_bundle(
         opset=opset_of(out / MODEL),
         shipped=form,
         target=target,
-        size_bytes={name: (out / name).stat().st_size for name in models},
+        size_bytes={name: (out / name).stat().st_size for name in (MODEL, FLOAT_MODEL)},
         files={},
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
-        models=model_specs(out, vectors.kind),
+        models=model_specs(out, kind),
         licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
-    write_whole(out / SCHEMA_FILE, schema_text())
-    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
-    return _seal(out, manifest)
 
 
 def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:

@@ -129,6 +129,7 @@ def export(
     labels: Path | None = None,
     preprocess: str | None = None,
     output: str | None = None,
+    evaluation: str | None = None,
 ) -> BundleFolder:
     """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`.
 
@@ -141,6 +142,10 @@ def export(
     with Workspace(out.with_name(out.name + ".work")) as do:
         check_place(out, MANIFEST)
         origin = origin_of(model, do)
+        graph, names = origin.float_model.path, given_names(labels, origin.float_model.path, output)
+        prepared = read_info(graph).preprocess or given_preprocess(preprocess)
+        find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
+        placed = find(evaluation, names) if evaluation else None
         exported = do(
             Export(
                 int8=origin.int8,
@@ -149,9 +154,11 @@ def export(
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
-                classes=given_names(labels, origin.float_model.path, output) if labels else None,
+                classes=names if labels else None,
                 preprocess=given_preprocess(preprocess),
                 output=output,
+                evaluation=placed.inputs(prepared) if placed else None,
+                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
                 provenance={
                     "data": f"split sha256:{origin.seen.split}",
                     "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",

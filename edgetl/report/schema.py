@@ -25,6 +25,7 @@ from edgetl.report.comparisons import Int8Parity as Int8Parity
 from edgetl.report.comparisons import LostClass as LostClass
 from edgetl.report.comparisons import Parity as Parity
 from edgetl.report.comparisons import Wish as Wish
+from edgetl.report.confidence import ConfidenceReport
 from edgetl.report.folds import Folds
 from edgetl.report.frontier import Frontier
 from edgetl.report.judged import DataReport as DataReport
@@ -97,6 +98,7 @@ class Report(Exact):
         faithful: the verdict on what ships as a copy of the reference, whatever score is wished for.
         wish: the score that was asked for.
         shipped_because: why int8, or float, ships; a sentence.
+        confidence: the bundle's temperature and threshold on the test images.
     """
 
     schema: Literal[1] = 1
@@ -117,6 +119,7 @@ class Report(Exact):
     faithful: Verdict | None = None
     wish: Wish | None = None
     shipped_because: str | None = None
+    confidence: ConfidenceReport | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain JSON types, in the order of the schema."""

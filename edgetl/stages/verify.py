@@ -22,6 +22,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
+from edgetl.report.confidence import ConfidenceReport, confidence_report
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -63,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -158,7 +159,16 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
+            confidence=self._confidence(),
         )
+
+    def _confidence(self) -> ConfidenceReport | None:
+        """The bundle's decision rule on these images, where it has one."""
+        rule = open_bundle(self.stage.bundle.path).manifest.decision if self.stage.bundle else None
+        name, judgement = model_name(self.stage.shipped), self.judgement
+        if rule is None or name not in judgement.outputs:
+            return None
+        return confidence_report(rule, judgement.task_of(name), judgement.outputs[name], judgement.labels, judgement.groups)
 
     @cached_property
     def answers(self) -> Answers:

@@ -73,6 +73,16 @@ class Classification:
             case "logit":
                 return _of_two(0.5 * (1 + np.tanh(0.5 * outputs[:, 0])))  # the sigmoid, without overflow
 
+    def logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Outputs [n, k] -> what softmax makes their confidences of [n, classes]; None where no temperature can be applied to them."""
+        match self.meaning:
+            case "logits" | "log_probabilities":
+                return outputs
+            case "logit":
+                return np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+            case _:
+                return None
+
     def loss(self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7); `weights` [k] of the classes, or all alike."""
         from torch.nn import functional as F
