@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from edgetl.bundle.c_client import PLACE
-from edgetl.bundle.golden import MODEL
+from edgetl.bundle.image_graph import MODEL
 from edgetl.runtime.cpu import cpu_name
 from edgetl.runtime.session import open_session
 

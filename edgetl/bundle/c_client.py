@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgetl.bundle.golden import MODEL
 from edgetl.bundle.graph import is_quantized
+from edgetl.bundle.image_graph import MODEL
+from edgetl.cgen.footprint import Footprint
 from edgetl.cgen.write import write_c
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
@@ -15,8 +16,8 @@ from edgetl.runtime.loading import load_proto
 PLACE = ("clients", "c")
 
 
-def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], temperature: float = 1.0) -> None:
-    """Write classifier.h, classifier.c, check.c and footprint.json for the model.onnx of a bundle.
+def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], temperature: float = 1.0) -> Footprint:
+    """Write classifier.h, classifier.c, check.c and footprint.json for the model.onnx of a bundle; what they take.
 
     Raises:
         InputError: a model in float, an operator that the C code does not have.
@@ -28,4 +29,4 @@ def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str],
         )
     folder = bundle.joinpath(*PLACE)
     folder.mkdir(parents=True, exist_ok=True)
-    write_c(load_proto(bundle / MODEL), preprocess, classes, folder, temperature)
+    return write_c(load_proto(bundle / MODEL), preprocess, classes, folder, temperature)

@@ -75,9 +75,8 @@ def write_bundle(
     write_image_models(out, preprocess, vectors.kind, temperature)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)
-    if c:
-        write_c_client(out, preprocess, classes, temperature)
-    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision)
+    footprint = write_c_client(out, preprocess, classes, temperature) if c else None
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 

@@ -17,7 +17,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from edgetl.cgen.write import CODE_BYTES, STACK_BYTES, write_c
+from edgetl.cgen.footprint import CODE_BYTES, STACK_BYTES
+from edgetl.cgen.write import write_c
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.sources import open_images
 from edgetl.quantization.engine import quantize
@@ -178,11 +179,12 @@ def test_the_program_beside_it_checks_the_golden_vectors(shipped: Shipped, tmp_p
     sources = [str(shipped.code / name) for name in ("check.c", "classifier.c")]
     subprocess.run(["gcc", *STRICT, "-O1", "-o", str(tmp_path / "check"), *sources], check=True)
     golden = shutil.copytree(shipped.bundle / "golden", tmp_path / "golden")
-    done = subprocess.run([str(tmp_path / "check"), str(golden)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "8 of 8 golden vectors: the logits' bits are those of model.onnx\n")
     pixels = np.load(golden / "03.resized.npy")
     np.save(golden / "03.resized.npy", 255 - pixels)  # a port that inverts
-    done = subprocess.run([str(tmp_path / "check"), str(golden)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "03: logits diverge" in done.stdout and "7 of 8 golden vectors" in done.stdout
+    assert done.stdout.splitlines()[0].startswith("03: logits diverge")
     (golden / "03.output.npy").unlink()
-    assert subprocess.run([str(tmp_path / "check"), str(golden)], capture_output=True, check=False).returncode == 2
+    assert subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, check=False).returncode == 2

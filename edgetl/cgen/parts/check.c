@@ -1,5 +1,5 @@
 /* Checks classifier.c against the golden vectors of its bundle: logits bit for bit, and the class. For a computer, not for the device:
-     cc -std=c99 -O2 -o check check.c classifier.c && ./check ../../golden
+     cc -std=c99 -O2 -o program check.c classifier.c && ./program check ../..
    Exit code 0: all agree; 1: one does not; 2: a file is missing or has another size. */
 #include "classifier.h"
 
@@ -12,13 +12,13 @@ static uint8_t image[PIXELS];
 static float expected[CLASSIFIER_CLASSES], logits[CLASSIFIER_CLASSES];
 
 /* The numbers of a .npy file: 6 bytes of magic, 2 of the version, the length of the header (2 bytes, or 4 from version 2), the header. */
-static int read_npy(const char *folder, int number, const char *step, void *values, size_t bytes)
+static int read_npy(const char *bundle, int number, const char *step, void *values, size_t bytes)
 {
     char path[4096];
     unsigned char start[12];
     size_t length, wide;
     FILE *file;
-    snprintf(path, sizeof path, "%s/%02d.%s.npy", folder, number, step);
+    snprintf(path, sizeof path, "%s/golden/%02d.%s.npy", bundle, number, step);
     file = fopen(path, "rb");
     if (!file) {
         return 0;
@@ -36,13 +36,13 @@ static int read_npy(const char *folder, int number, const char *step, void *valu
 
 int main(int count, char **words)
 {
-    const char *folder = count > 1 ? words[1] : "../../golden";
+    const char *bundle = count > 1 ? words[count - 1] : "../..";
     int number, wrong = 0;
     for (number = 0;; ++number) {
-        const int found = read_npy(folder, number, "resized", image, sizeof image);
-        const int answered = found > 0 ? read_npy(folder, number, "output", expected, sizeof expected) : 0;
+        const int found = read_npy(bundle, number, "resized", image, sizeof image);
+        const int answered = found > 0 ? read_npy(bundle, number, "output", expected, sizeof expected) : 0;
         if (found < 0 || answered < 0 || (found > 0 && !answered) || (!found && !number)) {
-            fprintf(stderr, "expected golden vectors in %s, found none for %02d\n", folder, number);
+            fprintf(stderr, "expected golden vectors in %s/golden, found none for %02d\n", bundle, number);
             return 2;
         }
         if (!found) {
