@@ -37,7 +37,7 @@ static int read_npy(const char *bundle, int number, const char *step, void *valu
 int main(int count, char **words)
 {
     const char *bundle = count > 1 ? words[count - 1] : "../..";
-    int number, wrong = 0;
+    int number, first = 0, wrong = 0, class_too = 0;
     for (number = 0;; ++number) {
         const int found = read_npy(bundle, number, "resized", image, sizeof image);
         const int answered = found > 0 ? read_npy(bundle, number, "output", expected, sizeof expected) : 0;
@@ -50,11 +50,15 @@ int main(int count, char **words)
         }
         classifier_run(image, logits);
         if (memcmp(logits, expected, sizeof logits) != 0) {
-            const int class_too = classifier_class(logits) != classifier_class(expected);
-            printf("%02d: logits diverge%s\n", number, class_too ? ", and the class" : "");
-            ++wrong;
+            first = wrong++ ? first : number;
+            class_too = class_too || classifier_class(logits) != classifier_class(expected);
         }
     }
-    printf("%d of %d golden vectors: the logits' bits are those of model.onnx\n", number - wrong, number);
+    if (wrong) {
+        printf("%02d: logits diverge%s; of %d golden vectors %d agree\n", first, class_too ? ", the class of some, too" : "", number,
+               number - wrong);
+    } else {
+        printf("%d golden vectors: the logits' bits are those of model.onnx\n", number);
+    }
     return wrong != 0;
 }
