@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgetl.cgen.plan import Plan, Tensor
+from edgetl.cgen.plan import Plan
+from edgetl.cgen.tensors import Tensor
 
 ALIGNED = 4  # bytes
 

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from edgetl.cgen.plan import Pair, Window
+from edgetl.cgen.tensors import Pair, Window
 from edgetl.cgen.values import Unsupported
 
 

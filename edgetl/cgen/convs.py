@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edgetl.cgen.attributes import window_of
 from edgetl.cgen.moves import placed
-from edgetl.cgen.plan import Conv, Linear, Operator, Tensor, Window
+from edgetl.cgen.plan import Conv, Linear, Operator
+from edgetl.cgen.tensors import Tensor, Window
 from edgetl.cgen.values import Decoded, Packed, Pending, Unsupported, Value, straight
 
 INT32 = 2**31 - 1

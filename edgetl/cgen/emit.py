@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.cgen.arena import Arena
+from edgetl.cgen.functions import functions_for
 from edgetl.cgen.plan import (
     AveragePool,
     Concat,
@@ -25,64 +24,11 @@ from edgetl.cgen.plan import (
     Pad,
     Plan,
     Sum,
-    Tensor,
     Unary,
     WholeConv,
-    Window,
 )
 from edgetl.cgen.tables import number, table
-
-FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C wants them: file and what is filled in
-    "round": ("round", {}),
-    "window": ("window", {}),
-    "load": ("load", {}),
-    "whole": ("whole", {}),
-    "stem": (
-        "whole_conv",
-        {
-            "name": "stem",
-            "type": "uint8_t",
-            "doc": "of the image",
-            "extra_parameter": "const int16_t *levels,",
-            "read": "levels[256 * channel + in[(from_y * s.in_width + from_x) * s.in_channels + channel]]",
-        },
-    ),
-    "stem_shifted": (
-        "whole_conv",
-        {
-            "name": "stem_shifted",
-            "type": "uint8_t",
-            "doc": "of the image less a number for each channel",
-            "extra_parameter": "const int16_t *less,",
-            "read": "(int16_t)(in[(from_y * s.in_width + from_x) * s.in_channels + channel] - less[channel])",
-        },
-    ),
-    "whole_conv": (
-        "whole_conv",
-        {
-            "name": "whole_conv",
-            "type": "int16_t",
-            "doc": "of another one's result",
-            "extra_parameter": "",
-            "read": "in[(from_y * s.in_width + from_x) * s.in_channels + channel]",
-        },
-    ),
-    "conv": ("conv", {}),
-    "depthwise": ("depthwise", {}),
-    "sum": ("sum", {}),
-    "max_pool": ("max_pool", {"name": "max_pool", "type": "uint8_t", "what": "code", "least": "0"}),
-    "max_pool_whole": ("max_pool", {"name": "max_pool_whole", "type": "int16_t", "what": "whole number", "least": "-32767"}),
-    "average_pool": ("average_pool", {}),
-    "global_average": ("global_average", {}),
-    "map": ("map", {}),
-    "concat": ("concat", {}),
-    "pad": ("pad", {}),
-    "linear": ("linear", {}),
-    "decode": ("decode", {}),
-    "answer": ("answer", {}),
-}
-NEEDS = {"stem": ("whole", "window", "round"), "stem_shifted": ("whole", "window", "round"), "whole_conv": ("whole", "window", "round")}
-PLAIN = {"sum": ("round",), "global_average": ("round",), "map": (), "concat": (), "linear": (), "decode": (), "answer": ()}
+from edgetl.cgen.tensors import Tensor, Window
 
 
 @dataclass(frozen=True)
@@ -109,8 +55,7 @@ class Written:
 
     def functions(self) -> str:
         """The text of all functions that are called."""
-        names = {*self.used, *(needed for name in self.used for needed in needs(name))}
-        return "\n".join(_part(*FUNCTIONS[name]) for name in FUNCTIONS if name in names)
+        return functions_for(self.used)
 
     def constant(self, name: str, values: NDArray[np.generic]) -> str:
         """One more table; its name."""
@@ -136,23 +81,12 @@ class Written:
         self.calls.append(f"    {name}({', '.join(map(str, arguments))});")
 
 
-def needs(name: str) -> tuple[str, ...]:
-    """The pieces that a function refers to."""
-    return NEEDS.get(name, PLAIN.get(name, ("round", "window")))
-
-
 def written(plan: Plan, arena: Arena) -> Written:
     """Tables and calls of a plan."""
     text = Written(arena)
     for index, operator in enumerate(plan.operators):
         _write(text, index, operator, plan)
     return text
-
-
-def _part(file: str, filled: dict[str, str]) -> str:
-    """A piece of C."""
-    source = resources.files("edgetl.cgen").joinpath("parts", f"{file}.c").read_text(encoding="utf-8")
-    return Template(source).substitute(filled) if filled else source
 
 
 def _write(text: Written, index: int, operator: Operator, plan: Plan) -> None:

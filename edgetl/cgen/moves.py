@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgetl.cgen.plan import Decode, Load, Map, Operator, Pad, Tensor
+from edgetl.cgen.plan import Decode, Load, Map, Operator, Pad
+from edgetl.cgen.tensors import Tensor
 from edgetl.cgen.values import Codes, Decoded, Index, Levels, Unsupported, Value, lying, straight
 
 IN_SQUARE = 2  # places of a side, where a layout turns squares into channels

@@ -10,8 +10,9 @@ import numpy as np
 
 from edgetl.cgen.attributes import window_of
 from edgetl.cgen.moves import mapped, placed
-from edgetl.cgen.plan import AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum, Tensor
+from edgetl.cgen.plan import AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum
 from edgetl.cgen.sums import Scaled, in_whole_numbers
+from edgetl.cgen.tensors import Tensor
 from edgetl.cgen.values import Codes, Decoded, Levels, Pending, Stem, Unsupported, Value, encode, straight
 
 IN_FLOAT = "float numbers in a place where the C code has codes"

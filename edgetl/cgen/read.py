@@ -7,9 +7,7 @@ codes becomes one of the plan's; what it would compute in float, but for exact f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,9 +16,10 @@ from onnx import numpy_helper
 from edgetl.cgen import moves
 from edgetl.cgen.attributes import attributes_of
 from edgetl.cgen.convs import linear, on_codes
+from edgetl.cgen.elementwise import ARITHMETIC, constant, elementwise
 from edgetl.cgen.plan import Operator, Plan
 from edgetl.cgen.pools import average_pool, concat, global_average, max_pool, summed
-from edgetl.cgen.stems import exact_conv, followed, rounded
+from edgetl.cgen.stems import exact_conv, rounded
 from edgetl.cgen.values import (
     CODES,
     Codes,
@@ -40,7 +39,6 @@ from edgetl.cgen.values import (
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 
-ARITHMETIC: dict[str, Callable[..., Any]] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 MOVES = ("Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -118,9 +116,9 @@ class _Reader:
             case "DequantizeLinear":
                 return _dequantized(inputs)
             case "QuantizeLinear":
-                return self.quantized(first, *(_array(value) for value in inputs[1:]))
+                return self.quantized(first, *(constant(value) for value in inputs[1:]))
             case "Conv" if isinstance(first, Levels | Whole):
-                return exact_conv(first, [_array(value) for value in inputs[1:]], attributes)
+                return exact_conv(first, [constant(value) for value in inputs[1:]], attributes)
             case "Conv":
                 return on_codes(self.operators, inputs, attributes)
             case "Gemm":
@@ -138,9 +136,9 @@ class _Reader:
             case "Round" if isinstance(first, Stem):
                 return rounded(self.operators, first)
             case kind if kind in MOVES:
-                return moves.moved(node.op_type, first, [_array(value) for value in inputs[1:]], attributes)
+                return moves.moved(node.op_type, first, [constant(value) for value in inputs[1:]], attributes)
             case kind if kind in KNOWN:
-                return _elementwise(kind, inputs, attributes)
+                return elementwise(kind, inputs)
         raise Unsupported("no such operator in C")
 
     def quantized(self, value: Value, scale: np.ndarray, zero: np.ndarray | None = None) -> Value:
@@ -169,17 +167,10 @@ class _Reader:
         return Codes(tensor=tensor, index=straight(tensor.shape))
 
 
-def _array(value: Value) -> np.ndarray:
-    """A constant's numbers."""
-    if not isinstance(value, Stored):
-        raise Unsupported("an input that is no constant")
-    return value.value
-
-
 def _dequantized(inputs: list[Value]) -> Value:
     """Codes, or a constant of codes, as floats."""
-    scale = _array(inputs[1]).reshape(-1).astype(np.float32)
-    zero = _array(inputs[2]).reshape(-1).astype(np.int64) if len(inputs) > 2 else np.zeros(1, np.int64)
+    scale = constant(inputs[1]).reshape(-1).astype(np.float32)
+    zero = constant(inputs[2]).reshape(-1).astype(np.int64) if len(inputs) > 2 else np.zeros(1, np.int64)
     first = inputs[0]
     if isinstance(first, Stored):
         return Packed(codes=first.value, scale=scale, zero=zero, has_zero=len(inputs) > 2)
@@ -194,57 +185,6 @@ def _without_effect(bounds: tuple[float, float], scale: np.float32, zero: int) -
     """Whether the smallest and the largest code lie within."""
     reach = decode(scale, zero)
     return bounds[0] <= float(reach[0]) and float(reach[-1]) <= bounds[1] * (1 + 1e-6)
-
-
-def _limits(kind: str, inputs: list[Value]) -> tuple[float, float]:
-    """Of a Relu or Clip."""
-    given = [float(_array(value).reshape(())) for value in inputs[1:]]
-    low, high = ([*given, float("inf")])[:2] if kind == "Clip" else (0.0, float("inf"))
-    return low, high
-
-
-def _elementwise(kind: str, inputs: list[Value], attributes: dict[str, Any]) -> Value:
-    """Operators on each number alone: one more function of levels, of codes, or behind an exact Conv."""
-    first = inputs[0]
-    if kind in ("Relu", "Clip"):
-        low, high = _limits(kind, inputs)
-        match first:
-            case Pending(bounds=None):
-                return replace(first, bounds=(low, high), logits=None)
-            case Stem():
-                return followed(first, "clip", low, high)
-            case Whole():
-                if low <= -first.most and first.most <= high:
-                    return first
-            case Levels() | Decoded():
-                return _through(first, lambda values: np.clip(values, np.float32(low), np.float32(high)))
-    elif kind == "Round" and isinstance(first, Levels):
-        return _through(first, np.rint)
-    elif kind in ARITHMETIC and len(inputs) == 2:
-        return _computed(kind, inputs)
-    raise Unsupported("float numbers in a place where the C code has codes")
-
-
-def _computed(kind: str, inputs: list[Value]) -> Value:
-    """Arithmetic with constants."""
-    by = next((value.value.astype(np.float32) for value in inputs if isinstance(value, Stored)), None)
-    if by is None or (kind in ("Sub", "Div") and not isinstance(inputs[1], Stored)):
-        raise Unsupported("both sides computed, in float")
-    other = inputs[0] if isinstance(inputs[1], Stored) else inputs[1]
-    if isinstance(other, Stem) and kind == "Mul" and by.size == 1:
-        return followed(other, "times", float(by.reshape(())))
-    if isinstance(other, Levels) and by.size in (1, len(other.values)):
-        return _through(other, lambda values: ARITHMETIC[kind](values, by.reshape((-1, 1) if values.ndim == 2 else (-1,))))
-    raise Unsupported("float numbers in a place where the C code has codes")
-
-
-def _through(value: Levels | Decoded, function: Callable[[np.ndarray], np.ndarray]) -> Value:
-    """One more function of levels or codes."""
-    if isinstance(value, Decoded):
-        return replace(value, values=function(value.values))
-    if value.codes:
-        raise Unsupported("arithmetic on codes")
-    return replace(value, values=function(value.values), fill=np.broadcast_to(function(value.fill), value.fill.shape))
 
 
 KNOWN = frozenset(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.cgen.attributes import window_of
-from edgetl.cgen.plan import Operator, Tensor, WholeConv
+from edgetl.cgen.plan import Operator, WholeConv
+from edgetl.cgen.tensors import Tensor
 from edgetl.cgen.values import Levels, Stem, Unsupported, Whole, lying
 
 EXACT = 2**24  # float32 holds every whole number up to it

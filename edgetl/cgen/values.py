@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.cgen.plan import Pair, Tensor, WholeConv
+from edgetl.cgen.plan import WholeConv
+from edgetl.cgen.tensors import Pair, Tensor
 
 CODES = 256
 Index = NDArray[np.int64]  # which element of a source lies where, in ONNX's order; below 0: what a Pad filled in

@@ -160,6 +160,7 @@ class _Judged:
             wish=wish,
             shipped_because=stage.because,
             confidence=self._confidence(),
+            c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
 
     def _confidence(self) -> ConfidenceReport | None:

@@ -150,10 +150,10 @@ def test_a_conv_in_float_is_refused_since_its_sums_differ_from_cpu_to_cpu(graph:
 
 def test_a_planted_mistake_is_seen(graph: Make, agree: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: rounding half away from zero in place of half to even changes ties of a mean."""
-    from edgetl.cgen import emit
+    from edgetl.cgen import functions
 
-    part = emit._part
-    monkeypatch.setattr(emit, "_part", lambda file, filled: part(file, filled).replace("&& (whole & 1u)", ""))
+    part = functions._part
+    monkeypatch.setattr(functions, "_part", lambda file, filled: part(file, filled).replace("&& (whole & 1u)", ""))
     g = graph(1, size=10)
     x = g.coded(g.conv(g.image(), 16), scale=0.02, zero=0)
     with pytest.raises(AssertionError):
