@@ -161,6 +161,7 @@ class _Judged:
             shipped_because=stage.because,
             confidence=confidence_of(stage.bundle, self.judgement),
             embedded=embedded_of(stage.bundle, self.data, self.judgement),
+            c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
 
     @cached_property
