@@ -9,14 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.bundle.decision import DecisionRule
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.metrics.classification import confusion, macro_f1, per_class
 from edgetl.metrics.clusters import Groups, design_effect
 from edgetl.metrics.parity import PairedDrop, agreement, images_needed, paired_drop, share_interval, sqnr_db, standing, verdict
 from edgetl.metrics.recall import ClassLoss, class_losses
-from edgetl.report.confidence import ConfidenceReport, confidence_report
 from edgetl.report.schema import (
     ClassScores,
     DropParity,
@@ -59,7 +57,6 @@ class Judgement:
         max_drop: budget of what ships against the teacher, a fraction; `max_int8_drop` that of int8 against float.
         groups: int64 [n], images of one number are near-duplicates; None: all are independent.
         min_score: what is wished of what ships, a fraction.
-        rule: the bundle's decision rule, where it has one.
     """
 
     task: Classification
@@ -71,7 +68,6 @@ class Judgement:
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     groups: Groups | None = None
     min_score: float | None = None
-    rule: DecisionRule | None = None
 
     def task_of(self, name: str) -> Classification:
         """The task, with the meaning of that model's outputs."""
@@ -116,13 +112,6 @@ class Judgement:
             "met" if low >= self.min_score else "missed" if high < self.min_score else "undecided"
         )
         return Wish(min_score=self.min_score, score=float(right.mean()), score_ci95=(low, high), standing=found)
-
-    def confidence(self) -> ConfidenceReport | None:
-        """What the bundle's decision rule gives on these images, where there is one."""
-        name = model_name(self.shipped)
-        if self.rule is None or name not in self.outputs:
-            return None
-        return confidence_report(self.rule, self.task_of(name), self.outputs[name], self.labels, self.groups)
 
     def parity(self) -> Parity:
         """The three comparisons, or those whose models are there."""

@@ -12,7 +12,6 @@ from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
-from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -23,6 +22,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
+from edgetl.report.bundled import confidence_of, embedded_of
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -64,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -100,9 +100,9 @@ class Verify(Stage[Verdict]):
             admitted = self._admitted()
             judged = _Judged(stage=self, data=admitted.data, admitted=admitted)
             report = judged.report()
-            write_whole(out / REPORT, report.to_text())
-            write_whole(out / PREDICTIONS, judged.answers.csv_text())
-            write_whole(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
+            _write(out / REPORT, report.to_text())
+            _write(out / PREDICTIONS, judged.answers.csv_text())
+            _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
     def against(self, reference: Subject) -> Verify:
@@ -112,6 +112,10 @@ class Verify(Stage[Verdict]):
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
         return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +159,9 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
-            confidence=self.judgement.confidence(),
+            confidence=confidence_of(stage.bundle, self.judgement),
+            embedded=embedded_of(stage.bundle, self.data, self.judgement),
+            c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
 
     @cached_property
@@ -196,7 +202,6 @@ class _Judged:
             max_int8_drop=settings.max_int8_drop,
             groups=group_numbers(self.data.hashes, self.stage.groups) if self.stage.groups else None,
             min_score=settings.min_score,
-            rule=open_bundle(self.stage.bundle.path).manifest.decision if self.stage.bundle else None,
         )
 
     @cached_property
