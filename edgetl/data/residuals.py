@@ -52,16 +52,10 @@ class Residuals:
         """float64 [k]: the correlation of what is left of `one[k]` and `other[k]` where both show something, in [-1, 1]."""
         return np.concatenate([np.empty(0), *(self._likeness(one[rows], other[rows]) for rows in _slices(len(one)))])
 
-    def nearest(self, count: int) -> Indices:
-        """int64 [k, 2], each pair once, the smaller index first: each picture with the `count` that are left most alike."""
-        wanted, found = min(count, len(self.left) - 1), []
-        unit = self.left / (np.linalg.norm(self.left, axis=1, keepdims=True) + 1e-6)
-        for rows in _slices(len(unit)):
-            table = unit[rows] @ unit.T
-            own = np.arange(len(unit))[rows]
-            table[np.arange(len(own)), own] = -2
-            found.append(np.stack([np.repeat(own, wanted), np.argpartition(-table, wanted - 1, axis=1)[:, :wanted].ravel()], axis=1))
-        return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
+    @property
+    def signs(self) -> Pictures:
+        """float32 [n, SIDE * SIDE], of length 1: what candidates are found by."""
+        return np.asarray(self.left / (np.linalg.norm(self.left, axis=1, keepdims=True) + 1e-6), dtype=np.float32)
 
     def _likeness(self, one: Indices, other: Indices) -> Numbers:
         both = self.shown[one] & self.shown[other]
