@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from edgetl.report import advice, charts, figures, plain, questions, tables, text, units
+from edgetl.report import advice, charts, figures, plain, plain_data, questions, tables, text, units
 from edgetl.report.predictions import Answer, Gallery, Shown
 from edgetl.report.schema import DropParity, Report, read_report
 
@@ -76,7 +76,9 @@ def render(
     return _template().render(
         r=read,
         t=text,
+        u=units,
         plain=plain,
+        plain_data=plain_data,
         questions=questions,
         advice=advice,
         badge=questions.BADGES[read.verdict],
