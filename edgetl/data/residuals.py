@@ -21,6 +21,7 @@ from edgetl.data.thumbs import SIDE, Numbers, Pictures
 SIZES = range(SIDE, 24, -1)  # pixels of the mean picture that an image covers each way: crops down to 78% of a side
 SLACK = 4  # pixels that a picture of the whole size may be shifted each way
 FINE, COARSE = 0.4, 1.5  # of the band, pixels of a thumbnail: what tells two parts apart is finer than what they share
+EDGE = 1  # pixels at a picture's edge that say nothing: the blurs do not know what lies beyond
 ROUNDS = 2  # of registration: the first mean picture is blurred where parts do not lie in the same place
 ROWS = 512  # pictures at a time
 Indices = NDArray[np.int64]
@@ -113,8 +114,8 @@ def _fits(cores: Pictures, mean: Pictures, spectrum: NDArray[np.complex64]) -> N
 
 
 def _place(band: Pictures, down: int, right: int, placed: Pictures, shown: NDArray[np.bool_]) -> None:
-    """Write what of `band` lies in the frame if its corner lies at (down, right), which may be negative."""
-    rows, columns = (slice(max(0, start), min(SIDE, start + len(band))) for start in (down, right))
+    """Write what of `band`, but its outermost pixels, lies in the frame if its corner lies at (down, right), which may be negative."""
+    rows, columns = (slice(max(0, start + EDGE), min(SIDE, start + len(band) - EDGE)) for start in (down, right))
     placed[:], shown[:] = 0, False
     placed[rows, columns] = band[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
     shown[rows, columns] = True

@@ -85,6 +85,7 @@ class Verify(Stage[Verdict]):
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    alike: tuple[str, ...] = field(default=(), metadata=ADDED)  # test images that look like one in train or val, by sha256
     because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -110,7 +111,8 @@ class Verify(Stage[Verdict]):
 
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
+        asked = self.settings.seen_images
+        return admit(self.data, self.seen, asked, waived=self.waived, unrecorded=self.unrecorded, alike=self.alike)
 
 
 def _write(path: Path, text: str) -> None:

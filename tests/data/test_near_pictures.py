@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 from edgetl.core.imagefile import decode
 from edgetl.data.fingerprint import Fingerprint, look_of
 from edgetl.data.near import WHOLE, Groups, grouped
+from edgetl.data.residuals import COARSE, EDGE, FINE, Residuals
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
-from edgetl.data.residuals import COARSE, FINE, Residuals
 from edgetl.data.thumbs import SIDE, pictures, thumb_of
 from edgetl.settings import DataSettings
 
@@ -212,29 +212,31 @@ def test_a_class_of_nothing_but_bursts_is_said(insects: list[Picture], tmp_path:
 
 def test_likeness_is_the_correlation_of_what_the_mean_picture_leaves() -> None:
     """An independent way: least squares on the pictures as they lie, for pictures that were not moved, by `lstsq` and `corrcoef`."""
-    gray = pictures([thumb_of(image) for image in plates(60, 6)])
+    gray, inner = pictures([thumb_of(image) for image in plates(60, 6)]), (slice(EDGE, SIDE - EDGE), slice(EDGE, SIDE - EDGE))
     bands = np.stack([gaussian_filter(one, FINE) - gaussian_filter(one, COARSE) for one in gray.astype(np.float64)])
     mean = bands.mean(axis=0)
-    design = np.stack([np.ones(SIDE**2), mean.ravel(), *(slope.ravel() for slope in np.gradient(mean))], axis=1)
-    rest = [band.ravel() - design @ np.linalg.lstsq(design, band.ravel(), rcond=None)[0] for band in bands]
+    design = np.stack([part[inner].ravel() for part in (np.ones((SIDE, SIDE)), mean, *np.gradient(mean))], axis=1)
+    rest = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (band[inner].ravel() for band in bands)]
     one, other = np.arange(30), np.arange(30, 60)
     found, expected = (
         Residuals.of(gray).likeness(one, other),
         [np.corrcoef(rest[a], rest[b])[0, 1] for a, b in zip(one, other, strict=True)],
     )
-    assert np.mean(np.abs(found - expected) < 1e-2) >= 0.9  # the fixed plate holds all but a few of them in place
+    assert np.mean(np.abs(found - expected) < 2e-2) >= 0.9  # the fixed plate holds all but a few of them in place
 
 
 def test_a_crop_and_a_moved_frame_lie_over_their_photo_in_the_frame_of_the_mean_picture() -> None:
     images = plates(60, 6)
-    crop, moved = images[0].crop((8, 4, 8 + 108, 4 + 108)), images[1].transform((128, 128), Image.Transform.AFFINE, (1, 0, 8, 0, 1, -4))
+    crop = images[0].crop((8, 4, 8 + 108, 4 + 108))
+    moved = Image.fromarray(np.pad(np.asarray(images[1]), 8, mode="reflect")[4:132, 16:144])  # 4 pixels up, 8 to the right
     found = Residuals.of(pictures([thumb_of(image) for image in [*images, crop, moved]]))
     shown = found.shown.reshape(-1, SIDE, SIDE)
     rows, columns = (np.flatnonzero(shown[60].any(axis=axis)) for axis in (1, 0))
-    assert (rows[0], columns[0]) == (1, 2) and len(rows) == len(columns) == 27  # 108 of 128 pixels are 27 of 32; 4 and 8 are 1 and 2
+    assert (rows[0] - EDGE, columns[0] - EDGE) == (1, 2)  # 4 and 8 pixels of 128 are 1 and 2 of 32
+    assert len(rows) + 2 * EDGE == len(columns) + 2 * EDGE == 27  # 108 pixels are 27
     rows, columns = (np.flatnonzero(shown[61].any(axis=axis)) for axis in (1, 0))
-    assert (rows[-1], columns[0]) == (SIDE - 2, 2)  # moved by 8 and 4 pixels of 128: nothing is known beyond the edge
-    assert (found.likeness(np.array([60, 61]), np.array([0, 1])) > 0.65).all()
+    assert (rows[-1] + EDGE, columns[0] - EDGE) == (SIDE - 2, 2)
+    assert (found.likeness(np.array([60, 61]), np.array([0, 1])) > 0.7).all()
 
 
 def test_groups_do_not_depend_on_names_and_order(insects: list[Picture]) -> None:
