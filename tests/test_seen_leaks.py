@@ -29,6 +29,7 @@ from edgetl.data.images import Images
 from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.lowering.lower import lower
+from edgetl.metrics.parity import share_interval
 from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.models.embedded import ASSETS
@@ -256,6 +257,21 @@ def test_rows_of_training_photos_cannot_be_checked_and_the_report_says_so(known:
     said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
     assert said["seen"] == "not checked" and "rows of an .npz cannot be compared with image files (train, val)" in said["seen_reason"]
     assert any("it is not checked whether a model has seen these images" in line for line in heard)
+
+
+def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, tmp_path: Path) -> None:
+    """Each photo three times, a little brighter each time: 24 scenes, not 72 images."""
+    files = sorted(known.fresh.rglob("*.jpg"))
+    x = np.stack([PREPROCESS(path.read_bytes()) for path in files])
+    np.savez(
+        tmp_path / "t.npz", x=np.concatenate([x, x * 1.01, x * 1.02]), y=np.tile([path.parent.name == "bees" for path in files], 3) * 1
+    )
+    with Workspace(tmp_path / "w") as do:
+        verdict = verify(known.onnx, str(tmp_path / "t.npz"), do, JUDGE, reference=known.onnx)
+    report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
+    low, high = report["models"]["teacher"]["score_ci95"]
+    alone = share_interval(np.arange(72) < round(72 * report["models"]["teacher"]["score"]))
+    assert report["data"]["images"]["test"] == 72 and high - low > 1.5 * (alone[1] - alone[0])
 
 
 def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_none(known: Known, tmp_path: Path) -> None:
