@@ -16,7 +16,7 @@ from edgetl.core.validated import Settings as Settings
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
-RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
+RESIZE_WORDS = "How a photo becomes square: crop (the center), squash (change the aspect ratio), or pad (add bands)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
 FEW_PIXELS = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -30,10 +30,10 @@ def _epochs(wanted: int | None, images: int, *, views: int, least: int, most: in
 class DataSettings(Settings):
     """How images become train, val and test parts."""
 
-    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class that selects and decides (val).")
-    test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class that judges, once (test), where DATA brings none.")
+    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class for validation (val).")
+    test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class for the final test (test), if DATA has no test part.")
     seed: Seed = Field(0, description="Seed of the split.")
-    skip_bad_images: bool = Field(False, description="Go on without image files that cannot be decoded; they are named and counted.")
+    skip_bad_images: bool = Field(False, description="Skip image files that cannot be decoded, and list them.")
 
 
 class FinetuneSettings(Settings):
@@ -41,26 +41,26 @@ class FinetuneSettings(Settings):
 
     arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
     weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
-    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
     image_size: int | None = Field(
         None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
     )
-    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as the pretrained network, which mostly means crop.")
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as in pretraining, mostly crop.")
     strategy: Literal["auto", "features", "staged", "full"] = Field(
         "auto",
-        description="What learns: features (the head alone), staged (one block more after the other), full, or auto: validation decides.",
+        description="Which layers are trained: features (only the head), staged (unfreezing block by block), full (all), or auto.",
     )
     head: Literal["linear", "mlp"] = Field("linear", description="The new head: one layer, or two.")
     head_views: int = Field(
-        2, ge=1, le=16, description="Views of each training image that the head is fitted on: the center, the others at random."
+        2, ge=1, le=16, description="Views of each training image for fitting the head: the center crop, and random ones."
     )
-    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features (a linear one is fitted at once).")
+    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features.")
     head_lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of an mlp head on frozen features.")
     balance: Literal["auto", "none", "sampling", "loss"] = Field(
         "auto",
-        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+        description="Class balance: sampling (draw rare classes more often), loss (weight them), none, or auto.",
     )
-    baselines: bool = Field(True, description="Also a linear probe and the network from scratch, for the report.")
+    baselines: bool = Field(True, description="Also train a linear probe and the network from scratch, as baselines in the report.")
     epochs: int | None = Field(
         None,
         ge=0,
@@ -76,14 +76,14 @@ class FinetuneSettings(Settings):
     )
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
-    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: the photos tell; digits: no.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training steps in which the learning rate rises (warmup).")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing: share of the target spread over all classes.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random crops, flips and colors, chosen by the image size; or none.")
+    flip: bool | None = Field(None, description="Random horizontal flips. Default: decided by a test on the photos; digits: off.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better val score before training stops. Default: 8 (pip's weights, up to 160 px: none)."
+        None, ge=1, description="Early stopping: epochs without a better val score. Default: 8 (weights from pip, up to 160 px: never)."
     )
-    seed: Seed = Field(0, description="Seed of weights, order and views.")
+    seed: Seed = Field(0, description="Random seed of weights, image order and augmentation.")
 
     def epochs_for(self, images: int) -> int:
         """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 12,000."""
@@ -106,60 +106,60 @@ class DistillSettings(Settings):
     """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
 
     arch: str = Field(
-        "auto", description="Student: pruned or same (the teacher, narrower or as it is), edge_tiny, ..., a torchvision name, or auto."
+        "auto",
+        description="Student: an architecture (edge_tiny, ..., a torchvision name), auto, pruned (a narrower teacher) or same (the teacher).",
     )
     keep: float | None = Field(
-        None, gt=0, lt=1, description="Share of its parameters that the student keeps when it is pruned. Default: 0.4 of pruned, else all."
+        None, gt=0, lt=1, description="Share of the parameters that remain after pruning. Default: 0.4 for pruned, else all."
     )
     weights: str = Field(
         "installed",
-        description="Weights the student starts from: installed (what pip brought), none, auto, or a .safetensors or .pth file.",
+        description="Initial weights of the student: installed (from pip packages), none, auto, or a .safetensors or .pth file.",
     )
-    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
     image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
     epochs: int | None = Field(
         None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
     )
-    lr: float | None = Field(
-        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4, to keep what was learned before."
-    )
+    lr: float | None = Field(None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4.")
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int | None = Field(
         None, ge=2, le=4096, description="Images per step. Default: 64; with fewer than 5,000 images pruned: 16, pretrained: 32."
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training steps in which the learning rate rises (warmup).")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
     hard_weight: float | None = Field(
-        None, ge=0, le=1, description="Weight of the labels beside the teacher's answers. Default: 0.1; pretrained: 0."
+        None, ge=0, le=1, description="Weight of the label loss beside the distillation loss. Default: 0.1; pretrained: 0."
     )
     features: float | None = Field(
-        None, ge=0, le=100, description="Weight of the teacher's features, which the student's are to give. Default: 0; pretrained: 0.1."
+        None,
+        ge=0,
+        le=100,
+        description="Weight of the feature loss (student's features against the teacher's). Default: 0; pretrained: 0.1.",
     )
-    mix: float | None = Field(
-        None, ge=0, le=10, description="Views mixed in pairs, by shares from Beta(N, N); 0: none. Default: 0; pretrained: 1."
-    )
+    mix: float | None = Field(None, ge=0, le=10, description="Mixup with shares from Beta(N, N); 0: none. Default: 0; pretrained: 1.")
     answers: int | None = Field(
         None,
         ge=0,
         le=10_000,
-        description="Views of each image that the teacher answers; they come again. 0: ever new ones. Default: 0; pretrained: 24.",
+        description="Random views of each image, answered once by the teacher; 0: new views in each epoch. Default: 0; pretrained: 24.",
     )
     balance: Literal["auto", "none", "sampling", "loss"] = Field(
         "auto",
-        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+        description="Class balance: sampling (draw rare classes more often), loss (weight them), none, or auto.",
     )
-    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: as in the teacher's training.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random crops, flips and colors, chosen by the image size; or none.")
+    flip: bool | None = Field(None, description="Random horizontal flips. Default: as in the teacher's training.")
     freeze: int | None = Field(
         None,
         ge=0,
         le=5,
-        description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2 or 3.",
+        description="Frozen blocks of the student, from the input on, of about six. Default: 0; pretrained: 2 or 3.",
     )
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better val score after which training stops. Default: 15; pretrained: none."
+        None, ge=1, description="Early stopping: epochs without a better val score. Default: 15; pretrained: never."
     )
-    seed: Seed = Field(0, description="Seed of weights, order and views.")
+    seed: Seed = Field(0, description="Random seed of weights, image order and augmentation.")
 
     @property
     def inherits(self) -> bool:
@@ -204,15 +204,17 @@ class DistillSettings(Settings):
 class CrossvalSettings(Settings):
     """Cross-validation beside the run, where it is asked for."""
 
-    folds: int | None = Field(None, ge=2, le=100, description="Folds in which a head on the teacher's frozen features is judged.")
+    folds: int | None = Field(
+        None, ge=2, le=100, description="Folds of the cross-validation of a linear head on the teacher's frozen features."
+    )
 
 
 class SearchSettings(Settings):
     """The search for a student under a budget, where one is asked for."""
 
     max_kb: float | None = Field(None, gt=0, description="Largest int8 file of the student, in 1,000 bytes.")
-    max_ms: float | None = Field(None, gt=0, description="Longest latency of it, ms per image at one thread.")
-    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of a trial. Default: an eighth of the student's.")
+    max_ms: float | None = Field(None, gt=0, description="Highest latency of the student, ms per image on one thread.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of each trial. Default: an eighth of the student's epochs.")
 
     @property
     def wanted(self) -> bool:
@@ -223,46 +225,57 @@ class SearchSettings(Settings):
 class QuantizeSettings(Settings):
     """The int8 graph, and whether it or the float graph ships."""
 
-    target: Target = Field("portable", description="CPU the int8 graph is for; portable gives the same answers on all.")
+    target: Target = Field("portable", description="CPU that will run the int8 model; portable gives the same answers on all CPUs.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
-    max_drop: Fraction = Field(0.01, description="Drop of int8 against float, on val, beyond which layers, or all, stay in float.")
+    max_drop: Fraction = Field(
+        0.01, description="Largest drop of int8 against float on labelled images; beyond it some layers, or all, stay in float."
+    )
     when_undecided: Literal["measured", "float", "int8"] = Field(
-        "measured", description="What ships where val has too few images to decide; measured: int8 if the measured drop is within budget."
+        "measured", description="What ships if there are too few images to decide; measured: int8 if its drop is within the budget."
     )
     min_agreement: float | None = Field(
-        None, ge=0, le=1, description="Share of images with the float model's answer that is enough; below it layers stay in float."
+        None, ge=0, le=1, description="Lowest share of images with the same answer as float; below it some layers stay in float."
     )
-    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that leaving layers in float may make.")
-    max_ms: float | None = Field(None, gt=0, description="Longest latency, ms per image at one thread, that this may make.")
+    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that float layers may cause.")
+    max_ms: float | None = Field(None, gt=0, description="Highest latency, ms per image on one thread, that float layers may cause.")
     tune_images: int | None = Field(
-        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 60 million pixels; 0: none."
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Images for the last step, which tunes all layers together. Default: 60 million pixels of them; 0: skip the step.",
     )
     time_limit: float | None = Field(
         None,
         gt=0,
-        description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, which gives "
+        description="Seconds for quantization; the best model so far is written. Default: about 5 minutes of counted work, which gives "
         "the same bytes every time.",
     )
-    batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
-    seed: Seed = Field(0, description="Seed of the choice of calibration images.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Calibration images in memory at once.")
+    seed: Seed = Field(0, description="Random seed of the choice of calibration images.")
 
 
 class ExportSettings(Settings):
     """The bundle: what the app embeds."""
 
-    golden_images: int = Field(8, ge=1, le=64, description="Images whose inputs and outputs go into golden/.")
+    golden_images: int = Field(8, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
 
 
 class VerifySettings(Settings):
     """The verdict, on test images, under onnxruntime on the CPU."""
 
-    max_drop: Fraction = Field(0.05, description="Largest drop of what ships against the teacher.")
-    max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float (reported).")
-    min_score: float | None = Field(None, gt=0, le=1, description="Score that what ships must have to be of use, a fraction; it counts.")
-    seen_images: Literal["refuse", "drop", "accept"] = Field("refuse", description="What to do with test images that a model has seen.")
-    latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
+    max_drop: Fraction = Field(0.05, description="Largest drop of the shipped model against the teacher or reference; decides the verdict.")
+    max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float; reported, not part of the verdict.")
+    min_score: float | None = Field(
+        None, gt=0, le=1, description="Lowest top1 that the shipped model may have, a fraction; part of the verdict."
+    )
+    seen_images: Literal["refuse", "drop", "accept"] = Field(
+        "refuse", description="What to do with test images that a model has seen in training."
+    )
+    latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs of each model, one image on one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
-    thumbnails: int = Field(12, ge=0, le=50, description="Photos in the report: mistakes, and where int8 and float differ; 0: none.")
+    thumbnails: int = Field(
+        12, ge=0, le=50, description="Thumbnails in the report: wrong answers, and images on which int8 and float differ; 0: none."
+    )
 
 
 class PipelineSettings(Settings):

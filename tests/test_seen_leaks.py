@@ -56,6 +56,9 @@ class Heard(list[str]):
     def say(self, message: str) -> None:
         self.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 def photos(shared: Path, part: str, count: int) -> list[Path]:
     """So many photos of ants, and as many of bees."""

@@ -47,6 +47,9 @@ class Told:
     def say(self, message: str) -> None:
         self.text += message + "\n"
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 @pytest.fixture
 def told() -> Iterator[Told]:

@@ -121,7 +121,7 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     own = read_info(path).classes
     given = given_labels(labels, class_count(load_proto(path), output) if labels else None)
     if given and own and given != own:
-        say(f"{path.name}: class names are taken from {labels}, not from the file, which says {listed(own)}")
+        say(f"{path.name}: uses the class names in {labels} instead of those in the file ({listed(own)})")
     return given or own
 
 
@@ -222,7 +222,7 @@ def referred(path: Path, classes: Sequence[str], output: str | None) -> Subject:
     own = read_info(path).classes
     columns = columns_of(classes, own, path.name) if own else None
     if columns:
-        say(f"{path.name}: its outputs are taken by the names of their classes, which are in another order")
+        say(f"{path.name}: its classes are in another order; its outputs are matched by class name")
     subject = judged(path, output if output and output in output_names(path) else None)
     return replace(subject, columns=columns)
 

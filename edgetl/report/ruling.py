@@ -149,17 +149,17 @@ def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) 
     """Why this graph ships, in a sentence; `form` is what is compared with float."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
-    measured = f"{form} {loses(drop.drop)} against float on {images} ({interval})"
-    ships, few = form if choice.int8 else "float", f"too few images to be sure of {budget}"
+    measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"
+    ships, few = form if choice.int8 else "float", f"too few images prove the budget of {budget}"
     match choice.settled_by:
         case "class":
             return f"{ships} ships: a class is shown to be lost in {form}"
         case "interval":
-            return f"{ships} ships: {measured}, all of it {choice.standing} the budget of {budget}"
+            return f"{ships} ships: {measured}; the whole interval is {choice.standing} the budget of {budget}"
         case "agreement":
-            return f"{ships} ships: it answers like float so often that the drop, which cannot exceed the disagreement, is within {budget}"
+            return f"{ships} ships: its answers differ from those of float on so few images that the drop must be within {budget}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
-            return f"{ships} ships, undecided: {measured}, measured {side} its budget, but {few} (--when-undecided {other} ships the other)"
+            return f"{ships} ships, undecided: {measured}. That is {side} the budget, but {few} (--when-undecided {other} ships {other})"
         case "asked":
-            return f"{ships} ships, undecided, as --when-undecided says: {measured}, {few}"
+            return f"{ships} ships, undecided, as --when-undecided says: {measured}; {few}"

@@ -62,8 +62,8 @@ def verdict_of_report(report: Report) -> str:
     export = report.parity.export
     if report.verdict == "failed" and export and not export.passed:
         return (
-            "Failed: the float ONNX graph does not answer as the network it was made from: "
-            f"outputs differ by up to {export.max_abs_diff:.3g}. The export went wrong, so nothing else counts."
+            "Failed: the export to ONNX changed the network. "
+            f"The outputs of the float ONNX graph differ from those of the checkpoint by up to {export.max_abs_diff:.3g}."
         )
     parity = deciding(report)
     if parity is None:
@@ -73,7 +73,7 @@ def verdict_of_report(report: Report) -> str:
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
     found = f"the {candidate} {loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
-    interval = f"(95% interval {points(low)} to {points(high)})"
+    interval = f"(95% interval of the drop {points(low)} to {points(high)})"
     budget = f"budget of {allowed(parity.max_drop)}"
     why = "; ".join(report.reasons or ())
     match report.verdict:
@@ -84,13 +84,15 @@ def verdict_of_report(report: Report) -> str:
         case "passed" if why:
             return f"Passed, not proven: {found} {interval}, within the {budget}, but {why}."
         case "certified":
-            return f"Certified: {found}; the whole 95% interval ({points(low)} to {points(high)}) is within the {budget}."
+            return (
+                f"Certified: {found}. The whole 95% interval of the drop ({points(low)} to {points(high)} points) is within the {budget}."
+            )
         case "passed":
-            return f"Passed, not proven: {found}, within the {budget}, but there are too few images to be sure {interval}. {needed(parity)}"
+            return f"Passed, not proven: {found}. That is within the {budget}, but too few images prove it {interval}. {needed(parity)}"
         case "undecided":
-            return f"Undecided: {found} {interval}: over the {budget} as measured, but with so few images that may be chance. {MORE}"
+            return f"Undecided: {found} {interval}. That is over the {budget}, but with so few images it may be chance. {MORE}"
         case "failed":
-            return f"Failed: {found} {interval}: all of it is over the {budget}. Do not ship it."
+            return f"Failed: {found} {interval}. The whole interval is over the {budget}. Do not ship it."
 
 
 def wish_words(wish: Wish) -> str | None:

@@ -18,7 +18,6 @@ from edgetl.data.pixels import PixelSet, to_input
 from edgetl.models.build import build
 from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.finite import refuse_mute
-from edgetl.models.narrow import pruned_name
 from edgetl.models.prune import Pruned, input_count, output_weights, parameter_count, prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import backward_with_signs, turned
@@ -74,7 +73,7 @@ def inherit(
                 refit(placed(model, device), placed(teacher, device), kept, x)
             bar.advance()
     share = parameter_count(model) / whole
-    say(f"distill: {pruned_name(arch, share)}: {parameter_count(model):,} of {whole:,} parameters")
+    say(f"distill: pruned {arch} to {parameter_count(model):,} of its {whole:,} parameters ({share:.0%})")
     return Pruned(model=model, share=share, kept=kept)
 
 

@@ -238,6 +238,9 @@ class Ear:
     def say(self, message: str) -> None:
         self.heard.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 @pytest.mark.parametrize("target", ["arm64", "portable"])
 def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(

@@ -26,6 +26,9 @@ class Notebook:
     def say(self, message: str) -> None:
         self.heard.append(("say", message))
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 def test_the_listener_hears_everything_in_order() -> None:
     notebook = Notebook()

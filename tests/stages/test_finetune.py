@@ -168,6 +168,9 @@ def told() -> Iterator[list[str]]:
         def say(self, message: str) -> None:
             lines.append(message)
 
+        def detail(self, message: str) -> None:
+            self.say(message)
+
     with listening(Ear("", 0)):
         yield lines
 

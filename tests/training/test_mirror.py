@@ -87,6 +87,9 @@ def told() -> Iterator[list[str]]:
         def say(self, message: str) -> None:
             lines.append(message)
 
+        def detail(self, message: str) -> None:
+            self.say(message)
+
         def advance(self, steps: float = 1, note: str = "") -> None:
             pass
 
