@@ -107,7 +107,7 @@ class DistillSettings(Settings):
 
     arch: str = Field(
         "auto",
-        description="Student: an architecture (edge_tiny, ..., a torchvision name), auto, pruned (a narrower teacher) or same (the teacher).",
+        description="Student: an architecture (edge_tiny, ..., resnet18), auto, pruned (a narrower teacher) or same (the teacher).",
     )
     keep: float | None = Field(
         None, gt=0, lt=1, description="Share of the parameters that remain after pruning. Default: 0.4 for pruned, else all."
