@@ -1,4 +1,4 @@
-"""The options of `edgetl pipeline`: each stands for settings of one or more stages. No torch."""
+"""The options of `edgetl pipeline`: each sets settings of one or more stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out.
+"""The order of the steps: prepare, observe, candidates, learn, lay out, search, write.
 
 Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that nothing was
 fitted on: what does not help is not kept. What is reported comes from a third part, which chose nothing (docs/adr/0027).
