@@ -8,11 +8,17 @@ from typing import Literal
 
 from torch import nn
 
-from edgetl.training.fit import Group, standard_error
+from edgetl.training.fit import standard_error
+from edgetl.training.job import Group
 
 Strategy = Literal["features", "staged", "full"]
 FITTING = 0.9  # score from which on frozen features have more to keep than to learn
 THAWED = 0.5  # share of staged training after which every block learns
+TRAINED: Mapping[Strategy, str] = {
+    "features": "trains only the head",
+    "staged": "unfreezes the network block by block",
+    "full": "trains all layers",
+}
 TRAINED: Mapping[Strategy, str] = {
     "features": "trains only the head",
     "staged": "unfreezes the network block by block",
