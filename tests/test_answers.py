@@ -384,7 +384,7 @@ def test_that_int8_was_over_its_budget_is_said_only_where_it_was_tried(
     show_report(report, None)
     assert "not int8" not in capsys.readouterr().err
     show_report({**report, "models": {**report["models"], "onnx_int8": report["models"]["onnx_float"]}}, None)
-    assert "the float model ships, not int8: so it was decided on val" in " ".join(capsys.readouterr().err.split())
+    assert "the float model ships, not the int8 model: the val images decided so" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_failed_verdict_names_its_reason_on_the_screen_and_in_the_page(

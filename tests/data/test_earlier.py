@@ -82,7 +82,7 @@ def test_a_photo_that_ties_two_parts_is_left_out_and_said_so_and_one_that_ties_n
     after = {ref.sha256: ref.part for ref in refs}
     assert not problems and after == before | {follower.sha256: "test"}
     assert told.lines == [
-        "2 new images left out that look like earlier ones of two parts: those keep their parts. Another --out splits all of them anew"
+        "left out 2 new images that look like earlier ones in two different parts. With another --out all images are split anew"
     ]
 
 

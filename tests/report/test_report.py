@@ -133,7 +133,7 @@ def test_a_failed_export_is_what_the_words_are_about(report: Report) -> None:
         report, verdict="failed", parity=replace(report.parity, export=replace(report.parity.export, passed=False, max_abs_diff=3.5))
     )
     words = verdict_words(broken.to_json())
-    assert "outputs differ by up to 3.5" in words and "points" not in words
+    assert "differ from those of the checkpoint by up to 3.5" in words and "points" not in words
     assert "Report this as a bug" in Page(render(without_matrices(broken).to_json(), {})).text
 
 
