@@ -361,7 +361,7 @@ def test_a_pipeline_on_known_images_is_refused_or_waived_and_the_page_says_so(sh
     report = run_pipeline(replace(request, allow_known_data=True), tmp_path / "run", settings)
     assert report["data"]["seen"] == "waived" and "--allow-known-data" in report["data"]["seen_reason"]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "A model may have seen them before, as was accepted" in page and "is on record among" not in page
+    assert "A model may have been trained on them, which was allowed" in page and "None of them was used" not in page
     bundle = open_bundle(tmp_path / "run" / "bundle")
     seen = bundle.seen
     assert bundle.manifest.provenance["trained_on"] == "cifar10" and seen.trained_on == ("cifar10",) and seen.by_name == ("cifar10",)

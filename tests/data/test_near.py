@@ -221,7 +221,7 @@ def test_a_class_that_looks_all_alike_is_split_one_by_one_and_said_so(told: Any)
     images = hashed("alike", [Fingerprint(bits="0f" * 32)] * 40) + hashed("other", list(unlike(40, 4)))
     refs, problems = assign(images, ("alike", "other"), SETTINGS, groups_in(images))
     assert not problems and {ref.part for ref in refs if ref.label == 0} == {"train", "val", "test"}
-    assert told.lines == ["alike: nearly all of its 40 images look alike, so they are split one by one: scores may be too good"]
+    assert told.lines == ["alike: nearly all of its 40 images look alike, so they are split one by one; scores may be too high"]
 
 
 @pytest.mark.parametrize("seed", range(8))

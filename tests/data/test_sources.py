@@ -103,7 +103,7 @@ def test_nested_folders_hidden_files_and_other_files(photos: Photos, told: Any) 
     images = opened(root)
     assert len(images) == 40 and images.classes == ("ants", "bees")
     assert "photos: ignored 2 files that are no images" in told.lines
-    assert "photos: ignored: 1 images lie in ./ outside of any class folder" in told.lines
+    assert "photos: ignored 1 images in ./ that are in no class folder" in told.lines
 
 
 def test_link_loops_are_harmless_and_links_are_followed(photos: Photos, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_some_images_are_spread_over_all() -> None:
 
 def test_the_estimate_counts_what_learns() -> None:
     least, most, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
-    assert (least, most, words) == (pytest.approx(2 * 5 / 4), least, "frozen")
+    assert (least, most, words) == (pytest.approx(2 * 5 / 4), least, "only the head is trained")
     least, most, words = teacher_passes(FinetuneSettings(epochs=12), 211, pretrained=True)
     assert (least, most, words) == (pytest.approx(2 * 5 / 4), pytest.approx((2 + 36) * 5 / 4), "up to 12 epochs")
     assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, 9, "3 epochs")
