@@ -457,7 +457,7 @@ def test_what_stayed_in_float_is_named(report: Report) -> None:
     kernels = KernelsReport(int8=0.6, conversion=0.05, floating=0.35, float_layers=layers, islands=islands)
     found = replace(report, kernels=kernels)
     assert read_report(found.to_json()) == found
-    words = "Of the int8 model's time, 60.0% goes into int8 kernels and 5.0% into conversions; in float stayed FusedConv conv0 (20.0%), "
+    words = "The int8 model spends 60.0% of its time in int8 kernels and 5.0% in conversions; in float run FusedConv conv0 (20.0%), "
     assert where_time_goes(kernels) == f"{words}FusedConv conv1 (10.0%), FusedConv conv2 (3.0%) and 1 more."
     page = Page(render(found.to_json(), {}))
     assert words in page.text and "x_QuantizeLinear" in page.text
@@ -466,7 +466,7 @@ def test_what_stayed_in_float_is_named(report: Report) -> None:
 
 def test_a_graph_all_in_int8_says_so(report: Report) -> None:
     kernels = KernelsReport(int8=0.97, conversion=0.03, floating=0.0, float_layers=(), islands=())
-    assert where_time_goes(kernels).endswith("3.0% into conversions; no Conv, Gemm or MatMul stayed in float.")
+    assert where_time_goes(kernels).endswith("3.0% in conversions; no Conv, Gemm or MatMul runs in float.")
     assert "What runs in float" not in Page(render(replace(report, kernels=kernels).to_json(), {})).text
 
 
