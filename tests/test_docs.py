@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -41,7 +42,7 @@ def height(file: str) -> tuple[int, ...]:
 
 def steps_back(files: list[str]) -> list[tuple[str, str]]:
     """Neighbours of which the second stands lower than the first."""
-    return [(a, b) for a, b in zip(files, files[1:], strict=False) if height(b) < height(a)]
+    return [(a, b) for a, b in pairwise(files) if height(b) < height(a)]
 
 
 def test_the_picture_of_the_layers_is_drawn_from_the_contracts() -> None:
