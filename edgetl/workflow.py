@@ -1,4 +1,4 @@
-"""`pipeline`: the five stages in one look."""
+"""The function `pipeline`, which composes the five stages."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     own = read_info(path).classes
     given = given_labels(labels, class_count(load_proto(path), output) if labels else None)
     if given and own and given != own:
-        say(f"{path.name}: class names are taken from {labels}, not from the file, which says {listed(own)}")
+        say(f"{path.name}: uses the class names in {labels} instead of those in the file ({listed(own)})")
     return given or own
 
 

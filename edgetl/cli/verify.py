@@ -76,7 +76,7 @@ def referred(path: Path, classes: Sequence[str], output: str | None) -> Subject:
     own = read_info(path).classes
     columns = columns_of(classes, own, path.name) if own else None
     if columns:
-        say(f"{path.name}: its outputs are taken by the names of their classes, which are in another order")
+        say(f"{path.name}: its classes are in another order; its outputs are matched by class name")
     subject = judged(path, output if output and output in output_names(path) else None)
     return replace(subject, columns=columns)
 

@@ -76,7 +76,7 @@ def admit(
                 f"that it was trained, selected or calibrated on:\n"
                 f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
             )
-        say(f"verify: {len(found)} images dropped, the model has seen them")
+        say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
     if beside := set(alike) & set(kept.hashes):
@@ -88,7 +88,7 @@ def admit(
     complete = compared.complete and not unrecorded
     reason = "; ".join(limits) or None
     if not complete:
-        say(f"verify: it is not checked whether a model has seen these images: {reason}")
+        say(f"verify: not checked whether a model has seen these images in training: {reason}")
     return Admitted(data=kept, seen="checked" if complete else "not checked", reason=reason)
 
 

@@ -56,7 +56,7 @@ def open_calibration(
     images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
     if fitting and len(fitting) < len(images):
-        say(f"{path}: {len(images) - len(fitting)} images are left out, which the run has in val or test: they decide and judge")
+        say(f"{path}: left out {len(images) - len(fitting)} images that are in the val or test part of the run")
         images = replace(images, refs=fitting)
     return ImageTensors(images=images, preprocess=prepared, labelled=False)
 
@@ -70,7 +70,7 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     parts = part_folders(folder)
     start = parts.get("train", folder) if len(parts) > 1 else folder
     if start != folder:
-        say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is taken for calibration")
+        say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is used for calibration")
     found = find_images(start)
     name = class_name(folder.resolve().name)
     tell_left_out(name, folder, [found])
@@ -181,7 +181,9 @@ def _of_part(
     """The images that count as `part`, by the run that `split` is of or by their folders, and the classes with too few of them."""
     if held := sum(image.sha256 in split for image in images):
         kept = [image for image in images if split.get(image.sha256, part) == part]
-        say(f"{collection.name}: the model's run holds {held} of {len(images)} images; {len(kept)} are taken, as its {part} part")
+        say(
+            f"{collection.name}: {held} of {len(images)} images belong to the run of the model; the {len(kept)} of its {part} part are used"
+        )
         return kept, []
     if not collection.parts:
         return images, []

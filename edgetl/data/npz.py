@@ -207,7 +207,7 @@ def open_npz(path: Path) -> NpzTensors:
     last = is_channels_last(shape)
     if last:
         stored, shape = shape, (shape[0], shape[3], shape[1], shape[2])
-        say(f"{path.name}: {array} is {list(stored)}, channels last: taken as {list(shape)}")
+        say(f"{path.name}: {array} has shape {list(stored)}, channels last; it is read as {list(shape)}")
     tensors = NpzTensors(path=path, array=array, shape=shape, labels=labels, channels_last=last)
     _ = tensors.hashes  # finds all rows that cannot be used, before any work starts
     return tensors

@@ -1,4 +1,4 @@
-"""The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out.
+"""The order of the steps: prepare, observe, candidates, learn, lay out, search, write.
 
 Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that nothing was
 fitted on: what does not help is not kept. What is reported comes from a third part, which chose nothing (docs/adr/0027).
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import onnx
 
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN, Baseline
 from edgetl.quantization.candidates.pixel_codes import folded
@@ -142,7 +142,7 @@ def quantize(
     plan = planned(prepared, calibration, threads, clock, tune_images, after=after)
     given, calibration = calibration, some(calibration, plan.effort.calibration)
     parts, sizes = Parts.of(Watched(calibration, shown)), Sizes.of(len(calibration))
-    say(f"quantize: {sizes.line()}")
+    (detail if sizes.chose else say)(f"quantize: {sizes.line()}")
     start = Baseline.of(
         prepared,
         parts.fitting,
@@ -187,7 +187,7 @@ def _chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | 
         return None
     if evaluation is None:
         return "calibration"
-    say("quantize: the evaluation images chose among mixtures of int8 and float, so what they show of the result is not held out")
+    say("quantize: the evaluation images selected which layers stay in float, so their scores are not held out")
     return "evaluation"
 
 
@@ -204,7 +204,8 @@ def _recorded(
     """What was done; what runs in float is said."""
     int8, in_float = placed(folded(searched.graph), {**dict.fromkeys(searched.floating, BUDGET), **start.in_float})
     if in_float:
-        say(f"quantize: in float run {line(in_float)}")
+        say(f"quantize: {sum(int8.values())} operators run in int8, {sum(each.count for each in in_float)} in float")
+        detail(f"quantize: in float: {line(in_float)}")
     return QuantizationRecord(
         target=start.target,
         ends=start.ends,

@@ -63,7 +63,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
