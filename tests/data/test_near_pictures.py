@@ -204,7 +204,7 @@ def test_a_class_of_nothing_but_bursts_is_said(insects: list[Picture], tmp_path:
                 (tmp_path / "x" / label / f"{scene}-{frame}.jpg").write_bytes(saved(image, 90))
     images = open_images(str(tmp_path / "x"), DataSettings())
     assert (
-        "x: every image of bursts looks like another one: its 24 images are 8 scenes, and scores say no more than so many images would"
+        "x: every image of bursts has near-duplicates: 24 images are 8 scenes, so its scores are no more certain than with so many images"
         in told.lines
     )
     assert not any("singles looks" in line for line in told.lines) and len(set(images.groups.tolist())) == 8 + 24
