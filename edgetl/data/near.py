@@ -68,10 +68,12 @@ class Groups:
         ) * self.by_nature
         none = "" if alike else "No near-duplicates found: "
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
-        return (
-            f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; "
-            f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
+        chance = (
+            "that is rare among pictures of different things of one kind, and copies that were cropped or moved can be below it"
+            if self.by_nature
+            else f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
         )
+        return f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; {chance}"
 
 
 def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
