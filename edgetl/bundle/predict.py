@@ -165,8 +165,8 @@ def _warn_if_saturated(model: Path) -> None:
     if made_for_others(model):
         target = read_info(model).extra[TARGET]
         say(
-            f"warning: {model.name} is made for {target}; int8 sums saturate on this CPU ({cpu_name()}), so its answers here are not those "
-            f"of {target}. For answers on this CPU use a model of --target portable"
+            f"warning: {model.name} is made for {target}. int8 sums saturate on this CPU ({cpu_name()}), so its answers here differ from "
+            f"those on {target}. On this CPU use a model made with --target portable"
         )
 
 

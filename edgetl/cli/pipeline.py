@@ -162,7 +162,9 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
 
 
 @contextmanager
-def opened(data: str, out: Path, split: DataSettings, root: Path, teacher: Path | None = None) -> Iterator[tuple[Images, Workspace]]:
+def opened(
+    data: str, out: Path, split: DataSettings, root: Path, teacher: Path | None = None, *, verbose: bool = False
+) -> Iterator[tuple[Images, Workspace]]:
     """The images of `data` and the workspace at `out`, with progress shown; for one stage alone.
 
     Images keep the parts that they had in `out`, or else in the run of `teacher`: what that was trained on judges no student.
@@ -170,7 +172,7 @@ def opened(data: str, out: Path, split: DataSettings, root: Path, teacher: Path 
     from edgetl.cli.console import shown
 
     check_out(out, data)
-    with shown(), Workspace(out) as do:
+    with shown(verbose=verbose), Workspace(out) as do:
         earlier = {**Earlier.of_run(teacher, split).parts, **Earlier.read(out / SPLIT, split).parts}
         images = open_images(data, split, root=root, index=out / INDEX, earlier=earlier)
         write_split(out / SPLIT, images, split)

@@ -75,7 +75,7 @@ class PixelCache:
                 f"expected decoded images to fit into {self.disk_bytes / GIB:g} GiB of temporary files, found that they take "
                 f"{(self.on_disk + size) / GIB:.1f}. Allow more with --pixel-disk GIB, or take a smaller --image-size"
             )
-        say(f"decoded images take {size / GIB:.1f} GiB: they are kept in a temporary file")
+        say(f"data: the decoded images ({size / GIB:.1f} GiB) are kept in a temporary file")
         self.on_disk += size
         return _in_file(shape, size)
 

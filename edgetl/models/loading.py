@@ -43,10 +43,10 @@ class MatchReport:
     def line(self) -> str:
         """One line for people."""
         wanted = len(self.matched) + len(self.head) + len(self.missing) + len(self.mismatched)
-        some = f" of the network's {wanted}" if self.missing or self.mismatched else ""
-        parts = [f"{len(self.matched)}{some} tensors of {self.source} loaded"]
+        some = f" of {wanted}" if self.missing or self.mismatched else ""
+        parts = [f"loaded {len(self.matched)}{some} pretrained tensors from {self.source}"]
         if self.head:
-            parts.append("new head for the new classes")
+            parts.append("the head is new")
         for names, what in ((self.missing, "missing"), (self.mismatched, "of another shape"), (self.unused, "unused")):
             if names:
                 parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")

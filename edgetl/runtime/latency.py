@@ -57,8 +57,8 @@ def moved(measured: Mapping[str, Latency]) -> str | None:
     before, after = next(iter(measured.values())).loop_ms
     busy = max(each.busy for each in measured.values())
     return (
-        f"latency moved by more than a tenth while it was measured ({', '.join(apart)}; the calibration loop took {before:.2f} ms before "
-        f"and {after:.2f} ms after, other work had {busy:.0%} of the CPU): take it as a guess, or measure again with nothing else running"
+        f"latencies are estimates: they changed by more than 10% during the measurement ({', '.join(apart)}; a fixed loop took "
+        f"{before:.2f} ms before and {after:.2f} ms after; other programs used {busy:.0%} of the CPU). Measure again on an idle machine"
     )
 
 

@@ -78,7 +78,8 @@ class Seek:
                 Search(trials=tuple(trials), images=len(self.data.only("val")), max_kb=self.budget.max_kb, max_ms=self.budget.max_ms)
             )
             if found.taken is not None:
-                say(f"search: {self.name(choices[found.taken])}, the best of {len(choices)} that were tried, is distilled in full")
+                best = self.name(choices[found.taken])
+                say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
         raise refuse(read_frontier(found.frontier.path))
 

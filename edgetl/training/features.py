@@ -90,7 +90,7 @@ def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
         if found == checksum:
             return done, width, checksum
     if done:
-        say(f"{file.name}: what a run left that did not end well is torn: computed anew")
+        say(f"{file.name}: an interrupted run left a damaged file; the features are computed again")
         record.unlink(missing_ok=True)
     file.unlink(missing_ok=True)  # of no record, or of another one: its size need not be the one that is wanted
     return 0, 0, 0

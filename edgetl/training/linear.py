@@ -121,7 +121,7 @@ def _choose(
     """The strength with the least (class-weighted) log loss out of fold, and the logits out of fold with it."""
     best, found, logits = np.inf, STRENGTHS[0], np.zeros((len(labels), classes), dtype=np.float32)
     each = np.ones(len(labels)) if weights is None else weights[labels]
-    with track("head", len(STRENGTHS), "strength") as bar:
+    with track("head", len(STRENGTHS), "fit") as bar:
         for strength in STRENGTHS:
             answers = np.empty((len(labels), classes), dtype=np.float32)
             for fold in range(FOLDS):

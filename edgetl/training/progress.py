@@ -86,7 +86,7 @@ def resumable(path: Path) -> bool:
                 return True
     except (zipfile.BadZipFile, OSError, EOFError):
         pass
-    say(f"{path.name}: what a run left that did not end well is torn: this training begins anew")
+    say(f"{path.name}: an interrupted run left a damaged file; this training starts again")
     path.unlink()
     return False
 
