@@ -103,5 +103,5 @@ def chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | N
         return None
     if evaluation is None:
         return "calibration"
-    say("quantize: the evaluation images chose among mixtures of int8 and float, so what they show of the result is not held out")
+    say("quantize: the evaluation images selected which layers stay in float, so their scores are not held out")
     return "evaluation"
