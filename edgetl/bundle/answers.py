@@ -1,4 +1,4 @@
-"""Predictions as text: CSV, JSON, lines for people. Each of these passes on what it has written, so that they can be chained."""
+"""Predictions as CSV, JSON, or lines on the screen. Each writer yields what it has written, so that writers can be chained."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_csv(path: Path, predictions: Iterable[Prediction], top_k: int = 1) -> 
 
 @dataclass
 class Tally:
-    """What came of it, in few words, however many images there were."""
+    """Counts of the answers, for the summary."""
 
     images: int = 0
     answers: dict[str, int] = field(default_factory=dict)

@@ -61,7 +61,7 @@ def open_streams() -> None:
 
 
 def reader_gone() -> int:
-    """The exit code of a program whose results nobody reads any more (`| head`), as a shell shows it."""
+    """The exit code of a program whose reader has closed the pipe (`| head`), as a shell shows it."""
     silence()
     return READER_GONE
 

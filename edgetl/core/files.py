@@ -44,7 +44,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def unfinished(path: Path) -> Path:
-    """Where this process writes what is to be `path`, until it is whole."""
+    """The temporary file that this process writes before it is renamed to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 

@@ -1,4 +1,4 @@
-"""Image files: from bytes to an upright 8-bit RGB picture. Pillow decodes; what it leaves open is decided here.
+"""Image files: from bytes to an upright 8-bit RGB picture, decoded by Pillow.
 
 | in the file                          | in the picture                                                                    |
 |--------------------------------------|-----------------------------------------------------------------------------------|

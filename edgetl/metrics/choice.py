@@ -1,4 +1,4 @@
-"""Which of two models ships, the float one or its int8 form? The rule and what settles it where the interval does not. numpy only."""
+"""The rule that decides whether the float model or its int8 form ships. numpy only."""
 
 from __future__ import annotations
 

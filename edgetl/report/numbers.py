@@ -1,4 +1,4 @@
-"""What the numbers of `report.json` may be, and how its parts are written."""
+"""The types of numbers in `report.json`, and the writing of its parts."""
 
 from __future__ import annotations
 

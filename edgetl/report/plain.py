@@ -1,4 +1,4 @@
-"""A report for somebody who decides: what was measured, what came out, what it means, what to do."""
+"""The report in sentences: the measurements, their meaning, and what follows from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADLINES: Mapping[Verdict, str] = {
 
 
 def headline(report: Report) -> str:
-    """What the verdict is. "Ready to ship" is for a wish that is shown to be met: a copy is only as good as what it copies."""
+    """The verdict in a few words. "Ready to ship" is only for a required score that is proven: a copy is as good as its original."""
     if report.verdict == "certified" and report.wish and report.wish.standing == "met":
         return "Ready to ship"
     return HEADLINES[report.verdict]

@@ -156,7 +156,7 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
 
 
 def beside(scratch: Scratch, images: int) -> Baseline:
-    """The score of the network from scratch on so many images, and what it had."""
+    """The score of the network from scratch, with the number and size of its training views."""
     fit = scratch.fit
     return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 

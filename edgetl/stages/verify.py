@@ -50,7 +50,7 @@ class Verdict:
 
     @property
     def folder(self) -> Path:
-        """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
+        """The folder with the evidence beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
         return self.report.path.parent
 
 
@@ -202,7 +202,7 @@ class _Judged:
 
     @cached_property
     def broken_vectors(self) -> list[str]:
-        """What the bundle's golden vectors say is wrong, on this machine."""
+        """The golden vectors of the bundle that do not hold on this machine."""
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
@@ -230,7 +230,7 @@ class _Judged:
         return found
 
     def _notes(self) -> list[str]:
-        """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
         return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *([warning] if warning else [])]

@@ -35,7 +35,7 @@ def image_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Balancing:
-    """What is done about rare classes in one training.
+    """The treatment of rare classes in one training.
 
     Attributes:
         kind: none, sampling or loss.

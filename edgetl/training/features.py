@@ -1,4 +1,4 @@
-"""Frozen features: what a network that does not learn makes of the images, computed once, kept in a file.
+"""Frozen features: the outputs of a network without its head, computed once for each image and kept in a file.
 
 Memory is that of one chunk: the file is mapped, and the system keeps of it what there is room for. A run that was killed goes on
 at the chunk where it was, with the same bytes. The disk holds a chunk before the record says so; where the machine died all the same

@@ -38,7 +38,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Material):
-    """The training itself: the head first, then what the strategy says."""
+    """The training: the head first, then the layers that the strategy names."""
 
     def headed(self) -> tuple[Decision, Scores | None]:
         """Fit the head: how to go on, and a linear head's scores on val. Without pretrained weights there is nothing to fit it on.

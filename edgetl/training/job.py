@@ -1,4 +1,4 @@
-"""What a training is given: the network, the images, the loss, and the recipe."""
+"""The inputs of a training: the network, the images, the loss, and the recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning works with: the network, decoded images, frozen features, and what is done about rare classes."""
+"""The inputs of fine-tuning: the network, decoded images, frozen features, and the treatment of rare classes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Evaluated:
 
 @dataclass
 class Progress:
-    """What the next epoch depends on, beside model and optimizer."""
+    """The state of a training between two epochs, without model and optimizer."""
 
     epoch: int = 0
     stale: int = 0
