@@ -19,12 +19,12 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 
 
 def columns(top_k: int) -> tuple[str, ...]:
-    """Of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error."""
+    """The columns of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error."""
     return ("path", "answer", "confidence", *(f"{name}_{n}" for n in range(2, top_k + 1) for name in ("answer", "confidence")), "error")
 
 
 def to_csv(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
-    """Write a header, then a row for each; what is not known is left empty. Confidences have six digits."""
+    """Write a header, then a row for each prediction; unknown fields are empty. Confidences have six digits."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns(top_k))
     for p in predictions:

@@ -20,7 +20,7 @@ UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` at `path`, all of it or nothing; what stood there before stays until then.
+    """Write `content` at `path`, all of it or nothing; the old file stays until the new one is complete.
 
     What UTF-8 cannot hold (file names may be any bytes) is escaped with backslashes, which JSON reads as it was.
     """
@@ -49,7 +49,7 @@ def unfinished(path: Path) -> Path:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file of that name is what `open_whole` had begun to write when it was killed, or is writing now."""
+    """Whether a file of that name is an unfinished file of `open_whole`."""
     return UNFINISHED.fullmatch(name) is not None
 
 

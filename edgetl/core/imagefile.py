@@ -72,7 +72,7 @@ class Depth:
         return next(bits for bits in DEPTHS if self.largest < 1 << bits)
 
     def beside(self, other: Depth | None) -> Depth:
-        """Of both together."""
+        """The depth of both together."""
         return self if other is None else Depth(largest=max(self.largest, other.largest), color=self.color or other.color)
 
 

@@ -157,7 +157,7 @@ def folder_of(root: Path, stage: Stage[Any]) -> Path:
 
 
 def make_folders(folder: Path, made: list[Path]) -> None:
-    """Make `folder` and what is missing above it; each that was made is appended to `made`."""
+    """Make `folder` and its missing parents; each new folder is appended to `made`."""
     for path in reversed((folder, *folder.parents)):
         if not path.exists():
             with suppress(FileExistsError):  # another process was faster: it is not ours

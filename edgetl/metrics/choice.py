@@ -71,7 +71,7 @@ def choose(
 
 
 def most_of(share: float, images: float) -> float:
-    """The exact one-sided 95% upper bound of a share that was measured on so many images (Clopper & Pearson 1934, Biometrika 26:404-413).
+    """The exact one-sided 95% upper bound of a share measured on `images` images (Clopper & Pearson 1934, Biometrika 26:404-413).
 
     An effective number of images is taken as the whole number below, the images counted as the whole number above.
     """

@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Wall:
-    """The gallery as the page shows it: mistakes of what ships, images on which two models differ."""
+    """The gallery of the page: mistakes of the shipped model, and images on which two models differ."""
 
     mistakes: tuple[Card, ...]
     differences: tuple[Card, ...]

@@ -127,7 +127,7 @@ def _meaning(report: Report, parity: DropParity) -> str:
 
 
 def facts(report: Report) -> list[str]:
-    """What somebody who decides must know about what ships: quality, weak spots, and what the numbers hold for."""
+    """Facts about the shipped model: quality, weakest class, and the limits of the figures."""
     ships = shipped_model(report)
     if ships is None:
         return []
@@ -147,7 +147,7 @@ def _quality(report: Report, ships: ModelReport) -> list[str]:
 
 
 def thrift(report: Report, ships: ModelReport) -> list[str]:
-    """Its size and time, beside the first model's."""
+    """Size and latency of the shipped model and of the first model."""
     _, first_label, first = chart_models(report)[0]
     if first is ships:
         return [f"Its file has {size(ships.size_bytes)}."]

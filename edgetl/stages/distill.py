@@ -167,7 +167,7 @@ class Distill(Stage[Student]):
         )
 
     def _fit_head(self, model: nn.Module, sees: Preprocess, views: Views, device: torch.device, out: Path) -> None:
-        """A linear head for the data's classes on the features of weights from elsewhere: what is pruned should know what it is for."""
+        """Fit a linear head for the data's classes on pretrained features, so that pruning measures importance for these classes."""
         layer = head_layer(model)
         if not isinstance(layer, nn.Linear):
             return

@@ -162,6 +162,6 @@ def beside(scratch: Scratch, images: int) -> Baseline:
 
 
 def baseline(score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None) -> Baseline:
-    """A score on so many images, with its standard error."""
+    """A score on `images` images, with its standard error."""
     error = standard_error(score, images)
     return Baseline(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -44,7 +44,7 @@ class ReadModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Read(Stage[ReadModel]):
-    """Write what lies in a foreign file, and beside it, as one file that onnxruntime opens as it is."""
+    """Write a foreign ONNX file, with its external data, as one file that onnxruntime opens."""
 
     name: ClassVar[str] = "read"
     version: ClassVar[int] = 1

@@ -42,7 +42,7 @@ from edgetl.tasks.classification import Classification
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The certificate and what it says."""
+    """The report and its verdict."""
 
     report: FileArtifact
     verdict: Literal["certified", "passed", "undecided", "failed"]
@@ -219,7 +219,7 @@ class _Judged:
         )
 
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
+        """Model name -> its outputs, finite [n, k]; `student` stands for the checkpoint under torch."""
         found = dict(self.subjects.outputs)
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs

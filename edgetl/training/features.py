@@ -76,7 +76,7 @@ def frozen_features(
 
 
 def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
-    """Images that are done, numbers of each, and the checksum of all; none of them where the file is not what the record says."""
+    """The number of finished images, the width and the checksum; zeros if the file does not match its record."""
     try:
         said = read_json(record) if record.exists() else None
         done, width, checksum = (0, 0, 0) if said is None else (int(said["done"]), int(said["width"]), int(said["crc32"]))

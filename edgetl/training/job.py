@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained, on what, towards what.
+    """The network, the images and the loss of a training.
 
     Attributes:
         loss: (model, batch) -> scalar.

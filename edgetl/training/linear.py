@@ -197,7 +197,7 @@ def _standardized(features: Features, mean: NDArray[np.float64], deviation: NDAr
 
 
 def _stacked(views: list[Features]) -> Features:
-    """All views, one below the other."""
+    """All views, stacked along the first axis."""
     if len(views) == 1:
         return views[0]
     rows = sum(len(view) for view in views)

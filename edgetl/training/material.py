@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def balance(self) -> Balancing:
-        """What is done about rare classes."""
+        """The treatment of rare classes."""
         return balancing(self.settings.balance, self.train.labels, self.task.outputs)
 
     @property

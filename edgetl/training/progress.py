@@ -92,7 +92,7 @@ def resumable(path: Path) -> bool:
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Where an earlier attempt stopped, or the beginning."""
+    """The state that an earlier attempt left, or that of a new training."""
     if not resumable(path):
         return Progress()
     saved = torch.load(path, map_location="cpu", weights_only=True)
