@@ -135,7 +135,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except Exception as error:
         if _is_full(error, folder):
             raise WorkspaceError(
-                f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
+                f"the disk of {folder} is full. Finished work is kept: free some space and run the same command again"
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
             raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error
