@@ -19,11 +19,6 @@ TRAINED: Mapping[Strategy, str] = {
     "staged": "unfreezes the network block by block",
     "full": "trains all layers",
 }
-TRAINED: Mapping[Strategy, str] = {
-    "features": "trains only the head",
-    "staged": "unfreezes the network block by block",
-    "full": "trains all layers",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
