@@ -10,7 +10,7 @@ from edgetl.settings import RESIZE_WORDS, Fraction, Resize, Seed, Settings, Targ
 
 
 class PipelineOptions(Settings):
-    """The pipeline's own options; each stands for settings of one or more stages. What is None was not given."""
+    """The options of `edgetl pipeline`. Each sets settings of one or more stages; None means that it was not given."""
 
     teacher: str | None = Field(None, description="Network to fine-tune: an architecture, or auto. [default: auto]")
     teacher_weights: str | None = Field(None, description="Pretrained weights of the teacher: auto, none or FILE. [default: auto]")

@@ -178,7 +178,7 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
-    """Where data and weights come from, for the manifest."""
+    """The origin of data and weights, for the manifest."""
     data, weights = job.data, job.teacher.weights
     return {
         "data": f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}",

@@ -36,7 +36,7 @@ BATCH = 32  # images of one onnxruntime call; twice as many are in memory
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one image; confidences are in [0, 1] (`edgetl.tasks.meaning`).
+    """The answer to one image; confidences are in [0, 1] (`edgetl.tasks.meaning`).
 
     Attributes:
         top: the most likely classes, best first, with their confidences.

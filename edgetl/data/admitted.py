@@ -1,4 +1,4 @@
-"""Test images that may judge: those that no model is on record to have seen, and what is known about that."""
+"""The test images that no model was trained, selected or calibrated on, as far as the records show."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, its answer in a few words, and what was measured; `open` where nobody said what is enough."""
+    """A question with a short answer and the measurements; `open` if no requirement was given."""
 
     title: str
     answer: str
@@ -42,7 +42,7 @@ def questions(report: Report) -> list[Question]:
 
 
 def overruns(report: Report) -> list[str]:
-    """Every comparison, beside the one that decides, whose measured loss is over its budget, and what that means."""
+    """Every other comparison whose measured loss is over its budget, with its meaning."""
     return [*_int8_over(report), *_negative_transfer(report)]
 
 

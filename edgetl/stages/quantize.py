@@ -138,7 +138,7 @@ class Quantize(Stage[Quantized]):
 
     @property
     def _groups(self) -> Groups | None:
-        """Of near-duplicates among the evaluation images, int64 [n]."""
+        """The groups of near-duplicates among the evaluation images, int64 [n]."""
         return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
     def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:

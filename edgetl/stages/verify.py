@@ -43,7 +43,7 @@ from edgetl.tasks.classification import Classification
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The certificate and what it says."""
+    """The report and its verdict."""
 
     report: FileArtifact
     verdict: Literal["certified", "passed", "undecided", "failed"]
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def folder(self) -> Path:
-        """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
+        """The folder with the evidence beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
         return self.report.path.parent
 
 
@@ -204,7 +204,7 @@ class _Judged:
 
     @cached_property
     def broken_vectors(self) -> list[str]:
-        """What the bundle's golden vectors say is wrong, on this machine."""
+        """The golden vectors of the bundle that do not hold on this machine."""
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
@@ -221,7 +221,7 @@ class _Judged:
         )
 
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
+        """Model name -> its outputs, finite [n, k]; `student` stands for the checkpoint under torch."""
         found = dict(self.subjects.outputs)
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
@@ -232,7 +232,7 @@ class _Judged:
         return found
 
     def _notes(self) -> list[str]:
-        """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
         data, order = self.stage.data, self.stage.order
