@@ -30,8 +30,9 @@ from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import CheckpointInfo, find_checkpoint, load_model, read_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
-from edgetl.stages.distill import Distill, Start, Views
+from edgetl.stages.distill import Distill, Start
 from edgetl.training.fit import outputs_of
+from edgetl.training.student_loss import Views
 
 VARIANTS = {"distilled": 0.1, "inherited": 1.0, "alone": 1.0}  # weight of the labels
 

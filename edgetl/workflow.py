@@ -27,7 +27,7 @@ from edgetl.stages.export import Export
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.stages.folds import Crossval
 from edgetl.stages.lower import Lower
-from edgetl.stages.quantize import Quantize
+from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.stages.verify import Subject, Verdict, Verify
 
 BUNDLE = "bundle"
@@ -45,7 +45,7 @@ class Outcome:
 def pipeline(job: Job, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s = job.settings
-    train, val, test = (job.data.only(part) for part in ("train", "val", "test"))
+    train, val = (job.data.only(part) for part in ("train", "val"))
     with keeping(job.runtime):  # all networks look at the same decoded images
         teacher = taught(job, do)
         crossed = do(crossvalidation(job)) if s.crossval.folds else None
@@ -77,32 +77,35 @@ def pipeline(job: Job, do: Do) -> Outcome:
             settings=s.export,
         )
     )
-    verdict = do(
-        Verify(
-            data=test,
-            data_name=job.data.name,
-            classes=job.data.classes,
-            shipped=decision.shipped,
-            int8=subject(quantized.int8.path if decision.shipped == "float" else exported.bundle.path / "model.onnx", student_name(job)),
-            onnx_float=subject(exported.bundle.path / "model.float.onnx", student_name(job)),
-            teacher=subject(teacher_graph.path, job.teacher.settings.arch),
-            student=student.checkpoint,
-            bundle=exported.bundle,
-            seen=job.seen_by_judges(),  # calibration images are train images
-            waived=job.waived,
-            counts={**job.data.counts(), "calibration": len(calibration)},
-            baselines=teacher.baselines,
-            folds=crossed.folds if crossed else None,
-            frontier=frontier,
-            intake=job.data.intake,
-            groups=test.groups_here,
-            because=decision.why,
-            settings=s.verify,
-            runtime=job.runtime,
-        )
-    )
+    judging = verification(job, quantized, exported.bundle, student.checkpoint, subject(teacher_graph.path, job.teacher.settings.arch))
+    counts = {**job.data.counts(), "calibration": len(calibration)}
+    folds = crossed.folds if crossed else None
+    verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=folds, frontier=frontier))
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
+
+
+def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: Checkpoint, teacher: Subject) -> Verify:
+    """The stage that judges the bundle's files on the test part."""
+    test, decision = job.data.only("test"), quantized.decision
+    return Verify(
+        data=test,
+        data_name=job.data.name,
+        classes=job.data.classes,
+        shipped=decision.shipped,
+        int8=subject(quantized.int8.path if decision.shipped == "float" else bundle.path / "model.onnx", student_name(job)),
+        onnx_float=subject(bundle.path / "model.float.onnx", student_name(job)),
+        teacher=teacher,
+        student=student,
+        bundle=bundle,
+        seen=job.seen_by_judges(),  # calibration images are train images
+        waived=job.waived,
+        intake=job.data.intake,
+        groups=test.groups_here,
+        because=decision.why,
+        settings=job.settings.verify,
+        runtime=job.runtime,
+    )
 
 
 def taught(job: Job, do: Do) -> Teacher:

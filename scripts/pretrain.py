@@ -27,7 +27,8 @@ from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import cifar_resnet16
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
-from edgetl.training.fit import Group, Job, Recipe, fit, outputs_of
+from edgetl.training.fit import fit, outputs_of
+from edgetl.training.job import Group, Job, Recipe
 
 PREPROCESS = Preprocess(size=32, resize=32)
 RECIPE = Recipe(epochs=24, batch_size=128, lr=0.2, weight_decay=5e-4, warmup=0.15, seed=0, optimizer="sgd")

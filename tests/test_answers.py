@@ -18,16 +18,17 @@ from PIL import Image
 from edgetl.bundle.predict import open_classifier, predict
 from edgetl.bundle.read import open_bundle
 from edgetl.cli.console import show_report, shown
-from edgetl.cli.stages import export, quantize, verify
+from edgetl.cli.stages import export, quantize
+from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
+from edgetl.report.decision import Decision
 from edgetl.report.html import render
 from edgetl.runtime import latency
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
-from edgetl.stages.quantize import Decision
 
 SIDE = 16
 BRIGHT = [(200, 60, 60), (60, 60, 200), (60, 200, 60), (200, 200, 60), (200, 60, 200), (60, 200, 200)]

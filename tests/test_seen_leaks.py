@@ -15,7 +15,8 @@ from PIL import Image
 from edgetl.bundle.read import open_bundle
 from edgetl.cli.origin import parts_of_run, seen_beside
 from edgetl.cli.pipeline import Request, run_pipeline
-from edgetl.cli.stages import finetune, quantize, verify
+from edgetl.cli.stages import finetune, quantize
+from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening

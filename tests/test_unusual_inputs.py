@@ -18,6 +18,7 @@ from edgetl.bundle.predict import find_images, open_classifier, predict
 from edgetl.bundle.read import open_bundle
 from edgetl.cli import stages
 from edgetl.cli.options import given_preprocess
+from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError
 from edgetl.core.progress import Bar, listening
 from edgetl.core.workspace import Workspace
@@ -114,7 +115,7 @@ def test_quantize_verify_and_export_take_them(tmp_path: Path) -> None:
     result = stages.quantize(model, train, tmp_path / "q.onnx", settings, evaluation=str(judged), preprocess=prepared)
     assert result.decision.shipped == "int8" and result.decision.int8_score == 1.0
     with Workspace(tmp_path / "run") as do:
-        verdict = stages.verify(tmp_path / "q.onnx", str(test), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
+        verdict = verify(tmp_path / "q.onnx", str(test), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
     assert verdict.verdict != "failed"
     golden = open_images(str(train), DataSettings()).only("val")
     folder = stages.export(tmp_path / "q.onnx", tmp_path / "bundle", ExportSettings(), golden, preprocess=prepared).path
@@ -133,7 +134,7 @@ def test_a_preprocess_that_does_not_fit_names_the_fields_before_anything_is_deco
     with pytest.raises(InputError, match=words):
         stages.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(), preprocess=wrong)
     with pytest.raises(InputError, match=words), Workspace(tmp_path / "run") as do:
-        stages.verify(model, str(root), do, VerifySettings(), reference=model, preprocess=wrong)
+        verify(model, str(root), do, VerifySettings(), reference=model, preprocess=wrong)
     with pytest.raises(InputError, match=words):
         golden = open_images(str(root), DataSettings()).only("val")
         stages.export(model, tmp_path / "bundle", ExportSettings(), golden, preprocess=wrong)
@@ -158,7 +159,7 @@ def test_12_bits_in_files_of_16_are_scaled_everywhere_and_said(tmp_path: Path, t
     assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the Preprocess)' in told.text
     told.text = ""
     with Workspace(tmp_path / "run") as do:
-        verdict = stages.verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
+        verdict = verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
         report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
     assert report["models"]["onnx_float"]["score"] == 1.0 and told.text.count("4095 is taken for white") == 1
     result = stages.quantize(model, root, tmp_path / "q.onnx", QuantizeSettings(tune_images=0), preprocess=prepared)

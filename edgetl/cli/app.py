@@ -30,12 +30,9 @@ from edgetl.cli.options import (
     Threads,
     Unlabeled,
     answering,
-    merged,
-    parse_set,
-    read_toml,
     running,
-    with_settings,
 )
+from edgetl.cli.settings_options import merged, parse_set, read_toml, with_settings
 from edgetl.cli.training import distill, finetune, recommend
 from edgetl.pipeline_options import PipelineOptions
 from edgetl.settings import (
@@ -180,8 +177,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
-    from edgetl.cli import stages
     from edgetl.cli.console import conclude, shown
+    from edgetl.cli.verify import verify as run
     from edgetl.core.files import read_json
     from edgetl.core.workspace import Workspace
     from edgetl.report.publish import publish_report
@@ -193,7 +190,7 @@ def verify(
         tempfile.TemporaryDirectory(prefix="edgetl-") as folder,
         Workspace(out or Path(folder)) as do,
     ):
-        verdict = stages.verify(subject, data, do, settings, reference=reference, **given, runtime=Runtime(threads=count))
+        verdict = run(subject, data, do, settings, reference=reference, **given, runtime=Runtime(threads=count))
         report = read_json(verdict.report.path)
         if out:
             publish_report(verdict.folder, out)

@@ -20,11 +20,12 @@ from rich.table import Table
 from edgetl.core.progress import Bar, listening
 from edgetl.report.questions import overruns
 from edgetl.report.schema import read_report
-from edgetl.report.text import comparison, percent, verdict_words
+from edgetl.report.text import comparison, verdict_words
+from edgetl.report.units import percent
 
 if TYPE_CHECKING:
     from edgetl.core.plan import Finding
-    from edgetl.stages.quantize import Decision
+    from edgetl.report.decision import Decision
 
 VERDICT_FAILED = 1  # exit code
 NARROW = (0, 1, 2, 3, 4, 5, 7)  # columns of the comparison that fit into 80 characters: all but p90

@@ -131,7 +131,7 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
     Raises:
         InputError: `out` is no run folder of `edgetl pipeline`.
     """
-    from edgetl.cli.options import merged
+    from edgetl.cli.settings_options import merged
     from edgetl.selection.job import prepare
     from edgetl.workflow import pipeline
 

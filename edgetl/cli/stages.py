@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import float_model, form_of, is_quantized, origin_of, parts_of_run, seen_beside, seen_by
+from edgetl.cli.origin import float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import WEIGHTS, Workspace
-from edgetl.data.calibration import limited, open_calibration, open_labelled
+from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
 from edgetl.data.placed import place
 from edgetl.data.suited import suited
-from edgetl.data.survey import tell_crop
-from edgetl.data.tensors import TensorSource
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.runtime.outputs import class_count, output_names
-from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.runtime.outputs import class_count
+from edgetl.settings import DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime
 from edgetl.stages.quantize import Quantize, Quantized
-from edgetl.stages.read import is_onnx, read
-from edgetl.stages.verify import Subject, Verdict, Verify
-from edgetl.tasks.class_order import columns_of, listed
+from edgetl.tasks.class_order import listed
 
 
 def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: Runtime, *, allow_known_data: bool = False) -> Checkpoint:
@@ -79,18 +73,15 @@ def quantize(
     Raises:
         InputError: a model, calibration or evaluation set that cannot be used.
     """
-    if not model.exists():
-        raise InputError(f"expected a model at {model}, found nothing. Give an ONNX file, a checkpoint or a stage's folder")
+    _refuse_missing(model)
     with Workspace(out.with_name(out.name + ".work")) as do:
-        graph = float_model(model, do)
+        graph, split = float_model(model, do), parts_of_run(model)
         info = read_info(graph.path)
         prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, graph.path, output)
-        split = parts_of_run(model)
-        fitting = open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split)
-        sources: list[TensorSource] = [limited(fitting, settings)]
+        fitting = limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
         find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
         placed = find(evaluation, names) if evaluation else None
-        sources = suited(graph.path, [*sources, placed.inputs(prepared)] if placed else sources)
+        sources = suited(graph.path, [fitting, placed.inputs(prepared)] if placed else [fitting])
         quantized = do(
             Quantize(
                 model=graph,
@@ -102,14 +93,18 @@ def quantize(
                 classes=placed.order.classes if placed else names or (),
                 labels=names if names != info.classes else None,
                 others=placed.order.others if placed else None,
-                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
+                groups=placed.groups if placed else (),
                 runtime=runtime or Runtime(),
             )
         )
-        shipped = quantized.int8 if quantized.decision.shipped != "float" else quantized.float_model
         with disk_errors(out.parent):
-            write_whole(out, shipped.path.read_bytes())
+            write_whole(out, quantized.ships.read_bytes())
     return quantized
+
+
+def _refuse_missing(model: Path) -> None:
+    if not model.exists():
+        raise InputError(f"expected a model at {model}, found nothing. Give an ONNX file, a checkpoint or a stage's folder")
 
 
 def given_names(labels: Path | None, path: Path, output: str | None = None) -> tuple[str, ...] | None:
@@ -168,124 +163,3 @@ def export(
         with disk_errors(out.parent):
             publish_folder(exported.bundle.path, out, MANIFEST)
     return BundleFolder(path=out, sha256=exported.bundle.sha256)
-
-
-def verify(
-    subject: Path,
-    data: str,
-    do: Workspace,
-    settings: VerifySettings,
-    *,
-    reference: Path | None = None,
-    preprocess: str | None = None,
-    labels: Path | None = None,
-    output: str | None = None,
-    skip_bad_images: bool = False,
-    runtime: Runtime | None = None,
-) -> Verdict:
-    """The verdict on a bundle (against its own float graph or a reference) or on a model against a reference."""
-    compared, known = None, None
-    if reference is not None:
-        known = seen_by(reference)
-        graph = read(reference, do, "runnable") if is_onnx(reference) else float_model(reference, do, "finetune")
-        compared = graph.path
-    if subject.is_dir():
-        stage = bundle_stage(subject, data, settings, preprocess, skip_bad_images)
-    else:
-        path = read(subject, do, "runnable").path
-        names = given_names(labels, path, output) or (read_info(compared).classes if compared else None)
-        stage = model_stage(subject, path, data, settings, preprocess, skip_bad_images, names=names, output=output)
-    model = stage.int8 or stage.onnx_float
-    prepared = (read_info(model.path).preprocess if model else None) or stage.preprocess
-    if prepared and isinstance(stage.data, Images):
-        tell_crop(stage.data_name, stage.data.sizes, prepared)
-    if reference is not None:
-        missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if not (record and record.knows_training)]
-        both = known if stage.seen is None else stage.seen.beside(known)
-        stage = replace(stage, seen=both, unrecorded=tuple(missing) if both and both.knows_training else ())
-    stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
-    return do(replace(stage, runtime=runtime) if runtime else stage)
-
-
-def judged(path: Path, output: str | None = None) -> Subject:
-    """The ONNX file at `path` as one to judge by `output`."""
-    given = FileArtifact.of(path)
-    return Subject(path=given.path, sha256=given.sha256, output=output)
-
-
-def referred(path: Path, classes: Sequence[str], output: str | None) -> Subject:
-    """The ONNX file at `path` as one to compare with; class names in it say which of its outputs is which class.
-
-    Raises:
-        InputError: they name other classes than `classes`.
-    """
-    own = read_info(path).classes
-    columns = columns_of(classes, own, path.name) if own else None
-    if columns:
-        say(f"{path.name}: its outputs are taken by the names of their classes, which are in another order")
-    subject = judged(path, output if output and output in output_names(path) else None)
-    return replace(subject, columns=columns)
-
-
-def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: str | None, skip_bad_images: bool) -> Verify:
-    """A bundle's shipped graph against its float graph."""
-    from edgetl.bundle.read import open_bundle
-
-    bundle = open_bundle(folder)
-    prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
-    int8 = judged(bundle.model) if bundle.manifest.shipped != "float" else None
-    split = parts_of_run(folder)
-    images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images, split=split)
-    return Verify(
-        data=images,
-        data_name=Path(data).name,
-        classes=bundle.manifest.classes,
-        shipped=bundle.manifest.shipped,
-        int8=int8,
-        onnx_float=judged(bundle.float_model),
-        teacher=None,
-        bundle=BundleFolder(path=folder, sha256=bundle.sha256),
-        intake=images.intake if isinstance(images, Images) else None,
-        groups=images.groups_here if isinstance(images, Images) else (),
-        seen=bundle.seen,
-        preprocess=prepared,
-        settings=settings,
-    )
-
-
-def model_stage(
-    given: Path,
-    path: Path,
-    data: str,
-    settings: VerifySettings,
-    preprocess: str | None,
-    skip_bad_images: bool,
-    *,
-    names: Sequence[str] | None = None,
-    output: str | None = None,
-) -> Verify:
-    """A bare ONNX file, to be compared with a reference: the file `given`, which lies at `path` in a form that can be run.
-
-    `names` are its classes, where they are known.
-    """
-    info, prepared = read_info(path), given_preprocess(preprocess)
-    quantized = is_quantized(info)
-    known = info.preprocess or prepared
-    placed = place(path, data, names, output=output, preprocess=known, skip_bad_images=skip_bad_images, split=parts_of_run(given))
-    model = judged(path, placed.output)
-    return Verify(
-        data=placed.images,
-        data_name=Path(data).name,
-        classes=placed.order.classes,
-        shipped=form_of(info),
-        int8=model if quantized else None,
-        onnx_float=None if quantized else model,
-        teacher=None,
-        intake=placed.images.intake if isinstance(placed.images, Images) else None,
-        groups=placed.images.groups_here if isinstance(placed.images, Images) else (),
-        seen=seen_beside(given),
-        preprocess=prepared,
-        order=placed.order.said,
-        others=placed.order.others,
-        settings=settings,
-    )

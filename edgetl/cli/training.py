@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, running, with_settings
+from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, running
+from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
@@ -87,3 +90,19 @@ def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | No
     if isinstance(data, Images) and record and data.origin and data.origin in record.by_name:
         return f"{data.origin}, which the weights it comes from were trained on"
     return None
+
+
+def labels_of(data: Images | NpzTensors | NpzRows, classes: Sequence[str]) -> NDArray[np.int64]:
+    """The labels that judge, int64 [n], each an index into `classes`.
+
+    Raises:
+        InputError: there are none, or some are beyond the classes.
+    """
+    labels = data.labels
+    if labels is None:
+        raise InputError("expected labelled test images, found an .npz without `y`. Add the labels (int) as `y`")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise InputError(
+            f"expected labels 0 to {len(classes) - 1}, found {labels.min()} to {labels.max()}. Give images of the model's classes"
+        )
+    return np.asarray(labels)

@@ -11,13 +11,13 @@ from typing import Literal
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
+from edgetl.data.collected import images_of, looks_of
 from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse, tell_left_out
 from edgetl.data.images import Images, Intake, Part
-from edgetl.data.known import known_origin
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.parts import part_folders
-from edgetl.data.sources import PREPARED, ROOT, existing, looks_of, open_images, read_collection, read_hashes, same_names, wrapping_hint
-from edgetl.data.splits import assign, groups_in, refs_of, without_copies
+from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
+from edgetl.data.splits import Hashed, assign, groups_in, refs_of, without_copies
 from edgetl.data.survey import deepest
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.settings import DataSettings, QuantizeSettings
@@ -155,36 +155,32 @@ def open_labelled(
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
     unique, conflicts = without_copies(hashed, collection.name)
     known = tuple(map(class_name, classes)) if classes is not None else collection.classes()
-    few: list[str] = []
-    if held := sum(image.sha256 in split for image in unique):
-        kept = [image for image in unique if split.get(image.sha256, part) == part]
-        say(f"{collection.name}: the model's run holds {held} of {len(unique)} images; {len(kept)} are taken, as its {part} part")
-        unique = kept
-    elif collection.parts:
-        refs, few = assign(unique, collection.classes(), DataSettings(), groups_in(unique))
-        chosen = {ref.sha256 for ref in refs if ref.part == part}
-        unique = [image for image in unique if image.sha256 in chosen]
-        say(f"{collection.name}: {len(unique)} images, its {part} part")
+    wanted, few = _of_part(collection, unique, part, split)
     strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
-    nothing = [] if unique or problems else [f"no images in its {part} part"]
+    nothing = [] if wanted or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
-    refs = refs_of([replace(image, part=part) for image in unique], known, groups_in(unique))
+    refs = refs_of([replace(image, part=part) for image in wanted], known, groups_in(wanted))
     intake = Intake(
-        exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
+        exact_copies=len(hashed) - len(wanted), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
-    depth = deepest(image.depth for image in hashed)
-    source = FileSource(root=collection.root)
-    origin = known_origin(collection.classes(), source.read(refs[0].where)) if refs else None
-    return Images(
-        name=collection.name,
-        classes=known,
-        refs=refs,
-        source=source,
-        origin=origin,
-        intake=intake,
-        depth=depth,
-        looks=looks_of(hashed),
-    )
+    return images_of(collection, hashed, refs, known, intake, named=collection.classes())
+
+
+def _of_part(
+    collection: Collection, images: Sequence[Hashed], part: Literal["val", "test"], split: Mapping[str, Part]
+) -> tuple[Sequence[Hashed], list[str]]:
+    """The images that count as `part`, by the run that `split` is of or by their folders, and the classes with too few of them."""
+    if held := sum(image.sha256 in split for image in images):
+        kept = [image for image in images if split.get(image.sha256, part) == part]
+        say(f"{collection.name}: the model's run holds {held} of {len(images)} images; {len(kept)} are taken, as its {part} part")
+        return kept, []
+    if not collection.parts:
+        return images, []
+    refs, few = assign(images, collection.classes(), DataSettings(), groups_in(images))
+    chosen = {ref.sha256 for ref in refs if ref.part == part}
+    kept = [image for image in images if image.sha256 in chosen]
+    say(f"{collection.name}: {len(kept)} images, its {part} part")
+    return kept, few
 
 
 def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:

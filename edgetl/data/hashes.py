@@ -16,7 +16,7 @@ from edgetl.core.files import write_whole
 from edgetl.core.imagefile import HEAD_BYTES, Depth, decode, depth_of, may_be_deep
 from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
-from edgetl.data.near import Fingerprint, look_of
+from edgetl.data.fingerprint import Fingerprint, look_of
 
 SCHEMA = 5
 LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole

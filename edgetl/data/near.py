@@ -11,56 +11,30 @@ which only the hash is left are compared by that alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from edgetl.core.progress import track
-from edgetl.data.thumbs import Numbers, Pictures, banded, likeness, pictures, signatures, thumb_of
+from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
+from edgetl.data.random_pairs import COPY, FEW, Indices, some_pairs, typical_likeness
+from edgetl.data.thumbs import Numbers, Pictures, banded, likeness, pictures, signatures
 
-HASH_SIDE = 16  # the hash has 16 x 16 bits
 COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos differ in 84 or more
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
 BURST_S = 5
 
-ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
-COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
-EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
-TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up to 5% of them may be copies
-FEW = 10  # images, below which a set does not say how alike its images are
-SAMPLE = 4000  # random pairs
 NEAREST = 6  # candidates of each image
 WHOLE = 12  # images that may be of one group though its ends are not alike, as where a camera moves on
 FURTHER = 64  # comparisons for each image that candidates in groups may take
 ROWS = 256  # of the table of distances, at a time
-EXIF_IFD, DATE_TIME_ORIGINAL = 0x8769, 0x9003
-Indices = NDArray[np.int64]
 Near = Callable[[Indices], NDArray[np.bool_]]  # pairs [k, 2] -> whether each is of one group
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fingerprint:
-    """What an image looks like, and when it was taken.
-
-    Attributes:
-        bits: the perceptual hash, 64 hexadecimal digits.
-        taken: seconds since 1970 of the camera's own clock, from EXIF; None where the file does not say.
-        thumb: of `thumb_of`; empty where only the hash is known.
-    """
-
-    bits: str
-    taken: int | None = None
-    thumb: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,20 +71,6 @@ class Groups:
         )
 
 
-def look_of(image: Image.Image) -> Fingerprint:
-    """The look of a decoded image; `image` still carries the EXIF data of its file, if that had any."""
-    return Fingerprint(bits=str(imagehash.phash(image, hash_size=HASH_SIDE)), taken=taken_at(image), thumb=thumb_of(image))
-
-
-def taken_at(image: Image.Image) -> int | None:
-    """When the photo was taken (EXIF DateTimeOriginal), as seconds of the camera's clock."""
-    try:
-        said = image.getexif().get_ifd(EXIF_IFD).get(DATE_TIME_ORIGINAL)
-        return round((datetime.strptime(str(said), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)).total_seconds())
-    except Exception:  # whatever a damaged or foreign EXIF block makes Pillow say: the time is a hint, no more
-        return None
-
-
 def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
     """sha256 -> the sha256 that leads its group of near-duplicates; an image without any leads itself."""
     return led(looks)[0]
@@ -145,7 +105,7 @@ def grouped(looks: Sequence[Fingerprint]) -> Groups:
         return _by_hash(looks)
     gray = pictures([look.thumb for look in looks])
     bands, count = banded(gray), len(looks)
-    typical, by_nature, beyond = _typical(bands)
+    typical, by_nature, beyond = typical_likeness(bands)
     mean = bands.mean(axis=0) if by_nature else None
     every, bursts = _nearest(signatures(gray)), _taken_together(looks)
     bound = max(LEAST, beyond(count * (count - 1) / 2))
@@ -163,49 +123,6 @@ def grouped(looks: Sequence[Fingerprint]) -> Groups:
             bar.advance(len(candidates[rows]))
     pairs = candidates[confirmed]
     return Groups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
-
-
-def _typical(bands: Pictures) -> tuple[float | None, bool, Tail]:
-    """How alike random pairs are, whether by nature, and the likeness that so few unrelated pairs reach."""
-    count = len(bands)
-    if count < FEW:
-        return None, False, Tail(None)
-    one, other = _some_pairs(count)
-    found = likeness(bands, one, other)
-    typical = float(np.median(found))
-    if typical < ALIKE:
-        return typical, False, Tail(found[found < COPY])  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
-    left = likeness(bands, one, other, bands.mean(axis=0))
-    return float(np.median(left)), True, Tail(left)
-
-
-def _some_pairs(count: int) -> tuple[Indices, Indices]:
-    """All pairs of so many images, or SAMPLE random ones: two of indices, [k]."""
-    if count * (count - 1) / 2 <= SAMPLE:
-        one, other = np.triu_indices(count, 1)
-        return one.astype(np.int64), other.astype(np.int64)
-    rng = np.random.Generator(np.random.Philox(key=[count, 7]))
-    one = rng.integers(0, count, SAMPLE)
-    return one, (one + rng.integers(1, count, SAMPLE)) % count
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The likeness of unrelated pairs, extrapolated: an exponential tail of Fisher's z (Pickands 1975, peaks over a threshold).
-
-    None: not known.
-    """
-
-    found: Numbers | None
-
-    def __call__(self, pairs: float) -> float:
-        """The likeness that EXPECTED of so many unrelated pairs reach."""
-        if self.found is None or not len(self.found):
-            return COPY
-        z = np.arctanh(np.clip(self.found, -0.9999, 0.9999))
-        low, high = np.quantile(z, TAIL)
-        scale = (high - low) / math.log((1 - TAIL[0]) / (1 - TAIL[1]))
-        return float(np.tanh(high + scale * math.log(max(1.0, (1 - TAIL[1]) * pairs / EXPECTED))))
 
 
 def _nearest(signs: Pictures) -> Indices:
@@ -271,7 +188,7 @@ def _by_hash(looks: Sequence[Fingerprint]) -> Groups:
         return np.asarray((HASH_SIDE**2 - (signs[one] * signs[other]).sum(axis=1)) / 2)
 
     if count >= FEW:
-        middle, upper = np.quantile(differing(*_some_pairs(count)), [0.5, 0.84])
+        middle, upper = np.quantile(differing(*some_pairs(count)), [0.5, 0.84])
         copy, burst = min(copy, middle - 6 * (upper - middle)), min(burst, middle - 3 * (upper - middle))
 
     def near(pairs: Indices) -> NDArray[np.bool_]:

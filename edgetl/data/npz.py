@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from edgetl.core.canonical import digest_of, file_sha256
 from edgetl.core.errors import InputError, listing
-from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.core.progress import say, track
+from edgetl.data.npz_format import (
+    fill,
+    input_problems,
+    is_channels_last,
+    name_of_inputs,
+    not_finite_rows,
+    read_header,
+    read_labels,
+    reading,
+)
 from edgetl.data.tensors import Batch
 
-PIECE_BYTES = 1 << 18  # zipfile joins what one read returns byte by byte: small reads keep that linear
 SCAN_BYTES = 1 << 24
 
 
@@ -61,7 +65,7 @@ class NpzTensors:
         rows = max(1, SCAN_BYTES // self._row_bytes)
         with track(f"read {self.path.name}", total=len(self), unit="row") as bar:
             for x in self._blocks(rows):
-                bad += [len(found) + int(i) for i in _not_finite(x)]
+                bad += [len(found) + int(i) for i in not_finite_rows(x)]
                 found += [hashlib.sha256(row).hexdigest() for row in x]
                 bar.advance(len(x))
         if bad:
@@ -85,7 +89,7 @@ class NpzTensors:
         """
         start = 0
         for x in self._blocks(size):
-            if len(bad := _not_finite(x)):
+            if len(bad := not_finite_rows(x)):
                 raise self._unusable([start + int(i) for i in bad])
             yield Batch(x, None if self.labels is None else self.labels[start : start + len(x)])
             start += len(x)
@@ -94,11 +98,11 @@ class NpzTensors:
         """Float32 [at most rows, c, h, w]; each block is a new array."""
         _, c, h, w = self.shape
         stored = (h, w, c) if self.channels_last else (c, h, w)
-        with _reading(self.path), zipfile.ZipFile(self.path) as archive, archive.open(f"{self.array}.npy") as stream:
-            _header(stream)
+        with reading(self.path), zipfile.ZipFile(self.path) as archive, archive.open(f"{self.array}.npy") as stream:
+            read_header(stream)
             for start in range(0, len(self), rows):
                 x = np.empty((min(rows, len(self) - start), *stored), dtype="<f4")
-                _fill(stream, x.reshape(-1).view(np.uint8).data)
+                fill(stream, x.reshape(-1).view(np.uint8).data)
                 yield np.ascontiguousarray(np.moveaxis(x, -1, 1)) if self.channels_last else x
 
     @property
@@ -172,108 +176,20 @@ def open_npz(path: Path) -> NpzTensors:
         InputError: no .npz; no array that can be the inputs; not float32 in C order with four dimensions; labels that are not int [n];
             NaN or infinity.
     """
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with reading(path), zipfile.ZipFile(path) as archive:
         names = sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
-        array = _inputs(path, names)
+        array = name_of_inputs(path, names)
         with archive.open(f"{array}.npy") as stream:
-            shape, fortran, dtype = _header(stream)
-        problems = _input_problems(shape, fortran, dtype)
+            shape, fortran, dtype = read_header(stream)
+        problems = input_problems(shape, fortran, dtype)
         if problems:
             found = "\n".join(f"  {problem}" for problem in problems)
             raise InputError(f"expected {array!r} of {path} to be float32 [n, channels, height, width], preprocessed; found:\n{found}")
-        labels = _labels(path, archive, shape[0]) if "y" in names and array != "y" else None
-    last = _channels_last(shape)
+        labels = read_labels(path, archive, shape[0]) if "y" in names and array != "y" else None
+    last = is_channels_last(shape)
     if last:
         stored, shape = shape, (shape[0], shape[3], shape[1], shape[2])
         say(f"{path.name}: {array} is {list(stored)}, channels last: taken as {list(shape)}")
     tensors = NpzTensors(path=path, array=array, shape=shape, labels=labels, channels_last=last)
     _ = tensors.hashes  # finds all rows that cannot be used, before any work starts
     return tensors
-
-
-def _inputs(path: Path, names: Sequence[str]) -> str:
-    if "x" in names:
-        return "x"
-    candidates = [name for name in names if name != "y"]
-    if len(candidates) != 1:
-        raise InputError(
-            f"expected an array `x` (float32 NCHW) in {path}, found {', '.join(names) or 'no arrays'}. "
-            "Save the inputs as x: np.savez(path, x=inputs, y=labels)"
-        )
-    return candidates[0]
-
-
-def _input_problems(shape: tuple[int, ...], fortran: bool, dtype: np.dtype[np.generic]) -> list[str]:
-    problems = []
-    if dtype != np.dtype("<f4"):
-        problems.append(
-            f"dtype {dtype.newbyteorder('=').name if dtype.kind != 'O' else 'object'}{_byte_order(dtype)}: save it with astype('float32')"
-        )
-    if len(shape) != 4:
-        problems.append(f"{len(shape)} dimensions {list(shape)}: reshape it to four")
-    elif min(shape) < 1:
-        problems.append(f"no samples in shape {list(shape)}")
-    if fortran and len(shape) > 1:
-        problems.append("Fortran order, which cannot be read row by row: save np.ascontiguousarray(x)")
-    return problems
-
-
-def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether [n, h, w, c] is meant: an image of one or three pixels' width and many channels is none."""
-    return shape[3] in (1, 3) and min(shape[1:3]) > MOST_CHANNELS
-
-
-def _byte_order(dtype: np.dtype[np.generic]) -> str:
-    return " (big-endian)" if dtype.str.startswith(">") else ""
-
-
-def _labels(path: Path, archive: zipfile.ZipFile, count: int) -> NDArray[np.int64]:
-    """`y` as int64 [count]."""
-    with archive.open("y.npy") as stream:
-        shape, _, dtype = _header(stream)
-        if dtype.kind not in "iu" or shape != (count,):
-            raise InputError(f"expected `y` of {path} to be int [{count}], a label for each row of the inputs; found {dtype} {list(shape)}")
-        y = np.empty(shape, dtype=dtype)
-        _fill(stream, y.view(np.uint8).data)
-    labels = y.astype(np.int64)
-    if labels.min() < 0:
-        rows = listing([f"row {row}: {labels[row]}" for row in np.flatnonzero(labels < 0)])
-        raise InputError(f"expected labels from 0 on in `y` of {path}, found:\n{rows}")
-    return labels
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, whether in Fortran order, and dtype; the stream then stands at the first number."""
-    match npy.read_magic(stream):
-        case (1, 0):
-            return npy.read_array_header_1_0(stream)
-        case (2, 0):
-            return npy.read_array_header_2_0(stream)
-        case version:
-            raise ValueError(f"version {version} of the .npy format")
-
-
-def _fill(stream: IO[bytes], target: memoryview) -> None:
-    """Read exactly as many bytes as `target` has."""
-    at = 0
-    while at < len(target):
-        piece = stream.read(min(PIECE_BYTES, len(target) - at))
-        if not piece:
-            raise EOFError(f"{len(target) - at} bytes missing at the end of an array")
-        target[at : at + len(piece)] = piece
-        at += len(piece)
-
-
-def _not_finite(x: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The rows that hold NaN or infinity."""
-    rows: NDArray[np.int64] = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
-    return rows
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged or foreign file raises into an InputError."""
-    try:
-        yield
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"expected an .npz (numpy.savez) at {path}, found a file that cannot be read: {error}. Write it again") from error

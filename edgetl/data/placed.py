@@ -35,6 +35,11 @@ class Placed:
         """The name of that output, where the model has several."""
         return several(self.session)
 
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Near-duplicates among the images, by sha256; none are known of an .npz."""
+        return self.images.groups_here if isinstance(self.images, Images) else ()
+
     def inputs(self, preprocess: Preprocess | None) -> ImageTensors | NpzTensors:
         """The images as the network takes them.
 

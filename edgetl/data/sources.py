@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from edgetl.core.errors import InputError, listing, nearest
 from edgetl.core.progress import say
+from edgetl.data.collected import images_of
 from edgetl.data.csvlist import read_csv
 from edgetl.data.digits import digit_images
-from edgetl.data.files import Collection, FileSource, block, is_one_line, refuse, subfolders
+from edgetl.data.files import Collection, block, is_one_line, refuse, subfolders
 from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
-from edgetl.data.known import known_origin
 from edgetl.data.named import cifar10_images
 from edgetl.data.near import Groups
 from edgetl.data.splits import Hashed, assign, led_in, near_counts, without_copies
-from edgetl.data.survey import deepest
 from edgetl.settings import DataSettings
 
 NAMED = ("cifar10", "digits")
@@ -79,24 +78,7 @@ def open_images(
         ignored_files=collection.ignored,
         skipped_images=len(collection.items) - len(hashed),
     )
-    source = FileSource(root=collection.root)
-    origin = known_origin(classes, source.read(refs[0].where))
-    depth = deepest(image.depth for image in hashed)
-    return Images(
-        name=collection.name,
-        classes=classes,
-        refs=refs,
-        source=source,
-        origin=origin,
-        intake=intake,
-        depth=depth,
-        looks=looks_of(hashed),
-    )
-
-
-def looks_of(images: Iterable[Hashed]) -> dict[str, str]:
-    """sha256 -> perceptual hash of each image."""
-    return {image.sha256: image.look.bits for image in images if image.look}
+    return images_of(collection, hashed, refs, classes, intake, named=classes)
 
 
 def existing(data: str) -> Path | None:

@@ -15,8 +15,9 @@ from edgetl.core.canonical import digest_of
 from edgetl.core.imagefile import Depth
 from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
+from edgetl.data.fingerprint import Fingerprint
 from edgetl.data.images import ImageRef, Part
-from edgetl.data.near import Fingerprint, Groups, led
+from edgetl.data.near import Groups, led
 from edgetl.settings import DataSettings
 
 

@@ -10,7 +10,8 @@ from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.survey import deepest, surveyed
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.runtime.session import input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
 
 
 def suited(model: Path, sources: Sequence[TensorSource]) -> list[TensorSource]:

@@ -10,9 +10,10 @@ from edgetl.core.imagefile import decode
 from edgetl.core.progress import say, track
 from edgetl.core.threads import in_threads
 from edgetl.data.calibration import unlabelled_images
+from edgetl.data.fingerprint import Fingerprint, look_of
 from edgetl.data.hashes import LOOK_SIDE
 from edgetl.data.images import ImageRef, Images, Source
-from edgetl.data.near import Fingerprint, grouped, look_of
+from edgetl.data.near import grouped
 
 NOBODY = -1  # the label of a photo that has none
 

@@ -7,9 +7,7 @@ left is an ordinary dense network, which every runtime makes use of.
 
 from __future__ import annotations
 
-import bisect
 import copy
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
+from edgetl.models.channel_groups import Bundle, choose_cuts, input_count, parameter_count
 from edgetl.models.heads import head_layer
 from edgetl.models.narrow import narrow
 from edgetl.models.published import TIMM
 
-ROUND_TO = (8, 4, 2, 1)  # channels: int8 kernels like eights; narrow networks need finer steps to come close
-CLOSE = 0.97  # of the share that was asked for: nearer with eights than that, and finer steps are not tried
 PRICE = 0.6  # exponent: channels that cost many parameters have to matter more (measured: better than 0.8 and 1)
-THINNEST = 0.15  # of a layer's channels are kept at least
 UNSUITED = ("vit_", "swin_", "maxvit_", "shufflenet_")  # channels are regrouped on the way: torch-pruning cannot follow them
 
 
@@ -42,23 +38,6 @@ class Pruned:
     model: nn.Module
     share: float
     kept: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bundle:
-    """Channels that can only go together with those of other layers: which of `size / repeats` is free to choose.
-
-    Attributes:
-        layer: the layer that is cut first, by name; the others follow.
-        importance: of each choice, float [size / repeats]: the squared change of the outputs, less the more parameters go with it.
-        repeats: groups of a grouped convolution, which all lose the same channels.
-        touched: (layer, whether its outputs) -> channels that go with one choice.
-    """
-
-    layer: str
-    importance: Tensor
-    repeats: int
-    touched: Mapping[tuple[str, bool], float]
 
 
 def is_prunable(arch: str) -> bool:
@@ -97,7 +76,7 @@ def prune(model: nn.Module, arch: str, image_size: int, keep: float, effects: Ma
     network = copy.deepcopy(model).eval().requires_grad_(True)
     try:
         graph = _graph(network, image_size)
-        counts = _choose(network, _bundles(network, graph, effects), keep)
+        counts = choose_cuts(network, _bundles(network, graph, effects), keep)
         history = _cut(network, graph, counts) if counts else None
         kept = _kept(model, image_size, history) if history else {}
     except Exception as error:  # whatever the library says to a network that it does not understand
@@ -106,11 +85,6 @@ def prune(model: nn.Module, arch: str, image_size: int, keep: float, effects: Ma
         raise _refusal(arch, f"its layers are too narrow to leave {keep:.0%} of its parameters")
     pruned = _checked(model, network, arch, image_size)
     return Pruned(model=pruned, share=parameter_count(pruned) / parameter_count(model), kept=kept)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """How many trained numbers there are."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def output_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -160,68 +134,6 @@ def _weights_with(network: nn.Module, name: str, outputs: bool) -> float:
 def _repeats(layer: nn.Module) -> int:
     """Groups of a convolution that is not depthwise."""
     return layer.groups if isinstance(layer, nn.Conv2d) and layer.groups != layer.out_channels else 1
-
-
-def _choose(network: nn.Module, bundles: list[Bundle], keep: float) -> list[tuple[Bundle, Tensor]] | None:
-    """Which choices each bundle loses; None where no cut leaves as little as `keep`.
-
-    All bundles are cut below one rank among the choices of all; the lowest rank that leaves little enough is taken. Widths
-    are as even as `ROUND_TO` asks, as long as that comes close.
-    """
-    allowed = keep * parameter_count(network)
-    ranks = _ranks(bundles)
-    best: tuple[float, list[int]] | None = None
-    for unit in ROUND_TO:
-
-        def widths(rank: int, unit: int = unit) -> list[int]:
-            return [_width(bundle, int((own >= rank).sum()), unit) for bundle, own in zip(bundles, ranks, strict=True)]
-
-        last = sum(len(own) for own in ranks)
-        cut = bisect.bisect_left(range(last), True, key=lambda rank: _parameters(network, bundles, widths(rank)) <= allowed)
-        found = widths(cut)
-        left = _parameters(network, bundles, found)
-        if left <= allowed and (best is None or left > best[0]):
-            best = left, found
-        if best and best[0] >= CLOSE * allowed:
-            break
-    if best is None:
-        return None
-    return [(bundle, own.argsort()[: len(own) - width]) for bundle, own, width in zip(bundles, ranks, best[1], strict=True)]
-
-
-def _ranks(bundles: list[Bundle]) -> list[Tensor]:
-    """The place of each choice among all of them, the least important first; equals in the order in which they come."""
-    order = torch.cat([bundle.importance for bundle in bundles]).argsort(stable=True)
-    ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(len(order))
-    return list(torch.split(ranks, [len(bundle.importance) for bundle in bundles]))
-
-
-def _width(bundle: Bundle, above: int, round_to: int) -> int:
-    """How many choices of a bundle stay: those `above` the cut, in steps of `round_to` channels, and never too few."""
-    most, unit = len(bundle.importance), max(1, round_to // bundle.repeats)
-    least = math.ceil(max(1.0, THINNEST * most) / unit) * unit
-    return min(most, max(least, round(above / unit) * unit))
-
-
-def _parameters(network: nn.Module, bundles: list[Bundle], counts: list[int]) -> float:
-    """How many parameters stay with so many choices in each bundle."""
-    lost: dict[tuple[str, bool], float] = {}
-    for bundle, count in zip(bundles, counts, strict=True):
-        for key, channels in bundle.touched.items():
-            lost[key] = lost.get(key, 0.0) + channels * (len(bundle.importance) - count)
-    total = 0.0
-    for name, layer in network.named_modules():
-        outputs, inputs = lost.get((name, True), 0.0), lost.get((name, False), 0.0)
-        for key, parameter in layer.named_parameters(recurse=False):
-            left = parameter.numel() * (1 - outputs / len(parameter))
-            total += left * (1 - inputs / input_count(layer)) if key == "weight" and inputs else left
-    return total
-
-
-def input_count(layer: nn.Module) -> int:
-    """Channels (features) that a convolution (Linear) reads."""
-    return int(layer.in_channels if isinstance(layer, nn.Conv2d) else cast(nn.Linear, layer).in_features)
 
 
 def _cut(network: nn.Module, graph: Any, chosen: list[tuple[Bundle, Tensor]]) -> list[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgetl.report.plain import finds_of, weakest
 from edgetl.report.schema import ModelReport, Report
-from edgetl.report.text import broken_vectors, count, deciding, needed, points, shipped_model, shipped_name, sides
+from edgetl.report.text import broken_vectors, deciding, needed, shipped_model, shipped_name, sides
+from edgetl.report.units import count, points
 
 MOST = 3  # things that would help
 

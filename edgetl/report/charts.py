@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetl.report.schema import DropParity
-from edgetl.report.text import Named, allowed, milliseconds, percent, points, size
+from edgetl.report.text import Named
+from edgetl.report.units import allowed, milliseconds, percent, points, size
 
 ROOM = 1.04  # of the axis beyond the largest value
 LEAST_STEPS = 3  # between ticks; at most twice as many

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from edgetl.report.text import percent
+from edgetl.report.units import percent
 
 INK, FAINT = "#010203", "#040506"  # see `svg`
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from edgetl.report import advice, charts, figures, plain, questions, tables, text
+from edgetl.report import advice, charts, figures, plain, plain_data, questions, tables, text, units
 from edgetl.report.predictions import Answer, Gallery, Shown
 from edgetl.report.schema import DropParity, Report, read_report
 
@@ -76,7 +76,9 @@ def render(
     return _template().render(
         r=read,
         t=text,
+        u=units,
         plain=plain,
+        plain_data=plain_data,
         questions=questions,
         advice=advice,
         badge=questions.BADGES[read.verdict],
@@ -113,15 +115,16 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
     if ships is None or not models:
         return []
     _, label, first = models[0]
-    tiles = [(text.percent(ships.score), f"right answers ({report.metric})")]
+    tiles = [(units.percent(ships.score), f"right answers ({report.metric})")]
     if parity := text.deciding(report):
         lost = "gained" if parity.drop < 0 else "lost"
-        tiles.append((text.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]}"))
+        tiles.append((units.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]}"))
     if first is not ships:
-        tiles.append((text.size(ships.size_bytes), f"file size, {text.ratio(first.size_bytes, ships.size_bytes)} smaller than the {label}"))
+        smaller = units.ratio(first.size_bytes, ships.size_bytes)
+        tiles.append((units.size(ships.size_bytes), f"file size, {smaller} smaller than the {label}"))
         if ships.latency_ms and first.latency_ms:
-            faster = text.ratio(first.latency_ms.p50, ships.latency_ms.p50)
-            tiles.append((text.milliseconds(ships.latency_ms.p50), f"an image, {faster} faster than the {label}"))
+            faster = units.ratio(first.latency_ms.p50, ships.latency_ms.p50)
+            tiles.append((units.milliseconds(ships.latency_ms.p50), f"an image, {faster} faster than the {label}"))
     return tiles
 
 

@@ -5,25 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, Verdict
-from edgetl.report.text import (
-    FEW,
-    allowed,
-    answered,
-    broken_vectors,
-    chart_models,
-    count,
-    deciding,
-    milliseconds,
-    needed,
-    percent,
-    points,
-    ratio,
-    share_of,
-    shipped_model,
-    sides,
-    size,
-    wish_words,
-)
+from edgetl.report.text import answered, broken_vectors, chart_models, deciding, needed, shipped_model, sides, wish_words
+from edgetl.report.units import FEW, allowed, count, milliseconds, percent, points, ratio, share_of, size
 
 HEADLINES: Mapping[Verdict, str] = {
     "certified": "A faithful copy",
@@ -231,26 +214,3 @@ def _grouped(report: Report) -> list[str]:
         return []
     much = f"together the {parity.images:,} test images say as much about the drop as {parity.effective_images:,.0f} independent ones would"
     return [f"Some test images are near-duplicates of each other: {much}, and the intervals are made for that."]
-
-
-def intake(report: Report) -> str:
-    """What lay in the data beside images that could be used as they are; empty where nothing did."""
-    return "; ".join(_told(what, number) for what, number in (report.data.intake or {}).items() if number)
-
-
-def _told(what: str, number: int) -> str:
-    match what:
-        case "skipped_images":
-            return f"{count(number, 'image file')} that could not be decoded, left out"
-        case "ignored_files":
-            return f"{count(number, 'file')} of no image format, ignored"
-        case "exact_copies":
-            return f"{number:,} exact {'copy' if number == 1 else 'copies'}, left out"
-        case "near_duplicates":
-            return f"{count(number, 'image')} looking much like another, kept together in one part"
-        case "near_duplicates_across_parts":
-            return f"{number:,} of these with one like it in another part all the same, so that the scores may be too good"
-        case "near_duplicates_left_out":
-            return f"{count(number, 'added image')} like earlier ones of two parts, left out, so that none of those had to move"
-        case _:
-            return f"{number:,} {what.replace('_', ' ')}"

@@ -8,21 +8,8 @@ from typing import Literal
 
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
-from edgetl.report.text import (
-    allowed,
-    chart_models,
-    count,
-    deciding,
-    milliseconds,
-    percent,
-    points,
-    ratio,
-    reference_name,
-    shipped_model,
-    sides,
-    size,
-    wish_words,
-)
+from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
+from edgetl.report.units import allowed, count, milliseconds, percent, points, ratio, size
 
 BADGES: Mapping[Verdict, str] = {
     "certified": "Certified",

@@ -16,7 +16,8 @@ from edgetl.metrics.evidence import Evidence, evidence
 from edgetl.metrics.parity import PairedDrop, paired_drop
 from edgetl.report.judgement import Judgement
 from edgetl.report.schema import RANK, LostClass, Parity, Verdict, Wish
-from edgetl.report.text import allowed, loses, points, wish_words
+from edgetl.report.text import loses, wish_words
+from edgetl.report.units import allowed, points
 from edgetl.tasks.class_order import listed
 
 NAMED = 5  # lost classes in a sentence

@@ -20,11 +20,13 @@ from edgetl.data.suited import refuse_other_inputs
 from edgetl.data.survey import deepened, tell_depth
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.quantization.candidates.unsaturated import judged_file, made_for_others
-from edgetl.report.judgement import Outputs
+from edgetl.report import schema
+from edgetl.report.judgement import FileFacts, Outputs
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.latency import Latency, Opened, in_turns, sample
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
+from edgetl.runtime.size import parameter_count
 from edgetl.tasks.class_order import check_width
 from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 
@@ -88,6 +90,14 @@ class Subjects:
     def size(self, name: str) -> tuple[int, ...]:
         """The size of one input of a model, [c, h, w]."""
         return next(iter(self.tensors(self.named[name].path).batches(1))).x.shape[1:]
+
+    def facts(self, name: str, latency: schema.Latency) -> FileFacts:
+        """What is known of a model beside its answers; the parameters of an int8 graph are counted in its float graph."""
+        subject = self.named[name]
+        counted = self.named.get("onnx_float", subject) if name == "onnx_int8" else subject
+        return FileFacts(
+            arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
+        )
 
     def latencies(self, runs: int) -> dict[str, Latency]:
         """The latency of each model for images of the size of these."""

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from edgetl.report import figures, text
+from edgetl.report import figures, text, units
 from edgetl.report.schema import ClassScores, ModelReport, Report
 
 MOST_CELLS = 24  # classes of a matrix that is written out; a larger one is drawn
@@ -40,7 +40,7 @@ class ClassRow:
     def recall(self) -> str:
         """Of its images, how many are found: percent, or counts of few."""
         support = self.scores.support
-        return _short(round(self.scores.recall * support), support) if support else text.NO_VALUE
+        return _short(round(self.scores.recall * support), support) if support else units.NO_VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ def class_table(report: Report) -> ClassTable | None:
 
 
 def _short(part: int, images: int) -> str:
-    """As `text.share_of`, without the percent sign."""
-    return text.share_of(part, images).removesuffix("%")
+    """As `units.share_of`, without the percent sign."""
+    return units.share_of(part, images).removesuffix("%")
 
 
 def confusions(report: Report) -> list[Confusions]:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from edgetl.report.kernels import KernelsReport
 from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, Wish, model_name, read_report
+from edgetl.report.units import NO_VALUE, allowed, count, milliseconds, percent, points, ratio, size
 
 LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
-NO_VALUE = "-"
 MORE = "Judge on more test images."
-FEW = 20  # images, of fewer a share is no share: they are counted
 GOLDEN = "golden vectors"  # notes on them begin so
 Named = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
 
@@ -226,45 +225,3 @@ def shipped_model(report: Report) -> ModelReport | None:
 def answered(model: ModelReport, index: int) -> int | None:
     """How often a model answered a class; None where its confusions are not known."""
     return None if model.confusion is None else sum(row[index] for row in model.confusion)
-
-
-def percent(share: float) -> str:
-    """0.978 -> `97.8%`."""
-    return f"{100 * share:.1f}%"
-
-
-def share_of(part: int, images: int) -> str:
-    """3 of 7 -> `3 of 7`, 30 of 70 -> `42.9%`: what few images say is no share."""
-    return f"{part:,} of {images:,}" if images < FEW else percent(part / images)
-
-
-def points(difference: float) -> str:
-    """0.0067 -> `0.67`, in percentage points."""
-    text = f"{100 * difference:.2f}"
-    return "0.00" if text == "-0.00" else text
-
-
-def allowed(max_drop: float) -> str:
-    """A budget: 0.01 -> `1 point`, 0.025 -> `2.5 points`."""
-    number = f"{100 * max_drop:g}"
-    return f"{number} point" if number == "1" else f"{number} points"
-
-
-def size(count_bytes: int) -> str:
-    """84210 -> `84.2 kB`."""
-    return f"{count_bytes / 1e6:.2f} MB" if count_bytes >= 1e6 else f"{count_bytes / 1e3:.1f} kB"
-
-
-def milliseconds(value: float) -> str:
-    """0.4137 -> `0.41 ms`."""
-    return f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms"
-
-
-def ratio(first: float, other: float) -> str:
-    """How many times smaller `other` is than `first`: `10.2x`."""
-    return f"{first / other:.1f}x" if other else NO_VALUE
-
-
-def count(number: int, noun: str, many: str | None = None) -> str:
-    """1 -> `1 thread`, 2 -> `2 threads`; `many` is the plural of nouns that take no s."""
-    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 LARGEST_U8, LARGEST_S8, TERMS = 255, 127, 16
 ROWS = 4  # a single one has a kernel of its own

@@ -26,8 +26,8 @@ from torch import nn
 
 from edgetl.core.preprocess import Preprocess, imagenet
 from edgetl.models.build import OWN_NAMES, build
+from edgetl.models.channel_groups import parameter_count
 from edgetl.models.packaged import packaged, packaged_preprocess
-from edgetl.models.prune import parameter_count
 from edgetl.models.published import published_preprocess
 from edgetl.settings import FEW_PIXELS
 

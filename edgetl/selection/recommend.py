@@ -19,7 +19,7 @@ from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.report.figures import Spot, frontier_figure, page_svg
-from edgetl.report.text import percent
+from edgetl.report.units import percent
 from edgetl.runtime.latency import measure_all, moved
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.candidates import Candidate, candidates

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.canonical import ADDED
@@ -19,30 +18,31 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import SCRATCH
-from edgetl.data.augment import Augment
 from edgetl.data.decode import augment_for, pixel_set
 from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
-from edgetl.data.pixels import PixelSet
 from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
 from edgetl.models.finite import refuse_not_finite
 from edgetl.models.heads import feature_count, head_layer, parameter_blocks, set_linear
+from edgetl.models.loading import load_into
 from edgetl.models.prune import Pruned
 from edgetl.models.state import read_state
-from edgetl.models.weights import Weights, load_into
+from edgetl.models.weights import Weights
 from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
-from edgetl.training.balance import Balancing, balancing
+from edgetl.training.balance import balancing
 from edgetl.training.device import pinned, placed
 from edgetl.training.features import features_of
-from edgetl.training.fit import Batch, Group, Job, Recipe, fit
+from edgetl.training.fit import fit
 from edgetl.training.inherit import inherit
+from edgetl.training.job import Group, Job, Recipe
 from edgetl.training.linear import fit_linear
 from edgetl.training.mirror import settled
 from edgetl.training.score import balanced_score_with, score_with
-from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught, Teaching
+from edgetl.training.student_loss import StudentLoss, Views, shrunk
+from edgetl.training.teaching import Live, Observed, Remembered, Taught, Teaching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +52,6 @@ class Student:
     checkpoint: Checkpoint
     val_score: float | None
     best_epoch: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """Decoded training images, and the random views of them that teacher and student look at."""
-
-    train: PixelSet
-    augment: Augment
-    balance: Balancing
-
-    @property
-    def shares(self) -> Tensor | None:
-        """How often each training image is drawn, [n]; None: each once an epoch. Those without labels count as the mean of the others."""
-        labelled = self.balance.shares
-        return None if labelled is None else torch.cat([labelled, torch.ones(len(self.train) - len(labelled))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,22 +212,6 @@ class Distill(Stage[Student]):
 
     def _job(self, model: Taught, teach: Teaching, views: Views, student_sees: Preprocess) -> Job:
         s, task, weights = self.settings.resolved(), Classification(classes=self.data.classes), views.balance.loss_weights
-        hard_weight, temperature = s.hard_weight or 0.0, s.temperature
-
-        def loss(_net: nn.Module, batch: Batch) -> Tensor:
-            per_class = None if weights is None else weights.to(batch.x.device)
-            mixing = Mixing.of(batch, s.mix) if s.mix else None
-            x = mixing(batch.x) if mixing else batch.x
-            features, outputs = model.observed.both(shrunk(x, student_sees.side))
-            hard = hard_loss(task, outputs, batch.labels, mixing, per_class) if hard_weight else outputs.new_zeros(())
-            if hard_weight == 1:
-                return hard
-            answers = teach(batch, x)
-            per_image = None if per_class is None else torch.where(batch.labels == NOBODY, 1.0, per_class[batch.labels])
-            soft = task.distillation_loss(outputs, answers.logits, temperature, per_image)
-            total = hard_weight * hard + (1 - hard_weight) * soft
-            return total + s.features * model.feature_loss(features, answers.features) if s.features else total
-
         return Job(
             title="distill",
             model=model,
@@ -251,7 +220,7 @@ class Distill(Stage[Student]):
             val=pixel_set(self.data.only("val"), student_sees, margin=False),
             augment=views.augment,
             preprocess=student_sees,
-            loss=loss,
+            loss=StudentLoss(model=model, teach=teach, task=task, settings=s, side=student_sees.side, weights=weights),
             score=score_with(task),
             recipe=Recipe.of(s, len(views.train)),
             rounds=self._rounds(),
@@ -263,26 +232,7 @@ class Distill(Stage[Student]):
         )
 
 
-def hard_loss(task: Classification, outputs: Tensor, labels: Tensor, mixing: Mixing | None, per_class: Tensor | None) -> Tensor:
-    """The task's, on the images of the batch that have labels; of mixed views the labels are mixed."""
-    known = labels != NOBODY
-    if mixing is None:
-        return task.loss(outputs[known], labels[known], weights=per_class) if bool(known.any()) else outputs.new_zeros(())
-    known = known & known[mixing.partner]
-    shares = mixing(F.one_hot(labels.clamp_min(0), task.outputs).float())
-    return task.loss(outputs[known], shares[known], weights=per_class) if bool(known.any()) else outputs.new_zeros(())
-
-
 def scratch(out: Path) -> Path:
     """The folder for what is not kept."""
     (folder := out / SCRATCH).mkdir(exist_ok=True)
     return folder
-
-
-def shrunk(x: Tensor, size: int) -> Tensor:
-    """[n, 3, h, h] -> [n, 3, size, size], antialiased."""
-    if x.shape[-1] == size:
-        return x
-    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False).contiguous(
-        memory_format=torch.channels_last
-    )

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.errors import InputError
@@ -20,7 +21,8 @@ from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
 from edgetl.models.build import build
 from edgetl.models.heads import with_head
-from edgetl.models.weights import Weights, load_into
+from edgetl.models.loading import load_into
+from edgetl.models.weights import Weights
 from edgetl.report.folds import Folds
 from edgetl.settings import Runtime
 from edgetl.tasks.classification import Classification
@@ -60,20 +62,7 @@ class Crossval(Stage[Crossed]):
     def run(self, out: Path) -> Crossed:
         """Write `folds.json`."""
         labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
-        counts = np.bincount(labels, minlength=classes)
-        scenes = np.bincount(np.unique(np.stack([groups, labels]), axis=1)[1], minlength=classes)
-        if counts.min() < self.folds:
-            rare = self.data.classes[int(counts.argmin())]
-            raise InputError(
-                f"expected {self.folds} images of each class in train and val for as many folds, found {counts.min()} of {rare}. "
-                f"Give more images, or fewer --folds"
-            )
-        if scenes.min() < self.folds:
-            rare = self.data.classes[int(scenes.argmin())]
-            raise InputError(
-                f"expected {self.folds} images that do not look alike of each class in train and val for as many folds, found "
-                f"{scenes.min()} such groups among the {counts[int(scenes.argmin())]} images of {rare}. Give more images, or fewer --folds"
-            )
+        counts = self._counts()
         (scratch := out / SCRATCH).mkdir(exist_ok=True)
         with pinned(self.runtime) as device, keeping(self.runtime):
             model = build(self.arch, classes, self.preprocess.side)
@@ -108,3 +97,22 @@ class Crossval(Stage[Crossed]):
         say(found.line())
         write_json(path := out / "folds.json", asdict(found))
         return Crossed(folds=FileArtifact.of(path))
+
+    def _counts(self) -> NDArray[np.int64]:
+        """The number of images of each class, int64 [k], where each has enough for as many folds."""
+        labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
+        counts = np.bincount(labels, minlength=classes)
+        scenes = np.bincount(np.unique(np.stack([groups, labels]), axis=1)[1], minlength=classes)
+        if counts.min() < self.folds:
+            rare = self.data.classes[int(counts.argmin())]
+            raise InputError(
+                f"expected {self.folds} images of each class in train and val for as many folds, found {counts.min()} of {rare}. "
+                f"Give more images, or fewer --folds"
+            )
+        if scenes.min() < self.folds:
+            rare = self.data.classes[int(scenes.argmin())]
+            raise InputError(
+                f"expected {self.folds} images that do not look alike of each class in train and val for as many folds, found "
+                f"{scenes.min()} such groups among the {counts[int(scenes.argmin())]} images of {rare}. Give more images, or fewer --folds"
+            )
+        return counts

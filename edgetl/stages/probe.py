@@ -19,7 +19,8 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.models.build import build, trained_name
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.heads import head_layer, set_linear, with_head
-from edgetl.models.weights import Weights, load_into
+from edgetl.models.loading import load_into
+from edgetl.models.weights import Weights
 from edgetl.settings import Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balancing, mean_recall, worth_of

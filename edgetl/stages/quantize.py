@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from edgetl.core.artifacts import FloatModel, Form, Int8Model
+from edgetl.core.artifacts import FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
 from edgetl.core.files import write_json
@@ -18,17 +17,13 @@ from edgetl.core.stage import Stage
 from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
-from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.clusters import Groups, group_numbers
-from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
-from edgetl.metrics.recall import class_losses
 from edgetl.quantization.candidates.trials import AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.engine import QuantizationRecord, quantize
-from edgetl.quantization.observe.evidence import same_answers
 from edgetl.quantization.search.search import Budget
+from edgetl.report.decision import Decision, by_agreement, by_calibration, by_labels
 from edgetl.report.reference import Reference
-from edgetl.report.ruling import choice_words
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.plain_file import recorded, write_plain
@@ -43,50 +38,17 @@ PLAIN = "plain"  # a folder that is gone in the end: the model, under its own na
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """Which graph ships, and what on. Scores and drop are None without labelled images.
-
-    Attributes:
-        shipped: by the rule of `edgetl.metrics.choice`; "mixed" where int8 left layers in float.
-        within: whether the budget of the search is kept; None without one.
-        judged_on: "val" images, or the "calibration" inputs, which can only show agreement.
-        held_out: whether nothing of the quantization was fitted on the images that judge or chosen by them, but what ships.
-        evidence: whether the images can tell answers apart; where not, `warnings` say why, and agreement proves nothing.
-        verdict: "failed" where the labelled images show nothing, whatever the numbers are.
-        reasons: why, and which classes are lost; sentences.
-        standing: where the drop is to the budget; `settled_by` what then said which graph ships, `why` the same in a sentence.
-        effective_images: how many independent images tell as much, where some are near-duplicates.
-    """
-
-    images: int
-    agreement: float
-    sqnr_db: float | None
-    max_drop: float
-    shipped: Form = "int8"
-    within: bool | None = None
-    judged_on: Literal["val", "calibration"] = "calibration"
-    evidence: bool = True
-    warnings: tuple[str, ...] | None = None
-    float_score: float | None = None
-    int8_score: float | None = None
-    drop: float | None = None
-    interval: tuple[float, float] | None = None
-    verdict: Literal["failed"] | None = None
-    reasons: tuple[str, ...] | None = None
-    held_out: bool = True
-    standing: Standing | None = None
-    settled_by: SettledBy | None = None
-    why: str | None = None
-    effective_images: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Quantized:
     """The int8 graph, the float graph it came from, and the decision."""
 
     int8: Int8Model
     float_model: FloatModel
     decision: Decision
+
+    @property
+    def ships(self) -> Path:
+        """The file to ship."""
+        return self.int8.path if self.decision.shipped != "float" else self.float_model.path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +140,14 @@ class Quantize(Stage[Quantized]):
         """Of near-duplicates among the evaluation images, int64 [n]."""
         return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
+    def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
+        s = self.settings
+        if self.evaluation is None or reference.labels is None:
+            return by_calibration(record, s.max_drop)
+        candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
+        found = by_agreement(reference, candidate, record, s.max_drop)
+        return by_labels(found, reference, candidate, when_undecided=s.when_undecided, groups=self._groups, others=self.others)
+
     def _check_disjoint(self) -> None:
         judging = set(self.evaluation.hashes if self.evaluation else ())
         trained = trained_on(self.evaluation, self.seen)
@@ -209,69 +179,6 @@ class Quantize(Stage[Quantized]):
         if task.meaning != "logits":
             say(f"outputs of {session.name}: {in_words(task.meaning)}")
         return Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
-
-    def _unlabelled(self, record: QuantizationRecord) -> Decision:
-        """What the calibration images that report show: those that fitted or chose would show too much."""
-        found = record.reported
-        return Decision(
-            images=found.images,
-            agreement=found.agreement,
-            sqnr_db=found.sqnr_db,
-            max_drop=self.settings.max_drop,
-            shipped="mixed" if record.floating else "int8",
-            within=record.within,
-            evidence=not record.warnings,
-            warnings=record.warnings or None,
-            held_out=found.held_out,
-        )
-
-    def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
-        if self.evaluation is None or reference.labels is None:
-            return self._unlabelled(record)
-        task, wanted = reference.task, reference.outputs
-        candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
-        sqnr = sqnr_db(wanted, candidate)
-        alike = Decision(
-            images=len(wanted),
-            agreement=agreement(task.answers(wanted), task.answers(candidate)),
-            sqnr_db=sqnr if math.isfinite(sqnr) else None,
-            max_drop=self.settings.max_drop,
-            shipped="mixed" if record.floating else "int8",
-            within=record.within,
-            evidence=not record.warnings,
-            warnings=record.warnings or None,
-            held_out=record.floating_by != "evaluation",
-        )
-        labels, max_drop = reference.labels, self.settings.max_drop
-        groups = self._groups
-        before, after = task.correct(wanted, labels), task.correct(candidate, labels)
-        found = paired_drop(before, after, groups=groups)
-        lost = class_losses(labels, before, after, max_drop, groups=groups)
-        nothing = reference.shows_nothing(self.others, groups)
-        choice: Choice = choose(
-            found,
-            max_drop,
-            differ=task.answers(wanted) != task.answers(candidate),
-            groups=groups,
-            class_lost=any(loss.shown for loss in lost),
-            when_undecided=self.settings.when_undecided,
-        )
-        return replace(
-            alike,
-            shipped=alike.shipped if choice.int8 else "float",
-            judged_on="val",
-            evidence=not same_answers(wanted),
-            float_score=task.score(wanted, labels),
-            int8_score=task.score(candidate, labels),
-            drop=found.drop,
-            interval=(found.low, found.high),
-            verdict="failed" if nothing else None,
-            reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
-            standing=choice.standing,
-            settled_by=choice.settled_by,
-            why=choice_words(choice, found, max_drop, alike.shipped),
-            effective_images=found.effective_images if found.design_effect > 1 else None,
-        )
 
 
 def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list[str]:

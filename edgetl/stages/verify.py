@@ -8,18 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgetl.bundle.golden import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
-from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
-from edgetl.data.admitted import Admitted, admit
+from edgetl.data.admitted import Admitted, admit, labels_of
 from edgetl.data.images import Images, Intake
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.pixel_cache import keeping
@@ -28,7 +24,7 @@ from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
-from edgetl.report.judgement import FileFacts, Judgement, Outputs
+from edgetl.report.judgement import Judgement, Outputs
 from edgetl.report.kernel_times import kernels_report
 from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.ruling import ruling
@@ -40,7 +36,6 @@ from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.latency import Latency as Measured
 from edgetl.runtime.latency import moved
 from edgetl.runtime.outputs import require_finite
-from edgetl.runtime.size import parameter_count
 from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
 
@@ -192,7 +187,7 @@ class _Judged:
     @cached_property
     def judgement(self) -> Judgement:
         """Labels and outputs, with the budgets they are judged by."""
-        settings, labels, outputs = self.stage.settings, self._labels(), self._outputs()
+        settings, labels, outputs = self.stage.settings, labels_of(self.data, self.stage.classes), self._outputs()
         return Judgement(
             task=Classification(classes=self.stage.classes),
             labels=labels,
@@ -223,17 +218,6 @@ class _Judged:
             threads=stage.runtime.threads,
         )
 
-    def _labels(self) -> NDArray[np.int64]:
-        labels = self.data.labels
-        if labels is None:
-            raise InputError("expected labelled test images, found an .npz without `y`. Add the labels (int) as `y`")
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.stage.classes):
-            raise InputError(
-                f"expected labels 0 to {len(self.stage.classes) - 1}, found {labels.min()} to {labels.max()}. "
-                "Give images of the model's classes"
-            )
-        return np.asarray(labels)
-
     def _outputs(self) -> dict[str, Outputs]:
         """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
         found = dict(self.subjects.outputs)
@@ -259,14 +243,7 @@ class _Judged:
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
         latency = {name: Latency(**vars(found)) for name, found in self.latencies.items()}
-        rows = {name: self.judgement.model(name, self._facts(name, latency[name])) for name in self.subjects.named}
+        rows = {name: self.judgement.model(name, self.subjects.facts(name, latency[name])) for name in self.subjects.named}
         if "student" in self.judgement.outputs:
-            rows["student"] = self.judgement.model("student", self._facts("onnx_float", latency["onnx_float"]))
+            rows["student"] = self.judgement.model("student", self.subjects.facts("onnx_float", latency["onnx_float"]))
         return Models(**rows)
-
-    def _facts(self, name: str, latency: Latency) -> FileFacts:
-        named, subject = self.subjects.named, self.subjects.named[name]
-        counted = named.get("onnx_float", subject) if name == "onnx_int8" else subject
-        return FileFacts(
-            arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
-        )

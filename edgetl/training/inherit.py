@@ -16,10 +16,11 @@ from edgetl.core.progress import say, track
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet, to_input
 from edgetl.models.build import build
+from edgetl.models.channel_groups import input_count, parameter_count
 from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.finite import refuse_mute
 from edgetl.models.narrow import pruned_name
-from edgetl.models.prune import Pruned, input_count, output_weights, parameter_count, prune
+from edgetl.models.prune import Pruned, output_weights, prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import backward_with_signs, turned
 from edgetl.training.device import placed

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
-from edgetl.training.fit import Fit, Group, Job, Recipe, fit
+from edgetl.training.fit import Fit, fit
+from edgetl.training.job import Group, Job, Recipe
 
 SHARE = 1 / 4  # of the work of fine-tuning
 PASSES = 3  # a training step is worth as many forward passes

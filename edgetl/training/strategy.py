@@ -8,7 +8,8 @@ from typing import Literal
 
 from torch import nn
 
-from edgetl.training.fit import Group, standard_error
+from edgetl.training.fit import standard_error
+from edgetl.training.job import Group
 
 Strategy = Literal["features", "staged", "full"]
 FITTING = 0.9  # score from which on frozen features have more to keep than to learn

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from edgetl.models.finite import refuse_mute
 from edgetl.models.heads import head_name
 from edgetl.training.features import mapped
-from edgetl.training.fit import Batch
+from edgetl.training.job import Batch
 
 MIX_KEY = 2**63  # apart from the keys of views and orders
 

@@ -16,7 +16,8 @@ from edgetl.bundle import predict as bundle_predict
 from edgetl.bundle.answers import write_csv
 from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
-from edgetl.cli.stages import export, quantize, verify
+from edgetl.cli.stages import export, quantize
+from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError, WorkspaceError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import listening

@@ -18,7 +18,8 @@ from PIL import Image
 import edgetl
 from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
-from edgetl.cli.stages import export, quantize, verify
+from edgetl.cli.stages import export, quantize
+from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import listening

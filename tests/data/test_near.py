@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from edgetl.core.imagefile import decode
+from edgetl.data.fingerprint import Fingerprint, look_of
 from edgetl.data.images import Images
-from edgetl.data.near import BURST_BITS, BURST_S, COPY_BITS, WHOLE, Fingerprint, grouped, leaders, look_of
+from edgetl.data.near import BURST_BITS, BURST_S, COPY_BITS, WHOLE, grouped, leaders
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
 from edgetl.settings import DataSettings

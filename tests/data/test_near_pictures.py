@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from edgetl.core.imagefile import decode
-from edgetl.data.near import WHOLE, Fingerprint, Groups, grouped, look_of
+from edgetl.data.fingerprint import Fingerprint, look_of
+from edgetl.data.near import WHOLE, Groups, grouped
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
 from edgetl.data.thumbs import SIDE, banded, likeness, pictures, thumb_of

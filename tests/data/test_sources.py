@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from edgetl.core.errors import InputError
+from edgetl.data.fingerprint import Fingerprint
 from edgetl.data.images import Images
-from edgetl.data.near import Fingerprint
 from edgetl.data.sources import open_images
 from edgetl.settings import DataSettings
 

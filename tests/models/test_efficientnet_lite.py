@@ -13,12 +13,13 @@ from torch import nn
 
 from edgetl.core.errors import InputError
 from edgetl.models.build import build
+from edgetl.models.channel_groups import parameter_count
 from edgetl.models.download import Unreachable
 from edgetl.models.efficientnet_lite import DepthwiseConv, EfficientNetLite, efficientnet_lite
+from edgetl.models.loading import load_into
 from edgetl.models.packaged import PACKAGES, own_names, packaged, packaged_file
-from edgetl.models.prune import parameter_count
 from edgetl.models.state import read_state
-from edgetl.models.weights import load_into, resolve_weights
+from edgetl.models.weights import resolve_weights
 
 WHOLE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 INSTALLED = ("efficientnet_lite0", "efficientnet_lite2")  # lite1 is an option

@@ -18,12 +18,14 @@ from edgetl.core.seen import SeenImages
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
 from edgetl.models.build import build
+from edgetl.models.channel_groups import parameter_count
 from edgetl.models.checkpoint import KEY, load_model, read_checkpoint, save_checkpoint
+from edgetl.models.loading import load_into
 from edgetl.models.narrow import narrow
-from edgetl.models.prune import Pruned, check_prunable, parameter_count, prune
+from edgetl.models.prune import Pruned, check_prunable, prune
 from edgetl.models.refit import refit
 from edgetl.models.state import read_description
-from edgetl.models.weights import load_into, resolve_weights
+from edgetl.models.weights import resolve_weights
 from edgetl.settings import DistillSettings
 from edgetl.training.inherit import effects, inherit
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from edgetl.models.build import build
 from edgetl.models.efficientnet_lite import EfficientNetLite
+from edgetl.models.loading import load_into
 from edgetl.models.prune import prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import turned
-from edgetl.models.weights import load_into, resolve_weights
+from edgetl.models.weights import resolve_weights
 from edgetl.training.inherit import effects
 
 ARCHS = ("efficientnet_lite0_short", "efficientnet_lite0_early")  # read at their end by a convolution, and by the head

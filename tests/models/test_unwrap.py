@@ -24,7 +24,8 @@ from edgetl.core.progress import listening
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
 from edgetl.models.checkpoint import load_model, save_checkpoint
-from edgetl.models.weights import Weights, load_into, resolve_weights
+from edgetl.models.loading import load_into
+from edgetl.models.weights import Weights, resolve_weights
 
 ARCH = "cifar_resnet8"
 FIRST = "conv1.weight"

@@ -26,8 +26,9 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
 from edgetl.models.download import Unreachable, fetch_published
+from edgetl.models.loading import load_into
 from edgetl.models.published import published_preprocess
-from edgetl.models.weights import Weights, load_into, resolve_weights
+from edgetl.models.weights import Weights, resolve_weights
 
 CLASSES = ("ape", "bee", "cat")
 

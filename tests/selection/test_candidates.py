@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgetl.models.build import build, check_architecture
-from edgetl.models.prune import parameter_count
+from edgetl.models.channel_groups import parameter_count
 from edgetl.selection import candidates as choose
 from edgetl.selection.candidates import Source, choose_student, choose_teacher
 

@@ -21,7 +21,7 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
-from edgetl.training.fit import Batch
+from edgetl.training.job import Batch
 from edgetl.training.teaching import Taught
 
 HALF = Preprocess(size=32, resize=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -15,8 +15,8 @@ from edgetl.core.workspace import Workspace
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.build import build
+from edgetl.models.channel_groups import parameter_count
 from edgetl.models.checkpoint import load_model, read_checkpoint, save_checkpoint
-from edgetl.models.prune import parameter_count
 from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill

@@ -19,8 +19,9 @@ from edgetl.stages.finetune import harmed
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import Balancing, balancing, mean_recall, worth_of
 from edgetl.training.device import pinned
-from edgetl.training.fit import Fit, Group, Job, Recipe, _note, standard_error
+from edgetl.training.fit import Fit, _note, standard_error
 from edgetl.training.inherit import examples
+from edgetl.training.job import Group, Job, Recipe
 from edgetl.training.progress import Evaluated, Progress
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import Scratch, from_scratch

@@ -21,9 +21,10 @@ from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
 from edgetl.training.features import frozen_features
-from edgetl.training.fit import Batch, Group, Job, Recipe, fit
+from edgetl.training.fit import fit
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.inherit import inherit
+from edgetl.training.job import Batch, Group, Job, Recipe
 
 CPU = torch.device("cpu")
 PREPROCESS = Preprocess(size=16, resize=16)

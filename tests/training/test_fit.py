@@ -20,7 +20,8 @@ from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pick_device, pinned
-from edgetl.training.fit import Group, Job, Recipe, _order, fit, standard_error
+from edgetl.training.fit import _order, fit, standard_error
+from edgetl.training.job import Group, Job, Recipe
 from edgetl.training.progress import resumable
 
 PREPROCESS = Preprocess(size=16, resize=16)

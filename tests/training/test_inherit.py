@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
 from edgetl.models.build import build
-from edgetl.models.prune import CLOSE, input_count, parameter_count
+from edgetl.models.channel_groups import CLOSE, input_count, parameter_count
 from edgetl.training.inherit import BATCH, STEPS, effects, narrower, rehearse
 
 SIZE, STEP = 32, 1e-6

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgetl.models.build import build
 from edgetl.training.features import mapped
-from edgetl.training.fit import Batch
+from edgetl.training.job import Batch
 from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught
 
 IMAGES, ROUNDS, CLASSES, FEATURES = 12, 3, 4, 64

@@ -21,7 +21,8 @@ from onnx import TensorProto, helper
 from edgetl.quantization.graph.layers import along, constants, with_values
 from edgetl.quantization.observe.statistics import NAME, with_outputs
 from edgetl.quantization.prepare.prepare import float_values
-from edgetl.runtime.session import input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
 
 EQUIVARIANT = frozenset({"AveragePool", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Relu"})  # for each channel
 HALF_WAY = 0.5

@@ -20,7 +20,9 @@ from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
 from edgetl.quantization.graph.layers import times_read
 from edgetl.quantization.prepare.prepare import float_values
-from edgetl.runtime.session import InputSource, input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
+from edgetl.runtime.session import InputSource
 
 SEEN, NAME = "edgetl_seen_", "the model to quantize"
 OCTAVES, BINS = 16, 256  # of a histogram: powers of two below the largest value, and bins in each

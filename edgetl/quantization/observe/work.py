@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 from edgetl.quantization.graph.layers import WEIGHTED, constants
 from edgetl.quantization.observe.statistics import NAME, with_outputs
 from edgetl.quantization.prepare.prepare import float_values
-from edgetl.runtime.session import input_of, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.model_input import input_of
 
 SHAPE = "edgetl_shape_"
 ROWS = 8192  # inputs of a layer that its second moments are taken from

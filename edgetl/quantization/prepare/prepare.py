@@ -18,11 +18,11 @@ from edgetl.quantization.graph.layers import WEIGHTED, inferred, without
 from edgetl.quantization.graph.names import named, with_own_names
 from edgetl.quantization.prepare.forms import full_pads, own_constants, plain_gemms, refuse_unholdable, scalar_bounds
 from edgetl.quantization.prepare.rewrite import hard_swish, own_biases, spatial_means
+from edgetl.runtime.engine import QUIET, in_file
 from edgetl.runtime.foreign.graph import nodes_in
 from edgetl.runtime.foreign.refusals import refuse_changing_answers
 from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
 from edgetl.runtime.onnx_metadata import clean
-from edgetl.runtime.session import QUIET, in_file
 
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 NEWEST_OPSET = 25  # the last whose QuantizeLinear and DequantizeLinear onnxruntime 1.32 has kernels for

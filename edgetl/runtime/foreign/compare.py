@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 MOST_NOISE = 0.1  # of the scores' size; sums in float16 of a deep network are off by some percent
 OPEN_SIDE = 224  # pixels, where the file leaves height and width open

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from edgetl.core.errors import InputError
 from edgetl.core.progress import say
+from edgetl.runtime.engine import start
 from edgetl.runtime.foreign.compare import compared
 from edgetl.runtime.foreign.graph import free_name, graphs_in, nodes_in, values_of
 from edgetl.runtime.foreign.images import take_images
@@ -23,7 +24,6 @@ from edgetl.runtime.foreign.scores import give_scores
 from edgetl.runtime.foreign.side_files import MOST_BYTES, load_side_files
 from edgetl.runtime.foreign.sound import blamed_on, refuse_unreadable_text
 from edgetl.runtime.loading import brief, load_proto, opset
-from edgetl.runtime.session import start
 
 STANDARD = "ai.onnx"
 Step = Callable[[onnx.ModelProto, str], tuple[str, ...]]

@@ -18,7 +18,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.layers import constants
 from edgetl.quantization.observe.split_for_judging import Arrays, Parts
 from edgetl.quantization.prepare.prepare import prepare, typed
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 rng = np.random.default_rng(0)
 IMAGES = rng.standard_normal((16, 3, 16, 16), dtype=np.float32)

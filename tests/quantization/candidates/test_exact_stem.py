@@ -19,8 +19,8 @@ from edgetl.quantization.learn.simulation import Simulation
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.precision.placement import WHOLE_NUMBERS
 from edgetl.quantization.prepare.prepare import prepare
+from edgetl.runtime.engine import start
 from edgetl.runtime.kernels import kernels
-from edgetl.runtime.session import start
 from edgetl.settings import Target
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -17,7 +17,7 @@ from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, folded, o
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.prepare.prepare import prepare
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

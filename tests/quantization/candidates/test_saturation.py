@@ -16,7 +16,8 @@ from edgetl.quantization.candidates.saturation import MOST_PAIR, limited, pairs_
 from edgetl.quantization.candidates.weights import fitted
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.precision.targets import saturates
-from edgetl.runtime.session import open_session, start
+from edgetl.runtime.engine import start
+from edgetl.runtime.session import open_session
 from edgetl.settings import Target
 
 

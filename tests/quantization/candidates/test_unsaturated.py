@@ -18,8 +18,9 @@ from edgetl.quantization.candidates.unsaturated import exact, judged, judged_out
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.layers import constants
 from edgetl.runtime.cpu import saturates_here
+from edgetl.runtime.engine import start
 from edgetl.runtime.kernels import kernels
-from edgetl.runtime.session import open_graph, open_session, start
+from edgetl.runtime.session import open_graph, open_session
 
 exact_here = pytest.mark.skipif(saturates_here(), reason="needs a CPU whose int8 sums do not saturate")
 

@@ -26,7 +26,7 @@ from edgetl.quantization.observe.effort import images_for
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
 from edgetl.quantization.prepare.prepare import prepare
-from edgetl.runtime.session import start
+from edgetl.runtime.engine import start
 
 ONE = np.array([1], np.int64)
 

@@ -1,0 +1,39 @@
+"""The images of a folder or list, with what its files say of depth, looks and origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgetl.data.files import Collection, FileSource
+from edgetl.data.images import ImageRef, Images, Intake
+from edgetl.data.known import known_origin
+from edgetl.data.splits import Hashed
+from edgetl.data.survey import deepest
+
+
+def images_of(
+    collection: Collection,
+    hashed: Sequence[Hashed],
+    refs: tuple[ImageRef, ...],
+    classes: tuple[str, ...],
+    intake: Intake,
+    *,
+    named: tuple[str, ...],
+) -> Images:
+    """The images `refs` of a collection, with what its files say of depth, looks and, by the classes `named`, of where they come from."""
+    source = FileSource(root=collection.root)
+    return Images(
+        name=collection.name,
+        classes=classes,
+        refs=refs,
+        source=source,
+        origin=known_origin(named, source.read(refs[0].where)) if refs else None,
+        intake=intake,
+        depth=deepest(image.depth for image in hashed),
+        looks=looks_of(hashed),
+    )
+
+
+def looks_of(images: Iterable[Hashed]) -> dict[str, str]:
+    """sha256 -> perceptual hash of each image."""
+    return {image.sha256: image.look.bits for image in images if image.look}

@@ -1,0 +1,62 @@
+"""How alike random pairs of a set are, and how alike unrelated ones can be by chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.data.thumbs import Numbers, Pictures, likeness
+
+ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
+COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
+EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
+TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up to 5% of them may be copies
+FEW = 10  # images, below which a set does not say how alike its images are
+SAMPLE = 4000  # random pairs
+Indices = NDArray[np.int64]
+
+
+def typical_likeness(bands: Pictures) -> tuple[float | None, bool, Tail]:
+    """How alike random pairs are, whether by nature, and the likeness that so few unrelated pairs reach."""
+    count = len(bands)
+    if count < FEW:
+        return None, False, Tail(None)
+    one, other = some_pairs(count)
+    found = likeness(bands, one, other)
+    typical = float(np.median(found))
+    if typical < ALIKE:
+        return typical, False, Tail(found[found < COPY])  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
+    left = likeness(bands, one, other, bands.mean(axis=0))
+    return float(np.median(left)), True, Tail(left)
+
+
+def some_pairs(count: int) -> tuple[Indices, Indices]:
+    """All pairs of so many images, or SAMPLE random ones: two of indices, [k]."""
+    if count * (count - 1) / 2 <= SAMPLE:
+        one, other = np.triu_indices(count, 1)
+        return one.astype(np.int64), other.astype(np.int64)
+    rng = np.random.Generator(np.random.Philox(key=[count, 7]))
+    one = rng.integers(0, count, SAMPLE)
+    return one, (one + rng.integers(1, count, SAMPLE)) % count
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The likeness of unrelated pairs, extrapolated: an exponential tail of Fisher's z (Pickands 1975, peaks over a threshold).
+
+    None: not known.
+    """
+
+    found: Numbers | None
+
+    def __call__(self, pairs: float) -> float:
+        """The likeness that EXPECTED of so many unrelated pairs reach."""
+        if self.found is None or not len(self.found):
+            return COPY
+        z = np.arctanh(np.clip(self.found, -0.9999, 0.9999))
+        low, high = np.quantile(z, TAIL)
+        scale = (high - low) / math.log((1 - TAIL[0]) / (1 - TAIL[1]))
+        return float(np.tanh(high + scale * math.log(max(1.0, (1 - TAIL[1]) * pairs / EXPECTED))))

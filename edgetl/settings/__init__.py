@@ -1,0 +1,32 @@
+"""Every stage's settings: frozen, keyword-only, validated once, defaults written once. No torch.
+
+The command line's options and its help, the tables of a TOML file and the keys of stages all come from here.
+"""
+
+from edgetl.core.machine import Runtime
+from edgetl.core.validated import Settings
+from edgetl.settings.deploy import ExportSettings, QuantizeSettings, VerifySettings
+from edgetl.settings.distill import DistillSettings, SearchSettings
+from edgetl.settings.finetune import FEW_PIXELS, FinetuneSettings
+from edgetl.settings.pipeline import CrossvalSettings, DataSettings, PipelineSettings
+from edgetl.settings.values import RESIZE_WORDS, Fraction, Resize, Seed, Target
+
+__all__ = [
+    "FEW_PIXELS",
+    "RESIZE_WORDS",
+    "CrossvalSettings",
+    "DataSettings",
+    "DistillSettings",
+    "ExportSettings",
+    "FinetuneSettings",
+    "Fraction",
+    "PipelineSettings",
+    "QuantizeSettings",
+    "Resize",
+    "Runtime",
+    "SearchSettings",
+    "Seed",
+    "Settings",
+    "Target",
+    "VerifySettings",
+]

@@ -1,0 +1,122 @@
+"""The settings of `distill`, and of the search for a student under a budget."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgetl.core.validated import Settings
+from edgetl.settings.values import Seed, epochs_within
+
+
+class DistillSettings(Settings):
+    """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
+
+    arch: str = Field(
+        "auto", description="Student: pruned or same (the teacher, narrower or as it is), edge_tiny, ..., a torchvision name, or auto."
+    )
+    keep: float | None = Field(
+        None, gt=0, lt=1, description="Share of its parameters that the student keeps when it is pruned. Default: 0.4 of pruned, else all."
+    )
+    weights: str = Field(
+        "installed",
+        description="Weights the student starts from: installed (what pip brought), none, auto, or a .safetensors or .pth file.",
+    )
+    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
+    )
+    lr: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4, to keep what was learned before."
+    )
+    weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
+    batch_size: int | None = Field(
+        None, ge=2, le=4096, description="Images per step. Default: 64; with fewer than 5,000 images pruned: 16, pretrained: 32."
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
+    hard_weight: float | None = Field(
+        None, ge=0, le=1, description="Weight of the labels beside the teacher's answers. Default: 0.1; pretrained: 0."
+    )
+    features: float | None = Field(
+        None, ge=0, le=100, description="Weight of the teacher's features, which the student's are to give. Default: 0; pretrained: 0.1."
+    )
+    mix: float | None = Field(
+        None, ge=0, le=10, description="Views mixed in pairs, by shares from Beta(N, N); 0: none. Default: 0; pretrained: 1."
+    )
+    answers: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="Views of each image that the teacher answers; they come again. 0: ever new ones. Default: 0; pretrained: 24.",
+    )
+    balance: Literal["auto", "none", "sampling", "loss"] = Field(
+        "auto",
+        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+    )
+    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: as in the teacher's training.")
+    freeze: int | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2 or 3.",
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better val score after which training stops. Default: 15; pretrained: none."
+    )
+    seed: Seed = Field(0, description="Seed of weights, order and views.")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the student starts as a pruned teacher."""
+        return self.arch == "pruned"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the student starts with weights from elsewhere; once they have been found."""
+        return not self.inherits and self.arch != "same" and self.weights not in ("none", "installed")
+
+    @property
+    def share(self) -> float | None:
+        """The share of its parameters that a pruned student keeps; None: it is not pruned."""
+        return 0.4 if self.inherits and self.keep is None else self.keep
+
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200, of pretrained 16,000."""
+        views, least, most = (3_200, 5, 20) if self.inherits else (16_000, 8, 80) if self.pretrained else (18_000, 15, 100)
+        return epochs_within(self.epochs, images, views=views, least=least, most=most)
+
+    def batch_for(self, images: int) -> int:
+        """The batch size for `images` training images: few epochs of few images need small steps."""
+        if self.batch_size is not None or images >= 5_000:
+            return self.batch_size or 64
+        return 16 if self.inherits else 32 if self.pretrained else 64
+
+    def resolved(self) -> DistillSettings:
+        """The same with every default that depends on how the student starts written out."""
+        defaults: dict[str, object] = {
+            "lr": 5e-4 if self.inherits or self.pretrained else 4e-3,
+            "hard_weight": 0.0 if self.pretrained else 0.1,
+            "features": 0.1 if self.pretrained else 0.0,
+            "mix": 1.0 if self.pretrained else 0.0,
+            "answers": 24 if self.pretrained else 0,
+            "freeze": (3 if self.arch.endswith("_early") else 2) if self.pretrained else 0,
+            "patience": None if self.pretrained else 15,
+        }
+        return self.but(**{name: value for name, value in defaults.items() if getattr(self, name) is None})
+
+
+class SearchSettings(Settings):
+    """The search for a student under a budget, where one is asked for."""
+
+    max_kb: float | None = Field(None, gt=0, description="Largest int8 file of the student, in 1,000 bytes.")
+    max_ms: float | None = Field(None, gt=0, description="Longest latency of it, ms per image at one thread.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of a trial. Default: an eighth of the student's.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a budget."""
+        return self.max_kb is not None or self.max_ms is not None

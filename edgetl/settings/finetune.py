@@ -1,0 +1,78 @@
+"""The settings of `finetune`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgetl.core.validated import Settings
+from edgetl.settings.values import RESIZE_WORDS, Resize, Seed, epochs_within
+
+FEW_PIXELS = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
+
+
+class FinetuneSettings(Settings):
+    """The teacher: a pretrained network with a new head, which learns alone, or all of the network with it."""
+
+    arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
+    weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
+    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    image_size: int | None = Field(
+        None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
+    )
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as the pretrained network, which mostly means crop.")
+    strategy: Literal["auto", "features", "staged", "full"] = Field(
+        "auto",
+        description="What learns: features (the head alone), staged (one block more after the other), full, or auto: validation decides.",
+    )
+    head: Literal["linear", "mlp"] = Field("linear", description="The new head: one layer, or two.")
+    head_views: int = Field(
+        2, ge=1, le=16, description="Views of each training image that the head is fitted on: the center, the others at random."
+    )
+    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features (a linear one is fitted at once).")
+    head_lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of an mlp head on frozen features.")
+    balance: Literal["auto", "none", "sampling", "loss"] = Field(
+        "auto",
+        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+    )
+    baselines: bool = Field(True, description="Also a linear probe and the network from scratch, for the report.")
+    epochs: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="Epochs of staged and full training. Default: 4 to 12 (pip's weights, up to 160 px: 6 to 20), fewer for more images.",
+    )
+    lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of the last layers.")
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate from one block to the one before it. Default: 0.6 (pip's weights, up to 160 px: 0.8).",
+    )
+    weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
+    batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
+    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: the photos tell; digits: no.")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a better val score before training stops. Default: 8 (pip's weights, up to 160 px: none)."
+    )
+    seed: Seed = Field(0, description="Seed of weights, order and views.")
+
+    def epochs_for(self, images: int) -> int:
+        """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 12,000."""
+        views, least, most = (12_000, 6, 20) if self.adapts else (8_800, 4, 12)
+        return epochs_within(self.epochs, images, views=views, least=least, most=most)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether ImageNet's features meet inputs that are smaller than those they were learned from; once the weights are found."""
+        return self.weights == "package" and self.image_size is not None and self.image_size <= FEW_PIXELS
+
+    def resolved(self) -> FinetuneSettings:
+        """The same with every default that depends on whether the network adapts written out."""
+        return self.but(
+            layer_decay=self.layer_decay or (0.8 if self.adapts else 0.6), patience=self.patience or (None if self.adapts else 8)
+        )
