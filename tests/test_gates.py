@@ -42,7 +42,8 @@ def empty_house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = root / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(docstring(path.read_text(encoding="utf-8")) + "\n", encoding="utf-8")
-    shutil.copy(ROOT / "scripts" / "check", root / "scripts")
+    for script in ("check", "release"):
+        shutil.copy(ROOT / "scripts" / script, root / "scripts")
     shutil.copy(ROOT / "pyproject.toml", root)
     return root
 

@@ -82,7 +82,8 @@ def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
 
 
 def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    """By tracing, the exporter of older versions of torch."""
+    """By tracing, the exporter of older versions of torch; it would not notice an answer that depends on a value, torch.export does."""
+    torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         written = Path(folder) / "traced.onnx"
         torch.onnx.export(
