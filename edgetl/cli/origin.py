@@ -16,7 +16,7 @@ from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
 from edgetl.data.earlier import read_split
 from edgetl.data.images import Part
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
-from edgetl.stages.quantize import FLOAT, INT8, SEEN
+from edgetl.stages.quantize import FLOAT, INT8, NAMES, SEEN
 from edgetl.stages.read import is_onnx, read
 
 RUN_DEPTH = 4  # folders above a model in which its run may be: RUN/stages/distill-KEY/checkpoint.safetensors
@@ -122,6 +122,15 @@ def _bundle_of(path: Path) -> Path | None:
     except InputError:
         return None
     return path.parent if file_sha256(path) in manifest.files.values() else None
+
+
+def names_of(path: Path) -> FileArtifact | None:
+    """The network's own names for what is in the int8 file at `path`, as its run keeps them; None where none lies beside it."""
+    given = file_sha256(path)
+    runs = [folder / STAGES for folder in path.resolve().parents[:RUN_DEPTH] if (folder / STAGES).is_dir()]
+    folders = [*works(path), *(record.parent for stages in runs for record in sorted(stages.glob(f"quantize-*/{RESULT}")))]
+    found = (folder / NAMES for folder in folders if (folder / NAMES).is_file() and file_sha256(folder / INT8) == given)
+    return next(map(FileArtifact.of, found), None)
 
 
 def parts_of_run(model: Path) -> Mapping[str, Part]:

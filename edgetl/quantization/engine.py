@@ -6,12 +6,12 @@ fitted on: what does not help is not kept. What is reported comes from a third p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -24,10 +24,12 @@ from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import Trial, Trials, answers
 from edgetl.quantization.candidates.unsaturated import tell_if_saturated
 from edgetl.quantization.graph.names import with_public_names
+from edgetl.quantization.graph.own_names import OwnNames
 from edgetl.quantization.layout.channels_last_adds import with_sums_channels_last
 from edgetl.quantization.layout.compact import compact
 from edgetl.quantization.layout.exact_adds import with_exact_sums
 from edgetl.quantization.layout.padded_codes import with_padded_codes
+from edgetl.quantization.layout.short_names import with_short_names
 from edgetl.quantization.layout.space_to_depth import with_space_to_depth
 from edgetl.quantization.layout.strided_shortcut import with_strided_convs
 from edgetl.quantization.learn.noise import NoiseSource
@@ -42,6 +44,7 @@ from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.mixed_precision import Searched, within_budget
 from edgetl.quantization.search.reported import Reported, reported
 from edgetl.quantization.search.search import Budget, Evaluation
+from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, check_model, clean, describe, read_info, save
 from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, open_session
@@ -75,6 +78,7 @@ class QuantizationRecord:
         parts: how many calibration images fitted, chose and reported.
         floating_by: which images chose the layers that stay in float: what they show of the result is too good; None where none chose.
         warnings: why agreement on the calibration images is no evidence; empty where it is.
+        names: name of a node or value in the file -> what the network itself calls it. All other names here are the network's own.
     """
 
     target: Target
@@ -95,6 +99,30 @@ class QuantizationRecord:
     parts: Sizes
     floating_by: Chooser | None = None
     warnings: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def called(self, own: Callable[[str], str]) -> QuantizationRecord:
+        """The same, with the network's own names of layers and values."""
+        return replace(
+            self,
+            ends=tuple(map(own, self.ends)),
+            limited=_by_own_names(self.limited, own),
+            ranges=_by_own_names(self.ranges, own),
+            noise=tuple(replace(source, name=own(source.name)) for source in self.noise),
+            evaluations=tuple(replace(evaluation, floating=tuple(map(own, evaluation.floating))) for evaluation in self.evaluations),
+            floating=tuple(map(own, self.floating)),
+        )
+
+
+V = TypeVar("V")
+
+
+def _by_own_names(values: Mapping[str, V], own: Callable[[str], str]) -> dict[str, V]:
+    """`values` by own names; where two have the same, the later ones say which they are."""
+    found: dict[str, V] = {}
+    for name, value in values.items():
+        found[f"{own(name)} [{name}]" if own(name) in found else own(name)] = value
+    return found
 
 
 def quantize(
@@ -111,6 +139,7 @@ def quantize(
     groups: Groups | None = None,
     memory: Path | None = None,
     time_limit: float | None = None,
+    keep_names: bool = False,
 ) -> QuantizationRecord:
     """Write the int8 form of the float classifier `model` to `out`; the same inputs and threads give the same bytes.
 
@@ -130,6 +159,7 @@ def quantize(
         groups: of near-duplicates among `evaluation`, int64 [n]; None: none look alike.
         memory: JSON file of what the search found out, to go on from.
         time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
+        keep_names: whether nodes and values keep their long names in the file; it answers the same, bit for bit.
 
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
@@ -169,16 +199,25 @@ def quantize(
     searched = Searched(graph=trials.best)
     if budget is not None:
         own = parts.reporting if parts.choosing is None else parts.choosing
-        judge = CandidateEvaluator(model, own if evaluation is None else evaluation, budget, finish, threads, groups)
+        judge = CandidateEvaluator(
+            model,
+            own if evaluation is None else evaluation,
+            budget,
+            partial(finish, keep_names=keep_names),
+            threads,
+            groups,
+        )
         searched = within_budget(start.model, start.in_float, trials.best, start.min_max_ranges, noise, judge, memory, clock)
-    written = finish(searched.graph, searched.floating)
+    long = finish(searched.graph, searched.floating, keep_names=True)
+    written, called = long if keep_names else with_short_names(long), OwnNames.of(load_proto(model), start.model)
+    names = called.in_file(long, written)
     check_model(written, out.name)
     save(written, out)
     used_up = (floating_by := _chosen_by(searched, evaluation)) == "calibration" and parts.choosing is None
     found = reported(model, out, parts, searched=used_up, activation=activation, threads=threads)
     say(f"quantize: {found.line()}")
     record = _recorded(start, plan, trials, searched, noise=noise, sizes=sizes, found=found)
-    return replace(record, floating_by=floating_by, warnings=warnings)
+    return replace(record, floating_by=floating_by, warnings=warnings, names=names).called(called)
 
 
 def _chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | None:
@@ -246,12 +285,14 @@ def _finished(
     target: Target,
     inputs: Sequence[str],
     outputs: Sequence[str],
+    keep_names: bool = False,
 ) -> onnx.ModelProto:
     """What is written of a QDQ graph that leaves the layers `floating` in float."""
     extra = {**info.extra, **({FORM: MIXED} if floating else {})}
     graph = with_exact_sums(graph) if target == "portable" else graph
     public = with_public_names(clean(_for_kernels(graph, target)), inputs, outputs)
-    return describe(compact(with_opsets_used(public)), replace(info, extra=extra))
+    small = compact(with_opsets_used(public))
+    return describe(small if keep_names else with_short_names(small), replace(info, extra=extra))
 
 
 def _try_all(trials: Trials, start: Baseline, step: Steps, tune_images: int | None) -> None:

@@ -143,7 +143,7 @@ def where_time_goes(kernels: KernelsReport) -> str:
     words = f"Of the int8 model's time, {percent(kernels.int8)} goes into int8 kernels and {percent(kernels.conversion)} into conversions"
     if not kernels.float_layers:
         return f"{words}; no Conv, Gemm or MatMul stayed in float."
-    named = ", ".join(f"{layer.kind} {layer.name} ({percent(layer.share)})" for layer in kernels.float_layers[:3])
+    named = "; ".join(f"{layer.label}, {percent(layer.share)}" for layer in kernels.float_layers[:3])
     more = len(kernels.float_layers) - 3
     return f"{words}; in float stayed {named}{f' and {more} more' if more > 0 else ''}."
 

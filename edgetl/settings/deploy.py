@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgetl.core.canonical import ADDED
 from edgetl.core.validated import Settings
 from edgetl.settings.values import Fraction, Seed, Target
 
@@ -32,6 +33,9 @@ class QuantizeSettings(Settings):
         gt=0,
         description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, which gives "
         "the same bytes every time.",
+    )
+    keep_names: bool = Field(
+        False, description="Leave the network's long names in the int8 file; its answers are the same.", json_schema_extra=dict(ADDED)
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
     seed: Seed = Field(0, description="Seed of the choice of calibration images.")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from edgetl.core.artifacts import FloatModel, Int8Model
+from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
 from edgetl.core.files import write_json
@@ -34,6 +34,7 @@ from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import in_words
 
 INT8, FLOAT, SEEN, SEARCH = "model.int8.onnx", "model.float.onnx", "seen.json", "search.json"
+NAMES = "names.json"
 PLAIN = "plain"  # a folder that is gone in the end: the model, under its own name, as the engine takes it
 
 
@@ -44,6 +45,7 @@ class Quantized:
     int8: Int8Model
     float_model: FloatModel
     decision: Decision
+    names: FileArtifact  # JSON: name of a node or value in the int8 file -> the network's own
 
     @property
     def ships(self) -> Path:
@@ -56,7 +58,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 15
+    version: ClassVar[int] = 16
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -70,7 +72,7 @@ class Quantize(Stage[Quantized]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
-        """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json`, `seen.json`, and `search.json` where a budget is judged.
+        """Write both graphs, `decisions.json`, `names.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
             InputError: an evaluation image is also a calibration image, or one that the model was trained on; answers to an image that
@@ -87,9 +89,11 @@ class Quantize(Stage[Quantized]):
             decision = self._decide(reference, int8, record)
         shutil.copyfile(plain, float_model)
         shutil.rmtree(out / PLAIN, ignore_errors=True)
+        write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
-        return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+        names = FileArtifact.of(out / NAMES)
+        return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision, names=names)
 
     def _seen(self, said: SeenImages | None) -> SeenImages:
         """What the graphs have seen: what the model had before, as its record says or its file, and what they see here."""
@@ -121,6 +125,7 @@ class Quantize(Stage[Quantized]):
                 groups=self._groups,
                 memory=int8.with_name(SEARCH),
                 time_limit=s.time_limit,
+                keep_names=s.keep_names,
             )
         except InputError:
             answers_of(reference.session, self.calibration, batch_size=AT_ONCE)  # names images whose answers are not finite

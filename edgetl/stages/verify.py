@@ -63,7 +63,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -85,6 +85,7 @@ class Verify(Stage[Verdict]):
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    names: FileArtifact | None = field(default=None, metadata=ADDED)  # of the int8 file's nodes -> the network's own, for the report
     because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -154,7 +155,7 @@ class _Judged:
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
             folds=read_folds(stage.folds.path) if stage.folds else None,
             frontier=read_frontier(stage.frontier.path) if stage.frontier else None,
-            kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8")) if stage.int8 else None,
+            kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8"), stage.names) if stage.int8 else None,
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,

@@ -453,12 +453,13 @@ def test_drawing_writes_nothing_at_home_and_imports_no_torch_or_pyplot(tmp_path:
 
 def test_what_stayed_in_float_is_named(report: Report) -> None:
     layers = tuple(KernelReport(name=f"conv{i}", kind="FusedConv", share=share) for i, share in enumerate((0.2, 0.1, 0.03, 0.02)))
+    layers = (layers[0], replace(layers[1], name="layer1.0.conv1 (Conv)"), *layers[2:])
     islands = (KernelReport(name="x_QuantizeLinear", kind="QuantizeLinear", share=0.04),)
     kernels = KernelsReport(int8=0.6, conversion=0.05, floating=0.35, float_layers=layers, islands=islands)
     found = replace(report, kernels=kernels)
     assert read_report(found.to_json()) == found
-    words = "Of the int8 model's time, 60.0% goes into int8 kernels and 5.0% into conversions; in float stayed FusedConv conv0 (20.0%), "
-    assert where_time_goes(kernels) == f"{words}FusedConv conv1 (10.0%), FusedConv conv2 (3.0%) and 1 more."
+    words = "Of the int8 model's time, 60.0% goes into int8 kernels and 5.0% into conversions; in float stayed conv0 (FusedConv), 20.0%; "
+    assert where_time_goes(kernels) == f"{words}layer1.0.conv1 (Conv), 10.0%; conv2 (FusedConv), 3.0% and 1 more."
     page = Page(render(found.to_json(), {}))
     assert words in page.text and "x_QuantizeLinear" in page.text
     assert "What runs in float" in page.text
