@@ -18,7 +18,7 @@ from edgetl.cli.options import (
     Data,
     Device,
     KnownData,
-    Labels,
+    LabelsOption,
     Output,
     PixelDisk,
     PixelMemory,
@@ -115,7 +115,7 @@ def quantize(
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
     ] = None,
     preprocess: PreprocessOption = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Threads = None,
@@ -143,7 +143,7 @@ def export(
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     settings: ExportSettings,
     golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     preprocess: PreprocessOption = None,
     threads: Answering = None,
@@ -169,7 +169,7 @@ def verify(
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
     preprocess: PreprocessOption = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
@@ -211,10 +211,10 @@ def predict(
     """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
     from edgetl.cli.console import shown
     from edgetl.cli.options import given_preprocess
-    from edgetl.cli.predict import STANDARD, run_predict
+    from edgetl.cli.predict import STANDARD_INPUT, run_predict
 
     given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
-    bars = csv not in (None, STANDARD) or not out.isatty()  # on a terminal the answers are the progress
+    bars = csv not in (None, STANDARD_INPUT) or not out.isatty()  # on a terminal the answers are the progress
     options: dict[str, Any] = {"csv": csv, "top_k": top_k, "preprocess": prepared, "output": output, "as_json": as_json}
     with shown(bars=bars), answering(threads) as count:
         run_predict(model, images, **options, threads=count, given=given, out=out)

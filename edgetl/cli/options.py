@@ -63,7 +63,7 @@ Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data se
 PreprocessOption = Annotated[
     str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
 ]
-Labels = Annotated[
+LabelsOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs; for a file that does not say them."),
 ]

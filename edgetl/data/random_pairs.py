@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 
 from edgetl.data.thumbs import Numbers, Pictures, likeness
 
-ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
+ALIKE_LIKENESS = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
 TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up to 5% of them may be copies
-FEW = 10  # images, below which a set does not say how alike its images are
-SAMPLE = 4000  # random pairs
+FEWEST_IMAGES = 10  # images, below which a set does not say how alike its images are
+SAMPLE_PAIRS = 4000  # random pairs
 Indices = NDArray[np.int64]
 
 
 def typical_likeness(bands: Pictures) -> tuple[float | None, bool, Tail]:
     """How alike random pairs are, whether by nature, and the likeness that so few unrelated pairs reach."""
     count = len(bands)
-    if count < FEW:
+    if count < FEWEST_IMAGES:
         return None, False, Tail(None)
     one, other = some_pairs(count)
     found = likeness(bands, one, other)
     typical = float(np.median(found))
-    if typical < ALIKE:
+    if typical < ALIKE_LIKENESS:
         return typical, False, Tail(found[found < COPY])  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
     left = likeness(bands, one, other, bands.mean(axis=0))
     return float(np.median(left)), True, Tail(left)
@@ -35,12 +35,12 @@ def typical_likeness(bands: Pictures) -> tuple[float | None, bool, Tail]:
 
 def some_pairs(count: int) -> tuple[Indices, Indices]:
     """All pairs of so many images, or SAMPLE random ones: two of indices, [k]."""
-    if count * (count - 1) / 2 <= SAMPLE:
+    if count * (count - 1) / 2 <= SAMPLE_PAIRS:
         one, other = np.triu_indices(count, 1)
         return one.astype(np.int64), other.astype(np.int64)
     rng = np.random.Generator(np.random.Philox(key=[count, 7]))
-    one = rng.integers(0, count, SAMPLE)
-    return one, (one + rng.integers(1, count, SAMPLE)) % count
+    one = rng.integers(0, count, SAMPLE_PAIRS)
+    return one, (one + rng.integers(1, count, SAMPLE_PAIRS)) % count
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from edgetl.runtime.onnx_metadata import ModelInfo, check, clean, describe, save
 from edgetl.runtime.session import open_session
 
 OPSET, IR_VERSION = 20, 10  # what onnxruntime releases of the last two years read
-INPUT, OUTPUT, BATCH = "input", "logits", "batch"
-TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
+INPUT, OUTPUT, BATCH_AXIS = "input", "logits", "batch"
+EXPORT_TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
 PRODUCER = "edgetl"
 
 
@@ -62,7 +62,7 @@ def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: BATCH},),
+                dynamic_shapes=({0: BATCH_AXIS},),
                 opset_version=OPSET,
                 external_data=False,
             )
@@ -86,7 +86,7 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
     """Prove on random images, one and three at a time, that the graph answers as the network does.
 
     Raises:
-        InputError: some logit is off by more than `TOLERANCE` (relative to the largest), or is no number.
+        InputError: some logit is off by more than `EXPORT_TOLERANCE` (relative to the largest), or is no number.
     """
     session = open_session(path)
     for count in (1, 3):
@@ -94,7 +94,7 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
         with torch.no_grad():
             expected = model(torch.from_numpy(x)).numpy()
         difference = float(np.abs(session.run(x) - expected).max())
-        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        allowed = EXPORT_TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:
             raise InputError(
                 f"expected the ONNX graph of {info.arch} to answer as torch does within {allowed:.2g}, "

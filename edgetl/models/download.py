@@ -16,7 +16,7 @@ from edgetl.core.files import clear_killed, unfinished
 from edgetl.core.progress import track
 
 TIMEOUT_S = 10
-CHUNK_BYTES = 1 << 18
+DOWNLOAD_CHUNK_BYTES = 1 << 18
 MEBIBYTE = 1 << 20
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")  # torchvision puts the first digits of the sha256 there
 
@@ -54,7 +54,7 @@ def _download(url: str, path: Path) -> None:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, path.open("wb") as stream:
             total = int(answer.headers.get("Content-Length") or 0)
             with track(f"download {name}", max(total, 1) / MEBIBYTE, "MiB") as bar:
-                while chunk := answer.read(CHUNK_BYTES):
+                while chunk := answer.read(DOWNLOAD_CHUNK_BYTES):
                     stream.write(chunk)
                     bar.advance(len(chunk) / MEBIBYTE)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:

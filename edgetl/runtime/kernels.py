@@ -25,7 +25,7 @@ from edgetl.runtime.session import open_session
 MATRIX = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 MARK = "::edgetl::"  # ends a name that is given for a profile
-CODES = frozenset({"uint8", "int8"})
+CODE_TYPES = frozenset({"uint8", "int8"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def _named(model: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
 def _kernel(event: dict[str, Any], share: float, named: onnx.ModelProto | None) -> Kernel:
     kind = event["args"]["op_name"]
     types = {name for given in event["args"].get("input_type_shape", []) for name in given}
-    on = "conversion" if kind in CONVERSIONS else "int8" if types & CODES else "float"
+    on = "conversion" if kind in CONVERSIONS else "int8" if types & CODE_TYPES else "float"
     share = round(share, 6)
     name = event["name"].removesuffix("_kernel_time")
     return Kernel(name=_own_name(name, kind, named) if named else name, kind=kind, share=share, on=on)

@@ -26,15 +26,14 @@ from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
 from edgetl.report.kernel_times import kernels_report
-from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
+from edgetl.report.predictions import GALLERY, LISTED_IMAGES, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.ruling import ruling
-from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
+from edgetl.report.schema import DataReport, ImageCounts, LatencyReport, Models, Report, model_name
 from edgetl.report.subjects import Subject as Subject
 from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
-from edgetl.runtime.latency import Latency as Measured
-from edgetl.runtime.latency import moved
+from edgetl.runtime.latency import Latency, moved
 from edgetl.runtime.outputs import require_finite
 from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
@@ -179,7 +178,7 @@ class _Judged:
     def gallery(self, folder: Path) -> Gallery:
         """The images to look at; where there are image files and thumbnails are wanted, with small pictures in `folder`."""
         wanted = self.stage.settings.thumbnails
-        gallery, data = self.answers.gallery(wanted or LISTED), self.data
+        gallery, data = self.answers.gallery(wanted or LISTED_IMAGES), self.data
         if not isinstance(data, Images):
             return gallery
         rows = {sha: row for row, sha in enumerate(data.hashes)}
@@ -237,13 +236,13 @@ class _Judged:
         return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *([warning] if warning else [])]
 
     @cached_property
-    def latencies(self) -> dict[str, Measured]:
+    def latencies(self) -> dict[str, Latency]:
         """Of each model, with what there is to say about it."""
         return self.subjects.latencies(self.stage.settings.latency_runs)
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
-        latency = {name: Latency(**vars(found)) for name, found in self.latencies.items()}
+        latency = {name: LatencyReport(**vars(found)) for name, found in self.latencies.items()}
         rows = {name: self.judgement.model(name, self.subjects.facts(name, latency[name])) for name in self.subjects.named}
         if "student" in self.judgement.outputs:
             rows["student"] = self.judgement.model("student", self.subjects.facts("onnx_float", latency["onnx_float"]))

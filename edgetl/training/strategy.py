@@ -17,7 +17,7 @@ THAWED = 0.5  # share of staged training after which every block learns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class StrategyDecision:
     """What learns, and why, in words."""
 
     strategy: Strategy
@@ -39,7 +39,7 @@ class HeadScore:
     worth: float | None = None
 
 
-def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> Decision:
+def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> StrategyDecision:
     """The strategy; `frozen` is None where there are no pretrained weights, and so nothing worth freezing.
 
     `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that
@@ -48,9 +48,9 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
     are thawed in stages, others all at once.
     """
     if wanted != "auto":
-        return Decision(strategy=wanted, reason="as asked")
+        return StrategyDecision(strategy=wanted, reason="as asked")
     if frozen is None:
-        return Decision(strategy="full", reason="there are no pretrained weights to keep")
+        return StrategyDecision(strategy="full", reason="there are no pretrained weights to keep")
     error, hope = standard_error(frozen.score, frozen.val if frozen.worth is None else frozen.worth), (1 - frozen.score) / 2
     few = "" if frozen.worth is None else f", which tell as much as {frozen.worth:.0f} of balanced classes that do not look alike,"
     said = (
@@ -58,9 +58,9 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
         f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images{few}"
     )
     if hope <= error:
-        return Decision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")
+        return StrategyDecision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")
     strategy: Strategy = "staged" if frozen.score >= FITTING else "full"
-    return Decision(strategy=strategy, reason=f"{said} can tell from chance ({100 * error:.1f} points)")
+    return StrategyDecision(strategy=strategy, reason=f"{said} can tell from chance ({100 * error:.1f} points)")
 
 
 def groups(blocks: Sequence[Sequence[nn.Parameter]], strategy: Strategy, decay: float) -> list[Group]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 
 from edgetl.core.imagefile import decode
 from edgetl.data.fingerprint import Fingerprint, look_of
-from edgetl.data.near import WHOLE, Groups, grouped
+from edgetl.data.near import WHOLE, NearGroups, grouped
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
 from edgetl.data.thumbs import SIDE, banded, likeness, pictures, thumb_of
@@ -74,12 +74,12 @@ CHANGES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 }
 
 
-def recall(found: Groups, own: list[int], count: int) -> float:
+def recall(found: NearGroups, own: list[int], count: int) -> float:
     """How many of the planted images, which stand behind `count` others, are in the group of their own."""
     return float(np.mean([found.group[count + at] == found.group[of] for at, of in enumerate(own)]))
 
 
-def mixed(found: Groups, truth: list[int]) -> int:
+def mixed(found: NearGroups, truth: list[int]) -> int:
     """Groups that hold images of two scenes."""
     scenes: dict[int, set[int]] = {}
     for group, scene in zip(found.group.tolist(), truth, strict=True):

@@ -20,7 +20,7 @@ from edgetl.report.advice import helps
 from edgetl.report.html import render
 from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
-from edgetl.report.schema import ImageCounts, Models, Report, Verdict, Wish, read_report
+from edgetl.report.schema import ImageCounts, Models, Report, VerdictWord, Wish, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes, wish_words
 
@@ -224,7 +224,7 @@ def wished(report: Report, min_score: float, standing: Literal["met", "undecided
     assert ships
     wish = Wish(min_score=min_score, score=ships.score, score_ci95=ships.score_ci95, standing=standing)
     words = wish_words(wish)
-    worse: Verdict = "failed" if standing == "missed" else "passed"
+    worse: VerdictWord = "failed" if standing == "missed" else "passed"
     found = report if words is None else replace(report, verdict=worse, reasons=(words,))
     return Page(render(replace(without_matrices(found), wish=wish, faithful="certified").to_json(), {})).text
 
