@@ -92,8 +92,8 @@ def pipeline(
 
     folder = out or Path("runs") / data_name(data)
 
-    with shown(), running(threads, recorded_threads(folder)) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    machine: dict[str, Any] = {"device": device, "pixel_memory": pixel_memory, "pixel_disk": pixel_disk}
+    with shown(), running(threads, recorded_threads(folder), **machine) as runtime:
         others = None if unlabeled is None else str(unlabeled)
         request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
         report = run_pipeline(request, folder, settings)
@@ -126,8 +126,8 @@ def quantize(
     from edgetl.cli.console import VERDICT_FAILED, shown, tell, warn
 
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
-    with shown() as console, running(threads) as count:
-        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=Runtime(threads=count))
+    with shown() as console, running(threads) as runtime:
+        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=runtime)
         decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
         warn(console, decision, out)
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}

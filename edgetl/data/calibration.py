@@ -161,7 +161,7 @@ def open_labelled(
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
     refs = refs_of([replace(image, part=part) for image in wanted], known, groups_in(wanted))
     intake = Intake(
-        exact_copies=len(hashed) - len(wanted), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
+        exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
     return images_of(collection, hashed, refs, known, intake, named=collection.classes())
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json
+from edgetl.core.files import write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -91,7 +91,7 @@ class Quantize(Stage[Quantized]):
         shutil.rmtree(out / PLAIN, ignore_errors=True)
         write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
-        (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
+        write_whole(out / SEEN, seen.to_json() + "\n")
         names = FileArtifact.of(out / NAMES)
         return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision, names=names)
 

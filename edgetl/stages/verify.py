@@ -12,6 +12,7 @@ from edgetl.bundle.golden import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
+from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -99,9 +100,9 @@ class Verify(Stage[Verdict]):
             admitted = self._admitted()
             judged = _Judged(stage=self, data=admitted.data, admitted=admitted)
             report = judged.report()
-            _write(out / REPORT, report.to_text())
-            _write(out / PREDICTIONS, judged.answers.csv_text())
-            _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
+            write_whole(out / REPORT, report.to_text())
+            write_whole(out / PREDICTIONS, judged.answers.csv_text())
+            write_whole(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
     def against(self, reference: Subject) -> Verify:
@@ -111,10 +112,6 @@ class Verify(Stage[Verdict]):
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
         return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass(frozen=True, kw_only=True)
