@@ -6,18 +6,18 @@ of Convs. What stays: every other number, every operator, every name that is lef
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import onnx
 
-from edgetl.quantization.graph.layers import constants, with_nodes
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.passes import Pass
 from edgetl.quantization.layout.short_names import has_subgraphs, rename
 
 
-def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+def compact(index: GraphIndex) -> onnx.ModelProto:
     """A copy that computes the same, bit for bit, in fewer bytes."""
-    result = _without_zero_points(model)
+    result = _without_zero_points(index)
     graph = result.graph
     del graph.value_info[:]
     if has_subgraphs(graph):
@@ -27,24 +27,20 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _without_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
+def _without_zero_points(index: GraphIndex) -> onnx.ModelProto:
     """A copy without the zero points of weights and biases that are 0 anyway, one or four bytes for each channel.
 
     ONNX, DequantizeLinear-10: "There's no zero point in the case of dequantizing int32", and it is optional elsewhere. Those of
     other weights than a Conv's stay, since without them onnxruntime 1.31 runs a Gemm in float.
     """
     result = onnx.ModelProto()
-    result.CopyFrom(model)
-    stored = constants(model)
-    readers: defaultdict[str, set[str]] = defaultdict(set)
-    for node in model.graph.node:
-        for name in node.input:
-            readers[name].add(node.op_type)
+    result.CopyFrom(index.model)
+    stored = index.constants
     for node in result.graph.node:
         codes, _, zeros = ([stored.get(name) for name in node.input] + [None] * 3)[:3]
         if node.op_type != "DequantizeLinear" or codes is None or zeros is None or zeros.any():
             continue
-        if codes.dtype == np.int32 or (codes.dtype == np.int8 and readers[node.output[0]] == {"Conv"}):
+        if codes.dtype == np.int32 or (codes.dtype == np.int8 and {reader.op_type for reader in index.readers[node.output[0]]} == {"Conv"}):
             del node.input[2:]
     return with_nodes(result, result.graph.node)
 
@@ -65,3 +61,6 @@ def _merge_equal_constants(graph: onnx.GraphProto, public: set[str]) -> dict[str
     del graph.initializer[:]
     graph.initializer.extend(remaining)
     return replaced
+
+
+COMPACT = Pass(name="compact", rewrite=compact, keeps="same bits")

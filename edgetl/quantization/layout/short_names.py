@@ -1,7 +1,7 @@
 """Short names: in a network of 80 thousand weights, names weigh as much as a layer.
 
 What goes: names of nodes, and long names of values. What stays: the names of inputs and outputs, and of layers in float. The log keeps
-what the network itself calls what has a short name (`edgetl.quantization.graph.own_names`).
+what the network itself calls what has a short name (`edgetl.quantization.graph.network_names`).
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import on_codes
 from edgetl.quantization.graph.layers import WEIGHTED
+from edgetl.quantization.graph.passes import Pass
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def with_short_names(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_short_names(index: GraphIndex) -> onnx.ModelProto:
     """A copy that computes the same, bit for bit, in fewer bytes; graphs with subgraphs keep their names."""
     result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result.CopyFrom(index.model)
     graph = result.graph
     if has_subgraphs(graph):
         return result
     public = {value.name for value in (*graph.input, *graph.output)}
     rename(graph, _short_names(graph, public))
-    int8 = on_codes(result)
-    for index, node in enumerate(graph.node):
-        if node.op_type not in WEIGHTED or int8[index]:
+    int8 = on_codes(GraphIndex(result))
+    for position, node in enumerate(graph.node):
+        if node.op_type not in WEIGHTED or int8[position]:
             node.ClearField("name")
     return result
 
@@ -59,3 +61,6 @@ def rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                 fields[index] = names.get(name, name)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
+
+
+SHORT_NAMES = Pass(name="short names", rewrite=with_short_names, keeps="same bits")

@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.graph.own_names import OwnNames
+from edgetl.quantization.graph.network_names import NetworkNames
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.kernels import kernels
@@ -23,8 +23,8 @@ from edgetl.runtime.session import open_session
 LAYERS = {"stem (Conv)", "depth (Conv)", "point (Conv)", "head (Gemm)"}
 
 
-def own(model: Path) -> OwnNames:
-    return OwnNames.of(load_proto(model), prepare(model))
+def own(model: Path) -> NetworkNames:
+    return NetworkNames.of(load_proto(model), prepare(model))
 
 
 def layers_of(model: Path) -> set[str]:
@@ -47,7 +47,7 @@ def test_a_layer_is_called_as_the_module_of_its_weight_and_what_has_no_weight_as
 def test_batchnorm_that_is_merged_into_a_layer_leaves_it_its_name(build_small: Any) -> None:
     model = build_small(batch_norm=True)
     prepared = prepare(model)
-    names = OwnNames.of(load_proto(model), prepared)
+    names = NetworkNames.of(load_proto(model), prepared)
     first = next(node for node in prepared.graph.node if node.op_type == "Conv")
     assert names.nodes[first.name] == names(first.output[0]) == "stem (Conv)"
 
@@ -57,7 +57,7 @@ def test_two_layers_that_share_a_weight_are_told_apart(tmp_path: Path) -> None:
     nodes = [helper.make_node("Gemm", ["x", "shared.weight"], ["h"]), helper.make_node("Gemm", ["h", "shared.weight"], ["y"])]
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in ("x", "y")]
     model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [weight]))
-    names = OwnNames.of(model, model)
+    names = NetworkNames.of(model, model)
     assert (names("h"), names("y")) == ("shared (Gemm)", "shared (Gemm), use 2")
 
 

@@ -20,7 +20,7 @@ WEIGHT = ".weight"  # how PyTorch ends the name of a module's weight
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnNames:
+class NetworkNames:
     """The network's own names, by the names that graphs have for nodes, values and constants.
 
     Attributes:
@@ -34,11 +34,11 @@ class OwnNames:
     constants: Mapping[str, str]
 
     @staticmethod
-    def of(given: onnx.ModelProto, quantized: onnx.ModelProto) -> OwnNames:
+    def of(given: onnx.ModelProto, quantized: onnx.ModelProto) -> NetworkNames:
         """The names of the user's float model `given`, and of the float graph that is quantized, which was made of it."""
         first = _named(given, None)
         later = _named(quantized, _Known(names=first, graph=given.graph))
-        return OwnNames(
+        return NetworkNames(
             nodes={**first.nodes, **later.nodes},
             values={**first.values, **later.values},
             constants={**first.constants, **later.constants},
@@ -76,7 +76,7 @@ class OwnNames:
 class _Known:
     """The names of a model that another graph was made of."""
 
-    names: OwnNames
+    names: NetworkNames
     graph: onnx.GraphProto
 
     def of(self, node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> str | None:
@@ -102,7 +102,7 @@ class _Known:
         return name if layer is not None and layer.op_type == node.op_type else f"{node.op_type} added for {name}"
 
 
-def _named(model: onnx.ModelProto, known: _Known | None) -> OwnNames:
+def _named(model: onnx.ModelProto, known: _Known | None) -> NetworkNames:
     nodes: dict[str, str] = {}
     values = {value.name: value.name for value in model.graph.input}
     constants: dict[str, str] = {}
@@ -121,7 +121,7 @@ def _named(model: onnx.ModelProto, known: _Known | None) -> OwnNames:
         values.update({output: name for output in node.output if output})
         if node.op_type in WEIGHTED:
             constants.update({constant: name for constant in node.input[1:] if constant not in constants | values})
-    return OwnNames(nodes=nodes, values=values, constants=constants)
+    return NetworkNames(nodes=nodes, values=values, constants=constants)
 
 
 def _own_name(node: onnx.NodeProto) -> str:
