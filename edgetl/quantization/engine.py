@@ -86,8 +86,7 @@ def quantize(
     _try_candidates(trials, baseline)
     steps = Steps(baseline=baseline, fitting=parts.fitting, plan=plan, threads=threads)
     _learn(trials, steps, tune_images)
-    noise = steps.noise(trials)
-    searched = Searched(graph=trials.best)
+    noise, searched = steps.noise(trials), Searched(graph=trials.best)
     if budget is not None:
         judging = parts.for_search if evaluation is None else evaluation
         judge = CandidateEvaluator(model, judging, budget, form.written, threads, groups)
