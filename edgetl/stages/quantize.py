@@ -143,7 +143,7 @@ class Quantize(Stage[Quantized]):
 
     @property
     def _groups(self) -> Groups | None:
-        """Of near-duplicates among the evaluation images, int64 [n]."""
+        """The groups of near-duplicates among the evaluation images, int64 [n]."""
         return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
     def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
@@ -163,7 +163,7 @@ class Quantize(Stage[Quantized]):
                 f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
-            say(f"quantize: {selected} of {len(judging)} evaluation images have selected the model too: they may decide, they are no test")
+            say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
