@@ -39,6 +39,9 @@ class PipelineOptions(Settings):
     min_score: float | None = Field(
         None, gt=0, le=1, description="Score on test that what ships must have, a fraction; it counts in the verdict. [default: any]"
     )
+    min_precision: float | None = Field(
+        None, ge=0.5, lt=1, description="Share of the given answers that shall be right; less sure ones are unknown. [default: 0.95]"
+    )
     target: Target | None = Field(None, description="CPU the int8 graph is for. [default: portable]")
     seed: Seed | None = Field(None, description="Seed of everything random. [default: 0]")
     time_limit: float | None = Field(
@@ -65,6 +68,7 @@ class PipelineOptions(Settings):
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "when_undecided": [("quantize", "when_undecided")],
             "min_score": [("verify", "min_score")],
+            "min_precision": [("export", "min_precision")],
             "target": [("quantize", "target")],
             "time_limit": [("quantize", "time_limit")],
             "skip_bad_images": [("data", "skip_bad_images")],

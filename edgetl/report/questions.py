@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edgetl.report.confidence import confidence_words
+from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
 from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
@@ -54,6 +56,8 @@ def _faithful(report: Report) -> Question:
 def _good(report: Report, ships: ModelReport) -> Question:
     low, high = ships.score_ci95
     lines = [f"{found(report, ships)} Its 95% interval: {100 * low:.1f} to {100 * high:.1f}%.", *_largest(report, ships), *_probe(report)]
+    lines += confidence_words(report.confidence) if report.confidence else []
+    lines += embedded_words(report.embedded) if report.embedded else []
     wish = report.wish
     if wish is None:
         lines.append("How many right answers are enough, only you can say: --min-score 0.9 makes it part of the verdict.")
