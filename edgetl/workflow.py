@@ -1,4 +1,4 @@
-"""`pipeline`: the five stages in one look."""
+"""The function `pipeline`, which composes the five stages."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: 
         waived=job.waived,
         intake=job.data.intake,
         groups=test.groups_here,
+        alike=job.data.alike_beyond("test"),
         because=decision.why,
         settings=job.settings.verify,
         runtime=job.runtime,
@@ -177,7 +178,7 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
-    """Where data and weights come from, for the manifest."""
+    """The origin of data and weights, for the manifest."""
     data, weights = job.data, job.teacher.weights
     return {
         "data": f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}",

@@ -1,4 +1,4 @@
-"""Image files: from bytes to an upright 8-bit RGB picture. Pillow decodes; what it leaves open is decided here.
+"""Image files: from bytes to an upright 8-bit RGB picture, decoded by Pillow.
 
 | in the file                          | in the picture                                                                    |
 |--------------------------------------|-----------------------------------------------------------------------------------|
@@ -72,7 +72,7 @@ class Depth:
         return next(bits for bits in DEPTHS if self.largest < 1 << bits)
 
     def beside(self, other: Depth | None) -> Depth:
-        """Of both together."""
+        """The depth of both together."""
         return self if other is None else Depth(largest=max(self.largest, other.largest), color=self.color or other.color)
 
 

@@ -100,7 +100,7 @@ def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
 
 
 def described(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:
-    """The graph with what its checkpoint says about it, and without what the exporter noted (stack traces, local paths)."""
+    """The graph with the metadata of its checkpoint, and without the exporter's notes (stack traces, local paths)."""
     model = describe(clean(graph), ModelInfo(classes=info.classes, preprocess=info.preprocess, task=info.task, seen=info.seen))
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = PRODUCER, ""

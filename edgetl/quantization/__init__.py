@@ -1,4 +1,4 @@
-"""The int8 engine, on ONNX graphs: float in, int8 out. `engine.quantize` is the whole in one look.
+"""The int8 engine: a float ONNX graph and calibration images in, an int8 graph out.
 
 The rooms, in the order in which they build on each other; a room imports from those above it in this table:
 

@@ -1,4 +1,4 @@
-"""`edgetl.quantize`: the int8 engine in one call, on a plain ONNX file and arrays, without any other stage."""
+"""The function `edgetl.quantize`: the int8 engine in one call, for a file and arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The int8 engine: a float ONNX classifier and calibration images in, an int8 ONNX classifier out.
+"""The order of the steps: prepare, observe, candidates, learn, lay out, search, write.
 
 Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that nothing was
 fitted on: what does not help is not kept. What is reported comes from a third part, which chose nothing (docs/adr/0027).
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
 from edgetl.quantization.candidates.trials import Trials, answers
@@ -122,7 +122,7 @@ def _observe(prepared: onnx.ModelProto, calibration: InputSource, target: Target
     """
     used, shown = subset(calibration, plan.effort.calibration), Shown()
     watched, sizes = CalibrationParts.of(Watched(used, shown)), PartSizes.of(len(used))
-    say(f"quantize: {sizes.line()}")
+    (detail if sizes.chose else say)(f"quantize: {sizes.line()}")
     why_not = None if plan.effort.equalize else plan.why_not
     baseline = Baseline.of(prepared, watched.fitting, target, batch_size=batch_size, threads=threads, not_equalized=why_not)
     refuse_nothing(shown)

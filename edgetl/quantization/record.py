@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import Trial, Trials
@@ -86,7 +86,8 @@ class QuantizationRecord:
         why = {**dict.fromkeys(searched.floating, BUDGET), **baseline.in_float}
         int8, in_float = placed(run(FOR_PIXELS, searched.graph), why)
         if in_float:
-            say(f"quantize: in float run {line(in_float)}")
+            say(f"quantize: {sum(int8.values())} operators run in int8, {sum(each.count for each in in_float)} in float")
+            detail(f"quantize: in float: {line(in_float)}")
         return QuantizationRecord(
             target=baseline.target,
             ends=baseline.boundary,

@@ -22,7 +22,7 @@ from edgetl.report.ruling import choice_words
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Which graph ships, and what on. Scores and drop are None without labelled images.
+    """The decision which graph ships, with its evidence. Scores and drop are None without labelled images.
 
     Attributes:
         shipped: by the rule of `edgetl.metrics.choice`; "mixed" where int8 left layers in float.

@@ -43,7 +43,7 @@ RANK: Mapping[Verdict, int] = {"failed": 0, "undecided": 1, "passed": 2, "certif
 
 
 def model_name(form: Form) -> str:
-    """The key in `models` of what ships: a mixed graph is judged as the int8 one."""
+    """The key in `models` of the shipped model; a mixed graph has the key of the int8 graph."""
     return "onnx_float" if form == "float" else "onnx_int8"
 
 
@@ -128,7 +128,7 @@ class Report(Exact):
     c: Footprint | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As plain JSON types, in the order of the schema."""
+        """Plain JSON types, in the order of the schema."""
         written = plain(self)
         assert isinstance(written, dict)
         return written

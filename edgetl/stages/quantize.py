@@ -57,7 +57,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 15
+    version: ClassVar[int] = 16
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -138,7 +138,7 @@ class Quantize(Stage[Quantized]):
 
     @property
     def _groups(self) -> Groups | None:
-        """Of near-duplicates among the evaluation images, int64 [n]."""
+        """The groups of near-duplicates among the evaluation images, int64 [n]."""
         return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
     def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
@@ -158,7 +158,7 @@ class Quantize(Stage[Quantized]):
                 f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
-            say(f"quantize: {selected} of {len(judging)} evaluation images have selected the model too: they may decide, they are no test")
+            say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(

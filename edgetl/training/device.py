@@ -1,4 +1,4 @@
-"""Where and in which number format training runs: decided from what the hardware says, never by timing."""
+"""The device and the number format of training, chosen from the properties of the hardware, never by timing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def finished(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told: its calls return at once, and a clock read then says nothing."""
+    """Wait for a GPU. Its calls return at once, so a clock read before the wait measures nothing."""
     match device.type:
         case "cuda":
             torch.cuda.synchronize(device)

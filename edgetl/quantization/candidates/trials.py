@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.core.progress import say
+from edgetl.core.progress import detail
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.graph.layers import UnknownOperator
@@ -67,9 +67,10 @@ class Trial:
         if self.why_not:
             return f"{self.name}: not tried, {self.why_not}"
         if not self.judged:
-            return f"{self.name}, {self.seconds:.0f} s: the only way that is tried"
-        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
-        return f"{self.name}, {self.seconds:.0f} s: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
+            return f"{self.name}, {self.seconds:.0f} s: the only method that is tried"
+        noise = "no noise" if self.sqnr_db is None else f"SQNR {self.sqnr_db:.1f} dB"
+        kept = "" if self.kept else "; not kept"
+        return f"{self.name}, {self.seconds:.0f} s: {noise}, {self.agreement:.1%} of the answers are those of float{kept}"
 
 
 class NotTried(Exception):
@@ -125,7 +126,7 @@ class Trials:
     def note(self, trial: Trial) -> None:
         """Log what was decided elsewhere, or could not be tried."""
         self.log.append(trial)
-        say(f"quantize: {trial.line()}")
+        detail(f"quantize: {trial.line()}")
 
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:

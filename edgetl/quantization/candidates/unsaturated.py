@@ -112,6 +112,6 @@ def tell_if_saturated(target: Target) -> None:
     """Say so where this CPU cannot show what `target` answers."""
     if target in EXACT_TARGETS and saturates_here():
         say(
-            f"quantize: int8 sums saturate on this CPU ({cpu_name()}), but not on the target {target}: edgetl judges by exact arithmetic, "
-            f"as {target} answers. What the file itself answers here, and its latency here, are not those of {target}"
+            f"quantize: int8 sums saturate on this CPU ({cpu_name()}), but not on the target {target}. edgetl therefore judges with exact "
+            f"arithmetic, as on {target}. The answers and the latency of the file on this CPU are not those on {target}"
         )

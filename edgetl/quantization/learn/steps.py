@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from edgetl.core.errors import InputError
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import TOO_LATE, TOO_MUCH, NotTried, Trials, in_torch
 from edgetl.quantization.learn.noise import NoiseSource
@@ -129,12 +129,12 @@ def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
 def _announce(plan: Plan) -> None:
     took, limit = in_words(plan.seconds(plan.effort.multiply_adds)), plan.clock.seconds
     if limit is None:
-        say(f"quantize: at most about {took} on this machine")
+        say(f"quantize: takes at most about {took}")
     else:
-        say(f"quantize: {limit:g} seconds by the clock; another machine, or another run, may give other bytes")
+        say(f"quantize: stops after {limit:g} seconds; with a time limit, two runs may give different bytes")
     if plan.effort.shortened:
-        reason = "more is too much work for what it is worth (--time-limit SECONDS allows more)" if limit is None else "for want of time"
-        say(f"quantize: {'; '.join(plan.effort.shortened)}: {reason}")
+        reason = "to keep the work small (--time-limit SECONDS allows more)" if limit is None else "to keep to the time limit"
+        say(f"quantize: {'; '.join(plan.effort.shortened)}, {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,5 +215,5 @@ class Steps:
             for source in found
         )
         for source_of in described[:SAID_SOURCES]:
-            say(f"quantize: {source_of.line()}")
+            detail(f"quantize: {source_of.line()}")
         return described

@@ -144,5 +144,5 @@ class Clock:
 def in_words(seconds: float) -> str:
     """For people: no more exact than it is."""
     if seconds < 20:
-        return "a few seconds" if seconds < 10 else "20 seconds"
+        return "10 seconds" if seconds < 10 else "20 seconds"
     return f"{10 * round(seconds / 10)} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

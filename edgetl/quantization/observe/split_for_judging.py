@@ -86,13 +86,16 @@ class PartSizes:
     def line(self) -> str:
         """For people."""
         if self.images < HELD_OUT_EVERY:
-            return f"{self.images} calibration images are too few to hold any out: one way is tried, and what is reported is not held out"
+            return f"{self.images} calibration images are too few to hold any out: one method is tried, and its figures are not held out"
         if not self.chose:
             return (
-                f"of {self.images} calibration images {self.fitted} fit and {self.reported} report. None choose, so one way is tried: "
-                f"give at least {FEWEST_TO_CHOOSE}"
+                f"of {self.images} calibration images {self.fitted} are for fitting and {self.reported} for the final figures; "
+                f"only one method is tried, since a choice between methods needs at least {FEWEST_TO_CHOOSE}"
             )
-        return f"of {self.images} calibration images {self.fitted} fit, {self.chose} choose and {self.reported} report"
+        return (
+            f"of {self.images} calibration images {self.fitted} are for fitting, {self.chose} for choosing between methods "
+            f"and {self.reported} for the final figures"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,8 +82,8 @@ def within_budget(
     most = max(0, int(min(MOST_EVALUATIONS, (clock or Clock()).left / max(took, 1e-6))))
     count = min(most, math.ceil(math.log2(max(2, len(ranked)))))
     say(
-        f"quantize: int8 is over its budget; looking for the fewest of {len(ranked)} layers to leave in float: "
-        f"at most {count} evaluations, {count * took:.0f} s"
+        f"quantize: int8 is over its budget; searches the fewest of {len(ranked)} layers that must stay in float "
+        f"(at most {count} evaluations, {count * took:.0f} s)"
     )
 
     def make(floating: Sequence[str]) -> onnx.ModelProto:
@@ -91,9 +91,9 @@ def within_budget(
 
     found = fewest(ranked, make, judged, judge.budget, most)
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):
-        say("quantize: no mixture of int8 and float keeps the budget and is smaller or faster than float")
+        say("quantize: no mix of int8 and float layers is within the budget and smaller or faster than float")
         return Searched(graph=int8, evaluations=tuple(made), within=False)
-    say(f"quantize: in float stay {', '.join(found[1].floating)}")
+    say(f"quantize: these layers stay in float: {', '.join(found[1].floating)}")
     return Searched(graph=found[0], floating=found[1].floating, evaluations=tuple(made), within=True)
 
 
@@ -103,5 +103,5 @@ def chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | N
         return None
     if evaluation is None:
         return "calibration"
-    say("quantize: the evaluation images chose among mixtures of int8 and float, so what they show of the result is not held out")
+    say("quantize: the evaluation images selected which layers stay in float, so their scores are not held out")
     return "evaluation"

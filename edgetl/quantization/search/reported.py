@@ -38,11 +38,11 @@ class Reported:
     def line(self) -> str:
         """For people."""
         low, high = self.interval
-        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
-        found = f"same answer to {self.agreement:.1%} (95% interval {low:.1%} to {high:.1%}), {noise}"
+        noise = "no noise" if self.sqnr_db is None else f"SQNR {self.sqnr_db:.1f} dB"
+        found = f"{self.agreement:.1%} of the answers are those of float (95% interval {low:.1%} to {high:.1%}), {noise}"
         if self.held_out:
-            return f"on {self.images} calibration images that neither set a number nor chose one: {found}"
-        return f"not held out, {self.why_not}: on {self.images} calibration images {found}"
+            return f"on {self.images} held-out calibration images {found}"
+        return f"on {self.images} calibration images, not held out ({self.why_not}), {found}"
 
 
 def reported(

@@ -78,8 +78,8 @@ class Evaluation:
         """For people."""
         drop = "" if self.drop is None else f", drop {100 * self.drop:.2f} points"
         return (
-            f"{f'{len(self.floating)} layers in float' if self.floating else 'all in int8'}: same answer to {self.agreement:.1%}{drop}, "
-            f"{self.size_bytes / 1000:.1f} kB, {self.ms:.2f} ms (float {self.float_ms:.2f})"
+            f"{f'{len(self.floating)} layers in float' if self.floating else 'all layers in int8'}: {self.agreement:.1%} of the answers "
+            f"are those of float{drop}, {self.size_bytes / 1000:.1f} kB, {self.ms:.2f} ms (float {self.float_ms:.2f} ms)"
         )
 
 

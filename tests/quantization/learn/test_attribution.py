@@ -71,7 +71,8 @@ def test_the_log_says_where_the_noise_comes_from(small: Path, noise: Any, tmp_pa
     record = quantize(small, noise(40), out=tmp_path / "int8.onnx", tune_images=64)
     worst = next(source for source in record.noise if source.kind == "activations")
     assert worst.line().startswith(
-        f"{worst.share:.0%} of the noise: activations of {worst.name} ({worst.low:.3g} to {worst.high:.3g}, 99.9% of them below"
+        f"{worst.share:.0%} of the quantization noise comes from activations of {worst.name} "
+        f"({worst.low:.3g} to {worst.high:.3g}, 99.9% of them below"
     )
     assert worst.low is not None and worst.usual is not None and worst.high is not None and worst.low <= worst.usual <= worst.high
     assert record.noise[0].kind == "activations" or record.noise[0].line().endswith(f"weights of {record.noise[0].name}")

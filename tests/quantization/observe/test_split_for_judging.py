@@ -205,11 +205,11 @@ def test_with_few_images_fewer_ways_are_tried_and_it_is_said(
     assert len(tried) == max(1, judged) and all(trial.judged == bool(judged) for trial in tried)
     assert (record.reported.held_out, record.reported.images) == (held_out, images)
     said = "\n".join(told)
-    assert ("is not held out" in said and "not held out, too few calibration images" in said) == (not held_out)
-    assert ("None choose, so one way is tried: give at least 20" in said) == (count == 12)
-    assert ("the only way that is tried" in said) == (judged == 0)
+    assert ("are not held out" in said and "not held out (too few calibration images" in said) == (not held_out)
+    assert ("only one method is tried, since a choice between methods needs at least 20" in said) == (count == 12)
+    assert ("the only method that is tried" in said) == (judged == 0)
     if judged:
-        assert "of 20 calibration images 16 fit, 2 choose and 2 report" in said
+        assert "of 20 calibration images 16 are for fitting, 2 for choosing between methods and 2 for the final figures" in said
     else:
         assert "too few to hold any out" in said or "to choose by" in said
 
