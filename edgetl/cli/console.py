@@ -99,7 +99,7 @@ def shown(*, bars: bool = True, verbose: bool = False) -> Iterator[Console]:
 
 
 def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
-    """The final table on stdout, the verdict in words, and what to try next."""
+    """Print the final table, the verdict in sentences, and the next commands on stdout."""
     console = Console()
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     shown = [[row[column] for column in NARROW] for row in comparison(report)]
@@ -199,7 +199,7 @@ def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
 
 
 def tell(as_json: bool, facts: dict[str, Any], following: str) -> None:
-    """Results on stdout, and the next command to try."""
+    """Print the results and the next command on stdout."""
     if as_json:
         print(json.dumps(facts))
         return

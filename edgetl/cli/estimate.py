@@ -1,4 +1,4 @@
-"""How long a pipeline will take, how much disk, and whether its student can be had: told beforehand, from networks without training."""
+"""An estimate of the time and the disk that a pipeline takes, and a check that its student can be made; from untrained networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build, trained_name
 from edgetl.models.packaged import packaged
-from edgetl.quantization.observe.effort import DEFAULT, images_for
+from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
 from edgetl.selection.job import Job, student_name, student_size
 from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
@@ -38,7 +38,7 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds, bytes, and what they are for; `longest`: seconds if the teacher learns beyond its head, where that is not decided yet."""
+    """Seconds and bytes of a plan; `longest`: seconds if more than the teacher's head is trained, where that is not decided yet."""
 
     plan: str
     seconds: float
@@ -91,7 +91,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         )
     with pinned(job.runtime) as device:
         speed = probe(device)
-    quantizing = min(min(tuning, FLOPS * DEFAULT) / speed, job.settings.quantize.time_limit or inf)
+    quantizing = min(min(tuning, FLOPS * DEFAULT_MULTIPLY_ADDS) / speed, job.settings.quantize.time_limit or inf)
     seconds = work / speed + quantizing + OVERHEAD_S
     return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
 
@@ -158,7 +158,7 @@ def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
 
 
 def rehearse_pruning(job: Job) -> None:
-    """Prune networks of random weights as the students will be: what cannot be pruned that far is refused before hours of training.
+    """Prune networks with random weights as the students will be pruned, to refuse an impossible share before hours of training.
 
     Raises:
         InputError: a student that cannot be had.

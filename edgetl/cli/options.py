@@ -125,7 +125,7 @@ def running(threads: int | None, recorded: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def answering(threads: int | None) -> Iterator[int]:
-    """How many threads a model answers with inside the block; where that is said, no more decode images."""
+    """The number of threads of onnxruntime inside the block; if it is given, decoding uses no more."""
     from edgetl.core.threads import WORKERS, at_most
 
     with at_most(threads or WORKERS):

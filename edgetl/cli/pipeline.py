@@ -36,7 +36,7 @@ STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for, beside the settings."""
+    """The request of a run, without its settings."""
 
     data: str | None
     root: Path
@@ -47,7 +47,7 @@ class Request:
 
 
 def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dict[str, Any]:
-    """Run what is not done yet, publish `bundle/` and the reports in `out`; the content of report.json.
+    """Run the unfinished stages and publish `bundle/` and the reports in `out`; returns the content of report.json.
 
     Raises:
         EdgetlError: input or settings that cannot be used, the folder in use, the disk full.

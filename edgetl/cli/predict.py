@@ -1,4 +1,4 @@
-"""What `edgetl predict` does around the classifier: where images are named, and where answers go."""
+"""`edgetl predict`: the images to classify, and the destination of the answers."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ def summary(tally: Tally, csv: Path | None) -> str:
     common = tally.commonest(COMMONEST)
     lines = [f"{'answers':<12} {csv}", f"{'images':<12} {tally.images}"]
     lines += [f"{'unreadable':<12} {tally.unreadable}"] if tally.unreadable else []
+    lines += [f"{'unknown':<12} {tally.unknown}  (less sure than the bundle's threshold)"] if tally.unknown else []
     lines += [f"  {times:>10} {name}" for name, times in common]
     rest = len(tally.answers) - len(common)
     return "\n".join([*lines, *([f"             and {rest} more classes"] if rest else [])]) + "\n"

@@ -1,4 +1,4 @@
-"""What `edgetl verify` does around its stage: which files are judged, on which images, against what."""
+"""`edgetl verify`: the files to judge, their reference, and the test images."""
 
 from __future__ import annotations
 

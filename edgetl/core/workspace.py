@@ -127,7 +127,7 @@ class Workspace:
         return load(stage, folder)
 
     def _run(self, stage: Stage[R], partial: Path) -> None:
-        """Let the stage work, then write down what it gave; the last write is result.json."""
+        """Run the stage, then record its result; the last file written is result.json."""
         partial.mkdir(parents=True, exist_ok=True)
         remove_unfinished(partial, below=True)
         started = time.perf_counter()
@@ -152,12 +152,12 @@ class Workspace:
 
 
 def folder_of(root: Path, stage: Stage[Any]) -> Path:
-    """Where the stage's finished work lies or will lie."""
+    """The folder of a stage's finished work."""
     return root / STAGES / f"{stage.name}-{stage.key[:12]}"
 
 
 def make_folders(folder: Path, made: list[Path]) -> None:
-    """Make `folder` and what is missing above it; each that was made is appended to `made`."""
+    """Make `folder` and its missing parents; each new folder is appended to `made`."""
     for path in reversed((folder, *folder.parents)):
         if not path.exists():
             with suppress(FileExistsError):  # another process was faster: it is not ours
@@ -186,7 +186,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def reuse(stage: Stage[R], folder: Path) -> R:
-    """What the stage gave earlier, after re-hashing every file of it.
+    """The earlier result of the stage, after a check of the sha256 of each of its files.
 
     Raises:
         WorkspaceError: names the files that changed since.

@@ -1,8 +1,8 @@
-"""Test images that may judge: those that no model is on record to have seen, and what is known about that."""
+"""The test images that no model was trained, selected or calibrated on, as far as the records show."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,12 +70,7 @@ def admit(
     kept: Images | NpzTensors | NpzRows = data
     if found := compared.found:
         if seen == "refuse":
-            rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
-            raise InputError(
-                f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
-                f"that it was trained, selected or calibrated on:\n"
-                f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
-            )
+            raise _refusal(data, found)
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
@@ -101,6 +96,16 @@ def _beside(
     if not drop:
         return kept, [f"{words}, so scores may be too good"]
     return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{words}, left out"]
+
+
+def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:
+    """Which images were seen, sha256 -> as what."""
+    rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
+    return InputError(
+        f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
+        f"that it was trained, selected or calibrated on:\n"
+        f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
+    )
 
 
 def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | None:

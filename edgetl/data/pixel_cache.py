@@ -85,7 +85,7 @@ _shelf: ContextVar[PixelCache | None] = ContextVar("edgetl_shelf", default=None)
 
 @contextmanager
 def keeping(runtime: Runtime) -> Iterator[PixelCache]:
-    """Keep what is decoded inside the block until its end; inside another such block, until the end of that one."""
+    """Keep decoded images until the end of the block, or of the outermost block of this kind."""
     if (outer := _shelf.get()) is not None:
         yield outer
         return

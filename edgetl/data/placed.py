@@ -1,4 +1,4 @@
-"""Labelled images for a model: labels that index into its outputs, whoever says which output is which class."""
+"""Labelled images for a model, with labels that index into its outputs."""
 
 from __future__ import annotations
 

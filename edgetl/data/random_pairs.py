@@ -20,7 +20,7 @@ Indices = NDArray[np.int64]
 
 
 def some_pairs(count: int) -> tuple[Indices, Indices]:
-    """All pairs of so many images, or SAMPLE random ones: two of indices, [k]."""
+    """All pairs of `images` images, or SAMPLE random ones: two arrays of indices, [k]."""
     if count * (count - 1) / 2 <= SAMPLE:
         one, other = np.triu_indices(count, 1)
         return one.astype(np.int64), other.astype(np.int64)

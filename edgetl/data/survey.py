@@ -23,7 +23,7 @@ Size = tuple[int, int]  # width, height
 
 
 def surveyed(images: Images, preprocess: Preprocess, advice: str = HINT) -> Preprocess:
-    """The Preprocess with what these images ask for, once people are told what it means for them.
+    """The Preprocess adapted to these images, after a message about its effect on them.
 
     Raises:
         InputError: color files of 16 bits of which nearly nothing can be seen.

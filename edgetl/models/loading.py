@@ -1,4 +1,4 @@
-"""Weights into a network: what fits goes in, and what does not is reported."""
+"""Loading of weights into a network; tensors that do not fit are reported."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
 
 
 def _read(weights: Weights, own: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The file's tensors by the network's names; what was taken off or converted is said."""
+    """The file's tensors by the network's names; removed prefixes and conversions are reported."""
     file, content = weights.path.name, read_content(weights.path)
     tensors, said = unwrap(by_own_names(model, content) if isinstance(model, EfficientNetLite) else content, own, file)
     halves = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values() if value.is_floating_point()} - {"float32"})

@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, what is known about them, how they get into a network.
+"""Pretrained weights: sources, metadata, and loading into a network.
 
 Files are read without running code: safetensors, or `torch.load(weights_only=True)`.
 """
@@ -26,7 +26,7 @@ FILE = "file:"  # the source of a user's own file
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An artifact: a file of weights and what is known about it.
+    """An artifact: a file of weights and its metadata.
 
     Attributes:
         source: "embedded:NAME", "package:NAME", "published:NAME" or "file:NAME".
@@ -53,7 +53,7 @@ class Weights:
 
     @property
     def record(self) -> SeenImages:
-        """What a network that starts from them has seen: images as far as they are on record, and the names of all data sets."""
+        """The training images of these weights, as far as they are recorded, and the names of all data sets."""
         seen = self.seen or SeenImages(split="", parts={})
         if self.trained_on in seen.trained_on:
             return seen

@@ -1,4 +1,4 @@
-"""report.html: the certificate for people, one file that needs nothing from outside."""
+"""report.html: the report as one self-contained file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Wall:
-    """The gallery as the page shows it: mistakes of what ships, images on which two models differ."""
+    """The gallery of the page: mistakes of the shipped model, and images on which two models differ."""
 
     mistakes: tuple[Card, ...]
     differences: tuple[Card, ...]
@@ -110,7 +110,7 @@ def _template() -> Template:
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
-    """The few numbers everybody asks for first: (value, what it is)."""
+    """The numbers at the top of the page: (value, label)."""
     ships, models = text.shipped_model(report), text.chart_models(report)
     if ships is None or not models:
         return []

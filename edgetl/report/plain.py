@@ -1,4 +1,4 @@
-"""A report for somebody who decides: what was measured, what came out, what it means, what to do."""
+"""The report in sentences: the measurements, their meaning, and what follows from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADLINES: Mapping[Verdict, str] = {
 
 
 def headline(report: Report) -> str:
-    """What the verdict is. "Ready to ship" is for a wish that is shown to be met: a copy is only as good as what it copies."""
+    """The verdict in a few words. "Ready to ship" is only for a required score that is proven: a copy is as good as its original."""
     if report.verdict == "certified" and report.wish and report.wish.standing == "met":
         return "Ready to ship"
     return HEADLINES[report.verdict]
@@ -125,7 +125,7 @@ def _meaning(report: Report, parity: DropParity) -> str:
 
 
 def facts(report: Report) -> list[str]:
-    """What somebody who decides must know about what ships: quality, weak spots, and what the numbers hold for."""
+    """Facts about the shipped model: quality, weakest class, and the limits of the figures."""
     ships = shipped_model(report)
     if ships is None:
         return []
@@ -146,7 +146,7 @@ def _quality(report: Report, ships: ModelReport) -> list[str]:
 
 
 def thrift(report: Report, ships: ModelReport) -> list[str]:
-    """Its size and time, beside the first model's."""
+    """Size and latency of the shipped model and of the first model."""
     _, first_label, first = chart_models(report)[0]
     if first is ships:
         return [f"Its file has {size(ships.size_bytes)}."]

@@ -1,4 +1,4 @@
-"""What lay in the data, for somebody who decides."""
+"""The data in sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edgetl.report.units import count
 
 
 def intake(report: Report) -> str:
-    """What lay in the data beside images that could be used as they are; empty where nothing did."""
+    """Files and images of the data that were left out or kept together; empty if there were none."""
     return "; ".join(_told(what, number) for what, number in (report.data.intake or {}).items() if number)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edgetl.report.confidence import confidence_words
+from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
 from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
@@ -23,7 +25,7 @@ Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, its answer in a few words, and what was measured; `open` where nobody said what is enough."""
+    """A question with a short answer and the measurements; `open` if no requirement was given."""
 
     title: str
     answer: str
@@ -40,7 +42,7 @@ def questions(report: Report) -> list[Question]:
 
 
 def overruns(report: Report) -> list[str]:
-    """Every comparison, beside the one that decides, whose measured loss is over its budget, and what that means."""
+    """Every other comparison whose measured loss is over its budget, with its meaning."""
     return [*_int8_over(report), *_negative_transfer(report)]
 
 
@@ -59,6 +61,8 @@ def _good(report: Report, ships: ModelReport) -> Question:
         *_largest(report, ships),
         *_probe(report),
     ]
+    lines += confidence_words(report.confidence) if report.confidence else []
+    lines += embedded_words(report.embedded) if report.embedded else []
     wish = report.wish
     if wish is None:
         lines.append("No required score was given. With --min-score 0.9, for example, the score becomes part of the verdict.")

@@ -66,7 +66,7 @@ def _lowered(verdict: Verdict, found: Sequence[tuple[Weight, str]]) -> Verdict:
 
 
 def said(judgement: Judgement, name: str) -> str:
-    """What people call the reference."""
+    """The name of the reference in sentences."""
     if name == "onnx_float":
         return "float model"
     return "teacher" if "student" in judgement.outputs else "reference"
@@ -149,7 +149,7 @@ def _of_wish(wish: Wish | None) -> Iterator[tuple[Weight, str]]:
 
 
 def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) -> str:
-    """Why this graph ships, in a sentence; `form` is what is compared with float."""
+    """The reason why this graph ships, in a sentence; `form` is compared with float."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
     measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"

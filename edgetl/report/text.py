@@ -1,4 +1,4 @@
-"""A report in words and in plain rows: the terminal's table, a Markdown table, the verdict for people."""
+"""The report as text: the table of the terminal, a Markdown table, the verdict in sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def comparison(report: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 
 def rows_of(report: Report) -> list[tuple[str, ...]]:
-    """As `comparison`, of a report that has been read."""
+    """`comparison` for a report that has been read."""
     header = ("model", report.metric, "95% interval", "size", "smaller", "latency p50", "p90", "faster")
     shown = list(models_of(report))
     return [header, *(_row(label, model, shown[0][1], ships=label == shipped_label(report)) for label, model in shown)]
@@ -57,7 +57,7 @@ def verdict_words(report: Mapping[str, object]) -> str:
 
 
 def verdict_of_report(report: Report) -> str:
-    """As `verdict_words`, of a report that has been read."""
+    """`verdict_words` for a report that has been read."""
     export = report.parity.export
     if report.verdict == "failed" and export and not export.passed:
         return (
@@ -141,7 +141,7 @@ def needed(parity: DropParity) -> str:
 
 
 def where_time_goes(kernels: KernelsReport) -> str:
-    """What onnxruntime made of the int8 graph, in a sentence."""
+    """The share of time of int8 kernels and conversions, in a sentence."""
     words = f"The int8 model spends {percent(kernels.int8)} of its time in int8 kernels and {percent(kernels.conversion)} in conversions"
     if not kernels.float_layers:
         return f"{words}; no Conv, Gemm or MatMul runs in float."
@@ -170,12 +170,12 @@ def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
 
 
 def label(report: Report, name: str) -> str:
-    """The name for people of a key of `models`; int8 with layers in float is called mixed."""
+    """The name in sentences of a key of `models`; int8 with layers in float is called mixed."""
     return LABELS[name].replace("int8", "mixed") if report.shipped == "mixed" else LABELS[name]
 
 
 def reference_name(report: Report) -> str:
-    """What `models.teacher` is: with a student the teacher, without one a model that somebody compares with."""
+    """The name of `models.teacher`: "teacher" if there is a student, else "reference"."""
     return "teacher" if report.models.student else "reference"
 
 
@@ -204,17 +204,17 @@ def chart_label(report: Report, name: str) -> str:
 
 
 def shipped_chart_label(report: Report) -> str:
-    """The page's name for what ships."""
+    """The name of the shipped model on the page."""
     return chart_label(report, shipped_name(report))
 
 
 def shipped_name(report: Report) -> str:
-    """The key in `models` of what ships."""
+    """The key of the shipped model in `models`."""
     return model_name(report.shipped)
 
 
 def shipped_label(report: Report) -> str:
-    """The name for people of the model that ships."""
+    """The name of the shipped model in sentences."""
     return label(report, shipped_name(report))
 
 

@@ -50,7 +50,7 @@ class Latency:
 
 
 def moved(measured: Mapping[str, Latency]) -> str | None:
-    """What there is to say where latencies moved while they were measured together, by the models' names."""
+    """A warning that latencies changed during the measurement, with the models' names; None if they did not."""
     apart = [name if each.spread is None else f"{name} by {each.spread:.0%}" for name, each in measured.items() if each.moved]
     if not apart:
         return None
@@ -111,7 +111,7 @@ def in_turns(models: Sequence[Callable[[], Opened]], runs: int) -> list[Latency]
 
 
 def _read(times: NDArray[np.float64], threads: Sequence[int], turns: int, loops: tuple[Loop, Loop]) -> list[Latency]:
-    """From the times, ms [runs, models], to what is told of each model."""
+    """The latency of each model from the times, ms [runs, models]."""
     p50, p90 = np.percentile(times, [50, 90], axis=0)
     medians = np.stack([np.median(part, axis=0) for part in np.array_split(times, turns)])
     spread = medians.max(axis=0) / medians.min(axis=0) - 1

@@ -1,4 +1,4 @@
-"""`auto` becomes a name, and a reason for people: what the stages get is decided here, before any key is made."""
+"""The choice of teacher, student, input size and weights for `auto`, made before the key of any stage."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def student_weights(arch: str, choice: str, cache: Path) -> tuple[Weights | None
 
 
 def waived(images: Images, weights: Iterable[Weights | None]) -> str | None:
-    """Why scores on `images` prove nothing, where `refuse_known_data` was told to allow it; None where no weights know them."""
+    """The reason why scores on `images` prove nothing, if known data was allowed; None if no weights know these images."""
     known = [found.source for found in weights if found and knows(images, found)]
     return f"{', '.join(dict.fromkeys(known))} knew images that judge (--allow-known-data)" if known else None
 
@@ -194,7 +194,7 @@ def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:
 
 
 def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
-    """As the weights say, at `size`.
+    """The Preprocess of the weights, at the input size `size`.
 
     Raises:
         InputError: gray or rectangular inputs.
@@ -208,5 +208,5 @@ def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
 
 
 def _kind(weights: Weights | None) -> str:
-    """What stands in the settings: the weights themselves are an artifact of the stage, known by content."""
+    """The kind of the weights for the settings; the weights themselves are an input of the stage, known by content."""
     return "none" if weights is None else weights.source.split(":")[0]

@@ -1,4 +1,4 @@
-"""`edgetl recommend`: the networks at hand, ranked for somebody's photos by how far their frozen features carry a linear head.
+"""`edgetl recommend`: the available pretrained networks, ranked for given photos by a linear head on frozen features.
 
 The test part is not looked at. Kilobytes and milliseconds are those of a real int8 file, calibrated on a few photos and not tuned.
 """
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """All rows, the best first, the one to take, and why."""
+    """All networks, the best first; the recommended one and the reason."""
 
     images: int
     rows: tuple[Row, ...]

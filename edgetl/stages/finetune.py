@@ -156,12 +156,12 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
 
 
 def beside(scratch: Scratch, images: int) -> Baseline:
-    """The score of the network from scratch on so many images, and what it had."""
+    """The score of the network from scratch, with the number and size of its training views."""
     fit = scratch.fit
     return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 
 
 def baseline(score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None) -> Baseline:
-    """A score on so many images, with its standard error."""
+    """A score on `images` images, with its standard error."""
     error = standard_error(score, images)
     return Baseline(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from edgetl.bundle.golden import check_golden
+from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
@@ -22,6 +22,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
+from edgetl.report.bundled import confidence_of, embedded_of
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -42,7 +43,7 @@ from edgetl.tasks.classification import Classification
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The certificate and what it says."""
+    """The report and its verdict."""
 
     report: FileArtifact
     verdict: Literal["certified", "passed", "undecided", "failed"]
@@ -50,7 +51,7 @@ class Verdict:
 
     @property
     def folder(self) -> Path:
-        """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
+        """The folder with the evidence beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
         return self.report.path.parent
 
 
@@ -63,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -156,6 +157,9 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
+            confidence=confidence_of(stage.bundle, self.judgement),
+            embedded=embedded_of(stage.bundle, self.data, self.judgement),
+            c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
 
     @cached_property
@@ -200,7 +204,7 @@ class _Judged:
 
     @cached_property
     def broken_vectors(self) -> list[str]:
-        """What the bundle's golden vectors say is wrong, on this machine."""
+        """The golden vectors of the bundle that do not hold on this machine."""
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
@@ -217,7 +221,7 @@ class _Judged:
         )
 
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
+        """Model name -> its outputs, finite [n, k]; `student` stands for the checkpoint under torch."""
         found = dict(self.subjects.outputs)
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
@@ -228,7 +232,7 @@ class _Judged:
         return found
 
     def _notes(self) -> list[str]:
-        """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
         data, order = self.stage.data, self.stage.order

@@ -143,7 +143,7 @@ def _losses(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
 
 
 def folds_of(labels: Labels, seed: int, count: int = FOLDS, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """The fold of each image, of `count`: every class is dealt out evenly, and what is of one group to one fold."""
+    """The fold of each image, 0 to `count` - 1: each class is spread evenly, and a group of near-duplicates is in one fold."""
     order = np.random.Generator(np.random.Philox(key=[seed, 5])).permutation(len(labels))
     folds = np.empty(len(labels), dtype=np.int64)
     if groups is not None and len(np.unique(groups)) < len(labels):
@@ -197,7 +197,7 @@ def _standardized(features: Features, mean: NDArray[np.float64], deviation: NDAr
 
 
 def _stacked(views: list[Features]) -> Features:
-    """All views, one below the other."""
+    """All views, stacked along the first axis."""
     if len(views) == 1:
         return views[0]
     rows = sum(len(view) for view in views)

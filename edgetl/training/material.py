@@ -1,4 +1,4 @@
-"""What a fine-tuning works with: the network, decoded images, frozen features, and what is done about rare classes."""
+"""The inputs of fine-tuning: the network, decoded images, frozen features, and the treatment of rare classes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def balance(self) -> Balancing:
-        """What is done about rare classes."""
+        """The treatment of rare classes."""
         return balancing(self.settings.balance, self.train.labels, self.task.outputs)
 
     @property

@@ -127,7 +127,7 @@ def judged(answers: Labels, reflected: Labels, labels: Labels, classes: tuple[st
 
 
 def by_chance(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """The chance that so many answers, or more, are lost rather than won where neither is likelier (McNemar's exact test, one-sided)."""
+    """The p-value of McNemar's exact test, one-sided: at least as many answers lost, if a loss is as likely as a gain."""
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     return tail(lost, lost + won, 0.5)
 

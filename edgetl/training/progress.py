@@ -40,7 +40,7 @@ class Evaluated:
 
 @dataclass
 class Progress:
-    """What the next epoch depends on, beside model and optimizer."""
+    """The state of a training between two epochs, without model and optimizer."""
 
     epoch: int = 0
     stale: int = 0
@@ -92,7 +92,7 @@ def resumable(path: Path) -> bool:
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Where an earlier attempt stopped, or the beginning."""
+    """The state that an earlier attempt left, or that of a new training."""
     if not resumable(path):
         return Progress()
     saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -262,4 +262,4 @@ def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     with listening(ear):
         folder = Path(__file__).parents[2] / "calibration" / "digits"
         list(predict(out, [folder], preprocess=Preprocess(size=32, resize=32)))
-    assert sum(line.startswith("warning: q.onnx is made for arm64; int8 sums saturate on this CPU") for line in ear.heard) == told
+    assert sum(line.startswith("warning: q.onnx is made for arm64. int8 sums saturate on this CPU") for line in ear.heard) == told
