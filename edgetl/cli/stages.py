@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import float_model, origin_of, parts_of_run, seen_by
+from edgetl.cli.origin import NO_FLOAT, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
@@ -163,6 +163,7 @@ def export(
                     "data": f"split sha256:{origin.seen.split}",
                     "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
                     **({"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}),
+                    **({"float": NO_FLOAT} if origin.without_float else {}),
                 },
                 settings=settings,
             )
