@@ -36,6 +36,7 @@ CLIENTS = (
     Client(name="client python", file="clients/python/classify.py", runner=(sys.executable, "-I")),
     Client(name="client node", file="clients/node/classify.mjs", runner=("node",)),
 )
+C_CODE = "clients/c"
 PAGE = Client(name="client web", file="clients/web/check.mjs", runner=("node",))
 
 
@@ -46,6 +47,22 @@ def run_clients(folder: Path, *, browser: bool) -> Iterator[Result]:
     for client in (*CLIENTS, *([PAGE] if browser else [])):
         if (folder / client.file).is_file():
             yield _ran(client.name, [*client.runner, str(folder / client.file)], folder)
+    if (folder / C_CODE).is_dir():
+        yield _compiled(folder)
+
+
+def _compiled(folder: Path) -> Result:
+    """The C code, compiled elsewhere and run there."""
+    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    if compiler is None:
+        return "client c", (), "no C compiler (cc, gcc, clang) is installed here"
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as place:
+        program = Path(place) / "check"
+        sources = [str(folder / C_CODE / name) for name in ("check.c", "classifier.c")]
+        done = subprocess.run([compiler, "-std=c99", "-O1", "-o", str(program), *sources], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return "client c", (done.stderr.strip().splitlines()[0] if done.stderr else f"{compiler} failed",), None
+        return _ran("client c", [str(program)], folder)
 
 
 def _sample(folder: Path) -> Result:

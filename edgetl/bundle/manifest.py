@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle is, for machines. No time, no place, no timing: same inputs, same bytes.
+"""manifest.json, the machine-readable description of a bundle. It holds no date, path or timing: same inputs, same bytes.
 
 | key          | value                                                                              |
 |--------------|------------------------------------------------------------------------------------|
@@ -18,6 +18,7 @@
 | `split`      | digest of the split the model was trained on; `seen.json` says which images it saw |
 | `models`     | every graph: its file, input, outputs and size                                     |
 | `decision`   | temperature and threshold (`bundle.decision.DecisionRule`); null where nobody gave labelled validation images |
+| `c`          | bytes of flash and RAM that clients/c/ takes (`cgen.footprint.Footprint`); left out where there is none |
 | `licences`   | of weights, of the images behind them, of the sample code                          |
 | `seal`       | sha256 of this file's bytes where these 64 digits are 0 (`seal_of`)                |
 
@@ -38,6 +39,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.licences import Licence
+from edgetl.cgen.footprint import Footprint
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, SettingsError, listing
 from edgetl.core.preprocess import Preprocess
@@ -123,11 +125,14 @@ class Manifest:
     decision: DecisionRule | None = None
     models: tuple[ModelSpec, ...] = ()
     licences: tuple[Licence, ...] = ()
+    c: Footprint | None = None
     seal: Sha256 | None = field(default=None, compare=False)
 
     def to_json(self) -> str:
         """The text of manifest.json, sealed; `from_json` reads it back."""
         facts = {**asdict(self), "preprocess": spelled_out(self.preprocess), "seal": UNSEALED}
+        if self.c is None:
+            del facts["c"]
         text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         return text.replace(f'"seal": "{UNSEALED}"', f'"seal": "{seal_of(text.encode(), UNSEALED)}"')
 

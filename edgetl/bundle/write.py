@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgetl.bundle.c_client import write_c_client
 from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
@@ -40,6 +41,7 @@ def write_bundle(
     provenance: Mapping[str, object],
     int8_lost: bool = False,
     decision: DecisionRule | None = None,
+    c: bool = False,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -54,9 +56,11 @@ def write_bundle(
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
         decision: how its outputs become an answer or "unknown".
+        c: whether clients/c/ is written, the graph in C99.
 
     Raises:
-        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
+        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty; with `c`
+            an operator that the C code does not have.
     """
     classes, preprocess = _complete(info)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +77,8 @@ def write_bundle(
     write_ort_forms(out)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)
-    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision)
+    footprint = write_c_client(out, preprocess, classes, temperature) if c else None
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgetl.cgen.footprint import Footprint
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
 from edgetl.metrics.parity import Verdict as Verdict
@@ -42,7 +43,7 @@ RANK: Mapping[Verdict, int] = {"failed": 0, "undecided": 1, "passed": 2, "certif
 
 
 def model_name(form: Form) -> str:
-    """The key in `models` of what ships: a mixed graph is judged as the int8 one."""
+    """The key in `models` of the shipped model; a mixed graph has the key of the int8 graph."""
     return "onnx_float" if form == "float" else "onnx_int8"
 
 
@@ -101,6 +102,7 @@ class Report(Exact):
         shipped_because: why int8, or float, ships; a sentence.
         confidence: the bundle's temperature and threshold on the test images.
         embedded: the bundle's graphs that take pixels, on the test images.
+        c: bytes of flash and RAM that the bundle's C code takes.
     """
 
     schema: Literal[1] = 1
@@ -123,9 +125,10 @@ class Report(Exact):
     shipped_because: str | None = None
     confidence: ConfidenceReport | None = None
     embedded: Embedded | None = None
+    c: Footprint | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As plain JSON types, in the order of the schema."""
+        """Plain JSON types, in the order of the schema."""
         written = plain(self)
         assert isinstance(written, dict)
         return written

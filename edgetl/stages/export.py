@@ -94,6 +94,7 @@ class Export(Stage[Exported]):
                     target=self.target,
                     provenance=self.provenance,
                     int8_lost=self.int8 is not None and self.shipped == "float",
+                    c=self.settings.c,
                     decision=self._decision(shipped, info),
                 )
             except NotFinite as error:
