@@ -125,8 +125,7 @@ class _Judged:
     admitted: Admitted
 
     def report(self) -> Report:
-        stage, parity = self.stage, self.judgement.parity()
-        wish = self.judgement.wish()
+        stage, parity, wish = self.stage, self.judgement.parity(), self.judgement.wish()
         ruled = ruling(self.judgement, parity, stage.others, wish)
         broken = [golden_note(problem) for problem in self.broken_vectors]
         counts = dict(stage.counts or {})
