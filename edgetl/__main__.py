@@ -1,4 +1,4 @@
-"""`python -m edgetl` and the command `edgetl`: what must be done before anything is imported."""
+"""The command `edgetl` and `python -m edgetl`."""
 
 from __future__ import annotations
 

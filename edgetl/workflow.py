@@ -1,4 +1,4 @@
-"""`pipeline`: the five stages in one look."""
+"""The function `pipeline`, which composes the five stages."""
 
 from __future__ import annotations
 
@@ -64,15 +64,14 @@ def pipeline(job: Job, do: Do) -> Outcome:
             runtime=job.runtime,
         )
     )
-    record, decision = job.seen().also(looks=calibration.looks, calibration=calibration.hashes), quantized.decision
     exported = do(
         Export(
             int8=quantized.int8,
             float_model=quantized.float_model,
-            shipped=decision.shipped,
+            shipped=quantized.decision.shipped,
             target=s.quantize.target,
             golden=val.take(s.export.golden_images, 0),
-            seen=record,
+            seen=job.seen().also(looks=calibration.looks, calibration=calibration.hashes),
             provenance=provenance(job, teacher.checkpoint, student.checkpoint),
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             groups=val.groups_here,
@@ -81,8 +80,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
     )
     judging = verification(job, quantized, exported.bundle, student.checkpoint, subject(teacher_graph.path, job.teacher.settings.arch))
     counts = {**job.data.counts(), "calibration": len(calibration)}
-    folds = crossed.folds if crossed else None
-    verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=folds, frontier=frontier))
+    verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=crossed.folds if crossed else None, frontier=frontier))
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
 
@@ -104,6 +102,7 @@ def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: 
         waived=job.waived,
         intake=job.data.intake,
         groups=test.groups_here,
+        alike=job.data.alike_beyond("test"),
         because=decision.why,
         settings=job.settings.verify,
         runtime=job.runtime,
@@ -179,7 +178,7 @@ def subject(path: Path, arch: str) -> Subject:
 
 
 def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
-    """Where data and weights come from, for the manifest."""
+    """The origin of data and weights, for the manifest."""
     data, weights = job.data, job.teacher.weights
     return {
         "data": f"{data.name}, {len(data)} images of {len(data.classes)} classes, split sha256:{data.digest}",

@@ -231,7 +231,7 @@ def test_ctrl_c_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == ""
-    assert err.splitlines()[-1] == "interrupted. What is finished is kept: the same line goes on from there"
+    assert err.splitlines()[-1] == "interrupted. Finished work is kept: run the same command to continue"
 
 
 def test_a_second_run_on_a_busy_folder_is_refused(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_skipped_and_counted_to_the_end(folder: Path) -> None:
     assert (intake["skipped_images"], intake["ignored_files"], intake["exact_copies"]) == (5, 1, 3)
     run = folder / "runs" / "meine photos"
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "5 image files that could not be decoded, left out; 1 file of no image format, ignored; 3 exact copies, left out" in page
+    assert "5 image files that could not be decoded, left out; 1 file in no image format, ignored; 3 exact copies, left out" in page
     assert (run / "bundle" / "labels.txt").read_text(encoding="utf-8") == "katze 猫 🐈\nكلب\n"
     manifest = json.loads((run / "bundle" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["classes"] == ["katze 猫 🐈", "كلب"] and manifest["preprocess"]["decode"] == "reduced"

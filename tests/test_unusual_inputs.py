@@ -48,6 +48,9 @@ class Told:
     def say(self, message: str) -> None:
         self.text += message + "\n"
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 @pytest.fixture
 def told() -> Iterator[Told]:

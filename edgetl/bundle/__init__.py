@@ -1,1 +1,1 @@
-"""What the app embeds: manifest, golden vectors, sample code."""
+"""The folder that an app embeds: manifest, golden vectors, sample code."""

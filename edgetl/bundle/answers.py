@@ -1,4 +1,4 @@
-"""Predictions as text: CSV, JSON, lines for people. Each of these passes on what it has written, so that they can be chained."""
+"""Predictions as CSV, JSON, or lines on the screen. Each writer yields what it has written, so that writers can be chained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 
 
 def columns(top_k: int) -> tuple[str, ...]:
-    """Of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error and decision."""
+    """The columns of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error and decision."""
     return (
         "path",
         "answer",
@@ -31,7 +31,7 @@ def columns(top_k: int) -> tuple[str, ...]:
 
 
 def to_csv(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
-    """Write a header, then a row for each; what is not known is left empty. Confidences have six digits."""
+    """Write a header, then a row for each prediction; unknown fields are empty. Confidences have six digits."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns(top_k))
     for p in predictions:
@@ -80,7 +80,7 @@ def write_csv(path: Path, predictions: Iterable[Prediction], top_k: int = 1) -> 
 
 @dataclass
 class Tally:
-    """What came of it, in few words, however many images there were."""
+    """Counts of the answers, for the summary."""
 
     images: int = 0
     answers: dict[str, int] = field(default_factory=dict)

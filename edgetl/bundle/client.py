@@ -50,7 +50,7 @@ def readme(manifest: Manifest, golden_images: int, *, int8_lost: bool = False) -
 
 
 def _rectangles(preprocess: Preprocess) -> dict[str, int]:
-    """What is resized to, and what the network sees."""
+    """The sizes after resizing and after cropping, in words."""
     (rows, columns), (height, width) = pair(preprocess.resize), pair(preprocess.size)
     return {"rows": rows, "columns": columns, "height": height, "width": width}
 

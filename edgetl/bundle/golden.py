@@ -153,7 +153,7 @@ def write_golden(
 
 @dataclass(frozen=True)
 class _Names:
-    """What the files of one golden image are called."""
+    """The file names of one golden image."""
 
     stem: str
     suffix: str

@@ -19,7 +19,7 @@ from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
-from edgetl.quantization.graph.layers import with_nodes
+from edgetl.quantization.graph.editing import with_nodes
 from edgetl.runtime.foreign.graph import graphs_in
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import check, save

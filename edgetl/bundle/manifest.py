@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle is, for machines. No time, no place, no timing: same inputs, same bytes.
+"""manifest.json, the machine-readable description of a bundle. It holds no date, path or timing: same inputs, same bytes.
 
 | key          | value                                                                              |
 |--------------|------------------------------------------------------------------------------------|

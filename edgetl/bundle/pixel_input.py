@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgetl.core.preprocess import Preprocess
-from edgetl.quantization.graph.layers import CODES, constants, times_read, with_nodes
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UINT8_MAX
 
 NAME = "edgetl_image"  # names of values begin so
 PER_CHANNEL_OPSET = 13  # from which DequantizeLinear has an axis
-LEVELS = np.arange(CODES + 1, dtype=np.float32)
+LEVELS = np.arange(UINT8_MAX + 1, dtype=np.float32)
 Table = NDArray[np.float32]  # [channels, 256]
 
 
@@ -99,7 +101,8 @@ def beginning_of(model: onnx.ModelProto, preprocess: Preprocess) -> Beginning:
     """The operators in front of the first sums that act on each pixel alone, up to the first that rounds and a Clip behind it."""
     table = preprocess.normalize(LEVELS.astype(np.uint8)[None, :, None].repeat(preprocess.channels, axis=2))[:, 0]
     found = Beginning(nodes=(), pads=(0, 0, 0, 0), table=table, fills=np.zeros(len(table), np.float32))
-    nodes, rounded, stored, read = list[onnx.NodeProto](), found, constants(model), times_read(model.graph)
+    index, nodes, rounded = GraphIndex(model), list[onnx.NodeProto](), found
+    stored, read = index.constants, index.times_read
     name = model.graph.input[0].name
     while read[name] == 1 and (node := next((node for node in model.graph.node if node.input[:1] == [name]), None)) is not None:
         if (after := _after(node, found, stored)) is None:
@@ -140,7 +143,7 @@ def _applied(node: onnx.NodeProto, x: Table, numbers: Sequence[NDArray[Any]]) ->
         case "Clip", [low, high]:
             return np.asarray(np.clip(x, low, high), dtype=np.float32)
         case "QuantizeLinear", [scale, zero] if zero.dtype == np.uint8 and _axis(node) == 1:
-            return np.asarray(np.clip(np.rint(x / scale) + zero.astype(np.float32), 0, CODES), dtype=np.float32)
+            return np.asarray(np.clip(np.rint(x / scale) + zero.astype(np.float32), 0, UINT8_MAX), dtype=np.float32)
     return None
 
 
@@ -175,7 +178,7 @@ def _folded(beginning: Beginning, opset: int) -> str | None:
     if beginning.nodes[-1].op_type == "QuantizeLinear":
         return "codes" if np.array_equal(table, np.broadcast_to(LEVELS, table.shape)) else None
     zeros = LEVELS - table
-    whole = (zeros == zeros[:, :1]).all() and (zeros == np.rint(zeros)).all() and zeros.min() >= 0 and zeros.max() <= CODES
+    whole = (zeros == zeros[:, :1]).all() and (zeros == np.rint(zeros)).all() and zeros.min() >= 0 and zeros.max() <= UINT8_MAX
     return "whole" if whole and not any(beginning.pads) and not fills.any() and opset >= PER_CHANNEL_OPSET else None
 
 
@@ -201,7 +204,7 @@ def _normalized(written: Written, pixels: str, preprocess: Preprocess, last: str
     """Float32 numbers as `Preprocess.normalize` computes them, operation by operation."""
     shape = (1, preprocess.channels, 1, 1)
     mean, std = (np.array(numbers, np.float32).reshape(shape) for numbers in (preprocess.mean, preprocess.std))
-    value = written.node("Div", written.node("Cast", pixels, to=TensorProto.FLOAT), np.array(CODES, np.float32))
+    value = written.node("Div", written.node("Cast", pixels, to=TensorProto.FLOAT), np.array(UINT8_MAX, np.float32))
     written.node("Div", written.node("Sub", value, mean), std, output=last)
 
 

@@ -36,7 +36,7 @@ BATCH = 32  # images of one onnxruntime call; twice as many are in memory
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one image; confidences are in [0, 1] (`edgetl.tasks.meaning`).
+    """The answer to one image; confidences are in [0, 1] (`edgetl.tasks.meaning`).
 
     Attributes:
         top: the most likely classes, best first, with their confidences.
@@ -165,8 +165,8 @@ def _warn_if_saturated(model: Path) -> None:
     if made_for_others(model):
         target = read_info(model).extra[TARGET]
         say(
-            f"warning: {model.name} is made for {target}; int8 sums saturate on this CPU ({cpu_name()}), so its answers here are not those "
-            f"of {target}. For answers on this CPU use a model of --target portable"
+            f"warning: {model.name} is made for {target}. int8 sums saturate on this CPU ({cpu_name()}), so its answers here differ from "
+            f"those on {target}. On this CPU use a model made with --target portable"
         )
 
 

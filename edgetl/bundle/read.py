@@ -19,7 +19,7 @@ MANIFEST, SEEN, LABELS, README = "manifest.json", "seen.json", "labels.txt", "RE
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A bundle: its folder, what its manifest says, and the sha256 of that manifest, which covers every other file."""
+    """A bundle: its folder, its manifest, and the sha256 of the manifest, which covers every other file."""
 
     path: Path
     manifest: Manifest
@@ -52,7 +52,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """The bundle in the folder `path`, every file of it compared with the manifest.
+    """The bundle in the folder `path`, after a check of every file against the manifest.
 
     Raises:
         InputError: no bundle, or files that changed, are missing or were added; each is named.

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgetl.core.errors import InputError
-from edgetl.quantization.graph.layers import along, channel_axis, constants, with_nodes
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import along, channel_axis
 from edgetl.runtime.foreign.graph import graphs_in
 
 CODE_TYPES = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.UINT16, onnx.TensorProto.INT16)
@@ -28,7 +30,7 @@ def unrounded(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         InputError: operators on integers beside QuantizeLinear and DequantizeLinear, or scales that are computed.
     """
-    stored = constants(model)
+    stored = GraphIndex(model).constants
     values: dict[str, NDArray[Any]] = {}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:

@@ -1,1 +1,1 @@
-"""The command line: one file a command group. Nothing below imports it."""
+"""The command line: one file for each group of commands."""

@@ -30,6 +30,7 @@ from edgetl.cli.options import (
     Strict,
     Threads,
     Unlabeled,
+    Verbose,
     answering,
     running,
 )
@@ -44,8 +45,8 @@ from edgetl.settings import (
 )
 
 EPILOG = (
-    "Exit codes: 0 not shown to be beyond the budget, 1 the verdict failed, 2 bad usage or input, 3 an internal error, 130 interrupted, "
-    "141 nobody reads the results."
+    "Exit codes: 0 done, and not shown to exceed the budget; 1 the verdict is failed; 2 wrong usage or input; 3 internal error; "
+    "130 interrupted; 141 the reader of the output closed it."
 )
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback if an error occurs.")] = False) -> None:
     """From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one."""
 
 
@@ -82,16 +83,17 @@ def pipeline(
     allow_known_data: KnownData = False,
     rehash: Rehash = False,
     strict: Strict = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run all five stages: photos in, verified int8 model out."""
+    """Run all five stages: from photos to a verified int8 model."""
     settings = PipelineSettings.from_tables(merged(read_toml(config), parse_set(assign or []), options.tables()))
     from edgetl.cli.console import conclude, shown
     from edgetl.cli.pipeline import Request, data_name, recorded_threads, run_pipeline
 
     folder = out or Path("runs") / data_name(data)
 
-    with shown(), running(threads, recorded_threads(folder)) as count:
+    with shown(verbose=verbose), running(threads, recorded_threads(folder)) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         others = None if unlabeled is None else str(unlabeled)
         request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
@@ -106,26 +108,32 @@ for command in (recommend, finetune, distill):
 @app.command()
 @with_settings(settings=QuantizeSettings)
 def quantize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A float ONNX classifier, a checkpoint, or a stage's folder.")],
-    calibration: Annotated[Path, typer.Option(help="Folder of images, or an .npz with `x` (float32 NCHW, already prepared).")],
-    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="The model to write; beside it FILE.onnx.work/.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A float ONNX classifier, a checkpoint, or the folder of a stage.")],
+    calibration: Annotated[Path, typer.Option(help="Folder of images, or an .npz file with `x` (float32 NCHW, already preprocessed).")],
+    out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="Model to write; intermediate files go to FILE.onnx.work/.")],
     settings: QuantizeSettings,
     evaluation: Annotated[
-        str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, disjoint from calibration; decide what ships.")
+        str | None,
+        typer.Option(
+            "--eval",
+            metavar="DATA",
+            help="Labelled images that decide whether int8 or float ships; none of them may be in the calibration set.",
+        ),
     ] = None,
     preprocess: PreprocessOption = None,
     labels: Labels = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Threads = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a float classifier int8."""
+    """Quantize a float classifier to int8."""
     from edgetl.cli import stages
     from edgetl.cli.console import VERDICT_FAILED, shown, tell, warn
 
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
-    with shown() as console, running(threads) as count:
+    with shown(verbose=verbose) as console, running(threads) as count:
         result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=Runtime(threads=count))
         decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
         warn(console, decision, out)
@@ -142,19 +150,20 @@ app.command()(export)
 @with_settings(settings=VerifySettings)
 def verify(
     subject: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_MODEL", help="A bundle, or an ONNX file.")],
-    data: Annotated[str, typer.Option(help="Labelled test images that no model has seen: class folders, an .npz, ...")],
+    data: Annotated[str, typer.Option(help="Labelled test images that no model has seen: class folders, a CSV, or an .npz file.")],
     settings: VerifySettings,
-    reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="What to compare with: an ONNX file or a checkpoint.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where report.json and report.html go. Default: nowhere.")] = None,
+    reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="Model to compare with: an ONNX file or a checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html. Default: they are not written.")] = None,
     preprocess: PreprocessOption = None,
     labels: Labels = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
     strict: Strict = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a bundle or a model on test images, under onnxruntime on the CPU."""
+    """Compare a bundle or a model with its reference on test images, with onnxruntime on the CPU."""
     from edgetl.cli.console import conclude, shown
     from edgetl.cli.verify import verify as run
     from edgetl.core.files import read_json
@@ -163,7 +172,7 @@ def verify(
 
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
     with (
-        shown(),
+        shown(verbose=verbose),
         answering(threads) as count,
         tempfile.TemporaryDirectory(prefix="edgetl-") as folder,
         Workspace(out or Path(folder)) as do,
@@ -178,15 +187,17 @@ def verify(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_ONNX")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Folders are searched; - reads paths from stdin.")],
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV, whole or not at all; - is stdout.")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Answers for each image, the likeliest first.")] = 1,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Images, or folders of them; - reads paths from stdin.")
+    ],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers to a CSV file; - is stdout.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, metavar="N", help="Number of answers for each image, the most likely first.")] = 1,
     preprocess: PreprocessOption = None,
     output: Output = None,
     threads: Answering = None,
     as_json: AsJson = False,
 ) -> None:
-    """Classify images with a bundle or an ONNX file. Exit code 2 if one cannot be read; the others are answered all the same."""
+    """Classify images with a bundle or an ONNX file. If an image cannot be read, the others are still classified; exit code 2."""
     from edgetl.cli.console import shown
     from edgetl.cli.options import given_preprocess
     from edgetl.cli.predict import STANDARD, run_predict
@@ -207,7 +218,7 @@ def status(
     assign: Assign = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the run's own command, with these options added, would run again, and why."""
+    """List the stages that `edgetl pipeline` would run again in this folder with these options, and why."""
     from edgetl.cli.console import show_findings, shown
     from edgetl.cli.pipeline import explain
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgetl.cli.options import Answering, AsJson, Labels, Output, PreprocessOption, answering
+from edgetl.cli.options import Answering, AsJson, Labels, Output, PreprocessOption, Verbose, answering
 from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, ExportSettings
 
@@ -61,6 +61,7 @@ def export(
     preprocess: PreprocessOption = None,
     zipped: Annotated[bool, typer.Option("--zip", help="Also write BUNDLE.zip: the same bundle, the same bytes.")] = False,
     threads: Answering = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the bundle that an app embeds."""
@@ -69,7 +70,7 @@ def export(
     from edgetl.cli.console import shown, tell
     from edgetl.data.sources import open_images
 
-    with shown(), answering(threads):
+    with shown(verbose=verbose), answering(threads):
         images = open_images(golden, DataSettings()).only("val")
         given: dict[str, Any] = {"labels": labels, "output": output, "preprocess": preprocess, "evaluation": evaluation}
         bundle = stages.export(model, out, settings, images, **given)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edgetl.core.progress import Bar, listening
+from edgetl.core.progress import LOGGED_FROM_S, Bar, finished_line, listening
 from edgetl.report.questions import overruns
 from edgetl.report.schema import read_report
 from edgetl.report.text import comparison, verdict_words
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
 
 VERDICT_FAILED = 1  # exit code
 NARROW = (0, 1, 2, 3, 4, 5, 7)  # columns of the comparison that fit into 80 characters: all but p90
-QUIET_BELOW_S = 1.0  # work that was shorter leaves no line behind
 
 
 @dataclass
 class _Line:
-    """One bar: while it runs a live line, afterwards one line in the log if it took a while."""
+    """A progress bar while the work runs; afterwards one line that stays, if the work took a while."""
 
     title: str
     unit: str
@@ -52,8 +51,8 @@ class _Line:
 class Terminal:
     """A progress listener that draws on stderr."""
 
-    def __init__(self, console: Console, *, bars: bool = True) -> None:
-        self.console = console
+    def __init__(self, console: Console, *, bars: bool = True, verbose: bool = False) -> None:
+        self.console, self.verbose = console, verbose
         self.progress = Progress(
             TextColumn("{task.description:<12}"),
             BarColumn(bar_width=24),
@@ -73,30 +72,34 @@ class Terminal:
         return _Line(title, unit, total, self.progress, self.progress.add_task(title, total=total, unit=unit, note=""))
 
     def close(self, bar: Bar) -> None:
-        """Replace the live line by one line of the log."""
+        """Replace the progress bar by one line that stays."""
         assert isinstance(bar, _Line)
         self.progress.remove_task(bar.task)
         seconds = time.perf_counter() - bar.started
-        if seconds >= QUIET_BELOW_S:
-            amount = f"{bar.total:g} {bar.unit}{'' if bar.total == 1 else 's'}"
-            self.say(f"{bar.title}: {amount} in {seconds:.1f} s{', ' + bar.note if bar.note else ''}")
+        if seconds >= LOGGED_FROM_S:
+            self.say(finished_line(bar.title, bar.total, bar.unit, seconds, bar.note))
 
     def say(self, message: str) -> None:
-        """One line of the log."""
+        """Print one line."""
         self.console.print(message, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
+
+    def detail(self, message: str) -> None:
+        """Print one line if `--verbose` was given."""
+        if self.verbose:
+            self.say(message)
 
 
 @contextmanager
-def shown(*, bars: bool = True) -> Iterator[Console]:
-    """Draw the progress of the block on stderr; without `bars`, only its log."""
+def shown(*, bars: bool = True, verbose: bool = False) -> Iterator[Console]:
+    """Show the progress of the block on stderr: its messages, with `bars` also progress bars, with `verbose` also details."""
     console = Console(file=sys.stderr)
-    terminal = Terminal(console, bars=bars)
+    terminal = Terminal(console, bars=bars, verbose=verbose)
     with terminal.progress, listening(terminal):
         yield console
 
 
 def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
-    """The final table on stdout, the verdict in words, and what to try next."""
+    """Print the final table, the verdict in sentences, and the next commands on stdout."""
     console = Console()
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     shown = [[row[column] for column in NARROW] for row in comparison(report)]
@@ -112,8 +115,10 @@ def show_report(report: Mapping[str, Any], folder: Path | None) -> None:
         if note not in (report.get("reasons") or ()):  # the verdict has said those
             console.print(note, markup=False, highlight=False)
     if report["shipped"] == "float" and "onnx_int8" in report["models"]:
-        why = report.get("shipped_because") or "so it was decided on val"
-        Console(stderr=True).print(f"warning: the float model ships, not int8: {why}", style="yellow", markup=False, highlight=False)
+        why = report.get("shipped_because") or "the val images decided so"
+        Console(stderr=True).print(
+            f"warning: the float model ships, not the int8 model: {why}", style="yellow", markup=False, highlight=False
+        )
     elif "undecided" in (report.get("shipped_because") or ""):
         Console(stderr=True).print(f"{report['shipped_because']}", markup=False, highlight=False)
     if folder:
@@ -144,23 +149,23 @@ def conclude(report: dict[str, Any], folder: Path | None, as_json: bool, *, stri
 
 
 def warnings_of(decision: Decision, out: Path) -> list[str]:
-    """What whoever made the int8 model `out` must be told of it."""
+    """Warnings about the model that `edgetl quantize` wrote to `out`."""
     told = []
     if decision.verdict == "failed":
         told += [f"failed: {reason}" for reason in decision.reasons or ()]
     elif decision.reasons:
         told += [f"warning: {reason}" for reason in decision.reasons]
     if decision.shipped == "float":
-        told.append(f"warning: {decision.why or 'int8 costs too much'}: {out} is the float model")
+        told.append(f"warning: {decision.why or 'int8 loses too much'}. {out} is the float model")
     elif decision.within is False:
-        told.append(f"warning: nothing found keeps the whole budget: {out} is {decision.shipped}, its figures follow")
+        told.append(f"warning: no model within the whole budget was found; {out} is {decision.shipped}, with the figures below")
     elif decision.standing == "undecided" and decision.why:
         told.append(f"warning: {decision.why}")
     return told
 
 
 def warn(console: Console, decision: Decision, out: Path) -> None:
-    """Say it."""
+    """Print `warnings_of` in yellow."""
     for line in warnings_of(decision, out):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -194,7 +199,7 @@ def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
 
 
 def tell(as_json: bool, facts: dict[str, Any], following: str) -> None:
-    """Results on stdout, and the next command to try."""
+    """Print the results and the next command on stdout."""
     if as_json:
         print(json.dumps(facts))
         return

@@ -1,4 +1,4 @@
-"""How long a pipeline will take, how much disk, and whether its student can be had: told beforehand, from networks without training."""
+"""An estimate of the time and the disk that a pipeline takes, and a check that its student can be made; from untrained networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build, trained_name
 from edgetl.models.packaged import packaged
-from edgetl.quantization.observe.effort import DEFAULT, images_for
+from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
 from edgetl.selection.job import Job, student_name, student_size
 from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import finished, pinned, placed, threaded
 from edgetl.training.inherit import IMAGES, STEPS, rehearse
+from edgetl.training.mirror import MOST
 from edgetl.training.scratch import SHARE
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
@@ -37,7 +38,7 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Seconds, bytes, and what they are for; `longest`: seconds if the teacher learns beyond its head, where that is not decided yet."""
+    """Seconds and bytes of a plan; `longest`: seconds if more than the teacher's head is trained, where that is not decided yet."""
 
     plan: str
     seconds: float
@@ -45,11 +46,10 @@ class Estimate:
     disk_bytes: int
 
     def line(self) -> str:
-        """One line for people."""
-        longer = f" ({spoken(self.longest)} if the teacher learns beyond its head)" if self.longest > CLEARLY * self.seconds else ""
-        return (
-            f"{self.plan}: about {spoken(self.seconds)}{longer} if nothing is done yet, {max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
-        )
+        """One line for the screen."""
+        longer = f" ({spoken(self.longest)} if more than the teacher's head is trained)" if self.longest > CLEARLY * self.seconds else ""
+        disk = f"{max(1, self.disk_bytes // MEBIBYTE)} MiB of disk"
+        return f"plan: {self.plan}. About {spoken(self.seconds)}{longer}, less where earlier results are reused; {disk}"
 
 
 def spoken(seconds: float) -> str:
@@ -80,9 +80,9 @@ def estimate(job: Job, out: Path) -> Estimate:
         work += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if job.settings.search.wanted else 0)
     tuning = tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
-    plan = f"{images} training images of {classes} classes; {teacher.arch}, {learning}; "
+    plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; "
     plan += f"{TRIALS} students tried; " if job.settings.search.wanted else ""
-    plan += "no student" if student.arch == "same" else f"{student_name(job)}, {times(small_epochs)}"
+    plan += "no student" if student.arch == "same" else f"student {student_name(job)}, {times(small_epochs)}"
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
@@ -91,7 +91,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         )
     with pinned(job.runtime) as device:
         speed = probe(device)
-    quantizing = min(min(tuning, FLOPS * DEFAULT) / speed, job.settings.quantize.time_limit or inf)
+    quantizing = min(min(tuning, FLOPS * DEFAULT_MULTIPLY_ADDS) / speed, job.settings.quantize.time_limit or inf)
     seconds = work / speed + quantizing + OVERHEAD_S
     return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
 
@@ -99,12 +99,13 @@ def estimate(job: Job, out: Path) -> Estimate:
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
     """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
     epochs = s.epochs_for(images)
-    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
+    mirrored = min(images, MOST) / images if s.flip is None else 0  # looked at to decide whether views are mirrored
+    features, training = (s.head_views + mirrored) * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
     beside = 1 + SHARE * (pretrained and s.baselines)  # the network from scratch
     head, whole = features * beside, (features + training) * beside
     match s.strategy:
         case "features":
-            return head, head, "frozen"
+            return head, head, "only the head is trained"
         case "auto" if pretrained:
             return head, whole, f"up to {times(epochs)}"
         case _:
@@ -157,7 +158,7 @@ def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
 
 
 def rehearse_pruning(job: Job) -> None:
-    """Prune networks of random weights as the students will be: what cannot be pruned that far is refused before hours of training.
+    """Prune networks with random weights as the students will be pruned, to refuse an impossible share before hours of training.
 
     Raises:
         InputError: a student that cannot be had.

@@ -49,7 +49,7 @@ def guarded(app: Callable[[], object]) -> int:
             raise
         return foreign(error)
     if code == INTERRUPTED:  # Typer turns a Ctrl-C into this code without a word
-        return complain("interrupted. What is finished is kept: the same line goes on from there", INTERRUPTED)
+        return complain("interrupted. Finished work is kept: run the same command to continue", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 
@@ -61,7 +61,7 @@ def open_streams() -> None:
 
 
 def reader_gone() -> int:
-    """The exit code of a program whose results nobody reads any more (`| head`), as a shell shows it."""
+    """The exit code of a program whose reader has closed the pipe (`| head`), as a shell shows it."""
     silence()
     return READER_GONE
 
@@ -90,8 +90,7 @@ def foreign(error: Exception) -> int:
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     return complain(
         f"internal error: {name}: {error}\n"
-        "This is a mistake in edgetl, not in what you gave it. Please report it where you got edgetl from, "
-        "with what the same line shows with --debug.",
+        "This is a bug in edgetl. Please report it where you got edgetl, with the output of the same command with --debug.",
         INTERNAL,
     )
 

@@ -18,11 +18,11 @@ from edgetl.core.progress import say
 Data = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10; or nothing: handwritten digits."
+        metavar="DATA", help="One folder per class, or train/, val/, test/ of such folders; a CSV; cifar10. Default: handwritten digits."
     ),
 ]
 NeedData = Annotated[
-    str, typer.Argument(metavar="DATA", help="Class folders; train/ + val/ and/or test/ of them; a CSV; cifar10 or digits.")
+    str, typer.Argument(metavar="DATA", help="One folder per class, or train/, val/, test/ of such folders; a CSV; cifar10 or digits.")
 ]
 if TYPE_CHECKING:
     from edgetl.core.preprocess import Preprocess
@@ -35,7 +35,7 @@ Threads = Annotated[
         rich_help_panel=RUNNING,
         min=1,
         metavar="N",
-        help="CPU threads; another number rounds sums differently. Default: the CPUs that are allowed and free, at most 8.",
+        help="CPU threads; the results depend on it in the last bits. Default: the idle CPUs, at most 8.",
         show_default=False,
     ),
 ]
@@ -46,41 +46,58 @@ Answering = Annotated[
         rich_help_panel=RUNNING,
         min=1,
         metavar="N",
-        help="CPU threads. Default: 1 for a model, to read images all CPUs that are allowed.",
+        help="CPU threads. Default: 1 for the model, all available CPUs for reading images.",
         show_default=False,
     ),
 ]
 PixelMemory = Annotated[
-    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Decoded images kept in memory, at most.")
+    float, typer.Option("--pixel-memory", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Most memory for decoded images.")
 ]
 PixelDisk = Annotated[
     float,
-    typer.Option("--pixel-disk", rich_help_panel=RUNNING, min=0, metavar="GIB", help="Beyond that in temporary files (TMPDIR), at most."),
+    typer.Option(
+        "--pixel-disk",
+        rich_help_panel=RUNNING,
+        min=0,
+        metavar="GIB",
+        help="Most disk (in TMPDIR) for decoded images that do not fit into memory.",
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object on stdout and nothing else.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 unless the verdict is certified, not only where it failed.")]
-Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Where data sets that are known by name lie, or are downloaded to.")]
+AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUNNING, help="Print one JSON object instead of text.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", rich_help_panel=RUNNING, help="Also show reasons and measurements; the file run.log always has them."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 1 unless the verdict is certified.")]
+Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Folder of the data sets that edgetl knows by name; downloads go there.")]
 PreprocessOption = Annotated[
-    str | None, typer.Option(metavar="FILE|imagenet", help="How images are prepared, for models that do not say it.")
+    str | None, typer.Option(metavar="FILE|imagenet", help="Preprocessing of images, if the model file does not contain it.")
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs; for a file that does not say them."),
+    typer.Option(metavar="FILE", help="Class names, one per line, in the order of the outputs; if the model file does not contain them."),
 ]
-Output = Annotated[str | None, typer.Option(metavar="NAME", help="The output that answers, of a model with several.")]
+Output = Annotated[str | None, typer.Option(metavar="NAME", help="Output with the class scores, if the model has several.")]
 Unlabeled = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Photos without labels, any number: the student learns the teacher's answers to them too."),
+    typer.Option(
+        metavar="DIR", help="Folder of photos without labels, for distillation: the student learns the teacher's answers to them."
+    ),
 ]
 KnownData = Annotated[
-    bool, typer.Option("--allow-known-data", rich_help_panel=RUNNING, help="Accept a data set that the pretrained weights were trained on.")
+    bool,
+    typer.Option(
+        "--allow-known-data",
+        rich_help_panel=RUNNING,
+        help="Allow images that the pretrained weights were trained on; the scores then prove nothing.",
+    ),
 ]
-Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings: one table per stage, keys as in --set.")]
-Assign = Annotated[list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting, e.g. distill.epochs=60.")]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad-images", help="Go on without image files that cannot be decoded; they are named and counted.")
+Config = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings file: one table per stage, with the keys of --set.")]
+Assign = Annotated[
+    list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting of any stage, for example distill.epochs=60.")
 ]
-Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Read every image again instead of trusting the index.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad-images", help="Skip image files that cannot be decoded, and list them.")]
+Rehash = Annotated[bool, typer.Option("--rehash", rich_help_panel=RUNNING, help="Hash every image again instead of trusting the index.")]
 
 
 def threads_for(wanted: int | None, recorded: int | None = None) -> int:
@@ -92,8 +109,7 @@ def threads_for(wanted: int | None, recorded: int | None = None) -> int:
         return wanted or recorded or 1
     free, allowed = min(free_cpus(), MOST_THREADS), min(available_cpus(), MOST_THREADS)
     if free < allowed:
-        of = "1 thread" if free == 1 else f"{free} threads"
-        say(f"threads: {of}, since other work keeps {allowed - free} of {allowed} CPUs busy; more would wait for it (--threads N)")
+        say(f"threads: uses {free} of {allowed} CPUs, because other programs keep the rest busy (--threads N uses more)")
     return free
 
 
@@ -109,7 +125,7 @@ def running(threads: int | None, recorded: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def answering(threads: int | None) -> Iterator[int]:
-    """How many threads a model answers with inside the block; where that is said, no more decode images."""
+    """The number of threads of onnxruntime inside the block; if it is given, decoding uses no more."""
     from edgetl.core.threads import WORKERS, at_most
 
     with at_most(threads or WORKERS):

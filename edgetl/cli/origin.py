@@ -1,4 +1,4 @@
-"""Where a model that somebody gives comes from: the graph in it, the graphs beside it, and the images it has seen."""
+"""The origin of a given model: its graphs, and the images that it has seen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatMode
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What lies behind a model that is to be exported: both graphs, which one ships, and what it has seen."""
+    """The origin of a model to export: both graphs, the one that ships, and the images that it has seen."""
 
     float_model: FloatModel
     int8: Int8Model | None
@@ -101,7 +101,7 @@ def is_quantized(info: ModelInfo) -> bool:
 
 
 def form_of(info: ModelInfo) -> Form:
-    """What edgetl made of the graph."""
+    """The form of the graph: float, int8 or mixed."""
     if not is_quantized(info):
         return "float"
     return "mixed" if info.extra.get(FORM) == MIXED else "int8"

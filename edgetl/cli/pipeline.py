@@ -36,7 +36,7 @@ STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for, beside the settings."""
+    """The request of a run, without its settings."""
 
     data: str | None
     root: Path
@@ -47,7 +47,7 @@ class Request:
 
 
 def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dict[str, Any]:
-    """Run what is not done yet, publish `bundle/` and the reports in `out`; the content of report.json.
+    """Run the unfinished stages and publish `bundle/` and the reports in `out`; returns the content of report.json.
 
     Raises:
         EdgetlError: input or settings that cannot be used, the folder in use, the disk full.
@@ -162,7 +162,9 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
 
 
 @contextmanager
-def opened(data: str, out: Path, split: DataSettings, root: Path, teacher: Path | None = None) -> Iterator[tuple[Images, Workspace]]:
+def opened(
+    data: str, out: Path, split: DataSettings, root: Path, teacher: Path | None = None, *, verbose: bool = False
+) -> Iterator[tuple[Images, Workspace]]:
     """The images of `data` and the workspace at `out`, with progress shown; for one stage alone.
 
     Images keep the parts that they had in `out`, or else in the run of `teacher`: what that was trained on judges no student.
@@ -170,7 +172,7 @@ def opened(data: str, out: Path, split: DataSettings, root: Path, teacher: Path 
     from edgetl.cli.console import shown
 
     check_out(out, data)
-    with shown(), Workspace(out) as do:
+    with shown(verbose=verbose), Workspace(out) as do:
         earlier = {**Earlier.of_run(teacher, split).parts, **Earlier.read(out / SPLIT, split).parts}
         images = open_images(data, split, root=root, index=out / INDEX, earlier=earlier)
         write_split(out / SPLIT, images, split)

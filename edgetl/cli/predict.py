@@ -1,4 +1,4 @@
-"""What `edgetl predict` does around the classifier: where images are named, and where answers go."""
+"""`edgetl predict`: the images to classify, and the destination of the answers."""
 
 from __future__ import annotations
 

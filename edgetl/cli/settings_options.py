@@ -64,7 +64,7 @@ def _option(name: str, field: FieldInfo) -> Any:
     choices = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
     shown = "|".join(choices) if choices else None
     return typer.Option(
-        f"{flag}/--no-{name}" if _plain(field) == (bool | None) else flag,
+        f"{flag}/--no-{flag.removeprefix('--')}" if _plain(field) == (bool | None) else flag,
         help=escape(f"{field.description}{default}"),
         metavar=shown,
         show_default=False,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import float_model, origin_of, parts_of_run, seen_by
+from edgetl.cli.origin import Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
-from edgetl.core.workspace import WEIGHTS, Workspace
+from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
 from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
 from edgetl.data.placed import place
@@ -42,17 +42,27 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
 def distill(
     data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime, *, unlabelled: Images | None = None
 ) -> Checkpoint:
-    """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder)."""
+    """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder).
+
+    Raises:
+        InputError: a teacher or a student that cannot be had.
+    """
     from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
     from edgetl.selection.choices import for_student
     from edgetl.stages.distill import Distill
+    from edgetl.training.device import threaded
+    from edgetl.training.inherit import rehearse
 
     seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
     info = read_checkpoint(checkpoint.path)
     chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / WEIGHTS)
-    return do(
-        Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, unlabelled=unlabelled, runtime=runtime)
-    ).checkpoint
+    stage = Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, unlabelled=unlabelled, runtime=runtime)
+    asked = chosen.settings
+    if asked.share is not None and not (asked.inherits and info.pruned) and not (folder_of(do.root, stage) / RESULT).exists():
+        with threaded(runtime.threads):  # what cannot be pruned that far is refused before images are read and the teacher is asked
+            arch, side = info.arch if asked.inherits else asked.arch, asked.image_size or info.preprocess.side
+            rehearse(arch, len(seen.classes), side, asked.share)
+    return do(stage).checkpoint
 
 
 def quantize(
@@ -116,8 +126,15 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     own = read_info(path).classes
     given = given_labels(labels, class_count(load_proto(path), output) if labels else None)
     if given and own and given != own:
-        say(f"{path.name}: class names are taken from {labels}, not from the file, which says {listed(own)}")
+        say(f"{path.name}: uses the class names in {labels} instead of those in the file ({listed(own)})")
     return given or own
+
+
+def provenance_of(origin: Origin) -> dict[str, str]:
+    """What is known of a model that is exported alone, for the manifest."""
+    trained_on = {"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}
+    model = FileArtifact.of(origin.float_model.path).sha256
+    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on}
 
 
 def export(
@@ -159,11 +176,7 @@ def export(
                 output=output,
                 evaluation=placed.inputs(prepared) if placed else None,
                 groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
-                provenance={
-                    "data": f"split sha256:{origin.seen.split}",
-                    "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
-                    **({"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}),
-                },
+                provenance=provenance_of(origin),
                 settings=settings,
             )
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, running
+from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, Verbose, running
 from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 
@@ -22,14 +22,15 @@ def recommend(
     pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the networks at hand for DATA, by frozen features and a linear head: which to take, and why. Test images are not used."""
+    """Rank the available pretrained networks for DATA by a linear head on frozen features. Test images are not used."""
     from edgetl.cli.console import show_recommendation
     from edgetl.cli.pipeline import data_name, opened
 
     folder = out or Path("runs") / f"{data_name(data)}-recommend"
-    with opened(data, folder, split, root) as (images, do), running(threads) as count:
+    with opened(data, folder, split, root, verbose=verbose) as (images, do), running(threads) as count:
         from edgetl.selection.recommend import recommend as rank
         from edgetl.selection.recommend import write
 
@@ -52,14 +53,15 @@ def finetune(
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
     allow_known_data: KnownData = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a pretrained network on DATA: the teacher."""
+    """Fine-tune a pretrained network on DATA. The result is the teacher."""
     from edgetl.cli import stages
     from edgetl.cli.console import tell
     from edgetl.cli.pipeline import opened, write_results
 
-    with opened(data, out, split, root) as (images, do), running(threads) as count:
+    with opened(data, out, split, root, verbose=verbose) as (images, do), running(threads) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         checkpoint = stages.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
@@ -73,7 +75,7 @@ def finetune(
 @with_settings(settings=DistillSettings, split=DataSettings)
 def distill(
     data: NeedData,
-    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, a stage's folder or a run folder.")],
+    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, the folder of a stage, or a run folder.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
     settings: DistillSettings,
     split: DataSettings,
@@ -83,14 +85,15 @@ def distill(
     pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
     pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
     root: Root = Path("data"),
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Distill the teacher into a smaller network: the student."""
+    """Distill the teacher into a smaller network. The result is the student."""
     from edgetl.cli import stages
     from edgetl.cli.console import tell
     from edgetl.cli.pipeline import opened, unlabelled, write_results
 
-    with opened(data, out, split, root, teacher) as (images, do), running(threads) as count:
+    with opened(data, out, split, root, teacher, verbose=verbose) as (images, do), running(threads) as count:
         runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
         others = unlabelled(unlabeled, images, split)
         checkpoint = stages.distill(images, teacher, settings, do, runtime, unlabelled=others)

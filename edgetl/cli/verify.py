@@ -1,4 +1,4 @@
-"""What `edgetl verify` does around its stage: which files are judged, on which images, against what."""
+"""`edgetl verify`: the files to judge, their reference, and the test images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def verify(
         missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if not (record and record.knows_training)]
         both = known if stage.seen is None else stage.seen.beside(known)
         stage = replace(stage, seen=both, unrecorded=tuple(missing) if both and both.knows_training else ())
-    stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
+    stage = stage if compared is None else replace(stage, teacher=referred(compared, stage.classes, output))
     return do(replace(stage, runtime=runtime) if runtime else stage)
 
 
@@ -76,7 +76,7 @@ def referred(path: Path, classes: Sequence[str], output: str | None) -> Subject:
     own = read_info(path).classes
     columns = columns_of(classes, own, path.name) if own else None
     if columns:
-        say(f"{path.name}: its outputs are taken by the names of their classes, which are in another order")
+        say(f"{path.name}: its classes are in another order; its outputs are matched by class name")
     subject = judged(path, output if output and output in output_names(path) else None)
     return replace(subject, columns=columns)
 
@@ -100,7 +100,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
         intake=images.intake if isinstance(images, Images) else None,
-        groups=images.groups_here if isinstance(images, Images) else (),
+        groups=images.groups_here,
         seen=bundle.seen,
         preprocess=prepared,
         settings=settings,

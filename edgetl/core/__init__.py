@@ -1,1 +1,1 @@
-"""What every layer stands on: errors, canonical form, stage contract, workspace, Preprocess. No torch."""
+"""Stage contract, workspace, preprocessing, progress messages, errors. No torch."""

@@ -1,4 +1,4 @@
-"""The canonical form of values, and the sha256 of it: what a stage's key is made of.
+"""The canonical form of values and its sha256, from which the key of a stage is made.
 
 Canonical JSON follows RFC 8785 in spirit: sorted keys, no white space, UTF-8. What the form does not know
 is a `TypeError`, never a guess, because a guess would be a wrong cache hit later.

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: what the machine has, less what affinity, containers and batch systems keep from it.
+"""The number of CPUs that this process may use, after the limits of affinity, containers and batch systems.
 
 `os.cpu_count()` counts the machine's. Of a container with two of 64 CPUs it says 64, and 64 threads then wait for each other's turns.
 """

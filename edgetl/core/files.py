@@ -20,7 +20,7 @@ UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` at `path`, all of it or nothing; what stood there before stays until then.
+    """Write `content` at `path`, all of it or nothing; the old file stays until the new one is complete.
 
     What UTF-8 cannot hold (file names may be any bytes) is escaped with backslashes, which JSON reads as it was.
     """
@@ -44,12 +44,12 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def unfinished(path: Path) -> Path:
-    """Where this process writes what is to be `path`, until it is whole."""
+    """The temporary file that this process writes before it is renamed to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file of that name is what `open_whole` had begun to write when it was killed, or is writing now."""
+    """Whether a file of that name is an unfinished file of `open_whole`."""
     return UNFINISHED.fullmatch(name) is not None
 
 
@@ -135,7 +135,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except Exception as error:
         if _is_full(error, folder):
             raise WorkspaceError(
-                f"the disk of {folder} is full. What is finished is kept: free some space and run the same line again"
+                f"the disk of {folder} is full. Finished work is kept: free some space and run the same command again"
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
             raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error

@@ -1,4 +1,4 @@
-"""Files and folders that other tools leave wherever they come by; they belong to nobody's data and to no bundle."""
+"""Files and folders that other tools leave in any folder; they are no data and no part of a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files: from bytes to an upright 8-bit RGB picture. Pillow decodes; what it leaves open is decided here.
+"""Image files: from bytes to an upright 8-bit RGB picture, decoded by Pillow.
 
 | in the file                          | in the picture                                                                    |
 |--------------------------------------|-----------------------------------------------------------------------------------|
@@ -72,7 +72,7 @@ class Depth:
         return next(bits for bits in DEPTHS if self.largest < 1 << bits)
 
     def beside(self, other: Depth | None) -> Depth:
-        """Of both together."""
+        """The depth of both together."""
         return self if other is None else Depth(largest=max(self.largest, other.largest), color=self.color or other.color)
 
 
@@ -211,7 +211,7 @@ def _stored_bits(image: Image.Image) -> int:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return int(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0])
     tiles = getattr(image, "tile", None)
-    rawmode = tiles[0].args if tiles else ""  # "RGB;16B", or a tuple that begins so
+    rawmode = tiles[0][3] if tiles else ""  # "RGB;16B", or a tuple that begins so
     return 16 if ";16" in str(rawmode[0] if isinstance(rawmode, tuple) else rawmode) else 8
 
 

@@ -11,7 +11,7 @@ MOST_THREADS = 8  # by default: the networks are small
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How work is done, not what comes out: no part of any key.
+    """Options that change how work is done but not its result; they are no part of any key.
 
     The thread count is recorded, since sums in another order round differently.
 

@@ -30,7 +30,7 @@ class Finding:
 
 
 class UnknownInputs(Exception):
-    """A stage was never run, so what follows it cannot be told."""
+    """A stage was never run, so the stages after it are unknown."""
 
 
 class Plan:

@@ -172,7 +172,7 @@ class Preprocess:
         return min(rows, scaled_height) * min(columns, scaled_width) / (scaled_width * scaled_height)
 
     def doubt(self) -> str | None:
-        """What may be meant otherwise; None where nothing is odd."""
+        """A doubt about an unusual value; None if there is none."""
         if min(self.std) >= LEAST_USUAL_STD:
             return None
         largest = max((1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True))
@@ -197,7 +197,7 @@ class Preprocess:
         return {f.name: getattr(self, f.name) for f in key_fields(self)}
 
     def to_json(self) -> str:
-        """As one line of JSON; `from_json` reads it back."""
+        """One line of JSON, which `from_json` reads."""
         return json.dumps(self.fields(), sort_keys=True)
 
     @staticmethod

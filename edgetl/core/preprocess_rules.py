@@ -36,7 +36,7 @@ GRAYS = ("l", "grey", "gray", "grayscale", "greyscale", "mono", "y")
 
 
 def problems(said: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the fields of a Preprocess, all of them given: a line each."""
+    """The problems in the fields of a Preprocess, one line each."""
     return [*_sizes(said), *_choices(said), *_colors(said), *_fill(said), *_bits(said)]
 
 

@@ -79,5 +79,5 @@ def publish_folder(source: Path, target: Path, marker: str) -> None:
 
 
 def _beside(target: Path) -> tuple[Path, Path]:
-    """Where the new folder is copied to, and where the old one waits; hidden, so that nobody takes them for results."""
+    """The hidden folders for the new copy and for the old one, during the swap."""
     return target.with_name(f".{target.name}.edgetl-new"), target.with_name(f".{target.name}.edgetl-old")

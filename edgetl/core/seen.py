@@ -1,4 +1,4 @@
-"""Which images a model has seen: what keeps test sets clean after the model has left its run folder."""
+"""The record of the images that a model has seen. It keeps test sets clean after the model has left its run folder."""
 
 from __future__ import annotations
 

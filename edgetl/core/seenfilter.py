@@ -53,7 +53,7 @@ class SeenFilter:
         return (1 - math.exp(-self.hashes * self.images / (8 * len(self.bits)))) ** self.hashes
 
     def to_json(self) -> dict[str, object]:
-        """As plain JSON types."""
+        """Plain JSON types."""
         return {"part": self.part, "images": self.images, "hashes": self.hashes, "bits": base64.b64encode(self.bits).decode()}
 
     @staticmethod

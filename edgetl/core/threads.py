@@ -33,7 +33,7 @@ def at_most(count: int) -> Iterator[None]:
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], *, ahead: int | None = None) -> Iterator[R]:
-    """What `work` gives for each item, in their order.
+    """The results of `work` for each item, in order.
 
     Args:
         work: runs in `WORKERS` threads, or fewer (`at_most`). When the caller stops listening, what has begun is left to end by itself.

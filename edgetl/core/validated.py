@@ -1,4 +1,4 @@
-"""Settings that are validated once, at construction, with all problems told together."""
+"""Settings that are validated once, at construction; all problems are reported together."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
     DIR/stages/<name>-<key12>.partial/   while a stage works
     DIR/stages/<name>-<key12>/           when it has ended; result.json was its last file
+    DIR/run.log                          every progress message, with reasons and measurements
 
 A stage may keep what it needs to continue in `scratch/` of its folder; that is removed when it commits.
 """
@@ -12,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +25,13 @@ from edgetl.core.canonical import file_sha256
 from edgetl.core.codec import decode, encode
 from edgetl.core.errors import LockedError, WorkspaceError
 from edgetl.core.files import disk_errors, is_unfinished, read_json, sync_folder, sync_tree, write_json
-from edgetl.core.progress import say
+from edgetl.core.progress import logged, say
 from edgetl.core.stage import Stage
 
 R = TypeVar("R")
 SCRATCH, RESULT, STAGES, WEIGHTS = "scratch", "result.json", "stages", "weights"
-LOCK, INDEX, SPLIT, RECORD = ".lock", "images.index", "split.json", "run.json"
-OWN_FILES = (INDEX, SPLIT, RECORD, LOCK)  # of a run folder, before any stage has begun
+LOCK, INDEX, SPLIT, RECORD, LOG = ".lock", "images.index", "split.json", "run.json", "run.log"
+OWN_FILES = (INDEX, SPLIT, RECORD, LOG, LOCK)  # of a run folder, before any stage has begun
 TRIES = 5  # a run that fails may take a new folder away just then
 GRACE_S = 0.1  # for a process that is on its way out
 LIBRARIES = ("edgetl", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "scikit-learn")
@@ -57,6 +58,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = FileLock(root / LOCK)
+        self._log = ExitStack()
         self._made: list[Path] = []  # folders that were not there before, the topmost first
         self._before: frozenset[str] = frozenset()  # what was in the folder before; lock and empty stages are nobody's work
 
@@ -75,6 +77,7 @@ class Workspace:
                 f"expected a folder to write in, found that {self.root} cannot be used: {error.strerror}. Choose another --out"
             ) from error
         remove_unfinished(self.root)
+        self._log.enter_context(logged(self.root / LOG))
         return self
 
     def _take(self) -> None:
@@ -92,6 +95,7 @@ class Workspace:
                     raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._log.close()
         if os.name != "posix":
             self._lock.release()  # an open file cannot be removed there
         if error is not None:
@@ -123,7 +127,7 @@ class Workspace:
         return load(stage, folder)
 
     def _run(self, stage: Stage[R], partial: Path) -> None:
-        """Let the stage work, then write down what it gave; the last write is result.json."""
+        """Run the stage, then record its result; the last file written is result.json."""
         partial.mkdir(parents=True, exist_ok=True)
         remove_unfinished(partial, below=True)
         started = time.perf_counter()
@@ -148,12 +152,12 @@ class Workspace:
 
 
 def folder_of(root: Path, stage: Stage[Any]) -> Path:
-    """Where the stage's finished work lies or will lie."""
+    """The folder of a stage's finished work."""
     return root / STAGES / f"{stage.name}-{stage.key[:12]}"
 
 
 def make_folders(folder: Path, made: list[Path]) -> None:
-    """Make `folder` and what is missing above it; each that was made is appended to `made`."""
+    """Make `folder` and its missing parents; each new folder is appended to `made`."""
     for path in reversed((folder, *folder.parents)):
         if not path.exists():
             with suppress(FileExistsError):  # another process was faster: it is not ours
@@ -182,7 +186,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def reuse(stage: Stage[R], folder: Path) -> R:
-    """What the stage gave earlier, after re-hashing every file of it.
+    """The earlier result of the stage, after a check of the sha256 of each of its files.
 
     Raises:
         WorkspaceError: names the files that changed since.
@@ -196,7 +200,7 @@ def reuse(stage: Stage[R], folder: Path) -> R:
         raise WorkspaceError(
             f"expected {folder} as {stage.name} left it, found it changed: {names}. Restore it, or delete that folder to make it again"
         )
-    say(f"{stage.name}: done before ({folder.name})")
+    say(f"{stage.name}: reuses the earlier result ({folder.name})")
     return load(stage, folder)
 
 

@@ -1,1 +1,1 @@
-"""Images and labels: where they come from, how they are split, what training and calibration see of them."""
+"""Images and labels: reading, splitting, augmentation, calibration sets."""

@@ -56,7 +56,7 @@ def open_calibration(
     images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
     if fitting and len(fitting) < len(images):
-        say(f"{path}: {len(images) - len(fitting)} images are left out, which the run has in val or test: they decide and judge")
+        say(f"{path}: left out {len(images) - len(fitting)} images that are in the val or test part of the run")
         images = replace(images, refs=fitting)
     return ImageTensors(images=images, preprocess=prepared, labelled=False)
 
@@ -70,7 +70,7 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     parts = part_folders(folder)
     start = parts.get("train", folder) if len(parts) > 1 else folder
     if start != folder:
-        say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is taken for calibration")
+        say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is used for calibration")
     found = find_images(start)
     name = class_name(folder.resolve().name)
     tell_left_out(name, folder, [found])
@@ -155,11 +155,16 @@ def open_labelled(
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
     unique, conflicts = without_copies(hashed, collection.name)
     known = tuple(map(class_name, classes)) if classes is not None else collection.classes()
-    wanted, few = _of_part(collection, unique, part, split)
+    groups = groups_in(unique)
+    wanted, few = _of_part(collection, unique, part, split, groups)
     strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
     nothing = [] if wanted or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
-    refs = refs_of([replace(image, part=part) for image in wanted], known, groups_in(wanted))
+    refs = refs_of(
+        [replace(image, part=part) for image in wanted],
+        known,
+        {image.sha256: groups[image.sha256] for image in wanted if image.sha256 in groups},
+    )
     intake = Intake(
         exact_copies=len(hashed) - len(wanted), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
@@ -167,16 +172,22 @@ def open_labelled(
 
 
 def _of_part(
-    collection: Collection, images: Sequence[Hashed], part: Literal["val", "test"], split: Mapping[str, Part]
+    collection: Collection,
+    images: Sequence[Hashed],
+    part: Literal["val", "test"],
+    split: Mapping[str, Part],
+    groups: Mapping[str, str],
 ) -> tuple[Sequence[Hashed], list[str]]:
     """The images that count as `part`, by the run that `split` is of or by their folders, and the classes with too few of them."""
     if held := sum(image.sha256 in split for image in images):
         kept = [image for image in images if split.get(image.sha256, part) == part]
-        say(f"{collection.name}: the model's run holds {held} of {len(images)} images; {len(kept)} are taken, as its {part} part")
+        say(
+            f"{collection.name}: {held} of {len(images)} images belong to the run of the model; the {len(kept)} of its {part} part are used"
+        )
         return kept, []
     if not collection.parts:
         return images, []
-    refs, few = assign(images, collection.classes(), DataSettings(), groups_in(images))
+    refs, few = assign(images, collection.classes(), DataSettings(), groups)
     chosen = {ref.sha256 for ref in refs if ref.part == part}
     kept = [image for image in images if image.sha256 in chosen]
     say(f"{collection.name}: {len(kept)} images, its {part} part")

@@ -117,10 +117,10 @@ def _with_part(path: Path, header: list[str], rows: Sequence[Mapping[str, str]])
         raise InputError(_unclear(path, {name: values[name] for name in naming or asked}))
     taken = naming[0] if naming and "part" not in header else None
     if taken:
-        say(f"{path.name}: the column {taken} is taken as part")
+        say(f"{path.name}: uses the column {taken} as the part")
     unused = [name for name in header if name not in (*COLUMNS, taken)]
     if unused:
-        say(f"{path.name}: columns not used: {', '.join(unused)}")
+        say(f"{path.name}: ignored the columns {', '.join(unused)}")
     return ["part" if name == taken else name for name in header]
 
 

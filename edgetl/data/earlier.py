@@ -35,7 +35,7 @@ class Earlier:
         parts, asked = read_split(path)
         changed = [name for name in ASKED if asked and asked[name] != getattr(settings, name)]
         if changed:
-            say(f"{path.name}: split anew, since {' and '.join(changed)} changed")
+            say(f"{path.name}: the images are split anew, because {' and '.join(changed)} changed")
             return Earlier()
         return Earlier(parts=parts)
 

@@ -1,4 +1,4 @@
-"""Image files on disk: which files count, where their bytes lie, what a folder or a list names before anything is read."""
+"""Image files on disk: which files count as images, and the content of a folder or list before any file is read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """What a folder or a CSV names, before any image is read.
+    """The files and classes that a folder or a CSV names, before any image is read.
 
     Attributes:
         name: for people.

@@ -37,7 +37,7 @@ def read_folder(root: Path) -> Collection:
     _tell_nested(name, root, found)
     ignored = sum(here.others for here in found.values())
     if ignored:
-        say(f"{name}: {ignored} files ignored that are no images")
+        say(f"{name}: ignored {ignored} files that are no images")
     return Collection(name=name, root=root, items=tuple(items), groups=groups, problems=tuple(problems), ignored=ignored)
 
 
@@ -49,7 +49,7 @@ def _misplaced(name: str, root: Path, parts: Mapping[Part | None, Path], found: 
         if not any(of == part for of, _ in found):
             problems += _no_class_folders(root, folder, lying)
         elif lying:
-            say(f"{name}: ignored: {lying} images lie in {folder.relative_to(root).as_posix()}/ outside of any class folder")
+            say(f"{name}: ignored {lying} images in {folder.relative_to(root).as_posix()}/ that are in no class folder")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""What each file holds: its sha256, what it looks like, and whether it decodes; an index spares reading what has not changed."""
+"""The sha256 and the fingerprint of each image file, and whether it decodes; an index avoids reading unchanged files again."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _from_lines(path: Path, text: str) -> list[str]:
             "Take them out: the number of a line is the number of an output"
         )
     if len(lines) > 2 and HEADER.fullmatch(lines[0][1]) and _numbered([line for _, line in lines[1:]]) and not _number(lines[0][1]):
-        say(f"{path.name}: the first line is taken as a header: {lines[0][1]}")
+        say(f"{path.name}: the first line is a header: {lines[0][1]}")
         lines = lines[1:]
     names = [line for _, line in lines]
     return _without_numbers(path, names)
@@ -98,9 +98,9 @@ def _without_numbers(path: Path, lines: list[str]) -> list[str]:
     if numbered is None:
         return lines
     say(
-        f"{path.name}: the numbers beside the names give their order, and are taken off: {lines[0]!r} is {numbered[min(numbered)]!r}"
+        f"{path.name}: the numbers beside the names give the order and are removed: {lines[0]!r} becomes {numbered[min(numbered)]!r}"
         if list(numbered) == sorted(numbered)
-        else f"{path.name}: the names are put in the order of their numbers, which are taken off"
+        else f"{path.name}: the names are sorted by their numbers, which are removed"
     )
     return _in_order(path, numbered)
 

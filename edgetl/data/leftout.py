@@ -1,4 +1,4 @@
-"""What lies among photos and is none of them: folders of other tools, and those that edgetl writes itself."""
+"""Folders among the photos that are left out: those of other tools, and those that edgetl writes."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def load_cifar10(root: Path, *, train: bool) -> Any:
 
     with contextlib.suppress(RuntimeError, OSError):
         return CIFAR10(str(root), train=train, download=False)
-    say(f"cifar10: not in {root}, downloading (170 MB)")
+    say(f"cifar10: not in {root}; downloads 170 MB")
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             return CIFAR10(str(root), train=train, download=True)
@@ -85,5 +85,5 @@ def unrepeated(images: Iterable[Hashed]) -> list[Hashed]:
             best[image.sha256] = image
     kept = [image for sha, image in best.items() if len(labels[sha]) == 1]
     if len(kept) < count:
-        say(f"{count - len(kept)} repeated images left out")
+        say(f"data: left out {count - len(kept)} repeated images")
     return kept

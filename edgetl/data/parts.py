@@ -1,4 +1,4 @@
-"""Which folders are the parts of a data set, by whatever names people give them, and which only look like classes."""
+"""Recognition of the folders that are parts of a data set (train, val, test, under many names), not classes."""
 
 from __future__ import annotations
 

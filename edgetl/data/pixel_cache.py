@@ -75,7 +75,7 @@ class PixelCache:
                 f"expected decoded images to fit into {self.disk_bytes / GIB:g} GiB of temporary files, found that they take "
                 f"{(self.on_disk + size) / GIB:.1f}. Allow more with --pixel-disk GIB, or take a smaller --image-size"
             )
-        say(f"decoded images take {size / GIB:.1f} GiB: they are kept in a temporary file")
+        say(f"data: the decoded images ({size / GIB:.1f} GiB) are kept in a temporary file")
         self.on_disk += size
         return _in_file(shape, size)
 
@@ -85,7 +85,7 @@ _shelf: ContextVar[PixelCache | None] = ContextVar("edgetl_shelf", default=None)
 
 @contextmanager
 def keeping(runtime: Runtime) -> Iterator[PixelCache]:
-    """Keep what is decoded inside the block until its end; inside another such block, until the end of that one."""
+    """Keep decoded images until the end of the block, or of the outermost block of this kind."""
     if (outer := _shelf.get()) is not None:
         yield outer
         return

@@ -1,4 +1,4 @@
-"""Labelled images for a model: labels that index into its outputs, whoever says which output is which class."""
+"""Labelled images for a model, with labels that index into its outputs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Placed:
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Near-duplicates among the images, by sha256; none are known of an .npz."""
-        return self.images.groups_here if isinstance(self.images, Images) else ()
+        """Near-duplicates among the images, by sha256."""
+        return self.images.groups_here
 
     def inputs(self, preprocess: Preprocess | None) -> ImageTensors | NpzTensors:
         """The images as the network takes them.

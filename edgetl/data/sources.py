@@ -58,7 +58,7 @@ def open_images(
     if (path := existing(data)) is None:
         return _by_name(data, settings, root)
     if data.lower() in NAMED:
-        say(f"{data}: taken for the folder of that name, not for the data set")
+        say(f"{data}: uses the folder of that name, not the data set")
     collection = read_collection(path)
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=settings.skip_bad_images)
     classes = collection.classes("train" if collection.parts else None)
@@ -138,7 +138,7 @@ def read_hashes(collection: Collection, *, index: Path | None, rehash: bool, ski
     if not (skip_bad and broken):
         return hashed, block("image files that cannot be decoded. Replace or delete them, or leave them out with --skip-bad-images", broken)
     files = "1 image file" if len(broken) == 1 else f"{len(broken)} image files"
-    say(f"{collection.name}: {files} skipped that cannot be decoded:\n{listing(broken, SKIPPED_SHOWN)}")
+    say(f"{collection.name}: skipped {files} that cannot be decoded:\n{listing(broken, SKIPPED_SHOWN)}")
     held, left = ({(item.part, item.label) for item in items} for items in (collection.items, hashed))
     lost = sorted(f"{label} (in {part})" if part else label for part, label in held - left)
     return hashed, block("classes of which no image at all can be decoded. Replace their images", lost)
@@ -198,9 +198,9 @@ def wrapping_hint(collection: Collection) -> str:
 def _tell_parts(collection: Collection) -> None:
     match sorted(collection.parts):
         case ["train", "val"]:
-            say(f"{collection.name}: val judges (it is the test part); a fold of train selects (it is the val part)")
+            say(f"{collection.name}: val is used as the test part; a share of train is used as the val part")
         case ["test", "train"]:
-            say(f"{collection.name}: a fold of train selects (it is the val part)")
+            say(f"{collection.name}: a share of train is used as the val part")
 
 
 def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -> None:
@@ -209,7 +209,7 @@ def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -
         groups = [ref.group for ref in refs if ref.label == label]
         if groups and all(groups):
             scenes = f"{len(groups)} images are {len(set(groups))} scenes"
-            say(f"{name}: every image of {title} looks like another one: its {scenes}, and scores say no more than so many images would")
+            say(f"{name}: every image of {title} has near-duplicates: {scenes}, so its scores are no more certain than with so many images")
 
 
 def _tell_alike(
@@ -217,7 +217,7 @@ def _tell_alike(
 ) -> None:
     """What looks alike and how sure that is, and which of it lies in different parts all the same."""
     if alike:
-        say(f"{collection.name}: {alike} near-duplicates (copies in another size or quality, bursts), each group of them in one part")
+        say(f"{collection.name}: {alike} near-duplicates (resized copies, bursts); each group of them is kept in one part")
     if found.by_nature or (alike and found.typical is not None):
         say(f"{collection.name}: {found.certainty(alike)}")
     if not across:
@@ -226,4 +226,4 @@ def _tell_alike(
     for ref in refs:
         members[groups.get(ref.sha256, ref.sha256)].append(ref)
     split = [" ~ ".join(f"{ref.where} ({ref.part})" for ref in group) for group in members.values() if len({r.part for r in group}) > 1]
-    say(f"{collection.name}: but {across} of them lie in different parts, so scores may be too good:\n{listing(split, GROUPS_SHOWN)}")
+    say(f"{collection.name}: {across} near-duplicates are in different parts, so scores may be too high:\n{listing(split, GROUPS_SHOWN)}")

@@ -58,7 +58,7 @@ def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], l
         else:
             copies += len(group) - 1
     if copies:
-        say(f"{name}: {copies} exact copies within a class left out")
+        say(f"{name}: left out {copies} exact copies within a class")
     problems = [
         *block("the same image in two classes. Delete it from the wrong one", classes),
         *block("the same image in two parts. Delete it from one of them, or scores would be too good", parts),
@@ -99,7 +99,7 @@ def assign(
         positions = {unit: 0.5 if unit in large else position(settings.seed, unit) for unit in set(members.values())}
         parts = split_class(positions, settings.val_share, test_share, shared | large, fixed)
         if parts is None and len(positions) < len(members):
-            say(f"{label}: nearly all of its {len(members)} images look alike, so they are split one by one: scores may be too good")
+            say(f"{label}: nearly all of its {len(members)} images look alike, so they are split one by one; scores may be too high")
             members = {sha: sha for sha in members}
             parts = split_class({sha: position(settings.seed, sha) for sha in members}, settings.val_share, test_share, fixed=settled)
         if parts is None:
@@ -121,8 +121,8 @@ def _without_ties(
     left = {image.sha256 for image in images if image.sha256 not in settled and groups.get(image.sha256) in torn}
     if left:
         say(
-            f"{len(left)} new {'image' if len(left) == 1 else 'images'} left out that look like earlier ones of two parts: "
-            "those keep their parts. Another --out splits all of them anew"
+            f"left out {len(left)} new {'image' if len(left) == 1 else 'images'} that look like earlier ones in two different parts. "
+            "With another --out all images are split anew"
         )
     whole = {sha: sha if group in torn else group for sha, group in groups.items()} if torn else groups
     return [image for image in images if image.sha256 not in left], whole

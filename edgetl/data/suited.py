@@ -1,4 +1,4 @@
-"""Images made to suit one model, before any of them is decoded: what does not fit is said in terms of the Preprocess."""
+"""Checks that images fit one model, before any of them is decoded; mismatches are explained in terms of the Preprocess."""
 
 from __future__ import annotations
 

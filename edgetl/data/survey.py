@@ -23,7 +23,7 @@ Size = tuple[int, int]  # width, height
 
 
 def surveyed(images: Images, preprocess: Preprocess, advice: str = HINT) -> Preprocess:
-    """The Preprocess with what these images ask for, once people are told what it means for them.
+    """The Preprocess adapted to these images, after a message about its effect on them.
 
     Raises:
         InputError: color files of 16 bits of which nearly nothing can be seen.
@@ -57,7 +57,7 @@ def tell_crop(name: str, sizes: Sequence[Size], preprocess: Preprocess, advice: 
     if not kept or median(share for share, _ in kept) >= LEAST_KEPT:
         return
     share, (width, height) = kept[len(kept) // 2]
-    say(f"{name}: the crop keeps {share:.0%} of the median photo ({width} x {height} pixels), its center. {advice}")
+    say(f"{name}: the center crop keeps {share:.0%} of the median photo ({width} x {height} pixels). {advice}")
 
 
 def deepest(depths: Iterable[Depth | None]) -> Depth | None:

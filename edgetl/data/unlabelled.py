@@ -1,4 +1,4 @@
-"""Photos without labels, for the student to learn the teacher's answers from (`--unlabeled DIR`). What judges is never among them."""
+"""Photos without labels for distillation (`--unlabeled DIR`). Images of val and test are removed from them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class BothSources:
 
 
 def together(labelled: Images, unlabelled: Images | None) -> Images:
-    """Both, one behind the other; those without labels have the label `NOBODY`."""
+    """Both sets in one; images without labels have the label `NOBODY`."""
     if unlabelled is None or not len(unlabelled):
         return labelled
     refs = [replace(ref, where=f"0{ref.where}") for ref in labelled.refs]

@@ -1,1 +1,1 @@
-"""From a torch checkpoint to a checked float ONNX graph."""
+"""Export of a torch checkpoint to a float ONNX graph, with a check."""

@@ -1,4 +1,4 @@
-"""What a checkpoint answers under torch: the reference its graphs are compared with."""
+"""The outputs of a checkpoint under torch, with which its ONNX graphs are compared."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Scores, per-class tables, and the statistics of parity. numpy only."""
+"""Scores, per-class tables, confidence intervals. numpy only."""

@@ -1,4 +1,4 @@
-"""Which of two models ships, the float one or its int8 form? The rule and what settles it where the interval does not. numpy only."""
+"""The rule that decides whether the float model or its int8 form ships. numpy only."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def choose(
 
 
 def most_of(share: float, images: float) -> float:
-    """The exact one-sided 95% upper bound of a share that was measured on so many images (Clopper & Pearson 1934, Biometrika 26:404-413).
+    """The exact one-sided 95% upper bound of a share measured on `images` images (Clopper & Pearson 1934, Biometrika 26:404-413).
 
     An effective number of images is taken as the whole number below, the images counted as the whole number above.
     """

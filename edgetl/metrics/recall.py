@@ -98,7 +98,7 @@ def _judged(
 
 
 def p_value(lost: int, gained: int, images: int, budget: float, gains: float) -> float:
-    """How likely it is to lose so many images of a class, or more, where its drop is `budget`.
+    """The probability of losing so many images of a class, or more, if its true drop is `budget`.
 
     Exact binomial, each image being lost with the probability that the budget and the gains make: those of the class, or of all
     classes (`gains`, a fraction of the images) where that is more. From `MANY` images on also Tango's score test, which knows

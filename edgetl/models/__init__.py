@@ -1,1 +1,1 @@
-"""Architectures, their pretrained weights, heads, freezing; what a checkpoint file holds."""
+"""Architectures, pretrained weights, heads, pruning, checkpoint files."""

@@ -107,7 +107,7 @@ def _from_elsewhere(arch: str, num_classes: int, image_size: int) -> nn.Module:
 
 
 def _options(arch: str, image_size: int) -> dict[str, object]:
-    """What a torchvision builder needs beside the number of classes.
+    """The arguments of a torchvision builder besides the number of classes.
 
     `transform_input` shifts ImageNet's normalization to the one that GoogLeNet's and Inception's published weights expect.
     """

@@ -31,7 +31,7 @@ FILE, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json",
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself.
+    """The metadata of a checkpoint.
 
     Attributes:
         arch: a name that `models.build.build` takes.
@@ -53,7 +53,7 @@ class CheckpointInfo:
 
     @property
     def title(self) -> str:
-        """The architecture, for people: `resnet18`, or `resnet18 pruned to 40%`."""
+        """The architecture in messages: `resnet18`, or `resnet18 pruned to 40%`."""
         return self.arch if self.pruned is None else pruned_name(self.arch, self.pruned)
 
 
@@ -92,7 +92,7 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: Path) -> CheckpointInfo:
-    """What the checkpoint at `path` says about itself; no network is built.
+    """The metadata of the checkpoint at `path`; no network is built.
 
     Raises:
         InputError: no such file, or no checkpoint that edgetl wrote.

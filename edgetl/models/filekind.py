@@ -1,4 +1,4 @@
-"""What a file is that was given as weights and holds none that can be read: named by its first bytes, with what to do."""
+"""Recognition of files that are no readable weights, by their first bytes, with advice."""
 
 from __future__ import annotations
 

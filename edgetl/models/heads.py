@@ -1,4 +1,4 @@
-"""Heads: the last layer of a classifier, whichever network it sits in, and what comes before it."""
+"""Heads: the last layer of a classifier of any architecture, and the features before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights into a network: what fits goes in, and what does not is reported."""
+"""Loading of weights into a network; tensors that do not fit are reported."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class MatchReport:
     def line(self) -> str:
         """One line for people."""
         wanted = len(self.matched) + len(self.head) + len(self.missing) + len(self.mismatched)
-        some = f" of the network's {wanted}" if self.missing or self.mismatched else ""
-        parts = [f"{len(self.matched)}{some} tensors of {self.source} loaded"]
+        some = f" of {wanted}" if self.missing or self.mismatched else ""
+        parts = [f"loaded {len(self.matched)}{some} pretrained tensors from {self.source}"]
         if self.head:
-            parts.append("new head for the new classes")
+            parts.append("the head is new")
         for names, what in ((self.missing, "missing"), (self.mismatched, "of another shape"), (self.unused, "unused")):
             if names:
                 parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
@@ -87,7 +87,7 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
 
 
 def _read(weights: Weights, own: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The file's tensors by the network's names; what was taken off or converted is said."""
+    """The file's tensors by the network's names; removed prefixes and conversions are reported."""
     file, content = weights.path.name, read_content(weights.path)
     tensors, said = unwrap(by_own_names(model, content) if isinstance(model, EfficientNetLite) else content, own, file)
     halves = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values() if value.is_floating_point()} - {"float32"})

@@ -1,4 +1,4 @@
-"""What a pickle holds, seen without running its code: every class in it is replaced by one that does nothing.
+"""The content of a pickle, read without running its code: each class in it is replaced by one that does nothing.
 
 So a file that cannot be read safely can still be named for what it is, with the one line that converts it.
 """

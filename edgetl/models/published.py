@@ -1,4 +1,4 @@
-"""What is published about networks that edgetl did not make: names, weights' addresses, preprocessing. Nothing is downloaded."""
+"""Published facts about torchvision's networks: names, addresses of weights, preprocessing. Nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SCALARS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32
 
 
 def read_content(path: Path) -> Mapping[str, object]:
-    """What a file of weights holds: tensors by name, in a `.pth` file perhaps below keys of the trainer's.
+    """The content of a file of weights: tensors by name, in a `.pth` file perhaps below keys of the trainer.
 
     Raises:
         InputError: the file is not there, is damaged, needs code to be read, or is of another kind.

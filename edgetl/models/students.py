@@ -22,7 +22,7 @@ BASE_SIDE = 32  # pixels; the stem halves larger images until their side is belo
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeShape:
-    """What tells one student from another.
+    """The parameters that distinguish the students.
 
     Attributes:
         stem: channels of the first layers.

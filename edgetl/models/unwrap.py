@@ -55,13 +55,13 @@ class Candidate:
 
     @property
     def said(self) -> str:
-        """What was taken off, for people; empty where nothing was."""
+        """A message about removed prefixes and wrappers; empty if there are none."""
         found = f"found under {'/'.join(self.path)}" if self.path else ""
         return ", ".join(filter(None, [found, f"prefix {self.prefix} taken off" if self.prefix else ""]))
 
 
 def unwrap(content: Mapping[str, object], own: Mapping[str, Tensor], file: str) -> tuple[dict[str, Tensor], str]:
-    """The tensors of `content` that fit the network's `own` names and shapes best, and what was taken off, for people.
+    """The tensors of `content` that fit the network's `own` names and shapes best, and a message about removed prefixes.
 
     Averaged weights (EMA, SWA) go before plain ones that fit as well: they are what trainers judge by.
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, what is known about them, how they get into a network.
+"""Pretrained weights: sources, metadata, and loading into a network.
 
 Files are read without running code: safetensors, or `torch.load(weights_only=True)`.
 """
@@ -26,7 +26,7 @@ FILE = "file:"  # the source of a user's own file
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """An artifact: a file of weights and what is known about it.
+    """An artifact: a file of weights and its metadata.
 
     Attributes:
         source: "embedded:NAME", "package:NAME", "published:NAME" or "file:NAME".
@@ -53,7 +53,7 @@ class Weights:
 
     @property
     def record(self) -> SeenImages:
-        """What a network that starts from them has seen: images as far as they are on record, and the names of all data sets."""
+        """The training images of these weights, as far as they are recorded, and the names of all data sets."""
         seen = self.seen or SeenImages(split="", parts={})
         if self.trained_on in seen.trained_on:
             return seen
@@ -65,7 +65,7 @@ class Weights:
 
 
 def resolve_weights(arch: str, choice: str, cache: Path, *, assets: Path = ASSETS) -> tuple[Weights | None, str]:
-    """The weights to start `arch` from, and one line that says what and why. `choice` is "auto", "none" or a file.
+    """The weights that `arch` starts from and what they are in words; or None and the reason. `choice` is "auto", "none" or a file.
 
     "auto" takes what edgetl embeds, else what pip brought, else what torchvision publishes, downloaded into the folder `cache` (checked
     by the hash in its name; a copy in torch's own cache is used where there is one). None where there are none, or none in reach.
@@ -76,29 +76,28 @@ def resolve_weights(arch: str, choice: str, cache: Path, *, assets: Path = ASSET
     """
     match choice:
         case "none":
-            return None, f"{arch} starts from random weights, as asked"
+            return None, "as requested"
         case "auto":
             return _automatic(arch, cache, assets)
         case _:
             found = _from_file(arch, Path(choice))
-            return found, f"{arch} starts from {found.path.name}, sha256 {found.sha256[:12]}"
+            return found, f"weights from {found.path.name} (sha256 {found.sha256[:12]})"
 
 
 def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, str]:
     embedded = embedded_weights(arch, assets)
     if embedded:
         found = _described(embedded, arch, f"embedded:{embedded.stem.removesuffix('_fp16')}")
-        return found, f"{arch} starts from weights that edgetl embeds, trained on {found.trained_on or 'data they do not name'}"
+        return found, f"weights that come with edgetl, pretrained on {found.trained_on or 'unnamed data'}"
     if package := packaged(arch):
         return _packaged(arch, package)
     known = published_weights(arch)
     if known is None:
-        who = "edgetl embeds" if arch in OWN_NAMES else "edgetl downloads"
-        return None, f"{arch} starts from random weights, since {who} none for it"
+        return None, f"edgetl {'has' if arch in OWN_NAMES else 'downloads'} no weights for {arch}"
     try:
         path = fetch_published(known.url, cache)
     except Unreachable as reason:
-        return None, f"{arch}'s published weights cannot be had ({reason})"
+        return None, f"its published weights are not available: {reason}"
     found = Weights(
         source=f"published:{known.name}",
         path=path,
@@ -107,14 +106,14 @@ def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, st
         trained_on=IMAGENET,
         classes=tuple(known.meta["categories"]),
     )
-    return found, f"{arch} starts from the weights torchvision publishes as {known.name}"
+    return found, f"torchvision's weights {known.name}"
 
 
 def _packaged(arch: str, known: Packaged) -> tuple[Weights | None, str]:
     try:
         path = packaged_file(known)
     except Unreachable as reason:
-        return None, f"{arch}'s weights cannot be had ({reason})"
+        return None, f"its ImageNet weights are not available: {reason}"
     found = Weights(
         source=f"package:{known.package}",
         path=path,
@@ -123,7 +122,7 @@ def _packaged(arch: str, known: Packaged) -> tuple[Weights | None, str]:
         trained_on=IMAGENET,
         classes=imagenet_classes(),
     )
-    return found, f"{arch} starts from ImageNet weights of the package {known.package}"
+    return found, f"ImageNet weights from the package {known.package}"
 
 
 def _from_file(arch: str, path: Path) -> Weights:

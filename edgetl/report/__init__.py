@@ -1,4 +1,4 @@
-"""Result to figures, HTML, Markdown and words. No torch."""
+"""The report as JSON, HTML, Markdown and figures. No torch."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What the teacher is compared with, so that it is seen whether pretraining helped it: part of `report.json`."""
+"""Baselines of the teacher, which show whether pretraining helped: part of `report.json`."""
 
 from __future__ import annotations
 

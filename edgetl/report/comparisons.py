@@ -1,4 +1,4 @@
-"""What two models are to each other on the same images, and to what was wished for: parts of `report.json`."""
+"""Comparisons of two models on the same images, and of the shipped model with the required score: parts of `report.json`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class DropParity(Exact):
 
 @dataclass(frozen=True, kw_only=True)
 class Wish(Exact):
-    """The score that somebody wishes what ships to have: met or missed by its whole interval, or undecided; fractions."""
+    """The required score of the shipped model: met or missed by the whole interval, or undecided; fractions."""
 
     min_score: Share
     score: Share

@@ -14,15 +14,15 @@ from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.clusters import Groups
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
-from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.observe.evidence import same_answers
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.report.reference import Reference
 from edgetl.report.ruling import choice_words
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Which graph ships, and what on. Scores and drop are None without labelled images.
+    """The decision which graph ships, with its evidence. Scores and drop are None without labelled images.
 
     Attributes:
         shipped: by the rule of `edgetl.metrics.choice`; "mixed" where int8 left layers in float.

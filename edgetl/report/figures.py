@@ -142,7 +142,7 @@ def svg(figure: Figure) -> str:
 
 
 def page_svg(figure: Figure) -> str:
-    """The figure as a file of its own, with ink and grid in colors that suit light paper."""
+    """The figure as a separate file, with the colors of the light theme."""
     drawing = svg(figure)
     for word, stands_for in (("currentColor", "#222"), ("var(--line)", "#bbb"), ("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')):
         drawing = drawing.replace(word, stands_for)

@@ -29,8 +29,8 @@ class Folds(Exact):
     def line(self) -> str:
         """One line for people."""
         return (
-            f"cross-validation: {len(self.scores)} folds of {self.images} images ({self.rarest} of the rarest class), a head on the "
-            f"teacher's frozen features: {self.metric} {self.mean:.1%}, standard deviation {100 * self.spread:.1f} points"
+            f"cross-validation: a head on the teacher's frozen features has {self.metric} {self.mean:.1%}, standard deviation "
+            f"{100 * self.spread:.1f} points ({len(self.scores)} folds, {self.images} images, {self.rarest} of the rarest class)"
         )
 
 

@@ -1,4 +1,4 @@
-"""report.html: the certificate for people, one file that needs nothing from outside."""
+"""report.html: the report as one self-contained file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Wall:
-    """The gallery as the page shows it: mistakes of what ships, images on which two models differ."""
+    """The gallery of the page: mistakes of the shipped model, and images on which two models differ."""
 
     mistakes: tuple[Card, ...]
     differences: tuple[Card, ...]
@@ -110,15 +110,17 @@ def _template() -> Template:
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
-    """The few numbers everybody asks for first: (value, what it is)."""
+    """The numbers at the top of the page: (value, label)."""
     ships, models = text.shipped_model(report), text.chart_models(report)
     if ships is None or not models:
         return []
     _, label, first = models[0]
     tiles = [(units.percent(ships.score), f"right answers ({report.metric})")]
     if parity := text.deciding(report):
-        lost = "gained" if parity.drop < 0 else "lost"
-        tiles.append((units.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]}"))
+        (low, high), lost = parity.drop_ci95, "gained" if parity.drop < 0 else "lost"
+        low, high = (-high, -low) if parity.drop < 0 else (low, high)
+        within = f"95% interval {units.points(low)} to {units.points(high)}"
+        tiles.append((units.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]} ({within})"))
     if first is not ships:
         smaller = units.ratio(first.size_bytes, ships.size_bytes)
         tiles.append((units.size(ships.size_bytes), f"file size, {smaller} smaller than the {label}"))

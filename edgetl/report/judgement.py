@@ -1,4 +1,4 @@
-"""What a judge does with answers: labels and every model's outputs in, the numbers of `report.json` out. No files, no sessions."""
+"""From labels and every model's outputs to the numbers of `report.json`. No files, no sessions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BY_GROUP = ", at the effective number of images where near-duplicates come in gr
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What is known of a model beside its answers; the names are those of `ModelReport`."""
+    """Properties of a model file; the names are those of `ModelReport`."""
 
     arch: str | None
     params: int | None
@@ -103,7 +103,7 @@ class Judgement:
         return design_effect(self.correct(name), self.groups)
 
     def wish(self) -> Wish | None:
-        """Whether what ships has the score that was wished for, where one was: by the whole interval, or undecided."""
+        """Whether the shipped model has the required score, by the whole interval; None if none is required."""
         if self.min_score is None:
             return None
         right = self.correct(model_name(self.shipped))

@@ -1,4 +1,4 @@
-"""What the numbers of `report.json` may be, and how its parts are written."""
+"""The types of numbers in `report.json`, and the writing of its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Exact:
-    """What is not in the schema is a mistake in the writer."""
+    """A part of the report with exactly the fields of the schema; another field is an error of the writer."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ def plain(value: object) -> object:
 
 
 def read_part(path: Path, kind: type[Part], what: str) -> Part:
-    """A part of the report that a stage wrote to a file of its own; `what` names it for people.
+    """A part of the report that a stage wrote to a separate file; `what` names it in messages.
 
     Raises:
         InputError: something else is there.

@@ -1,4 +1,4 @@
-"""A report for somebody who decides: what was measured, what came out, what it means, what to do."""
+"""The report in sentences: the measurements, their meaning, and what follows from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADLINES: Mapping[Verdict, str] = {
 
 
 def headline(report: Report) -> str:
-    """What the verdict is. "Ready to ship" is for a wish that is shown to be met: a copy is only as good as what it copies."""
+    """The verdict in a few words. "Ready to ship" is only for a required score that is proven: a copy is as good as its original."""
     if report.verdict == "certified" and report.wish and report.wish.standing == "met":
         return "Ready to ship"
     return HEADLINES[report.verdict]
@@ -25,34 +25,28 @@ def headline(report: Report) -> str:
 
 def summary(report: Report) -> list[str]:
     """What the headline means, in a sentence or two."""
-    reference, wish = sides(report)[1], report.wish
+    wish = report.wish
     match report.verdict:
         case "certified" if wish:
-            return [
-                f"It is shown to answer about as well as the {reference}, and to have the {percent(wish.min_score)} that were wished for."
-            ]
+            return [f"{_copy(report)}. The 95% interval of its score is above the required {percent(wish.min_score)}."]
         case "certified":
-            return [
-                f"It is shown to answer about as well as the {reference}. Whether that is good enough for what you want, this page cannot "
-                "know: nobody said which score is needed (--min-score)."
-            ]
+            return [f"{_copy(report)}. Whether that is good enough depends on your application: --min-score states the required score."]
         case "passed" | "undecided" if wish and report.faithful == "certified":
-            return [f"{_copy(report)}. Whether it has the {percent(wish.min_score)} that were wished for, so few images cannot say."]
+            return [f"{_copy(report)}. There are too few images to say whether it reaches the required score of {percent(wish.min_score)}."]
         case "passed":
-            return ["What was measured is within what was allowed, but there are too few images to be sure."]
+            return ["The measured drop is within the budget, but there are too few images to prove it."]
         case "undecided":
-            return ["What was measured is over what was allowed, but with so few images that may be chance: nothing is shown, either way."]
+            return ["The measured drop is over the budget, but with so few images it may be chance. The test proves neither."]
         case "failed":
-            return ["What was asked for is shown not to hold, or nothing that was measured can count: see below."]
+            return ["A requirement is not met, or the measurements prove nothing; the reasons are below."]
 
 
 def _copy(report: Report) -> str:
     parity, reference = deciding(report), sides(report)[1]
     if parity is None or parity.drop_ci95[1] <= 0:
-        return f"It is shown to be no worse than the {reference}"
-    return (
-        f"It is shown to lose at most {points(parity.drop_ci95[1])} points against the {reference}, of {allowed(parity.max_drop)} allowed"
-    )
+        return f"It is no worse than the {reference}, at 95% confidence"
+    most = f"at most {points(parity.drop_ci95[1])} points against the {reference} at 95% confidence"
+    return f"It loses {most} (allowed: {allowed(parity.max_drop)})"
 
 
 def meaning(report: Report) -> list[str]:
@@ -64,7 +58,7 @@ def meaning(report: Report) -> list[str]:
 def _measured(report: Report) -> str:
     candidate, reference = sides(report)
     images = count(report.data.images.test, "test image")
-    return f"The {candidate}, as an app runs it, and the {reference} answered the same {images}. {whether_seen(report)}".rstrip()
+    return f"The exported {candidate} and the {reference} classified the same {images}. {whether_seen(report)}".rstrip()
 
 
 def whether_seen(report: Report) -> str:
@@ -72,12 +66,12 @@ def whether_seen(report: Report) -> str:
     why = report.data.seen_reason
     match report.data.seen:
         case "checked":
-            words = "None of them is on record among the images that a model was trained, selected or calibrated on"
-            return f"{words}. Mind: {why}." if why else f"{words}."
+            words = "None of them was used to train, select or calibrate a model, as far as the records show"
+            return f"{words}. Note: {why}." if why else f"{words}."
         case "not checked":
-            return f"Whether a model had seen them before is not checked: {why}."
+            return f"It was not checked whether a model was trained on them: {why}."
         case "waived":
-            return f"A model may have seen them before, as was accepted: {why}. So the scores prove nothing about new images."
+            return f"A model may have been trained on them, which was allowed: {why}. The scores prove nothing about new images."
         case None:
             return ""
 
@@ -103,35 +97,35 @@ def _meaning(report: Report, parity: DropParity) -> str:
     reasons = [reason for reason in report.reasons or () if not report.wish or reason != wish_words(report.wish)]
     match verdict:
         case "failed" if broken_vectors(report):
-            return "The bundle does not answer here as it did where it was made: see the notes. Its score does not excuse that."
+            return "The bundle gives other outputs here than where it was made; the notes say which."
         case "failed" if report.parity.export and not report.parity.export.passed:
-            return "The file does not answer as the network it was made from, so its score says nothing about the training."
+            return "The exported file gives other outputs than the network that it was made from."
         case "failed" | "undecided" | "passed" if reasons:
             return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in reasons)
         case "certified" if high <= 0:
             return f"On images like these it is no worse than the {reference} (at 95% confidence)."
         case "certified":
             most = f"at most {points(high)} points against the {reference} (at 95% confidence)"
-            return f"On images like these it loses {most}; {budget} may be lost."
+            return f"On images like these it loses {most}. The budget is {budget}."
         case "passed":
             return (
-                f"What was measured is within the {budget} that may be lost, but {count(parity.images, 'image')} are too few to be sure: "
-                f"it could be up to {points(high)}. {needed(parity)}"
+                f"The measured drop is within the budget of {budget}, but {count(parity.images, 'image')} are too few to prove it: "
+                f"the drop may be up to {points(high)} points. {needed(parity)}"
             )
         case "undecided":
             return (
-                f"It loses {points(parity.drop)} points against the {reference}, and {budget} may be lost. With "
+                f"It loses {points(parity.drop)} points against the {reference}; the budget is {budget}. With "
                 f"{count(parity.images, 'image')} that may be chance: the 95% interval begins at {points(parity.drop_ci95[0])}."
             )
         case _:
             return (
                 f"It loses {points(parity.drop)} points against the {reference}, at least {points(parity.drop_ci95[0])} at 95% confidence; "
-                f"{budget} may be lost."
+                f"the budget is {budget}."
             )
 
 
 def facts(report: Report) -> list[str]:
-    """What somebody who decides must know about what ships: quality, weak spots, and what the numbers hold for."""
+    """Facts about the shipped model: quality, weakest class, and the limits of the figures."""
     ships = shipped_model(report)
     if ships is None:
         return []
@@ -141,17 +135,18 @@ def facts(report: Report) -> list[str]:
 def _quality(report: Report, ships: ModelReport) -> list[str]:
     low, high = ships.score_ci95
     images = report.data.images.test
-    lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right (95% interval {100 * low:.1f} to {100 * high:.1f})."]
+    share = f"95% interval of that share: {100 * low:.1f} to {100 * high:.1f}%"
+    lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right on average ({share})."]
     if images < FEW:
-        lines = [f"It gets {_right(ships, images)} of {images} images right: of so few, a share says little."]
+        lines = [f"It gets {_right(ships, images)} of {images} images right; these are too few for a percentage."]
     if parity := deciding(report):
         alike = share_of(round(parity.agreement * parity.images), parity.images)
-        lines.append(f"It gives the same answer as the {sides(report)[1]} to {alike} of them, right or wrong.")
+        lines.append(f"It gives the same answer as the {sides(report)[1]} on {alike} of the images, right or wrong.")
     return lines
 
 
 def thrift(report: Report, ships: ModelReport) -> list[str]:
-    """Its size and time, beside the first model's."""
+    """Size and latency of the shipped model and of the first model."""
     _, first_label, first = chart_models(report)[0]
     if first is ships:
         return [f"Its file has {size(ships.size_bytes)}."]
@@ -160,7 +155,7 @@ def thrift(report: Report, ships: ModelReport) -> list[str]:
     if not (ships.latency_ms and first.latency_ms):
         return [words]
     mine, theirs = ships.latency_ms, first.latency_ms
-    where = f"{count(mine.threads, 'thread')} of the machine that measured"
+    where = f"{count(mine.threads, 'thread')} of the test machine"
     return [words, f"One image takes {milliseconds(mine.p50)} on {where}; the {first_label} takes {milliseconds(theirs.p50)}."]
 
 
@@ -180,14 +175,14 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
     times = answered(ships, report.data.classes.index(row.name))
     match times:
         case None:
-            called = f"is right in {percent(row.precision)} of the times it says so"
+            called = f"is right {percent(row.precision)} of the times it answers so"
         case 0:
             called = "never answers it"
         case _ if times < FEW:
-            called = f"is right in {round(row.precision * times)} of the {count(times, 'time')} it says so"
+            called = f"is right {round(row.precision * times)} of the {count(times, 'time')} it answers so"
         case _:
-            called = f"is right in {percent(row.precision)} of the times it says so"
-    return [f"Its weakest class is “{row.name}”: {finds}, and {called}."]
+            called = f"is right {percent(row.precision)} of the times it answers so"
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images it may be another."]
 
 
 def finds_of(row: ClassScores) -> str:
@@ -199,18 +194,21 @@ def finds_of(row: ClassScores) -> str:
 
 
 def _validity(report: Report) -> str:
-    return f"All this holds for images like the {report.data.images.test:,} test images, and says nothing about others."
+    images = f"{report.data.images.test:,} test images"
+    return (
+        f"All figures are of the {images}. They hold for other images only as far as those are taken in the same way, of the same things."
+    )
 
 
 def _overlap(report: Report) -> list[str]:
     across = (report.data.intake or {}).get("near_duplicates_across_parts", 0)
-    words = "nearly the same as one in another part of the data, so the scores may be too good"
-    return [f"Mind that {count(across, 'image')} {'looks' if across == 1 else 'look'} {words}."] if across else []
+    words = "nearly the same as an image in another part of the data, so the scores may be too high"
+    return [f"Note that {count(across, 'image')} {'looks' if across == 1 else 'look'} {words}."] if across else []
 
 
 def _grouped(report: Report) -> list[str]:
     parity = deciding(report)
     if parity is None or parity.effective_images is None:
         return []
-    much = f"together the {parity.images:,} test images say as much about the drop as {parity.effective_images:,.0f} independent ones would"
-    return [f"Some test images are near-duplicates of each other: {much}, and the intervals are made for that."]
+    much = f"together the {parity.images:,} test images are worth about {parity.effective_images:,.0f} independent ones"
+    return [f"Some test images are near-duplicates: {much}, and the intervals take that into account."]

@@ -1,4 +1,4 @@
-"""What lay in the data, for somebody who decides."""
+"""The data in sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edgetl.report.units import count
 
 
 def intake(report: Report) -> str:
-    """What lay in the data beside images that could be used as they are; empty where nothing did."""
+    """Files and images of the data that were left out or kept together; empty if there were none."""
     return "; ".join(_told(what, number) for what, number in (report.data.intake or {}).items() if number)
 
 
@@ -16,14 +16,14 @@ def _told(what: str, number: int) -> str:
         case "skipped_images":
             return f"{count(number, 'image file')} that could not be decoded, left out"
         case "ignored_files":
-            return f"{count(number, 'file')} of no image format, ignored"
+            return f"{count(number, 'file')} in no image format, ignored"
         case "exact_copies":
             return f"{number:,} exact {'copy' if number == 1 else 'copies'}, left out"
         case "near_duplicates":
             return f"{count(number, 'image')} looking much like another, kept together in one part"
         case "near_duplicates_across_parts":
-            return f"{number:,} of these with one like it in another part all the same, so that the scores may be too good"
+            return f"{number:,} of these with a near-duplicate in another part, so that the scores may be too high"
         case "near_duplicates_left_out":
-            return f"{count(number, 'added image')} like earlier ones of two parts, left out, so that none of those had to move"
+            return f"{count(number, 'added image')} left out, because they look like earlier images in two different parts"
         case _:
             return f"{number:,} {what.replace('_', ' ')}"

@@ -26,7 +26,7 @@ LISTED = 12  # images that each part of the gallery names where no thumbnails ar
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one model said about one image; the confidence is that of the answer, in [0, 1] (`edgetl.tasks.meaning`)."""
+    """The answer of one model to one image, with its confidence in [0, 1] (`edgetl.tasks.meaning`)."""
 
     name: str
     confidence: float
@@ -53,7 +53,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """The images that say most about what ships, the worst first.
+    """The most informative images about the shipped model, the worst first.
 
     Attributes:
         judged: images in all.
@@ -130,7 +130,7 @@ class Answers:
         return stream.getvalue()
 
     def gallery(self, count: int) -> Gallery:
-        """The `count` worst mistakes of what ships, and as many images on which int8 and float differ."""
+        """The `count` worst mistakes of the shipped model, and as many images on which int8 and float differ."""
         wrong = self._worst(~self._right(self.shipped), self.shipped)
         pair = self._pair()
         differ = self._differing(*pair) if pair else []
@@ -145,7 +145,7 @@ class Answers:
         )
 
     def _pair(self) -> tuple[str, str] | None:
-        """Float and int8 where both are there, else the reference and what ships."""
+        """Float and int8 if both were judged, else the reference and the shipped model."""
         pairs = (("onnx_float", "onnx_int8"), ("teacher", self.shipped))
         return next((pair for pair in pairs if {*pair} <= self.outputs.keys()), None)
 

@@ -1,4 +1,4 @@
-"""From the files that a judge leaves to those that people read."""
+"""From the files of the stage `verify` to the published report."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgetl.report.confidence import confidence_words
+from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
 from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
@@ -18,12 +19,13 @@ BADGES: Mapping[Verdict, str] = {
     "undecided": "Undecided",
     "failed": "Failed",
 }
+UNSURE = "The times changed by more than a tenth while they were measured, so they are a guess: see the notes."
 Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, its answer in a few words, and what was measured; `open` where nobody said what is enough."""
+    """A question with a short answer and the measurements; `open` if no requirement was given."""
 
     title: str
     answer: str
@@ -40,7 +42,7 @@ def questions(report: Report) -> list[Question]:
 
 
 def overruns(report: Report) -> list[str]:
-    """Every comparison, beside the one that decides, whose measured loss is over its budget, and what that means."""
+    """Every other comparison whose measured loss is over its budget, with its meaning."""
     return [*_int8_over(report), *_negative_transfer(report)]
 
 
@@ -48,23 +50,28 @@ def _faithful(report: Report) -> Question:
     verdict = report.faithful or report.verdict
     because = [f"{report.shipped_because[:1].upper()}{report.shipped_because[1:]}."] if report.shipped_because else []
     if not because and report.shipped == "float" and report.models.onnx_int8:
-        because = ["The float model ships, not int8: so it was decided on the validation images."]
+        because = ["The float model ships, not the int8 model: the validation images decided so."]
     return Question(title="Is it a faithful copy?", answer=BADGES[verdict], tone=verdict, lines=(*meaning(report), *because))
 
 
 def _good(report: Report, ships: ModelReport) -> Question:
     low, high = ships.score_ci95
-    lines = [f"{found(report, ships)} Its 95% interval: {100 * low:.1f} to {100 * high:.1f}%.", *_largest(report, ships), *_probe(report)]
+    lines = [
+        f"{found(report, ships)} The 95% interval is {100 * low:.1f}% to {100 * high:.1f}%.",
+        *_largest(report, ships),
+        *_probe(report),
+    ]
     lines += confidence_words(report.confidence) if report.confidence else []
+    lines += embedded_words(report.embedded) if report.embedded else []
     wish = report.wish
     if wish is None:
-        lines.append("How many right answers are enough, only you can say: --min-score 0.9 makes it part of the verdict.")
-        return Question(title="Is it good?", answer=f"{percent(ships.score)} right: you decide", tone="open", lines=tuple(lines))
+        lines.append("No required score was given. With --min-score 0.9, for example, the score becomes part of the verdict.")
+        return Question(title="Is it good?", answer=f"{percent(ships.score)} right", tone="open", lines=tuple(lines))
     words = wish_words(wish)
-    lines.append(f"{words[:1].upper()}{words[1:]}." if words else f"The whole interval is above the {percent(wish.min_score)} wished for.")
+    lines.append(f"{words[:1].upper()}{words[1:]}." if words else f"The whole interval is above the required {percent(wish.min_score)}.")
     said: Mapping[str, tuple[str, Tone]] = {
-        "met": ("Yes, as wished", "certified"),
-        "missed": ("No, less than wished", "failed"),
+        "met": ("Yes", "certified"),
+        "missed": ("No", "failed"),
         "undecided": ("Undecided", "undecided"),
     }
     answer, tone = said[wish.standing]
@@ -78,8 +85,9 @@ def _largest(report: Report, ships: ModelReport) -> list[str]:
         return []
     most = max(range(len(supports)), key=lambda index: supports[index])
     share, name = supports[most] / images, report.data.classes[most]
-    better = "" if ships.score > share else ": it is no better than that"
-    return [f"Whoever always answers “{name}” is right on {percent(share)}{better}."]
+    worse = ": it is no better than that" if ships.score <= share else ": its interval does not exclude that"
+    better = "" if ships.score_ci95[0] > share else worse
+    return [f"The constant answer “{name}” would be right on {percent(share)}{better}."]
 
 
 def _probe(report: Report) -> list[str]:
@@ -87,8 +95,9 @@ def _probe(report: Report) -> list[str]:
         return []
     probe, teacher = report.baselines.linear_probe, report.baselines.teacher
     return [
-        f"On the {report.baselines.images} val images a linear head on the untouched pretrained features is right on "
-        f"{percent(probe.score)}, the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points)."
+        f"On the {report.baselines.images} val images, a linear head on the pretrained features is right on {percent(probe.score)} and "
+        f"the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points). These images also chose the "
+        "teacher's epoch, so its score on them may be too high."
     ]
 
 
@@ -103,7 +112,8 @@ def _small(report: Report, ships: ModelReport) -> Question:
     if limits:
         kept = all(keeps for keeps, _ in limits)
         answer, tone = ("Within its budget" if kept else "Over its budget"), ("certified" if kept else "failed")
-    lines = (*thrift(report, ships), *(line for _, line in limits))
+    unsure = [UNSURE] if any(model.latency_ms and model.latency_ms.moved for model in (first, ships)) else []
+    lines = (*thrift(report, ships), *(line for _, line in limits), *unsure)
     return Question(title="Is it small and fast?", answer=answer, tone=tone, lines=lines)  # type: ignore[arg-type]
 
 
@@ -124,17 +134,17 @@ def _int8_over(report: Report) -> list[str]:
         return []
     low, high = parity.drop_ci95
     shown = (
-        f"That is no chance (95% interval {points(low)} to {points(high)})."
+        f"Chance hardly explains that (95% interval {points(low)} to {points(high)})."
         if parity.verdict == "failed"
-        else f"Undecided: with so few images that may be chance (95% interval {points(low)} to {points(high)})."
+        else f"Undecided: with so few images it may be chance (95% interval {points(low)} to {points(high)})."
     )
     ships = (
-        "float ships, so that this costs nothing"
+        "The float model ships, so this loss does not matter."
         if report.shipped == "float"
-        else f"what ships is judged against the {sides(report)[1]}, which is another question than this one"
+        else f"The verdict compares with the {sides(report)[1]}, not with the float model."
     )
-    lost = f"Int8 against float loses {_answers(parity)}, {points(parity.drop)} points of {allowed(parity.max_drop)} allowed."
-    return [f"{lost} {shown} It means: {ships}."]
+    lost = f"int8 loses {_answers(parity)} against float: {points(parity.drop)} points, with a budget of {allowed(parity.max_drop)}."
+    return [f"{lost} {shown} {ships}"]
 
 
 def _answers(parity: DropParity) -> str:
@@ -149,6 +159,6 @@ def _negative_transfer(report: Report) -> list[str]:
         return []
     name = reference_name(report)
     return [
-        f"On the {report.baselines.images} val images the same network from scratch is better than the {name}: the pretrained weights may "
-        "do harm here (--teacher-weights none), as far as so many images can tell."
+        f"On the {report.baselines.images} val images the same network from scratch is better than the {name}. The pretrained weights may "
+        "do harm here (--teacher-weights none)."
     ]

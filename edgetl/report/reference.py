@@ -1,4 +1,4 @@
-"""What a float model answers to labelled images: int8 is held against it, and it against the labels."""
+"""The answers of a float model to labelled images, with which int8 is compared."""
 
 from __future__ import annotations
 

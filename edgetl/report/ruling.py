@@ -66,7 +66,7 @@ def _lowered(verdict: Verdict, found: Sequence[tuple[Weight, str]]) -> Verdict:
 
 
 def said(judgement: Judgement, name: str) -> str:
-    """What people call the reference."""
+    """The name of the reference in sentences."""
     if name == "onnx_float":
         return "float model"
     return "teacher" if "student" in judgement.outputs else "reference"
@@ -76,12 +76,12 @@ def ignorance(found: Evidence, classes: Sequence[str], name: str) -> str | None:
     """Why a reference proves nothing; None where it may be one."""
     if found.occurring < 2:
         only = f"all test images are of the class “{classes[found.largest]}”"
-        return f"{only}: a model that always answers so is right on all of them, so nothing is shown. Give images of several classes"
+        return f"{only}, so a constant answer is right on all of them and the test proves nothing. Give images of several classes"
     if found.knows:
         return None
     return (
-        f"the {name} is right on {found.score:.1%} of the images, and {found.share:.1%} of them are “{classes[found.largest]}”: it is not "
-        f"shown to know more than a model that always answers so, and to answer like it proves nothing. Give a better one, or, if the "
+        f"the {name} is right on {found.score:.1%} of the images, and {found.share:.1%} of them are “{classes[found.largest]}”: "
+        f"that does not prove that it is better than a constant answer, so agreement with it proves nothing. Give a better one, or, if the "
         f"classes are in another order than {listed(classes)}, say so with --labels FILE"
     )
 
@@ -102,14 +102,16 @@ def misordered(
     if paired_drop(right, other, groups=groups).high >= 0:
         return None
     return (
-        f"the classes seem to be in another order: as {listed(others)} the {name} is right on {other.mean():.1%} of the images, as "
-        f"{listed(classes)} on {right.mean():.1%}. Say which order it is with --labels FILE, one name a line"
+        f"the classes seem to be in another order: with {listed(others)} the {name} is right on {other.mean():.1%} of the images, with "
+        f"{listed(classes)} on {right.mean():.1%}. Give the right order with --labels FILE, one name per line"
     )
 
 
 def lost_words(lost: Sequence[LostClass], name: str) -> str:
     """Which classes, and how many of their images the two models have right."""
-    told = [f"“{one.name}” (the {name} has {one.before} of {one.images} images right, what ships {one.after})" for one in lost[:NAMED]]
+    told = [
+        f"“{one.name}” (the {name} has {one.before} of {one.images} images right, the shipped model {one.after})" for one in lost[:NAMED]
+    ]
     more = f", and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
     return ", ".join(told) + more
 
@@ -123,8 +125,8 @@ def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | 
     elif not found.beats_the_largest:
         yield (
             "doubt",
-            f"the {name} is right on {found.score:.1%} of the images, and always “{classes[found.largest]}” would be on {found.share:.1%}: "
-            f"look at the recall of each class ({found.balanced:.1%} on average), not at the score",
+            f"the {name} is right on {found.score:.1%} of the images, the constant answer “{classes[found.largest]}” on "
+            f"{found.share:.1%}; look at the recall of each class ({found.balanced:.1%} on average), not at the score",
         )
 
 
@@ -134,7 +136,7 @@ def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[Weight, 
         yield "fatal", f"{'classes are' if len(shown) > 1 else 'a class is'} lost: {lost_words(shown, name)}"
     if doubtful:
         words = f"{'classes look' if len(doubtful) > 1 else 'a class looks'} lost: {lost_words(doubtful, name)}"
-        yield "doubt", f"{words}; there are too few images to be sure. Judge on more of them"
+        yield "doubt", f"{words}; there are too few images to be sure. Test on more images"
 
 
 def _of_wish(wish: Wish | None) -> Iterator[tuple[Weight, str]]:
@@ -147,20 +149,20 @@ def _of_wish(wish: Wish | None) -> Iterator[tuple[Weight, str]]:
 
 
 def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) -> str:
-    """Why this graph ships, in a sentence; `form` is what is compared with float."""
+    """The reason why this graph ships, in a sentence; `form` is compared with float."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
-    measured = f"{form} {loses(drop.drop)} against float on {images} ({interval})"
-    ships, few = form if choice.int8 else "float", f"too few images to be sure of {budget}"
+    measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"
+    ships, few = form if choice.int8 else "float", f"too few images prove the budget of {budget}"
     match choice.settled_by:
         case "class":
             return f"{ships} ships: a class is shown to be lost in {form}"
         case "interval":
-            return f"{ships} ships: {measured}, all of it {choice.standing} the budget of {budget}"
+            return f"{ships} ships: {measured}; the whole interval is {choice.standing} the budget of {budget}"
         case "agreement":
-            return f"{ships} ships: it answers like float so often that the drop, which cannot exceed the disagreement, is within {budget}"
+            return f"{ships} ships: its answers differ from those of float on so few images that the drop must be within {budget}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
-            return f"{ships} ships, undecided: {measured}, measured {side} its budget, but {few} (--when-undecided {other} ships the other)"
+            return f"{ships} ships, undecided: {measured}. That is {side} the budget, but {few} (--when-undecided {other} ships {other})"
         case "asked":
-            return f"{ships} ships, undecided, as --when-undecided says: {measured}, {few}"
+            return f"{ships} ships, undecided, as --when-undecided says: {measured}; {few}"

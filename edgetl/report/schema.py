@@ -27,6 +27,7 @@ from edgetl.report.comparisons import LostClass as LostClass
 from edgetl.report.comparisons import Parity as Parity
 from edgetl.report.comparisons import Wish as Wish
 from edgetl.report.confidence import ConfidenceReport
+from edgetl.report.embedded import Embedded
 from edgetl.report.folds import Folds
 from edgetl.report.frontier import Frontier
 from edgetl.report.judged import DataReport as DataReport
@@ -42,7 +43,7 @@ RANK: Mapping[Verdict, int] = {"failed": 0, "undecided": 1, "passed": 2, "certif
 
 
 def model_name(form: Form) -> str:
-    """The key in `models` of what ships: a mixed graph is judged as the int8 one."""
+    """The key in `models` of the shipped model; a mixed graph has the key of the int8 graph."""
     return "onnx_float" if form == "float" else "onnx_int8"
 
 
@@ -100,6 +101,7 @@ class Report(Exact):
         wish: the score that was asked for.
         shipped_because: why int8, or float, ships; a sentence.
         confidence: the bundle's temperature and threshold on the test images.
+        embedded: the bundle's graphs that take pixels, on the test images.
         c: bytes of flash and RAM that the bundle's C code takes.
     """
 
@@ -122,10 +124,11 @@ class Report(Exact):
     wish: Wish | None = None
     shipped_because: str | None = None
     confidence: ConfidenceReport | None = None
+    embedded: Embedded | None = None
     c: Footprint | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As plain JSON types, in the order of the schema."""
+        """Plain JSON types, in the order of the schema."""
         written = plain(self)
         assert isinstance(written, dict)
         return written

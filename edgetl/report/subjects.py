@@ -1,4 +1,4 @@
-"""The models that are judged, run on the same test images: what each of them gives."""
+"""The outputs of all judged models on the same test images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Subjects:
 
     @cached_property
     def outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k], in the order of the classes.
+        """Model name -> its outputs, finite [n, k], in the order of the classes.
 
         Raises:
             InputError: a model that does not fit the images or the classes.

@@ -1,4 +1,4 @@
-"""Tables of the page that are made of class names: which classes are weak, and what is taken for what."""
+"""Tables of the page by class: scores of each class, and confusions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pair = tuple[str, str, int]  # true class, answer, images
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """One class: its scores, what it is most often taken for, and the F1 of the other models.
+    """One class: its scores, its most frequent confusions, and the F1 of the other models.
 
     `answered` is how often it was answered; None where nobody counted.
     """
@@ -31,14 +31,14 @@ class ClassRow:
 
     @property
     def precision(self) -> str:
-        """Of the images that were called so, how many are: percent, counts of few, or that there were none."""
+        """Precision in percent; counts for few images, or a note that there were none."""
         if self.answered is None:
             return f"{100 * self.scores.precision:.1f}"
         return _short(round(self.scores.precision * self.answered), self.answered) if self.answered else "never answered"
 
     @property
     def recall(self) -> str:
-        """Of its images, how many are found: percent, or counts of few."""
+        """Recall in percent; counts for few images."""
         support = self.scores.support
         return _short(round(self.scores.recall * support), support) if support else units.NO_VALUE
 

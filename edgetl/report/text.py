@@ -1,4 +1,4 @@
-"""A report in words and in plain rows: the terminal's table, a Markdown table, the verdict for people."""
+"""The report as text: the table of the terminal, a Markdown table, the verdict in sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def comparison(report: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 
 def rows_of(report: Report) -> list[tuple[str, ...]]:
-    """As `comparison`, of a report that has been read."""
+    """`comparison` for a report that has been read."""
     header = ("model", report.metric, "95% interval", "size", "smaller", "latency p50", "p90", "faster")
     shown = list(models_of(report))
     return [header, *(_row(label, model, shown[0][1], ships=label == shipped_label(report)) for label, model in shown)]
@@ -57,55 +57,57 @@ def verdict_words(report: Mapping[str, object]) -> str:
 
 
 def verdict_of_report(report: Report) -> str:
-    """As `verdict_words`, of a report that has been read."""
+    """`verdict_words` for a report that has been read."""
     export = report.parity.export
     if report.verdict == "failed" and export and not export.passed:
         return (
-            "Failed: the float ONNX graph does not answer as the network it was made from: "
-            f"outputs differ by up to {export.max_abs_diff:.3g}. The export went wrong, so nothing else counts."
+            "Failed: the export to ONNX changed the network. "
+            f"The outputs of the float ONNX graph differ from those of the checkpoint by up to {export.max_abs_diff:.3g}."
         )
     parity = deciding(report)
     if parity is None:
         return f"{report.verdict.capitalize()}."
     if broken := broken_vectors(report):
-        return f"Failed: the bundle's golden vectors do not hold on this machine ({len(broken)} of them differ, see the notes)."
+        return f"Failed: on this machine the bundle gives other outputs than its golden vectors ({len(broken)} differ; see the notes)."
     candidate, reference = sides(report)
     low, high = parity.drop_ci95
     found = f"the {candidate} {loses(parity.drop)} against the {reference} on {count(parity.images, 'test image')}"
-    interval = f"(95% interval {points(low)} to {points(high)})"
+    interval = f"(95% interval of the drop {points(low)} to {points(high)})"
     budget = f"budget of {allowed(parity.max_drop)}"
     why = "; ".join(report.reasons or ())
     match report.verdict:
         case "failed" if why:
-            return f"Failed: {why}. Measured: {found} {interval}; the {budget} does not excuse that."
+            return f"Failed: {why}. The measured drop does not change that: {found} {interval}, with a {budget}."
         case "undecided" if why:
-            return f"Undecided: {why}. Measured: {found} {interval}, of a {budget}."
+            return f"Undecided: {why}. Measured: {found} {interval}, with a {budget}."
         case "passed" if why:
-            return f"Passed, not proven: {found} {interval}, within the {budget}, but {why}."
+            return f"Passed, not proven: {found} {interval}. That is within the {budget}, but {why}."
         case "certified":
-            return f"Certified: {found}; the whole 95% interval ({points(low)} to {points(high)}) is within the {budget}."
+            return (
+                f"Certified: {found}. The whole 95% interval of the drop ({points(low)} to {points(high)} points) is within the {budget}."
+            )
         case "passed":
-            return f"Passed, not proven: {found}, within the {budget}, but there are too few images to be sure {interval}. {needed(parity)}"
+            return f"Passed, not proven: {found}. That is within the {budget}, but too few images prove it {interval}. {needed(parity)}"
         case "undecided":
-            return f"Undecided: {found} {interval}: over the {budget} as measured, but with so few images that may be chance. {MORE}"
+            return f"Undecided: {found} {interval}. That is over the {budget}, but with so few images it may be chance. {MORE}"
         case "failed":
-            return f"Failed: {found} {interval}: all of it is over the {budget}. Do not ship it."
+            return f"Failed: {found} {interval}. The whole interval is over the {budget}. Do not ship it."
 
 
 def wish_words(wish: Wish) -> str | None:
-    """Why the wished score is not shown to be met; None where it is."""
+    """Why the required score is not proven; None if it is."""
     low, high = wish.score_ci95
-    measured = f"what ships is right on {percent(wish.score)} of the test images (95% interval {100 * low:.1f} to {100 * high:.1f})"
-    wanted = f"the {percent(wish.min_score)} that are wished for"
+    measured = f"the shipped model is right on {percent(wish.score)} of the test images (95% interval {100 * low:.1f} to {100 * high:.1f})"
+    wanted = f"the required {percent(wish.min_score)}"
     match wish.standing:
         case "met":
             return None
         case "missed":
-            return f"{measured}, all of it below {wanted}"
+            return f"{measured}; the whole interval is below {wanted}"
         case "undecided" if wish.score < wish.min_score:
-            return f"{measured}: less than {wanted}, but with so few images that may be chance"
+            return f"{measured}. That is less than {wanted}, but with so few images it may be chance"
         case "undecided":
-            return f"{measured}: too few images to be sure of {wanted}"
+            return f"{measured}. There are too few images to prove {wanted}"
 
 
 def golden_note(problem: str) -> str:
@@ -132,20 +134,20 @@ def loses(drop: float) -> str:
 def needed(parity: DropParity) -> str:
     """How many images would prove it, where that is known."""
     if parity.images_needed is None:
-        return "No number of images would prove this drop: it uses up the budget."
+        return "No number of images can prove a drop that equals the budget."
     grain = 10 ** max(0, len(str(parity.images_needed)) - 2)
     alike = ", near-duplicates among them as often," if parity.effective_images is not None else ""
     return f"About {math.ceil(parity.images_needed / grain) * grain:,} test images with the same outcome{alike} would prove it."
 
 
 def where_time_goes(kernels: KernelsReport) -> str:
-    """What onnxruntime made of the int8 graph, in a sentence."""
-    words = f"Of the int8 model's time, {percent(kernels.int8)} goes into int8 kernels and {percent(kernels.conversion)} into conversions"
+    """The share of time of int8 kernels and conversions, in a sentence."""
+    words = f"The int8 model spends {percent(kernels.int8)} of its time in int8 kernels and {percent(kernels.conversion)} in conversions"
     if not kernels.float_layers:
-        return f"{words}; no Conv, Gemm or MatMul stayed in float."
+        return f"{words}; no Conv, Gemm or MatMul runs in float."
     named = ", ".join(f"{layer.kind} {layer.name} ({percent(layer.share)})" for layer in kernels.float_layers[:3])
     more = len(kernels.float_layers) - 3
-    return f"{words}; in float stayed {named}{f' and {more} more' if more > 0 else ''}."
+    return f"{words}; in float run {named}{f' and {more} more' if more > 0 else ''}."
 
 
 def deciding(report: Report) -> DropParity | None:
@@ -168,12 +170,12 @@ def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
 
 
 def label(report: Report, name: str) -> str:
-    """The name for people of a key of `models`; int8 with layers in float is called mixed."""
+    """The name in sentences of a key of `models`; int8 with layers in float is called mixed."""
     return LABELS[name].replace("int8", "mixed") if report.shipped == "mixed" else LABELS[name]
 
 
 def reference_name(report: Report) -> str:
-    """What `models.teacher` is: with a student the teacher, without one a model that somebody compares with."""
+    """The name of `models.teacher`: "teacher" if there is a student, else "reference"."""
     return "teacher" if report.models.student else "reference"
 
 
@@ -202,17 +204,17 @@ def chart_label(report: Report, name: str) -> str:
 
 
 def shipped_chart_label(report: Report) -> str:
-    """The page's name for what ships."""
+    """The name of the shipped model on the page."""
     return chart_label(report, shipped_name(report))
 
 
 def shipped_name(report: Report) -> str:
-    """The key in `models` of what ships."""
+    """The key of the shipped model in `models`."""
     return model_name(report.shipped)
 
 
 def shipped_label(report: Report) -> str:
-    """The name for people of the model that ships."""
+    """The name of the shipped model in sentences."""
     return label(report, shipped_name(report))
 
 

@@ -1,4 +1,4 @@
-"""Numbers for people: shares, points, sizes, times, counts."""
+"""Formatting of numbers: shares, points, sizes, times, counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def percent(share: float) -> str:
 
 
 def share_of(part: int, images: int) -> str:
-    """3 of 7 -> `3 of 7`, 30 of 70 -> `42.9%`: what few images say is no share."""
+    """3 of 7 -> `3 of 7`, 30 of 70 -> `42.9%`: few images are counted."""
     return f"{part:,} of {images:,}" if images < FEW else percent(part / images)
 
 

@@ -1,4 +1,4 @@
-"""onnxruntime sessions with telemetry off, what they answer and how long they take."""
+"""onnxruntime sessions without telemetry; latency and memory."""
 
 import os
 

@@ -25,7 +25,7 @@ def outputs_of(
 
 
 def answers_of(session: Session, source: InputSource, *, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """What a model gives for every sample, finite float32 [n, k], and the labels int64 [n] if the source has them.
+    """The outputs of a model for every sample, finite float32 [n, k], and the labels int64 [n] if the source has them.
 
     Raises:
         InputError: the samples do not fit the model, or there are none.

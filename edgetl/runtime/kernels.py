@@ -1,4 +1,4 @@
-"""What onnxruntime really runs: the kernels that its optimizer made of a graph, and how the time divides between them.
+"""The kernels that onnxruntime's optimizer makes of a graph, and the share of the time that each takes.
 
 A QDQ file is a request. Where a pattern does not match, onnxruntime computes in float and converts back and forth, without a
 word: a file can be "int8" and slower than float (microsoft/onnxruntime #20052, #17389). Its profiler tells.

@@ -50,15 +50,15 @@ class Latency:
 
 
 def moved(measured: Mapping[str, Latency]) -> str | None:
-    """What there is to say where latencies moved while they were measured together, by the models' names."""
+    """A warning that latencies changed during the measurement, with the models' names; None if they did not."""
     apart = [name if each.spread is None else f"{name} by {each.spread:.0%}" for name, each in measured.items() if each.moved]
     if not apart:
         return None
     before, after = next(iter(measured.values())).loop_ms
     busy = max(each.busy for each in measured.values())
     return (
-        f"latency moved by more than a tenth while it was measured ({', '.join(apart)}; the calibration loop took {before:.2f} ms before "
-        f"and {after:.2f} ms after, other work had {busy:.0%} of the CPU): take it as a guess, or measure again with nothing else running"
+        f"latencies are estimates: they changed by more than 10% during the measurement ({', '.join(apart)}; a fixed loop took "
+        f"{before:.2f} ms before and {after:.2f} ms after; other programs used {busy:.0%} of the CPU). Measure again on an idle machine"
     )
 
 
@@ -111,7 +111,7 @@ def in_turns(models: Sequence[Callable[[], Opened]], runs: int) -> list[Latency]
 
 
 def _read(times: NDArray[np.float64], threads: Sequence[int], turns: int, loops: tuple[Loop, Loop]) -> list[Latency]:
-    """From the times, ms [runs, models], to what is told of each model."""
+    """The latency of each model from the times, ms [runs, models]."""
     p50, p90 = np.percentile(times, [50, 90], axis=0)
     medians = np.stack([np.median(part, axis=0) for part in np.array_split(times, turns)])
     spread = medians.max(axis=0) / medians.min(axis=0) - 1

@@ -1,4 +1,4 @@
-"""What an ONNX file says about itself: labels, Preprocess, task, split. Read with distrust, written in sorted order.
+"""The metadata of an ONNX file: labels, Preprocess, task, split. Checked when read, written in sorted order.
 
 | key                 | value                                                    |
 |---------------------|----------------------------------------------------------|
@@ -34,7 +34,7 @@ TOOL_MARKS = ("onnx.infer", "onnx.quant.pre_process")  # onnxruntime's own notes
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What is known about a model beside its graph.
+    """The metadata of a model.
 
     Attributes:
         classes: class names in the order of the outputs; None if unknown.

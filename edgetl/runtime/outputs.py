@@ -1,4 +1,4 @@
-"""The outputs of a graph: which one is the classifier's, what ends it, and whether its numbers are numbers."""
+"""The outputs of a graph: the one with the class scores, its last operator, and a check for NaN and infinity."""
 
 from __future__ import annotations
 

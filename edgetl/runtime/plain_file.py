@@ -1,4 +1,4 @@
-"""A classifier's file with nothing ambiguous in it, so that whoever opens it next need not be told how to read it."""
+"""An unambiguous ONNX file of a classifier: one output, shapes, class names and preprocessing in the file."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def write_plain(source: Path, target: Path, session: Session, labels: Sequence[s
     model = load_proto(source)
     if len(outputs) > 1:
         others = ", ".join(name for name in outputs if name != session.output_name)
-        say(f"{session.name}: of its outputs only {session.output_name} is kept ({others} left out)")
+        say(f"{session.name}: keeps only the output {session.output_name} (removed: {others})")
         model = with_one_output(model, session.output_name)
     if _says_any(session):
-        say(f"{session.name}: works for one image at a time only, so that the file says a batch of 1")
+        say(f"{session.name}: takes one image at a time, so the batch size in the file is 1")
         model = with_batch_of_one(model)
     if labels is not None:
         model = describe(model, replace(info_of(model, session.name), classes=tuple(labels)))

@@ -1,1 +1,1 @@
-"""`auto` becomes a name and a reason: teacher, student, input size, and the search under a budget."""
+"""Choice of teacher, student and input size for `auto`; search under a budget."""

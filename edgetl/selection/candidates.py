@@ -56,20 +56,24 @@ class Choice:
 def choose_teacher(side: int, images: int, *, source: Source = "installed") -> Choice:
     """The teacher for `images` images whose median shorter side is `side` pixels, with weights from `source`."""
     if side <= SMALL_SIDE:
-        return Choice(arch="cifar_resnet16", image_size=SMALL_INPUT, reason=f"images of {side} px: the embedded network for small images")
+        return Choice(
+            arch="cifar_resnet16",
+            image_size=SMALL_INPUT,
+            reason=f"the images have {side} px; this network was pretrained on images of {SMALL_INPUT} px",
+        )
     large, photos = side >= LARGE_SIDE, f"{images} photos of {side} px"
     match source:
         case "installed" if large:
-            reason = f"{photos}: its frozen features carry a linear head furthest of the networks at hand"
+            reason = f"{photos}; of the installed networks its frozen features gave the best linear classifier"
             return Choice(arch="efficientnet_lite2", image_size=260, reason=reason)
         case "installed":
-            reason = f"{photos}: all of it learns, and larger inputs show no more"
+            reason = f"{photos}; larger inputs would show no more detail, and all layers of this one can be trained"
             return Choice(arch="efficientnet_lite0", image_size=LITE_INPUT, reason=reason)
         case "published":
-            reason = f"{photos}: a CPU trains it in minutes, and int8 keeps the answers of such networks"
+            reason = f"{photos}; a CPU trains it in minutes, and it loses little in int8"
             return Choice(arch="resnet18", image_size=LARGE_INPUT if large else MIDDLE_INPUT, reason=reason)
         case "embedded":
-            reason = f"{images} photos, no other weights in reach: the embedded network, at twice the size it was trained at"
+            reason = f"{images} photos, and no other weights are available; its input is twice as large as in pretraining"
             return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
 
 
@@ -80,23 +84,23 @@ def choose_student(teacher_arch: str, image_size: int, images: int, classes: int
     """
     if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE:
         reason = (
-            "ImageNet's features in less than 1 MB; of 100 ants and bees such a student knew 93 to 94, one of 0.3 MB (--max-kb 330) 91, "
-            "the teacher itself in 5.1 MB (--student same) 97"
+            "it is pretrained on ImageNet and has less than 1 MB in int8. On photos of ants and bees such a student was right on 93% to "
+            "94%, one of 0.3 MB (--max-kb 330) on 91%, and the teacher in 5.1 MB (--student same) on 97%"
         )
         keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT, classes, image_size))) / 1000
         return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
         case False, _ if prunable:
-            reason = f"{images} photos teach a network that inherits the teacher's weights more than one that starts from nothing"
+            reason = f"with {images} photos, a pruned teacher scores higher than a network that starts from random weights"
             return Choice(arch="pruned", image_size=image_size, reason=reason)
         case True, False:
             arch, what = "edge_small", "65 thousand weights are enough"
         case False, True:
-            arch, what = "edge_large", "1 million weights find enough to learn from"
+            arch, what = "edge_large", "1 million weights have enough images to learn from"
         case _:
             arch, what = "edge_medium", "250 thousand weights"
-    reason = f"{images} images at {image_size} px: {what}; built for int8, where {teacher_arch} is not"
+    reason = f"{images} images at {image_size} px: {what}; it loses less in int8 than {teacher_arch}"
     return Choice(arch=arch, image_size=image_size, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""`auto` becomes a name, and a reason for people: what the stages get is decided here, before any key is made."""
+"""The choice of teacher, student, input size and weights for `auto`, made before the key of any stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import ImageRef, Images
 from edgetl.data.survey import CHOICE, surveyed
@@ -23,7 +23,6 @@ from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
 
 SOURCES: tuple[Source, ...] = ("installed", "published", "embedded")  # of the teacher's weights, in the order in which they are tried
-INHERITS = ": it inherits the teacher's weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +60,13 @@ def for_teacher(images: Images, wanted: FinetuneSettings, cache: Path, device: s
             weights, why = resolve_weights(arch, wanted.weights, cache)
             if weights or wanted.weights != "auto":
                 break
-            say(f"finetune: {why}")
+            say(f"teacher: {arch} is passed over, because {why}")
     known = weights.preprocess if weights and weights.preprocess else usual_preprocess(arch, images.median_side)
     preprocess = surveyed(images, _for_training(known, arch, size).fitted(wanted.resize or known.fit).quick(), CHOICE)
     flip = mirrored(images, wanted.flip)
-    say(f"teacher {arch} at {preprocess.side} px{f' ({line})' if line else ''}; {why}")
+    say(f"teacher: {arch} at {preprocess.side} px; {initial(weights, why)}")
+    if line:
+        detail(f"teacher: chosen automatically: {line}")
     settings = wanted.but(arch=arch, image_size=preprocess.side, resize=preprocess.fit, weights=_kind(weights), flip=flip)
     return TeacherChoice(settings=settings, weights=weights, preprocess=preprocess)
 
@@ -81,9 +82,9 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
     Raises:
         InputError: unknown architecture or unusable weights.
     """
-    arch, keep, size, line = wanted.arch, wanted.share, wanted.image_size, ""
+    arch, keep, size = wanted.arch, wanted.share, wanted.image_size
     if arch == "same":
-        say("student same: the teacher itself is compressed")
+        say("student: none; the teacher itself is quantized")
         return StudentChoice(settings=wanted.but(weights="none"), weights=None)
     if arch == "auto":
         choice = choose_student(
@@ -93,19 +94,25 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
             len(images.classes),
             prunable=is_prunable(teacher_arch),
         )
-        arch, keep, line = choice.arch, wanted.keep or choice.keep, f" ({choice.reason})"
+        arch, keep = choice.arch, wanted.keep or choice.keep
+        detail(f"student: chosen automatically: {choice.reason}")
         size = wanted.image_size or (None if choice.image_size == teacher_size else choice.image_size)
     settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=mirrored(images, wanted.flip))
     if arch == "pruned":
         check_prunable(teacher_arch)
         settings = settings.but(weights="none").resolved()
         assert settings.share is not None
-        say(f"student {pruned_name(teacher_arch, settings.share)}{line or INHERITS}")
+        say(f"student: {pruned_name(teacher_arch, settings.share)}; the teacher's own weights, pruned")
         return StudentChoice(settings=settings.but(keep=settings.share), weights=None)
     check_architecture(arch)
     weights, why = student_weights(arch, wanted.weights, cache)
-    say(f"student {pruned_name(arch, keep) if keep else arch}{line}; {why}")
+    say(f"student: {pruned_name(arch, keep) if keep else arch} at {size or teacher_size} px; {initial(weights, why)}")
     return StudentChoice(settings=settings.but(weights=_kind(weights)).resolved(), weights=weights)
+
+
+def initial(weights: Weights | None, why: str) -> str:
+    """What training starts from, in words: `resolve_weights` says `why`."""
+    return f"starts from {why}" if weights else f"starts from random weights ({why})"
 
 
 def student_weights(arch: str, choice: str, cache: Path) -> tuple[Weights | None, str]:
@@ -113,12 +120,12 @@ def student_weights(arch: str, choice: str, cache: Path) -> tuple[Weights | None
     if choice == "installed":
         choice = "auto" if packaged(arch) else "none"
         if choice == "none":
-            return None, f"{arch} starts from random weights"
+            return None, "no installed package has weights for it"
     return resolve_weights(arch, choice, cache)
 
 
 def waived(images: Images, weights: Iterable[Weights | None]) -> str | None:
-    """Why scores on `images` prove nothing, where `refuse_known_data` was told to allow it; None where no weights know them."""
+    """The reason why scores on `images` prove nothing, if known data was allowed; None if no weights know these images."""
     known = [found.source for found in weights if found and knows(images, found)]
     return f"{', '.join(dict.fromkeys(known))} knew images that judge (--allow-known-data)" if known else None
 
@@ -187,7 +194,7 @@ def _spoiled(ref: ImageRef, seen: SeenImages) -> bool:
 
 
 def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
-    """As the weights say, at `size`.
+    """The Preprocess of the weights, at the input size `size`.
 
     Raises:
         InputError: gray or rectangular inputs.
@@ -201,5 +208,5 @@ def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
 
 
 def _kind(weights: Weights | None) -> str:
-    """What stands in the settings: the weights themselves are an artifact of the stage, known by content."""
+    """The kind of the weights for the settings; the weights themselves are an input of the stage, known by content."""
     return "none" if weights is None else weights.source.split(":")[0]

@@ -1,4 +1,4 @@
-"""What a pipeline depends on, chosen from the photos where the user left it to `auto`."""
+"""The inputs of a pipeline, with every `auto` replaced by a choice."""
 
 from __future__ import annotations
 

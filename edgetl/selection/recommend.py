@@ -1,4 +1,4 @@
-"""`edgetl recommend`: the networks at hand, ranked for somebody's photos by how far their frozen features carry a linear head.
+"""`edgetl recommend`: the available pretrained networks, ranked for given photos by a linear head on frozen features.
 
 The test part is not looked at. Kilobytes and milliseconds are those of a real int8 file, calibrated on a few photos and not tuned.
 """
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """All rows, the best first, the one to take, and why."""
+    """All networks, the best first; the recommended one and the reason."""
 
     images: int
     rows: tuple[Row, ...]
@@ -81,7 +81,9 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
     for candidate in candidates(seen.median_side):
         weights, why = resolve_weights(candidate.arch, "auto", do.root / WEIGHTS)
         if weights is None or weights.preprocess is None or knows(data, weights):
-            say(f"recommend: {candidate.arch} is left out: {why if weights is None else 'its weights were trained on these images'}")
+            say(
+                f"recommend: {candidate.arch} is left out, because {why if weights is None else 'its weights were trained on these images'}"
+            )
             continue
         preprocess = weights.preprocess.at(candidate.image_size).quick()
         probed = do(Probe(data=seen, preprocess=preprocess, arch=candidate.arch, weights=weights, seed=seed, runtime=runtime))
@@ -126,11 +128,11 @@ def choice(rows: Sequence[Row]) -> tuple[int, str]:
     near = [row for row in rows if row.score >= best.score - best.standard_error]
     taken = min(near, key=lambda row: row.int8_ms)
     if taken is best:
-        return 0, f"{best.arch} at {best.image_size} px is right most often, and none that is as quick comes within one standard error"
+        return 0, f"{best.arch} at {best.image_size} px: it has the best score, and no faster network comes within one standard error"
     words = (
         f"{percent(taken.score)} is within one standard error ({100 * best.standard_error:.1f} points) of the best, {percent(best.score)}"
     )
-    return rows.index(taken), f"{taken.arch} at {taken.image_size} px: {words}, and it is the quickest of those"
+    return rows.index(taken), f"{taken.arch} at {taken.image_size} px: {words}, and it is the fastest of the networks within"
 
 
 def write(found: Recommendation, out: Path) -> None:

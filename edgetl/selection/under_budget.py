@@ -37,7 +37,7 @@ MARGIN = 0.97  # of a budget, when a file turned out too large
 
 @dataclass(frozen=True, kw_only=True)
 class Seek:
-    """What a student is sought for.
+    """The inputs of the search for a student under a budget.
 
     Attributes:
         data: the parts train and val.
@@ -78,7 +78,8 @@ class Seek:
                 Search(trials=tuple(trials), images=len(self.data.only("val")), max_kb=self.budget.max_kb, max_ms=self.budget.max_ms)
             )
             if found.taken is not None:
-                say(f"search: {self.name(choices[found.taken])}, the best of {len(choices)} that were tried, is distilled in full")
+                best = self.name(choices[found.taken])
+                say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
         raise refuse(read_frontier(found.frontier.path))
 
@@ -90,7 +91,7 @@ class Seek:
         return list(dict.fromkeys(max(EVEN, round(largest * share / EVEN) * EVEN) if share < 1 else largest for share in shares))
 
     def name(self, choice: StudentChoice) -> str:
-        """Of a student, for people."""
+        """The name of a student on the screen."""
         s = choice.settings
         arch = self.teacher_arch if s.inherits else s.arch
         return f"{pruned_name(arch, s.share) if s.share else arch} at {s.image_size} px"

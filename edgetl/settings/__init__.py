@@ -1,4 +1,4 @@
-"""Every stage's settings: frozen, keyword-only, validated once, defaults written once. No torch.
+"""The settings of every stage, validated once, with defaults written once. No torch.
 
 The command line's options and its help, the tables of a TOML file and the keys of stages all come from here.
 """

@@ -14,34 +14,39 @@ from edgetl.settings.values import Fraction, Seed, Target
 class QuantizeSettings(Settings):
     """The int8 graph, and whether it or the float graph ships."""
 
-    target: Target = Field("portable", description="CPU the int8 graph is for; portable gives the same answers on all.")
+    target: Target = Field("portable", description="CPU that will run the int8 model; portable gives the same answers on all CPUs.")
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
-    max_drop: Fraction = Field(0.01, description="Drop of int8 against float, on val, beyond which layers, or all, stay in float.")
+    max_drop: Fraction = Field(
+        0.01, description="Largest drop of int8 against float on labelled images; beyond it some layers, or all, stay in float."
+    )
     when_undecided: Literal["measured", "float", "int8"] = Field(
-        "measured", description="What ships where val has too few images to decide; measured: int8 if the measured drop is within budget."
+        "measured", description="What ships if there are too few images to decide; measured: int8 if its drop is within the budget."
     )
     min_agreement: float | None = Field(
-        None, ge=0, le=1, description="Share of images with the float model's answer that is enough; below it layers stay in float."
+        None, ge=0, le=1, description="Lowest share of images with the same answer as float; below it some layers stay in float."
     )
-    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that leaving layers in float may make.")
-    max_ms: float | None = Field(None, gt=0, description="Longest latency, ms per image at one thread, that this may make.")
+    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that float layers may cause.")
+    max_ms: float | None = Field(None, gt=0, description="Highest latency, ms per image on one thread, that float layers may cause.")
     tune_images: int | None = Field(
-        None, ge=0, le=1_000_000, description="Images that the last step looks at. Default: as many as have 60 million pixels; 0: none."
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Images for the last step, which tunes all layers together. Default: 60 million pixels of them; 0: skip the step.",
     )
     time_limit: float | None = Field(
         None,
         gt=0,
-        description="Seconds for int8: by the clock, and the best so far is written. Default: about 5 minutes of counted work, which gives "
+        description="Seconds for quantization; the best model so far is written. Default: about 5 minutes of counted work, which gives "
         "the same bytes every time.",
     )
-    batch_size: int = Field(32, ge=1, le=4096, description="Calibration images read at once; memory grows with it, not with the images.")
-    seed: Seed = Field(0, description="Seed of the choice of calibration images.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Calibration images in memory at once.")
+    seed: Seed = Field(0, description="Random seed of the choice of calibration images.")
 
 
 class ExportSettings(Settings):
     """The bundle: what the app embeds."""
 
-    golden_images: int = Field(8, ge=1, le=64, description="Images whose inputs and outputs go into golden/.")
+    golden_images: int = Field(8, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
     c: bool = Field(False, description="Write clients/c/, the int8 model in C99 for microcontrollers, too.", json_schema_extra=dict(ADDED))
     min_precision: float = Field(
         0.95,
@@ -54,10 +59,16 @@ class ExportSettings(Settings):
 class VerifySettings(Settings):
     """The verdict, on test images, under onnxruntime on the CPU."""
 
-    max_drop: Fraction = Field(0.05, description="Largest drop of what ships against the teacher.")
-    max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float (reported).")
-    min_score: float | None = Field(None, gt=0, le=1, description="Score that what ships must have to be of use, a fraction; it counts.")
-    seen_images: Literal["refuse", "drop", "accept"] = Field("refuse", description="What to do with test images that a model has seen.")
-    latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs per model, one image at a time, one thread.")
+    max_drop: Fraction = Field(0.05, description="Largest drop of the shipped model against the teacher or reference; decides the verdict.")
+    max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float; reported, not part of the verdict.")
+    min_score: float | None = Field(
+        None, gt=0, le=1, description="Lowest top1 that the shipped model may have, a fraction; part of the verdict."
+    )
+    seen_images: Literal["refuse", "drop", "accept"] = Field(
+        "refuse", description="What to do with test images that a model has seen in training."
+    )
+    latency_runs: int = Field(50, ge=5, le=10_000, description="Timed runs of each model, one image on one thread.")
     batch_size: int = Field(32, ge=1, le=4096, description="Images per onnxruntime call.")
-    thumbnails: int = Field(12, ge=0, le=50, description="Photos in the report: mistakes, and where int8 and float differ; 0: none.")
+    thumbnails: int = Field(
+        12, ge=0, le=50, description="Thumbnails in the report: wrong answers, and images on which int8 and float differ; 0: none."
+    )

@@ -14,60 +14,60 @@ class DistillSettings(Settings):
     """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
 
     arch: str = Field(
-        "auto", description="Student: pruned or same (the teacher, narrower or as it is), edge_tiny, ..., a torchvision name, or auto."
+        "auto",
+        description="Student: an architecture (edge_tiny, ..., resnet18), auto, pruned (a narrower teacher) or same (the teacher).",
     )
     keep: float | None = Field(
-        None, gt=0, lt=1, description="Share of its parameters that the student keeps when it is pruned. Default: 0.4 of pruned, else all."
+        None, gt=0, lt=1, description="Share of the parameters that remain after pruning. Default: 0.4 for pruned, else all."
     )
     weights: str = Field(
         "installed",
-        description="Weights the student starts from: installed (what pip brought), none, auto, or a .safetensors or .pth file.",
+        description="Initial weights of the student: installed (from pip packages), none, auto, or a .safetensors or .pth file.",
     )
-    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
     image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
     epochs: int | None = Field(
         None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
     )
-    lr: float | None = Field(
-        None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4, to keep what was learned before."
-    )
+    lr: float | None = Field(None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4.")
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int | None = Field(
         None, ge=2, le=4096, description="Images per step. Default: 64; with fewer than 5,000 images pruned: 16, pretrained: 32."
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training steps in which the learning rate rises (warmup).")
     temperature: float = Field(4.0, gt=0, le=100, description="Temperature of the soft targets.")
     hard_weight: float | None = Field(
-        None, ge=0, le=1, description="Weight of the labels beside the teacher's answers. Default: 0.1; pretrained: 0."
+        None, ge=0, le=1, description="Weight of the label loss beside the distillation loss. Default: 0.1; pretrained: 0."
     )
     features: float | None = Field(
-        None, ge=0, le=100, description="Weight of the teacher's features, which the student's are to give. Default: 0; pretrained: 0.1."
+        None,
+        ge=0,
+        le=100,
+        description="Weight of the feature loss (student's features against the teacher's). Default: 0; pretrained: 0.1.",
     )
-    mix: float | None = Field(
-        None, ge=0, le=10, description="Views mixed in pairs, by shares from Beta(N, N); 0: none. Default: 0; pretrained: 1."
-    )
+    mix: float | None = Field(None, ge=0, le=10, description="Mixup with shares from Beta(N, N); 0: none. Default: 0; pretrained: 1.")
     answers: int | None = Field(
         None,
         ge=0,
         le=10_000,
-        description="Views of each image that the teacher answers; they come again. 0: ever new ones. Default: 0; pretrained: 24.",
+        description="Random views of each image, answered once by the teacher; 0: new views in each epoch. Default: 0; pretrained: 24.",
     )
     balance: Literal["auto", "none", "sampling", "loss"] = Field(
         "auto",
-        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+        description="Class balance: sampling (draw rare classes more often), loss (weight them), none, or auto.",
     )
-    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: as in the teacher's training.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random crops, flips and colors, chosen by the image size; or none.")
+    flip: bool | None = Field(None, description="Random horizontal flips. Default: as in the teacher's training.")
     freeze: int | None = Field(
         None,
         ge=0,
         le=5,
-        description="Blocks of the student, of about six from the input on, that do not learn. Default: 0; pretrained: 2 or 3.",
+        description="Frozen blocks of the student, from the input on, of about six. Default: 0; pretrained: 2 or 3.",
     )
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better val score after which training stops. Default: 15; pretrained: none."
+        None, ge=1, description="Early stopping: epochs without a better val score. Default: 15; pretrained: never."
     )
-    seed: Seed = Field(0, description="Seed of weights, order and views.")
+    seed: Seed = Field(0, description="Random seed of weights, image order and augmentation.")
 
     @property
     def inherits(self) -> bool:
@@ -113,8 +113,8 @@ class SearchSettings(Settings):
     """The search for a student under a budget, where one is asked for."""
 
     max_kb: float | None = Field(None, gt=0, description="Largest int8 file of the student, in 1,000 bytes.")
-    max_ms: float | None = Field(None, gt=0, description="Longest latency of it, ms per image at one thread.")
-    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of a trial. Default: an eighth of the student's.")
+    max_ms: float | None = Field(None, gt=0, description="Highest latency of the student, ms per image on one thread.")
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of each trial. Default: an eighth of the student's epochs.")
 
     @property
     def wanted(self) -> bool:

@@ -17,26 +17,26 @@ class FinetuneSettings(Settings):
 
     arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
     weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
-    partial_weights: bool = Field(False, description="Take what fits of the weights by name and shape, also of another architecture.")
+    partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
     image_size: int | None = Field(
         None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
     )
-    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as the pretrained network, which mostly means crop.")
+    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as in pretraining, mostly crop.")
     strategy: Literal["auto", "features", "staged", "full"] = Field(
         "auto",
-        description="What learns: features (the head alone), staged (one block more after the other), full, or auto: validation decides.",
+        description="Which layers are trained: features (only the head), staged (unfreezing block by block), full (all), or auto.",
     )
     head: Literal["linear", "mlp"] = Field("linear", description="The new head: one layer, or two.")
     head_views: int = Field(
-        2, ge=1, le=16, description="Views of each training image that the head is fitted on: the center, the others at random."
+        2, ge=1, le=16, description="Views of each training image for fitting the head: the center crop, and random ones."
     )
-    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features (a linear one is fitted at once).")
+    head_epochs: int = Field(100, ge=1, le=10_000, description="Epochs of an mlp head on frozen features.")
     head_lr: float = Field(1e-3, gt=0, le=1, description="Peak learning rate of an mlp head on frozen features.")
     balance: Literal["auto", "none", "sampling", "loss"] = Field(
         "auto",
-        description="Rare classes: shown more often (sampling), weighing more (loss), neither; auto: sampling if classes are unbalanced.",
+        description="Class balance: sampling (draw rare classes more often), loss (weight them), none, or auto.",
     )
-    baselines: bool = Field(True, description="Also a linear probe and the network from scratch, for the report.")
+    baselines: bool = Field(True, description="Also train a linear probe and the network from scratch, as baselines in the report.")
     epochs: int | None = Field(
         None,
         ge=0,
@@ -52,14 +52,14 @@ class FinetuneSettings(Settings):
     )
     weight_decay: float = Field(0.01, ge=0, le=1, description="Decoupled weight decay (AdamW).")
     batch_size: int = Field(64, ge=2, le=4096, description="Images per step.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training in which the learning rate rises.")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the target spread over all classes.")
-    augment: Literal["auto", "none"] = Field("auto", description="Random views fit to the image size, or none.")
-    flip: bool | None = Field(None, description="Whether left and right may be exchanged. Default: the photos tell; digits: no.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the training steps in which the learning rate rises (warmup).")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing: share of the target spread over all classes.")
+    augment: Literal["auto", "none"] = Field("auto", description="Random crops, flips and colors, chosen by the image size; or none.")
+    flip: bool | None = Field(None, description="Random horizontal flips. Default: decided by a test on the photos; digits: off.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a better val score before training stops. Default: 8 (pip's weights, up to 160 px: none)."
+        None, ge=1, description="Early stopping: epochs without a better val score. Default: 8 (weights from pip, up to 160 px: never)."
     )
-    seed: Seed = Field(0, description="Seed of weights, order and views.")
+    seed: Seed = Field(0, description="Random seed of weights, image order and augmentation.")
 
     def epochs_for(self, images: int) -> int:
         """The number of epochs for `images` training images: about 8,800 views; where all of a network has to adapt, 12,000."""

@@ -17,16 +17,18 @@ from edgetl.settings.values import Seed
 class DataSettings(Settings):
     """How images become train, val and test parts."""
 
-    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class that selects and decides (val).")
-    test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class that judges, once (test), where DATA brings none.")
+    val_share: float = Field(0.15, gt=0, lt=0.5, description="Share of each class for validation (val).")
+    test_share: float = Field(0.25, gt=0, lt=0.5, description="Share of each class for the final test (test), if DATA has no test part.")
     seed: Seed = Field(0, description="Seed of the split.")
-    skip_bad_images: bool = Field(False, description="Go on without image files that cannot be decoded; they are named and counted.")
+    skip_bad_images: bool = Field(False, description="Skip image files that cannot be decoded, and list them.")
 
 
 class CrossvalSettings(Settings):
     """Cross-validation beside the run, where it is asked for."""
 
-    folds: int | None = Field(None, ge=2, le=100, description="Folds in which a head on the teacher's frozen features is judged.")
+    folds: int | None = Field(
+        None, ge=2, le=100, description="Folds of the cross-validation of a linear head on the teacher's frozen features."
+    )
 
 
 class PipelineSettings(Settings):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 Target = Literal["x86", "x86-avx2", "arm64", "web", "portable"]
 Resize = Literal["crop", "squash", "pad"]
-RESIZE_WORDS = "How photos become the network's square: the center (crop), both sides resized (squash), or bands beside the photo (pad)."
+RESIZE_WORDS = "How a photo becomes square: crop (the center), squash (change the aspect ratio), or pad (add bands)."
 Fraction = Annotated[float, Field(ge=0.0, le=0.2)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

@@ -1,1 +1,1 @@
-"""The five stages. They never import each other; artifacts are their only contact."""
+"""The five stages. None imports another; they exchange files."""

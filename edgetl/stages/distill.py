@@ -56,7 +56,7 @@ class Student:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The student before its first epoch; `pruned` is its share of what its architecture has otherwise."""
+    """The student before its first epoch; `pruned` is the share of the architecture's parameters that it keeps."""
 
     model: nn.Module
     arch: str
@@ -125,7 +125,7 @@ class Distill(Stage[Student]):
         return seen if self.unlabelled is None else seen.also(looks=self.unlabelled.looks, train=self.unlabelled.hashes)
 
     def _views(self, teacher: CheckpointInfo, student_sees: Preprocess) -> Views:
-        """Views are made at the larger of the two input sizes; whoever needs a smaller one gets it shrunk."""
+        """Views are made at the larger of the two input sizes, and resized for the network with the smaller input."""
         s, train = self.settings, together(self.data.only("train"), self.unlabelled)
         largest = max(teacher.preprocess, student_sees, key=lambda p: p.side)
         flip = settled(s.flip, teacher.provenance, self.data.flip)
@@ -167,7 +167,7 @@ class Distill(Stage[Student]):
         )
 
     def _fit_head(self, model: nn.Module, sees: Preprocess, views: Views, device: torch.device, out: Path) -> None:
-        """A linear head for the data's classes on the features of weights from elsewhere: what is pruned should know what it is for."""
+        """Fit a linear head for the data's classes on pretrained features, so that pruning measures importance for these classes."""
         layer = head_layer(model)
         if not isinstance(layer, nn.Linear):
             return
@@ -200,7 +200,7 @@ class Distill(Stage[Student]):
         return answers if answers and answers < self.settings.epochs_for(images) else None
 
     def _teaching(self, teacher: nn.Module, views: Views, teacher_sees: Preprocess, out: Path) -> Teaching:
-        """The teacher's answers: asked for as they are needed and, where views come again, remembered."""
+        """The teacher's answers, computed when they are needed, and kept if views repeat."""
         watched = bool(self.settings.resolved().features)
         live = Live(teacher=Observed(teacher, watched=watched), shrink=lambda x: shrunk(x, teacher_sees.side))
         rounds = self._rounds()
@@ -233,6 +233,6 @@ class Distill(Stage[Student]):
 
 
 def scratch(out: Path) -> Path:
-    """The folder for what is not kept."""
+    """The folder for temporary files."""
     (folder := out / SCRATCH).mkdir(exist_ok=True)
     return folder

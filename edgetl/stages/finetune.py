@@ -14,7 +14,7 @@ from edgetl.core.artifacts import Checkpoint, FileArtifact
 from edgetl.core.errors import DivergedError, InputError
 from edgetl.core.files import write_json
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
@@ -59,7 +59,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -88,9 +88,10 @@ class Finetune(Stage[Teacher]):
                 device=device,
             )
             decision, probed = work.headed()
-            say(f"finetune: photos are {work.mirroring.line()}")
+            say(f"finetune: {work.mirroring.line()}")
+            say(f"finetune: {decision.line()} (strategy {decision.strategy})")
+            detail(f"finetune: {decision.reason}")
             result = work.trained(decision)
-            say(f"finetune: {decision.strategy}, since {decision.reason}")
             baselines = self._baselines(work, decision, result, probed) if probed is not None and self.settings.baselines else None
         path = out / "checkpoint.safetensors"
         save_checkpoint(
@@ -117,7 +118,7 @@ class Finetune(Stage[Teacher]):
         try:
             scratch = work.from_scratch(result)
         except DivergedError as error:
-            say(f"finetune: no comparison with the network from scratch, since its training diverged: {error}")
+            say(f"finetune: no comparison with the network from scratch, because its training diverged: {error}")
             scratch = None
         found = Baselines(
             part="val",
@@ -150,17 +151,17 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
         other, own, what, images = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", worth_of(labels)
     error = standard_error(own, images)
     if other > own + error:
-        say(f"finetune: negative transfer: from scratch {other:.1%} on val, the teacher {own:.1%} +- {error:.1%}{what}")
+        say(f"finetune: pretraining did harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
     return other > own + error
 
 
 def beside(scratch: Scratch, images: int) -> Baseline:
-    """The score of the network from scratch on so many images, and what it had."""
+    """The score of the network from scratch, with the number and size of its training views."""
     fit = scratch.fit
     return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 
 
 def baseline(score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None) -> Baseline:
-    """A score on so many images, with its standard error."""
+    """A score on `images` images, with its standard error."""
     error = standard_error(score, images)
     return Baseline(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -1,4 +1,4 @@
-"""lower: a checkpoint gives its float ONNX graph. Not a stage of its own for users: quantize, export and verify share it."""
+"""lower: a checkpoint in, its float ONNX graph out. An internal stage that quantize, export and verify share."""
 
 from __future__ import annotations
 

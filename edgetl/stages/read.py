@@ -1,4 +1,4 @@
-"""read: an ONNX file of another maker gives a self-contained float32 classifier. Not a stage of its own for users."""
+"""read: a foreign ONNX file in, a self-contained float32 classifier out. An internal stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def read(model: Path, do: Do, form: Form = "float32") -> FloatModel:
-    """The ONNX file at `model` as it lies where it can be used so, else in a form that can; what was changed is said.
+    """The ONNX file at `model`, unchanged if it can be used, else converted; the changes are reported.
 
     Raises:
         InputError: a file that cannot be used: expected, found, what to do.
@@ -44,7 +44,7 @@ class ReadModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Read(Stage[ReadModel]):
-    """Write what lies in a foreign file, and beside it, as one file that onnxruntime opens as it is."""
+    """Write a foreign ONNX file, with its external data, as one file that onnxruntime opens."""
 
     name: ClassVar[str] = "read"
     version: ClassVar[int] = 1

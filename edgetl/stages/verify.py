@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,7 +22,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
-from edgetl.report.confidence import ConfidenceReport, confidence_report
+from edgetl.report.bundled import confidence_of, embedded_of
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -43,7 +43,7 @@ from edgetl.tasks.classification import Classification
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The certificate and what it says."""
+    """The report and its verdict."""
 
     report: FileArtifact
     verdict: Literal["certified", "passed", "undecided", "failed"]
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def folder(self) -> Path:
-        """Where the evidence lies beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
+        """The folder with the evidence beside the report: `predictions.csv`, `gallery.json`, `thumbnails/`."""
         return self.report.path.parent
 
 
@@ -64,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -86,6 +86,7 @@ class Verify(Stage[Verdict]):
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    alike: tuple[str, ...] = field(default=(), metadata=ADDED)  # test images that look like one in train or val, by sha256
     because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -105,13 +106,10 @@ class Verify(Stage[Verdict]):
             _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
-    def against(self, reference: Subject) -> Verify:
-        """The same, compared with `reference`."""
-        return replace(self, teacher=reference)
-
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
+        asked, waived = self.settings.seen_images, self.waived
+        return admit(self.data, self.seen, asked, waived=waived, unrecorded=self.unrecorded, alike=self.alike)
 
 
 def _write(path: Path, text: str) -> None:
@@ -159,17 +157,10 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
-            confidence=self._confidence(),
+            confidence=confidence_of(stage.bundle, self.judgement),
+            embedded=embedded_of(stage.bundle, self.data, self.judgement),
             c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
-
-    def _confidence(self) -> ConfidenceReport | None:
-        """The bundle's decision rule on these images, where it has one."""
-        rule = open_bundle(self.stage.bundle.path).manifest.decision if self.stage.bundle else None
-        name, judgement = model_name(self.stage.shipped), self.judgement
-        if rule is None or name not in judgement.outputs:
-            return None
-        return confidence_report(rule, judgement.task_of(name), judgement.outputs[name], judgement.labels, judgement.groups)
 
     @cached_property
     def answers(self) -> Answers:
@@ -213,7 +204,7 @@ class _Judged:
 
     @cached_property
     def broken_vectors(self) -> list[str]:
-        """What the bundle's golden vectors say is wrong, on this machine."""
+        """The golden vectors of the bundle that do not hold on this machine."""
         return check_golden(open_bundle(self.stage.bundle.path)) if self.stage.bundle else []
 
     @cached_property
@@ -230,7 +221,7 @@ class _Judged:
         )
 
     def _outputs(self) -> dict[str, Outputs]:
-        """Model name -> what it gives, finite [n, k]; `student` is what its checkpoint gives under torch."""
+        """Model name -> its outputs, finite [n, k]; `student` stands for the checkpoint under torch."""
         found = dict(self.subjects.outputs)
         if self.stage.student and self.stage.onnx_float:
             from edgetl.lowering.reference import torch_outputs
@@ -241,10 +232,12 @@ class _Judged:
         return found
 
     def _notes(self) -> list[str]:
-        """How classes and outputs were read, where that is not plain, and what this CPU does to the answers."""
+        """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *([warning] if warning else [])]
+        data, order = self.stage.data, self.stage.order
+        doubt = None if isinstance(data, Images) else data.doubt
+        return [*filter(None, [order, doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
 
     @cached_property
     def latencies(self) -> dict[str, Measured]:

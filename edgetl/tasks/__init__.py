@@ -1,1 +1,1 @@
-"""What an output means: targets, head, losses, primary metric, decoding. Nothing else says "logits are classes"."""
+"""The meaning of outputs: targets, losses, primary metric, decoding."""

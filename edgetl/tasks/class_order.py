@@ -27,7 +27,7 @@ class ClassOrder:
 
 
 def order_of_folders(folders: Sequence[str]) -> ClassOrder:
-    """The order of the classes where nothing but the names of the class folders tells it.
+    """The order of the classes, from the names of the class folders alone.
 
     1. Names that are all whole numbers: as numbers (0, 1, 2, ..., 10).
     2. Other names: as torchvision, Keras and edgetl itself train on class folders, sorted as text.

@@ -1,4 +1,4 @@
-"""What the numbers of a classifier's output mean: told by the operator that ends the graph, and by looking at them.
+"""The meaning of a classifier's outputs (logits, probabilities, ...), from the last operator of the graph and from the values.
 
 | meaning             | outputs                                              | answer            | confidence of a class        |
 |---------------------|------------------------------------------------------|-------------------|------------------------------|

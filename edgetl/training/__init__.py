@@ -1,1 +1,1 @@
-"""One fit loop for teachers and students; losses, schedules, frozen features."""
+"""The training loop of teacher and student; losses, schedules, frozen features."""

@@ -15,7 +15,7 @@ Balance = Literal["none", "sampling", "loss"]
 
 
 def balance_for(wanted: Literal["auto", "none", "sampling", "loss"], labels: NDArray[np.int64], classes: int) -> Balance:
-    """What `wanted` means for these labels: `auto` is sampling where the classes are unbalanced."""
+    """The method that `wanted` stands for with these labels: `auto` is sampling if the classes are unbalanced."""
     if wanted != "auto":
         return wanted
     counts = np.bincount(labels, minlength=classes)
@@ -35,7 +35,7 @@ def image_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Balancing:
-    """What is done about rare classes in one training.
+    """The treatment of rare classes in one training.
 
     Attributes:
         kind: none, sampling or loss.
@@ -59,7 +59,7 @@ class Balancing:
 
     @property
     def loss_weights(self) -> Tensor | None:
-        """Of the classes in the training's loss, [k]: where rare images come more often already, they weigh no more."""
+        """The weights of the classes in the loss, [k]; all are equal if rare images are drawn more often."""
         return self.class_weights if self.kind == "loss" else None
 
 

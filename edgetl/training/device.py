@@ -1,4 +1,4 @@
-"""Where and in which number format training runs: decided from what the hardware says, never by timing."""
+"""The device and the number format of training, chosen from the properties of the hardware, never by timing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def pick_dtype(device: torch.device) -> torch.dtype:
         case "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         case "cpu":
-            able = torch.cpu.get_capabilities()  # of the CPU; torch may be told to use less of it (ATEN_CPU_CAPABILITY)
+            # Of the CPU; torch may be told to use less of it (ATEN_CPU_CAPABILITY). An older torch does not say: float32.
+            able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
             native = bool(able.get("amx_bf16") or able.get("avx512_bf16")) and "AVX512" in torch.backends.cpu.get_cpu_capability()
         case _:
             native = False
@@ -46,7 +47,7 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def finished(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told: its calls return at once, and a clock read then says nothing."""
+    """Wait for a GPU. Its calls return at once, so a clock read before the wait measures nothing."""
     match device.type:
         case "cuda":
             torch.cuda.synchronize(device)

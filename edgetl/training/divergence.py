@@ -13,7 +13,7 @@ from edgetl.models.finite import how_wrong, is_finite
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """Where a training is.
+    """The position of a training: epoch and step.
 
     Attributes:
         epoch: from 0; -1: before the first.

@@ -1,4 +1,4 @@
-"""Frozen features: what a network that does not learn makes of the images, computed once, kept in a file.
+"""Frozen features: the outputs of a network without its head, computed once for each image and kept in a file.
 
 Memory is that of one chunk: the file is mapped, and the system keeps of it what there is room for. A run that was killed goes on
 at the chunk where it was, with the same bytes. The disk holds a chunk before the record says so; where the machine died all the same
@@ -76,7 +76,7 @@ def frozen_features(
 
 
 def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
-    """Images that are done, numbers of each, and the checksum of all; none of them where the file is not what the record says."""
+    """The number of finished images, the width and the checksum; zeros if the file does not match its record."""
     try:
         said = read_json(record) if record.exists() else None
         done, width, checksum = (0, 0, 0) if said is None else (int(said["done"]), int(said["width"]), int(said["crc32"]))
@@ -90,7 +90,7 @@ def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
         if found == checksum:
             return done, width, checksum
     if done:
-        say(f"{file.name}: what a run left that did not end well is torn: computed anew")
+        say(f"{file.name}: an interrupted run left a damaged file; the features are computed again")
         record.unlink(missing_ok=True)
     file.unlink(missing_ok=True)  # of no record, or of another one: its size need not be the one that is wanted
     return 0, 0, 0

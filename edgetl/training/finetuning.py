@@ -38,7 +38,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Material):
-    """The training itself: the head first, then what the strategy says."""
+    """The training: the head first, then the layers that the strategy names."""
 
     def headed(self) -> tuple[Decision, Scores | None]:
         """Fit the head: how to go on, and a linear head's scores on val. Without pretrained weights there is nothing to fit it on.
@@ -84,7 +84,7 @@ class Work(Material):
         return linear, views, unseen
 
     def _random_view(self, rows: slice, view: int) -> Tensor:
-        """Of the training images, the random view of that number."""
+        """The random view number `view` of these training images."""
         draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]
         return to_input(self.augment(self.train.pixels[rows], draws), self.preprocess)
 
@@ -117,7 +117,7 @@ class Work(Material):
         )
 
     def trained(self, decision: Decision) -> Fit:
-        """Train what the strategy says; of `features` only the score is left to find."""
+        """Train the layers of the strategy; for `features` only compute the score."""
         job = self._job(decision)
         if decision.strategy == "features":
             placed(self.model, self.device)

@@ -32,7 +32,7 @@ from edgetl.training.schedule import cosine
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What came out; the model holds the weights of the best epoch.
+    """The result of a training; the model holds the weights of the best epoch.
 
     Attributes:
         best_score: the primary metric of these weights on val.
@@ -197,7 +197,7 @@ def _note(state: Progress, job: Job, seen: Evaluated, loss: float, seconds: floa
 
 
 def standard_error(score: float, images: float) -> float:
-    """Of a share among `images` images; not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
+    """The standard error of a share of `images` images; not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
 
     Among epochs whose val score is within one of the highest, chance decides the order: the one with the lowest val loss
     is the best (the one-standard-error rule; Breiman et al. 1984, section 3.4.3).

@@ -19,7 +19,6 @@ from edgetl.models.build import build
 from edgetl.models.channel_groups import input_count, parameter_count
 from edgetl.models.efficientnet_lite import EfficientNetLite
 from edgetl.models.finite import refuse_mute
-from edgetl.models.narrow import pruned_name
 from edgetl.models.prune import Pruned, output_weights, prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import backward_with_signs, turned
@@ -75,7 +74,7 @@ def inherit(
                 refit(placed(model, device), placed(teacher, device), kept, x)
             bar.advance()
     share = parameter_count(model) / whole
-    say(f"distill: {pruned_name(arch, share)}: {parameter_count(model):,} of {whole:,} parameters")
+    say(f"distill: pruned {arch} to {parameter_count(model):,} of its {whole:,} parameters ({share:.0%})")
     return Pruned(model=model, share=share, kept=kept)
 
 

@@ -1,4 +1,4 @@
-"""What a training is given: the network, the images, the loss, and the recipe."""
+"""The inputs of a training: the network, the images, the loss, and the recipe."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained, on what, towards what.
+    """The network, the images and the loss of a training.
 
     Attributes:
         loss: (model, batch) -> scalar.

@@ -121,7 +121,7 @@ def _choose(
     """The strength with the least (class-weighted) log loss out of fold, and the logits out of fold with it."""
     best, found, logits = np.inf, STRENGTHS[0], np.zeros((len(labels), classes), dtype=np.float32)
     each = np.ones(len(labels)) if weights is None else weights[labels]
-    with track("head", len(STRENGTHS), "strength") as bar:
+    with track("head", len(STRENGTHS), "fit") as bar:
         for strength in STRENGTHS:
             answers = np.empty((len(labels), classes), dtype=np.float32)
             for fold in range(FOLDS):
@@ -143,7 +143,7 @@ def _losses(logits: NDArray[np.float32], labels: Labels) -> NDArray[np.float64]:
 
 
 def folds_of(labels: Labels, seed: int, count: int = FOLDS, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """The fold of each image, of `count`: every class is dealt out evenly, and what is of one group to one fold."""
+    """The fold of each image, 0 to `count` - 1: each class is spread evenly, and a group of near-duplicates is in one fold."""
     order = np.random.Generator(np.random.Philox(key=[seed, 5])).permutation(len(labels))
     folds = np.empty(len(labels), dtype=np.int64)
     if groups is not None and len(np.unique(groups)) < len(labels):
@@ -197,7 +197,7 @@ def _standardized(features: Features, mean: NDArray[np.float64], deviation: NDAr
 
 
 def _stacked(views: list[Features]) -> Features:
-    """All views, one below the other."""
+    """All views, stacked along the first axis."""
     if len(views) == 1:
         return views[0]
     rows = sum(len(view) for view in views)

@@ -1,4 +1,4 @@
-"""What a fine-tuning works with: the network, decoded images, frozen features, and what is done about rare classes."""
+"""The inputs of fine-tuning: the network, decoded images, frozen features, and the treatment of rare classes."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ class Material:
         """Whether left and right may be exchanged: as the settings say, or as the photos do, by their frozen features."""
         if self.settings.flip is not None:
             known = not self.settings.flip and not self.data.flip
-            return Mirroring(keeps=self.settings.flip, reason="known of the data set" if known else "as the settings say")
+            return Mirroring(keeps=self.settings.flip, reason="set for this data set" if known else "set by the user")
         if self.weights is None:
-            return Mirroring(keeps=self.data.flip, reason="assumed: there are no pretrained weights to look at photos with")
+            return Mirroring(keeps=self.data.flip, reason="the default, because a test needs pretrained weights")
         s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed, self.data.only("train").groups)
         pixels = self.plain.pixels[torch.from_numpy(chosen)].flip(3)
         mirrored = self._features("mirrored", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def balance(self) -> Balancing:
-        """What is done about rare classes."""
+        """The treatment of rare classes."""
         return balancing(self.settings.balance, self.train.labels, self.task.outputs)
 
     @property

@@ -27,14 +27,14 @@ STRENGTH = 1e-2  # inverse penalty, the middle of those that a head is chosen fr
 
 @dataclass(frozen=True, kw_only=True)
 class Mirroring:
-    """Whether left and right may be exchanged in training, and why, in one line."""
+    """Whether training may flip images horizontally, and why, in one line."""
 
     keeps: bool
     reason: str
 
     def line(self) -> str:
-        """For people."""
-        return f"{'mirrored' if self.keeps else 'not mirrored'} in training ({self.reason})"
+        """One line for the screen and the report."""
+        return f"random horizontal flips {'on' if self.keeps else 'off'}: {self.reason}"
 
 
 def settled(asked: bool | None, teacher: Mapping[str, str], images: bool) -> bool:
@@ -46,7 +46,7 @@ def settled(asked: bool | None, teacher: Mapping[str, str], images: bool) -> boo
         images: `Images.flip`.
     """
     if asked is None and FLIP not in teacher:
-        say(f"distill: photos are {Mirroring(keeps=images, reason='assumed: the teacher does not say').line()}")
+        say(f"distill: {Mirroring(keeps=images, reason='the default, because the checkpoint of the teacher does not say').line()}")
     return asked if asked is not None else teacher.get(FLIP, "yes" if images else "no") == "yes"
 
 
@@ -87,7 +87,7 @@ def mirroring(photos: Features, mirrored: Features, labels: Labels, classes: tup
     folds = folds_of(labels, seed)
     known = len(np.unique(labels))
     if known < 2 or min(len(np.unique(labels[folds != fold])) for fold in range(FOLDS)) < known:
-        return Mirroring(keeps=True, reason=f"assumed: {len(labels)} photos are too few to tell")
+        return Mirroring(keeps=True, reason=f"the default, because {len(labels)} photos are too few for a test")
     answers, reflected = np.empty_like(labels), np.empty_like(labels)
     with threadpool_limits(threads):
         for fold in range(FOLDS):
@@ -106,26 +106,28 @@ def judged(answers: Labels, reflected: Labels, labels: Labels, classes: tuple[st
     each = np.unique(labels)
     chances = {int(label): by_chance(before[labels == label], after[labels == label]) for label in each}
     worst = min(chances, key=lambda label: chances[label])
-    scores = f"{after.mean():.1%} of {len(labels)} photos are right when mirrored, {before.mean():.1%} as they are"
+    scores = f"a linear head is right on {before.mean():.1%} of {len(labels)} photos, and on {after.mean():.1%} of their mirror images"
     if chances[worst] < ALPHA / len(each):
         there = labels == worst
         taken = np.bincount(reflected[there & ~after], minlength=len(classes))
         other = int(taken.argmax())
         return Mirroring(
             keeps=False,
-            reason=f"of {int(there.sum())} photos of {classes[worst]}, {int(taken[other])} are taken for {classes[other]} when mirrored, "
-            f"{int((answers[there] == other).sum())} as they are",
+            reason=f"of {int(there.sum())} photos of {classes[worst]}, a linear head takes {int((answers[there] == other).sum())} for "
+            f"{classes[other]}, and {int(taken[other])} when they are mirrored",
         )
     if by_chance(before, after) < ALPHA:
         return Mirroring(keeps=False, reason=scores)
     largest = float(np.bincount(labels).max() / len(labels))
     if tail(int(before.sum()), len(labels), largest) >= ALPHA:
-        return Mirroring(keeps=True, reason=f"assumed: frozen features tell too few photos apart ({before.mean():.1%} of {len(labels)})")
+        return Mirroring(
+            keeps=True, reason=f"the default, because a linear head is right on only {before.mean():.1%} of {len(labels)} photos"
+        )
     return Mirroring(keeps=True, reason=scores)
 
 
 def by_chance(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
-    """The chance that so many answers, or more, are lost rather than won where neither is likelier (McNemar's exact test, one-sided)."""
+    """The p-value of McNemar's exact test, one-sided: at least as many answers lost, if a loss is as likely as a gain."""
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     return tail(lost, lost + won, 0.5)
 

@@ -40,7 +40,7 @@ class Evaluated:
 
 @dataclass
 class Progress:
-    """What the next epoch depends on, beside model and optimizer."""
+    """The state of a training between two epochs, without model and optimizer."""
 
     epoch: int = 0
     stale: int = 0
@@ -86,13 +86,13 @@ def resumable(path: Path) -> bool:
                 return True
     except (zipfile.BadZipFile, OSError, EOFError):
         pass
-    say(f"{path.name}: what a run left that did not end well is torn: this training begins anew")
+    say(f"{path.name}: an interrupted run left a damaged file; this training starts again")
     path.unlink()
     return False
 
 
 def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Where an earlier attempt stopped, or the beginning."""
+    """The state that an earlier attempt left, or that of a new training."""
     if not resumable(path):
         return Progress()
     saved = torch.load(path, map_location="cpu", weights_only=True)

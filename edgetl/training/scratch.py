@@ -1,4 +1,4 @@
-"""The same network from random weights, for a small share of the time: what pretraining is worth, and whether it is."""
+"""A baseline: the same network from random weights, trained for a small share of the time. It shows the value of pretraining."""
 
 from __future__ import annotations
 

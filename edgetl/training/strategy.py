@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,14 +14,23 @@ from edgetl.training.job import Group
 Strategy = Literal["features", "staged", "full"]
 FITTING = 0.9  # score from which on frozen features have more to keep than to learn
 THAWED = 0.5  # share of staged training after which every block learns
+TRAINED: Mapping[Strategy, str] = {
+    "features": "trains only the head",
+    "staged": "unfreezes the network block by block",
+    "full": "trains all layers",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What learns, and why, in words."""
+    """Which layers are trained, and why, in words."""
 
     strategy: Strategy
     reason: str
+
+    def line(self) -> str:
+        """One line for the screen; `reason` is for the log."""
+        return TRAINED[self.strategy]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +57,20 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
     are thawed in stages, others all at once.
     """
     if wanted != "auto":
-        return Decision(strategy=wanted, reason="as asked")
+        return Decision(strategy=wanted, reason="as requested")
     if frozen is None:
-        return Decision(strategy="full", reason="there are no pretrained weights to keep")
+        return Decision(strategy="full", reason="there are no pretrained weights")
     error, hope = standard_error(frozen.score, frozen.val if frozen.worth is None else frozen.worth), (1 - frozen.score) / 2
-    few = "" if frozen.worth is None else f", which tell as much as {frozen.worth:.0f} of balanced classes that do not look alike,"
+    few = "" if frozen.worth is None else f" (they count as {frozen.worth:.0f}: classes are unbalanced, or images look alike)"
     said = (
-        f"a head on frozen features is right on {frozen.score:.1%} of {frozen.images} images that it was not fitted on; "
-        f"half the errors would be {100 * hope:.1f} points more, which val with {frozen.val} images{few}"
+        f"A linear head on frozen features is right on {frozen.score:.1%} of {frozen.images} images (cross-validated). "
+        f"Half as many errors would be a gain of {100 * hope:.1f} points. "
+        f"The standard error on {frozen.val} val images{few} is {100 * error:.1f} points"
     )
     if hope <= error:
-        return Decision(strategy="features", reason=f"{said} cannot tell from chance ({100 * error:.1f} points)")
+        return Decision(strategy="features", reason=f"{said}: they could not show such a gain")
     strategy: Strategy = "staged" if frozen.score >= FITTING else "full"
-    return Decision(strategy=strategy, reason=f"{said} can tell from chance ({100 * error:.1f} points)")
+    return Decision(strategy=strategy, reason=f"{said}: they can show such a gain")
 
 
 def groups(blocks: Sequence[Sequence[nn.Parameter]], strategy: Strategy, decay: float) -> list[Group]:

@@ -1,4 +1,4 @@
-"""What the student is told: the teacher's answers, and its features, to the views that the student sees."""
+"""The targets of the student: the teacher's answers and features for the views that the student sees."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Answers:
 
 
 class Teaching(Protocol):
-    """Where the teacher's answers come from."""
+    """The source of the teacher's answers."""
 
     def __call__(self, batch: Batch, x: Tensor) -> Answers:
         """To the batch, whose views have become `x`, [n, 3, s, s]."""

@@ -1,17 +1,20 @@
 """Every client that can run here agrees with Python on every golden vector, and names the step of every mistake that is planted in it.
 
 Beside Python they need tools that edgetl does not: EDGETL_TOOLS names a folder with `node_modules/` (npm install onnxruntime-node
-onnxruntime-web sharp) and `venv/` (pip install openvino). What is missing is skipped, and said.
+onnxruntime-web sharp), `venv/` (pip install openvino) and `kotlinc/bin/kotlinc`. What is missing is skipped, and said.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +24,7 @@ import pytest
 from edgetl.bundle.golden import FLOAT_MODEL, MODEL, read_golden
 from edgetl.bundle.image_graph import IMAGE_MODEL
 from edgetl.bundle.read import Bundle
+from edgetl.core.preprocess_rules import pair
 from edgetl.tasks.classification import Classification
 
 from .client_bundles import digits_bundle, drawn_bundle, foreign_bundle, insects_bundle
@@ -81,14 +85,22 @@ def by_cpp(bundle: Path) -> subprocess.CompletedProcess[str]:
     """Compiled with OpenVINO, which its wheel brings, or with onnxruntime where ORT_HOME names a release of it."""
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         pytest.skip("needs cmake and a C++ compiler")
-    home = os.environ.get("ORT_HOME")
+    return run(built((bundle / "clients/cpp/steps.hpp").read_text(encoding="utf-8")), bundle, "check")
+
+
+@cache
+def built(steps: str) -> Path:
+    """The program with that steps.hpp, compiled once."""
+    home, folder = os.environ.get("ORT_HOME"), Path(tempfile.mkdtemp(prefix="edgetl-cpp-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     runtime = f"-DORT_HOME={home}" if home else f"-DOpenVINO_DIR={openvino_folder() / 'cmake'}"
-    build = bundle.parent / "build"
-    made = run("cmake", "-S", bundle / "clients/cpp", "-B", build, runtime, "-DCMAKE_CXX_FLAGS=-Werror")
+    source = shutil.copytree(CLIENTS / "cpp", folder / "cpp")
+    (source / "steps.hpp").write_text(steps, encoding="utf-8")
+    made = run("cmake", "-S", source, "-B", folder / "build", runtime, "-DCMAKE_CXX_FLAGS=-Werror", "-DCMAKE_BUILD_TYPE=Debug")
     assert made.returncode == 0, made.stderr
-    built = run("cmake", "--build", build)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return run(build / "classify", bundle, "check")
+    done = run("cmake", "--build", folder / "build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build/classify"
 
 
 def openvino_python() -> Path:
@@ -245,3 +257,41 @@ def test_openvino_reads_the_same_files_and_agrees(name: str, made: Callable[[str
                 named = dict(zip(bundle.manifest.classes, found["probabilities"][0], strict=True))
                 allowed = golden.stages["probabilities"].abs
                 assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top)
+
+
+RUN_KOTLIN = """
+import classify.*
+import java.io.File
+
+fun picture(file: File, shape: List<Int>): Picture {
+    val bytes = file.readBytes()
+    return Picture(shape[0], shape[1], shape[2], bytes.copyOfRange(bytes.size - shape[0] * shape[1] * shape[2], bytes.size))
+}
+
+fun main(given: Array<String>) {
+    val n = given.drop(4).map { it.toInt() }
+    val p = Preprocess(Pair(n[0], n[1]), Pair(n[2], n[3]), given[2], given[3], 0, false)
+    File(given[1]).writeBytes(resized(picture(File(given[0]), n.drop(4)), p).data)
+    println(decided(floatArrayOf(0.2f, 0.5f, 0.3f), listOf("a", "b", "c"), DecisionRule(0.6, "unknown")).third)
+}
+"""
+
+
+def test_kotlin_resizes_to_the_golden_pixels(made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    """The numeric file of the Android client, compiled for a desktop."""
+    compiler = shutil.which("kotlinc") or shutil.which(str(TOOLS / "kotlinc/bin/kotlinc"))
+    if compiler is None or shutil.which("java") is None:
+        pytest.skip("needs java, and kotlinc on the path or in EDGETL_TOOLS/kotlinc/bin")
+    (tmp_path / "Main.kt").write_text(RUN_KOTLIN, encoding="utf-8")
+    steps = CLIENTS / "android/app/src/main/kotlin/classify/Steps.kt"
+    done = run(compiler, steps, tmp_path / "Main.kt", "-include-runtime", "-d", tmp_path / "steps.jar")
+    assert (tmp_path / "steps.jar").exists(), done.stderr
+    bundle = made("drawn")
+    p = bundle.manifest.preprocess
+    for entry in read_golden(bundle.path).images:
+        decoded, resized = (np.load(bundle.path / "golden" / entry.stages[step]) for step in ("decoded", "resized"))
+        sizes = [*pair(p.size), *pair(p.resize), *decoded.shape]
+        given = [bundle.path / "golden" / entry.stages["decoded"], tmp_path / "resized", p.filter, p.fit, *sizes]
+        said = run("java", "-cp", tmp_path / "steps.jar", "MainKt", *given)
+        assert said.stdout == "unknown\n", said.stderr
+        np.testing.assert_array_equal(np.fromfile(tmp_path / "resized", np.uint8).reshape(resized.shape), resized)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.bundle.unrounded import is_int8, unrounded
 from edgetl.core.errors import InputError
 
-from .conftest import PREPROCESS, float_graph, picture
+from .conftest import PREPROCESS, picture
 
 
 def outputs(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_same_line_goes_on_with_more_
     out.write_bytes(b"an older output")
     words = ("quantize", model(tmp_path / "m.onnx"), "--calibration", arrays(tmp_path / "c.npz"), "--out", out)
     message = refused(*words)
-    assert "q.onnx.work is full" in message and "free some space and run the same line again" in message
+    assert "q.onnx.work is full" in message and "free some space and run the same command again" in message
     assert out.read_bytes() == b"an older output"
     assert {name for name in files_in(tiny_disk) if name.endswith(".onnx") and ".partial/" not in name} <= {"q.onnx"}
     subprocess.run(["mount", "-o", "remount,size=16m", tiny_disk], check=True)

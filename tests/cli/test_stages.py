@@ -239,6 +239,9 @@ class Ear:
     def say(self, message: str) -> None:
         self.heard.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 @pytest.mark.parametrize("target", ["arm64", "portable"])
 def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
@@ -250,7 +253,7 @@ def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     out, calibration, ear, told = tmp_path / "q.onnx", tensors(tmp_path / "c.npz", 40, 0), Ear(), int(target == "arm64")
     with listening(ear):
         quantize(model, calibration, out, QuantizeSettings(target=target, tune_images=0))
-    said = "quantize: int8 sums saturate on this CPU (Some CPU), but not on the target arm64: edgetl judges by exact arithmetic"
+    said = "quantize: int8 sums saturate on this CPU (Some CPU), but not on the target arm64. edgetl therefore judges with exact arithmetic"
     assert sum(line.startswith(said) for line in ear.heard) == told
     with Workspace(tmp_path / "verdict") as do:
         verdict = verify(out, str(tensors(tmp_path / "t.npz", 60, 3, labels=True)), do, VerifySettings(latency_runs=5), reference=model)
@@ -259,4 +262,4 @@ def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     with listening(ear):
         folder = Path(__file__).parents[2] / "calibration" / "digits"
         list(predict(out, [folder], preprocess=Preprocess(size=32, resize=32)))
-    assert sum(line.startswith("warning: q.onnx is made for arm64; int8 sums saturate on this CPU") for line in ear.heard) == told
+    assert sum(line.startswith("warning: q.onnx is made for arm64. int8 sums saturate on this CPU") for line in ear.heard) == told

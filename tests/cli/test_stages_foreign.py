@@ -52,6 +52,9 @@ class Heard:
     def say(self, message: str) -> None:
         self.lines.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 def network(*, channels_last: bool = False, dtype: Any = np.float32, opset: int = 20) -> onnx.ModelProto:
     """32 px, Conv, Relu, mean, Gemm, ten scores."""

@@ -50,7 +50,7 @@ def test_syncing_a_tree_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
-    message = r"is full\. What is finished is kept: free some space and run the same line again"
+    message = r"is full\. Finished work is kept: free some space and run the same command again"
     with pytest.raises(WorkspaceError, match=message), disk_errors(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

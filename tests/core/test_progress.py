@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+from datetime import datetime
+from pathlib import Path
 
-from edgetl.core.progress import Bar, listening, say, track
+import pytest
+from rich.console import Console
+
+from edgetl.cli.console import Terminal
+from edgetl.core.progress import Bar, detail, listening, logged, say, track
 
 
 class Notebook:
@@ -25,6 +31,9 @@ class Notebook:
 
     def say(self, message: str) -> None:
         self.heard.append(("say", message))
+
+    def detail(self, message: str) -> None:
+        self.say(message)
 
 
 def test_the_listener_hears_everything_in_order() -> None:
@@ -59,3 +68,43 @@ def test_nobody_listening_means_silence(capsys: pytest.CaptureFixture[str]) -> N
         bar.advance()
     assert notebook.heard == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_has_what_is_said_and_the_details_and_the_listener_still_hears_both(tmp_path: Path) -> None:
+    notebook, file = Notebook(), tmp_path / "run.log"
+    with listening(notebook), logged(file):
+        assert not file.exists()  # nothing was said yet
+        say("trains all layers")
+        detail("since a head is right on 89.4%")
+        with track("quick", total=2, unit="step") as bar:
+            bar.advance()
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == ["trains all layers", "since a head is right on 89.4%"]
+    assert all(datetime.fromisoformat(line.split(" ", 1)[0]).tzinfo is not None for line in lines)
+    assert notebook.heard[:2] == [("say", "trains all layers"), ("say", "since a head is right on 89.4%")]
+    assert ("advance", 1, "") in notebook.heard and notebook.heard[-1] == ("close", True)
+
+
+def test_a_log_names_what_took_a_while_with_its_last_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgetl.core.progress.LOGGED_FROM_S", 0.0)
+    with logged(tmp_path / "run.log"), track("distill", total=2, unit="epoch") as bar:
+        bar.advance(2, note="val 0.9892")
+    assert "distill: 2 epochs in 0.0 s, val 0.9892" in (tmp_path / "run.log").read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
+    notebook = Notebook()
+    with listening(notebook), logged(tmp_path / "missing" / "run.log"):
+        say("goes on")
+    assert notebook.heard == [("say", "goes on")]
+
+
+def test_the_terminal_shows_details_only_when_asked() -> None:
+    def shown(verbose: bool) -> str:
+        console = Console(file=io.StringIO(), width=80)
+        with listening(Terminal(console, bars=False, verbose=verbose)):
+            say("short")
+            detail("long")
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+    assert (shown(False), shown(True)) == ("short\n", "short\nlong\n")

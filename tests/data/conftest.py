@@ -36,6 +36,9 @@ class Told:
     def say(self, message: str) -> None:
         self.lines.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
     @property
     def text(self) -> str:
         return "\n".join(self.lines)

@@ -50,7 +50,7 @@ def test_only_train_calibrates(photos: Photos, told: Any) -> None:
     root = photos({"train/a": 5, "val/a": 3})
     tensors = open_calibration(root, PREPARED)
     assert isinstance(tensors, ImageTensors) and {ref.where.split("/")[0] for ref in tensors.images.refs} == {"train"}
-    assert f"{root}: only train/ is taken for calibration" in told.lines
+    assert f"{root}: only train/ is used for calibration" in told.lines
 
 
 def test_calibration_from_an_npz_needs_no_preprocess(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_parts_columns_in_any_order_and_absolute_paths(photos: Photos, told: Any
     ]
     images = opened(write(root, "Label,Part,Path,note\n" + "".join(lines)))
     assert images.counts()["test"] == 6 and len(images) == 24
-    assert "list.csv: columns not used: note" in told.lines
-    assert "list: val judges (it is the test part); a fold of train selects (it is the val part)" in told.lines
+    assert "list.csv: ignored the columns note" in told.lines
+    assert "list: val is used as the test part; a share of train is used as the val part" in told.lines
 
 
 def test_everything_that_is_wrong_is_in_one_message(photos: Photos) -> None:
@@ -152,7 +152,7 @@ def test_a_column_that_divides_the_images_is_taken_as_part_and_told(name: str, p
     root = photos({"ants": 12, "bees": 12})
     images = opened(write(root, listed(name, lambda _, n: words[n < 3])))
     assert {ref.where[-7:-4] for ref in images.refs if ref.part == "test"} == {"000", "001", "002"}
-    assert f"list.csv: the column {name.lower()} is taken as part" in told.lines
+    assert f"list.csv: uses the column {name.lower()} as the part" in told.lines
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_two_columns_that_both_name_parts_are_asked_for(photos: Photos) -> None:
 def test_a_column_part_goes_before_others_and_the_others_are_told(photos: Photos, told: Any) -> None:
     root = photos({"ants": 12, "bees": 12})
     images = opened(write(root, listed("part,fold,dataset", lambda _, n: f"{'test' if n < 3 else 'train'},{n % 5},flickr")))
-    assert images.counts()["test"] == 6 and "list.csv: columns not used: fold, dataset" in told.lines
+    assert images.counts()["test"] == 6 and "list.csv: ignored the columns fold, dataset" in told.lines
 
 
 def test_a_column_of_another_meaning_is_passed_over_and_told(photos: Photos, told: Any) -> None:
     root = photos({"ants": 12, "bees": 12})
     opened(write(root, listed("dataset,group", lambda _, n: f"flickr,{n}")))
-    assert "list.csv: columns not used: dataset, group" in told.lines
+    assert "list.csv: ignored the columns dataset, group" in told.lines
 
 
 def test_rows_without_a_value_in_that_column_are_named(photos: Photos) -> None:

@@ -82,7 +82,7 @@ def test_a_photo_that_ties_two_parts_is_left_out_and_said_so_and_one_that_ties_n
     after = {ref.sha256: ref.part for ref in refs}
     assert not problems and after == before | {follower.sha256: "test"}
     assert told.lines == [
-        "2 new images left out that look like earlier ones of two parts: those keep their parts. Another --out splits all of them anew"
+        "left out 2 new images that look like earlier ones in two different parts. With another --out all images are split anew"
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_run_folder_keeps_its_split_and_says_why_it_does_not(photos: Callable[
     assert parts_of(open_images(str(root), settings)) != parts_of(grown)  # classes of six had borrowed, which is not given back
     other = settings.but(seed=1)
     assert parts_of(opened(other)) == parts_of(open_images(str(root), other))
-    assert "split.json: split anew, since seed changed" in told.lines
+    assert "split.json: the images are split anew, because seed changed" in told.lines
 
 
 @pytest.mark.parametrize("content", [[], {"images": []}, {"images": {"00": ["a", "dog"]}}, {"images": {"00": 1}}])

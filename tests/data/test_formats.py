@@ -98,7 +98,7 @@ def test_skipping_goes_on_without_them_and_counts_them(tmp_path: Path, told: Any
     images = open_images(str(root), SKIP)
     assert images.digest == good.digest
     assert (images.intake.skipped_images, images.intake.ignored_files) == (len(places), 2)
-    assert f"photos: {len(places)} image files skipped that cannot be decoded:\n  {places[0]}: " in told.text
+    assert f"photos: skipped {len(places)} image files that cannot be decoded:\n  {places[0]}: " in told.text
     assert all(place in told.text for place in places)
 
 

@@ -80,10 +80,10 @@ def test_numbers_that_belong_to_names_stay(names: tuple[str, ...], tmp_path: Pat
 
 def test_what_was_taken_off_is_told(tmp_path: Path, told: Any) -> None:
     read_labels(written(tmp_path, "0 cat\n1 dog\n"))
-    assert told.lines == ["labels.txt: the numbers beside the names give their order, and are taken off: '0 cat' is 'cat'"]
+    assert told.lines == ["labels.txt: the numbers beside the names give the order and are removed: '0 cat' becomes 'cat'"]
     told.lines.clear()
     read_labels(written(tmp_path, "1 dog\n0 cat\n"))
-    assert told.lines == ["labels.txt: the names are put in the order of their numbers, which are taken off"]
+    assert told.lines == ["labels.txt: the names are sorted by their numbers, which are removed"]
     told.lines.clear()
     read_labels(written(tmp_path, "cat\n".encode("utf-16")))
     assert told.lines == ["labels.txt: read as UTF-16"]

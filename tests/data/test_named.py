@@ -62,7 +62,7 @@ def test_neither_on_disk_nor_to_be_downloaded_is_one_error(tmp_path: Path, told:
         InputError, match=r"expected CIFAR-10 in .*file, found neither it nor a way to download it: (.|\n)*say with --root where it lies"
     ):
         open_images("cifar10", DataSettings(), root=tmp_path / "file")
-    assert f"cifar10: not in {tmp_path / 'file'}, downloading (170 MB)" in told.lines
+    assert f"cifar10: not in {tmp_path / 'file'}; downloads 170 MB" in told.lines
 
 
 def test_a_ppm_decodes_to_its_pixels() -> None:
@@ -82,4 +82,4 @@ def test_repetitions_stay_in_test_only_and_two_labels_go(told: Any) -> None:
         row("5", "b", "test", "u"),
     ]
     assert [image.where for image in unrepeated(rows)] == ["2", "5"]
-    assert "3 repeated images left out" in told.lines
+    assert "data: left out 3 repeated images" in told.lines

@@ -158,7 +158,7 @@ def test_no_scene_straddles_parts_and_all_parts_are_filled(album: Path, told: An
     parts = parts_by_scene(images)
     assert len(images) == 100 and all(len(of) == 1 for of in parts.values()) and set.union(*parts.values()) == {"train", "val", "test"}
     assert (images.intake.near_duplicates, images.intake.near_duplicates_across_parts) == (60, 0)
-    assert "album: 60 near-duplicates (copies in another size or quality, bursts), each group of them in one part" in told.lines
+    assert "album: 60 near-duplicates (resized copies, bursts); each group of them is kept in one part" in told.lines
 
 
 def test_without_grouping_the_same_album_would_straddle(album: Path) -> None:
@@ -203,7 +203,7 @@ def test_near_copies_across_brought_parts_are_named_and_counted(tmp_path: Path, 
     images = open_images(str(tmp_path / "x"), SETTINGS)
     assert images.intake.near_duplicates_across_parts == 2 and images.counts()["test"] == 10
     line = next(line for line in told.lines if "different parts" in line)
-    assert line.startswith("x: but 2 of them lie in different parts, so scores may be too good:\n")
+    assert line.startswith("x: 2 near-duplicates are in different parts, so scores may be too high:\n")
     assert "test/ants/1.jpg (test)" in line and "train/ants/copy.jpg (" in line
 
 
@@ -221,7 +221,7 @@ def test_a_class_that_looks_all_alike_is_split_one_by_one_and_said_so(told: Any)
     images = hashed("alike", [Fingerprint(bits="0f" * 32)] * 40) + hashed("other", list(unlike(40, 4)))
     refs, problems = assign(images, ("alike", "other"), SETTINGS, groups_in(images))
     assert not problems and {ref.part for ref in refs if ref.label == 0} == {"train", "val", "test"}
-    assert told.lines == ["alike: nearly all of its 40 images look alike, so they are split one by one: scores may be too good"]
+    assert told.lines == ["alike: nearly all of its 40 images look alike, so they are split one by one; scores may be too high"]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -92,7 +92,7 @@ def test_images_with_channels_last_are_taken_as_they_are_meant(tmp_path: Path, t
     assert last.shape == (5, channels, height, width) and last.hashes == first.hashes
     for ours, theirs in zip(last.batches(2), first.batches(2), strict=True):
         np.testing.assert_array_equal(ours.x, theirs.x)
-    assert f"channels last: taken as [5, {channels}, {height}, {width}]" in told.text
+    assert f"channels last; it is read as [5, {channels}, {height}, {width}]" in told.text
 
 
 def test_all_problems_of_an_array_are_told(tmp_path: Path) -> None:

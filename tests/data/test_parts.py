@@ -140,7 +140,7 @@ def test_only_the_training_part_calibrates_whatever_its_name(photos: Photos, tol
     root = photos(classes("Training", "Testing"))
     tensors = open_calibration(root, Preprocess(size=8, resize=8))
     assert isinstance(tensors, ImageTensors) and {ref.where.split("/")[0] for ref in tensors.images.refs} == {"Training"}
-    assert f"{root}: only Training/ is taken for calibration" in told.lines
+    assert f"{root}: only Training/ is used for calibration" in told.lines
 
 
 def test_the_testing_part_judges_whatever_its_name(photos: Photos) -> None:

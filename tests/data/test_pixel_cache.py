@@ -97,7 +97,7 @@ def test_beyond_the_memory_budget_pixels_lie_in_a_file_and_are_the_same(images: 
         found = squares(images, SMALL)
         assert isinstance(found, np.memmap) and np.array_equal(found, expected)
         assert (shelf.in_memory, shelf.on_disk) == (0, expected.nbytes)
-        assert "they are kept in a temporary file" in told.text
+        assert "are kept in a temporary file" in told.text
 
 
 def test_beyond_both_budgets_nothing_is_decoded(images: Images, told: Any) -> None:

@@ -82,8 +82,8 @@ def test_the_only_other_folder_judges_and_a_fold_of_train_selects(photos: Photos
     found = by_folder(opened(photos({"train/ants": 20, "train/bees": 20, f"{name}/ants": 3, f"{name}/bees": 3})))
     assert found[name] == {"test": 6}
     assert found["train"].keys() == {"train", "val"} and sum(found["train"].values()) == 40
-    judge = "val judges (it is the test part); " if name != "test" else ""
-    assert f"photos: {judge}a fold of train selects (it is the val part)" in told.lines
+    judge = "val is used as the test part; " if name != "test" else ""
+    assert f"photos: {judge}a share of train is used as the val part" in told.lines
 
 
 def test_train_alone_is_split_in_three(photos: Photos) -> None:
@@ -102,8 +102,8 @@ def test_nested_folders_hidden_files_and_other_files(photos: Photos, told: Any) 
     (root / "lying.png").write_bytes(b"no matter")
     images = opened(root)
     assert len(images) == 40 and images.classes == ("ants", "bees")
-    assert "photos: 2 files ignored that are no images" in told.lines
-    assert "photos: ignored: 1 images lie in ./ outside of any class folder" in told.lines
+    assert "photos: ignored 2 files that are no images" in told.lines
+    assert "photos: ignored 1 images in ./ that are in no class folder" in told.lines
 
 
 def test_link_loops_are_harmless_and_links_are_followed(photos: Photos, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_exact_copies_in_a_class_collapse(photos: Photos, told: Any) -> None:
     for number in (3, 4):
         (root / "ants" / f"copy{number}.png").write_bytes((root / "ants" / f"00{number}.png").read_bytes())
     assert len(opened(root)) == 30
-    assert "photos: 2 exact copies within a class left out" in told.lines
+    assert "photos: left out 2 exact copies within a class" in told.lines
 
 
 def test_everything_that_is_wrong_is_in_one_message(photos: Photos) -> None:

@@ -1,4 +1,4 @@
-"""What is said and found before work begins: 12 bits in 16-bit files, and photos of which the crop keeps little."""
+"""What is said and found before work begins: 12 bits in 16-bit files, and photos of which the center crop keeps little."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ def test_a_crop_that_keeps_less_than_two_thirds_is_said_with_the_choice(
 ) -> None:
     images = panoramas(tmp_path / "panos", width, height)
     surveyed(images, PLAIN, CHOICE)
-    expected = [f"panos: the crop keeps {share} of the median photo ({width} x {height} pixels), its center. {CHOICE}"] if share else []
-    assert [line for line in told.lines if "the crop keeps" in line] == expected
+    expected = [f"panos: the center crop keeps {share} of the median photo ({width} x {height} pixels). {CHOICE}"] if share else []
+    assert [line for line in told.lines if "the center crop keeps" in line] == expected
     told.lines.clear()
     for fit in ("squash", "pad"):
         surveyed(images, PLAIN.fitted(fit), CHOICE)
     surveyed(images, Preprocess(size=(height, width), resize=(height, width)))
-    assert "the crop keeps" not in told.text
+    assert "the center crop keeps" not in told.text

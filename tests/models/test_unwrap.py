@@ -59,6 +59,9 @@ class Heard:
     def say(self, message: str) -> None:
         self.lines.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 def loaded(content: object, folder: Path) -> tuple[nn.Module, str]:
     """A network with a checkpoint of that content, and what was said about it."""

@@ -65,7 +65,7 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     report = load_into(model, given(path))
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert torch.equal(model.state_dict()["conv1.weight"], trained()["conv1.weight"].half().float())
-    assert report.line() == f"{len(report.matched)} tensors of file:w.safetensors loaded"
+    assert report.line() == f"loaded {len(report.matched)} pretrained tensors from file:w.safetensors"
 
 
 def test_a_head_for_another_number_of_classes_is_left_out_and_reported(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_a_head_for_another_number_of_classes_is_left_out_and_reported(tmp_path:
     report = load_into(model, given(path))
     assert report.head == ("fc.bias", "fc.weight")
     assert torch.equal(model.state_dict()["fc.weight"], head)
-    assert "new head for the new classes" in report.line()
+    assert "the head is new" in report.line()
 
 
 def test_a_file_without_a_head_fits_all_the_same(tmp_path: Path) -> None:
     save_file({name: value for name, value in trained().items() if not name.startswith("fc.")}, path := tmp_path / "w.safetensors")
     report = load_into(fresh(), given(path))
     assert report.head == ("fc.bias", "fc.weight") and report.missing == ()
-    assert report.line() == f"{len(report.matched)} tensors of file:w.safetensors loaded; new head for the new classes"
+    assert report.line() == f"loaded {len(report.matched)} pretrained tensors from file:w.safetensors; the head is new"
 
 
 @pytest.mark.parametrize(("classes", "taken"), [(CLASSES, True), (("1", "2", "3"), False), (None, False)])
@@ -163,10 +163,10 @@ def test_embedded_weights_are_found_by_architecture_and_described_by_their_file(
     assert found is not None
     assert (found.source, found.preprocess, found.trained_on, found.classes) == ("embedded:tiny", preprocess, "cifar10", CLASSES)
     assert digest_of(found) == digest_of({"sha256": hashlib.sha256(found.path.read_bytes()).hexdigest()})
-    assert line == "cifar_resnet8 starts from weights that edgetl embeds, trained on cifar10"
+    assert line == "weights that come with edgetl, pretrained on cifar10"
     assert resolve_weights("edge_tiny", "auto", tmp_path, assets=tmp_path) == (
         None,
-        "edge_tiny starts from random weights, since edgetl embeds none for it",
+        "edgetl has no weights for edge_tiny",
     )
 
 
@@ -178,7 +178,7 @@ def test_weights_may_say_which_images_they_have_seen(tmp_path: Path) -> None:
 
 
 def test_none_means_none(tmp_path: Path) -> None:
-    assert resolve_weights("resnet18", "none", tmp_path) == (None, "resnet18 starts from random weights, as asked")
+    assert resolve_weights("resnet18", "none", tmp_path) == (None, "as requested")
 
 
 def test_a_bare_file_gets_the_published_preprocess_of_its_architecture(tmp_path: Path) -> None:
@@ -247,5 +247,5 @@ def test_nothing_in_reach_is_said_in_one_line(served: tuple[Path, str], tmp_path
         monkeypatch.setenv(scheme, "http://127.0.0.1:9")
     found, line = resolve_weights("resnet18", "auto", tmp_path / "cache")
     assert found is None
-    assert line.startswith("resnet18's published weights cannot be had (not reachable: ")
+    assert line.startswith("its published weights are not available: not reachable: ")
     assert "\n" not in line

@@ -138,6 +138,9 @@ class Told:
     def say(self, message: str) -> None:
         self.lines.append(message)
 
+    def detail(self, message: str) -> None:
+        self.say(message)
+
 
 @pytest.fixture
 def told() -> Iterator[list[str]]:

@@ -31,3 +31,6 @@ class StopIn:
 
     def say(self, message: str) -> None:
         pass
+
+    def detail(self, message: str) -> None:
+        pass

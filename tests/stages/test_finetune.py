@@ -79,7 +79,7 @@ def test_features_leave_the_body_as_it_was_and_the_head_answers(digits: Images, 
     teacher = ran(stage(digits, weights, strategy="features"), tmp_path / "out")
     given, got, head = read_state(weights.path), read_state(teacher.checkpoint.path), head_keys(load_model(teacher.checkpoint.path))
     assert all(torch.equal(value, given[name].to(value.dtype)) for name, value in got.items() if name in given and name not in head)
-    assert (teacher.strategy, teacher.best_epoch, teacher.reason) == ("features", -1, "as asked")
+    assert (teacher.strategy, teacher.best_epoch, teacher.reason) == ("features", -1, "as requested")
     assert teacher.val_score > 0.7 and not (tmp_path / "out" / "log.csv").exists()
     assert read_checkpoint(teacher.checkpoint.path).provenance["strategy"] == "features"
 
@@ -109,7 +109,7 @@ def test_baselines_are_measured_on_val_written_and_say_what_they_had(digits: Ima
     assert (found.part, found.images, found.teacher.score) == ("val", 30, teacher.val_score)
     assert found.linear_probe.score > 0.7 and found.from_scratch and found.from_scratch.views == 60 and found.from_scratch.image_size == 32
     assert found.negative_transfer == (found.from_scratch.score > found.teacher.score + found.teacher.standard_error)
-    assert json.loads(teacher.baselines.path.read_text())["strategy"] == "full: as asked"
+    assert json.loads(teacher.baselines.path.read_text())["strategy"] == "full: as requested"
 
 
 def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Images, weights: Weights, tmp_path: Path, told: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Image
     assert teacher.baselines is not None and teacher.checkpoint.path.is_file()
     found = read_baselines(teacher.baselines.path)
     assert (found.from_scratch, found.negative_transfer) == (None, False) and found.linear_probe.score > 0.7
-    said = "no comparison with the network from scratch, since its training diverged: from scratch: expected a finite loss, found "
+    said = "no comparison with the network from scratch, because its training diverged: from scratch: expected a finite loss, found "
     assert said in " ".join(told)
 
 
@@ -138,7 +138,7 @@ def as_training_makes_it(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 def test_random_weights_have_no_baselines(digits: Images, tmp_path: Path) -> None:
     teacher = ran(stage(digits, None, arch="cifar_resnet8", epochs=1, baselines=True), tmp_path / "out")
-    assert teacher.baselines is None and teacher.reason == "there are no pretrained weights to keep"
+    assert teacher.baselines is None and teacher.reason == "there are no pretrained weights"
 
 
 @pytest.mark.parametrize("balance", ["sampling", "loss"])
@@ -167,6 +167,9 @@ def told() -> Iterator[list[str]]:
     class Ear(StopIn):
         def say(self, message: str) -> None:
             lines.append(message)
+
+        def detail(self, message: str) -> None:
+            self.say(message)
 
     with listening(Ear("", 0)):
         yield lines

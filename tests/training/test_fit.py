@@ -85,6 +85,9 @@ class StopAfter:
     def say(self, message: str) -> None:
         pass
 
+    def detail(self, message: str) -> None:
+        pass
+
     def advance(self, steps: float = 1, note: str = "") -> None:
         self.left -= bool(note)
         if note and self.left == 0:

@@ -87,6 +87,9 @@ def told() -> Iterator[list[str]]:
         def say(self, message: str) -> None:
             lines.append(message)
 
+        def detail(self, message: str) -> None:
+            self.say(message)
+
         def advance(self, steps: float = 1, note: str = "") -> None:
             pass
 
@@ -110,10 +113,10 @@ def test_letters_that_mirror_into_each_other_are_not_mirrored_and_stay_apart(
     letters: Images, weights: Weights, tmp_path: Path, told: list[str]
 ) -> None:
     made = taught(letters, weights, tmp_path / "photos tell")
-    said = next(line for line in told if line.startswith("finetune: photos are not mirrored in training (of "))
-    assert "are taken for" in said and "when mirrored" in said
+    said = next(line for line in told if line.startswith("finetune: random horizontal flips off: of "))
+    assert "a linear head takes" in said and "when they are mirrored" in said
     assert read_checkpoint(made.checkpoint.path).provenance[FLIP] == "no"
-    assert made.baselines is not None and read_baselines(made.baselines.path).mirroring == said.removeprefix("finetune: photos are ")
+    assert made.baselines is not None and read_baselines(made.baselines.path).mirroring == said.removeprefix("finetune: ")
     asked = taught(letters, weights, tmp_path / "off", SETTINGS.but(flip=False))
     wrong = taught(letters, weights, tmp_path / "on", SETTINGS.but(flip=True))
     assert right(made, letters) == right(asked, letters) > right(wrong, letters) + 0.03
@@ -138,7 +141,7 @@ def test_shapes_that_mirror_into_themselves_are_mirrored(weights: Weights, tmp_p
 def test_without_pretrained_weights_it_is_said_what_is_assumed(letters: Images, tmp_path: Path, told: list[str]) -> None:
     settings = FinetuneSettings(arch="cifar_resnet8", image_size=32, epochs=1, weights="none")
     made = taught(letters, None, tmp_path / "out", settings)
-    assert "finetune: photos are mirrored in training (assumed: there are no pretrained weights to look at photos with)" in told
+    assert "finetune: random horizontal flips on: the default, because a test needs pretrained weights" in told
     assert read_checkpoint(made.checkpoint.path).provenance[FLIP] == "yes"
 
 

@@ -66,6 +66,9 @@ class StopAt:
     def say(self, message: str) -> None:
         pass
 
+    def detail(self, message: str) -> None:
+        pass
+
     def advance(self, steps: float = 1, note: str = "") -> None:
         self.left -= steps
         if self.left <= 0 < steps:

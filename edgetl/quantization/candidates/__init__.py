@@ -1,1 +1,1 @@
-"""Ways from a float graph to an int8 one, and the trials that choose among them."""
+"""Methods that make an int8 graph, and the trials that choose between them."""

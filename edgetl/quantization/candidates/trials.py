@@ -12,19 +12,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.core.progress import say
+from edgetl.core.progress import detail
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.graph.layers import UnknownOperator
-from edgetl.quantization.observe.split_for_judging import CHOOSING
+from edgetl.quantization.observe.split_for_judging import FEWEST_TO_CHOOSE
 from edgetl.runtime.loading import brief
 from edgetl.runtime.session import InputSource, open_graph
 from edgetl.tasks.classification import Classification
 
-AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
+IMAGES_AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
 TOO_LATE = "the time limit leaves no time for it"
-TOO_FEW = f"fewer than {CHOOSING} calibration images: none can be spared to choose by"
+TOO_FEW = f"fewer than {FEWEST_TO_CHOOSE} calibration images: none can be spared to choose by"
 T = TypeVar("T")
 
 
@@ -67,9 +67,10 @@ class Trial:
         if self.why_not:
             return f"{self.name}: not tried, {self.why_not}"
         if not self.judged:
-            return f"{self.name}, {self.seconds:.0f} s: the only way that is tried"
-        noise = "no noise" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
-        return f"{self.name}, {self.seconds:.0f} s: {noise}, same answer to {self.agreement:.1%}" + ("" if self.kept else "; not kept")
+            return f"{self.name}, {self.seconds:.0f} s: the only method that is tried"
+        noise = "no noise" if self.sqnr_db is None else f"SQNR {self.sqnr_db:.1f} dB"
+        kept = "" if self.kept else "; not kept"
+        return f"{self.name}, {self.seconds:.0f} s: {noise}, {self.agreement:.1%} of the answers are those of float{kept}"
 
 
 class NotTried(Exception):
@@ -125,13 +126,13 @@ class Trials:
     def note(self, trial: Trial) -> None:
         """Log what was decided elsewhere, or could not be tried."""
         self.log.append(trial)
-        say(f"quantize: {trial.line()}")
+        detail(f"quantize: {trial.line()}")
 
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
     """What a graph answers under onnxruntime where no sum saturates, float32 [n, k]."""
     session = open_graph(judged(model), threads=threads)
-    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])
+    return np.concatenate([session.run(batch.x) for batch in source.batches(IMAGES_AT_ONCE)])
 
 
 def decibels(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:

@@ -1,1 +1,1 @@
-"""Reading and editing ONNX graphs: an index of values, layers, names, operators with int8 kernels."""
+"""ONNX graphs: values, layers, names, operators that have int8 kernels."""

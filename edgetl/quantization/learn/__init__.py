@@ -1,1 +1,1 @@
-"""The only room with torch: a graph with gradients, rounding, bias correction, tuning, attribution of noise."""
+"""Rounding, bias correction, tuning with gradients. The only folder with torch."""

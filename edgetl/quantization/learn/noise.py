@@ -29,7 +29,7 @@ class NoiseSource:
 
     def line(self) -> str:
         """For people."""
-        words = f"{self.share:.0%} of the noise: {self.kind} of {self.name}"
+        words = f"{self.share:.0%} of the quantization noise comes from {self.kind} of {self.name}"
         if self.low is None or self.high is None or self.usual is None:
             return words
         return f"{words} ({self.low:.3g} to {self.high:.3g}, 99.9% of them below {self.usual:.3g})"

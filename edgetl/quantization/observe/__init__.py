@@ -1,1 +1,1 @@
-"""What calibration images show: statistics of activations as a stream, ranges, the split into fitting and judging."""
+"""Calibration: statistics and ranges of activations, and the split of the images."""

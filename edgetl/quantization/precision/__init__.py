@@ -1,1 +1,1 @@
-"""What stays in float, and why."""
+"""The layers that stay in float, with reasons; the target CPUs."""

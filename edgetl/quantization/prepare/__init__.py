@@ -1,1 +1,1 @@
-"""Passes on float graphs: one form for what exporters write in many."""
+"""Passes on float graphs that replace the forms of exporters by one form."""

@@ -1,1 +1,1 @@
-"""Which layers stay in float under a budget."""
+"""Search for the fewest float layers within a budget; the held-out figures."""

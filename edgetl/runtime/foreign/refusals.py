@@ -1,4 +1,4 @@
-"""What cannot be read as a classifier that gives the same answer to the same image: said before anything is done."""
+"""Checks that refuse models which are no deterministic image classifiers, before any work is done."""
 
 from __future__ import annotations
 
