@@ -137,9 +137,7 @@ class _Judged:
             data=DataReport(
                 name=stage.data_name,
                 classes=stage.classes,
-                images=ImageCounts(
-                    train=counts.get("train"), val=counts.get("val"), test=len(self.data), calibration=counts.get("calibration")
-                ),
+                images=ImageCounts(test=len(self.data), **{part: counts.get(part) for part in ("train", "val", "calibration")}),
                 intake=asdict(stage.intake) if stage.intake else None,
                 seen=self.admitted.seen,
                 seen_reason=self.admitted.reason,

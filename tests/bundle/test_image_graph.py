@@ -150,3 +150,14 @@ def test_another_mean_is_told_apart() -> None:
     other = Preprocess(size=16, resize=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     made = with_image_input(codes(RGB), other)
     assert [node.op_type for node in made.graph.node][:3] == ["Transpose", "Cast", "Div"]
+
+
+def test_any_batch_can_be_fixed_to_one_by_its_name() -> None:
+    """As the bundle's README tells accelerators that take fixed shapes only."""
+    model, x = with_image_input(codes(RGB), RGB), pixels(RGB)
+    options = ort.SessionOptions()
+    options.add_free_dimension_override_by_name("batch", 1)
+    fixed = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    assert fixed.get_inputs()[0].shape == [1, 16, 16, 3]
+    for found, expected in zip(fixed.run(None, {"image": x[:1]}), asked(model, {"image": x[:1]}), strict=True):
+        np.testing.assert_array_equal(found, expected)
