@@ -23,7 +23,7 @@ from edgetl.data.npz import open_npz
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.observe.split_for_judging import Parts
+from edgetl.quantization.observe.split_for_judging import CalibrationParts
 from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
@@ -57,7 +57,7 @@ def draw(case: Case, shared: Path, folder: Path, seed: int, target: Target) -> d
     calibration, judging = write_images(case, shared, folder, seed)
     model, out, threads = shared / "models" / f"{case.model}.onnx", folder / "int8.onnx", Runtime().threads
     record = quantize(model, open_npz(calibration), target=target, out=out, threads=threads)
-    parts = Parts.of(open_npz(calibration))
+    parts = CalibrationParts.of(open_npz(calibration))
     if parts.choosing is None:
         raise SystemExit(f"needs calibration images that choose, found none in {record.images}")
     sources: tuple[InputSource, ...] = (parts.fitting, parts.choosing, parts.reporting, open_npz(judging))

@@ -54,6 +54,9 @@ class PipelineOptions(Settings):
         le=1,
         description="Lowest top1 that the shipped model may have on test, a fraction; part of the verdict. [default: none]",
     )
+    min_precision: float | None = Field(
+        None, ge=0.5, lt=1, description="Share of the given answers that shall be right; less sure ones are unknown. [default: 0.95]"
+    )
     target: Target | None = Field(None, description="CPU that will run the int8 model. [default: portable]")
     seed: Seed | None = Field(None, description="Random seed of all stages. [default: 0]")
     time_limit: float | None = Field(
@@ -78,6 +81,7 @@ class PipelineOptions(Settings):
             "max_int8_drop": [("quantize", "max_drop"), ("verify", "max_int8_drop")],
             "when_undecided": [("quantize", "when_undecided")],
             "min_score": [("verify", "min_score")],
+            "min_precision": [("export", "min_precision")],
             "target": [("quantize", "target")],
             "time_limit": [("quantize", "time_limit")],
             "skip_bad_images": [("data", "skip_bad_images")],

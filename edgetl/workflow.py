@@ -64,23 +64,23 @@ def pipeline(job: Job, do: Do) -> Outcome:
             runtime=job.runtime,
         )
     )
-    record, decision = job.seen().also(looks=calibration.looks, calibration=calibration.hashes), quantized.decision
     exported = do(
         Export(
             int8=quantized.int8,
             float_model=quantized.float_model,
-            shipped=decision.shipped,
+            shipped=quantized.decision.shipped,
             target=s.quantize.target,
             golden=val.take(s.export.golden_images, 0),
-            seen=record,
+            seen=job.seen().also(looks=calibration.looks, calibration=calibration.hashes),
             provenance=provenance(job, teacher.checkpoint, student.checkpoint),
+            evaluation=ImageTensors(images=val, preprocess=preprocess),
+            groups=val.groups_here,
             settings=s.export,
         )
     )
     judging = verification(job, quantized, exported.bundle, student.checkpoint, subject(teacher_graph.path, job.teacher.settings.arch))
     counts = {**job.data.counts(), "calibration": len(calibration)}
-    folds = crossed.folds if crossed else None
-    verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=folds, frontier=frontier))
+    verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=crossed.folds if crossed else None, frontier=frontier))
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
 

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgetl.bundle.golden import check_golden
+from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.predict import find_images, open_classifier, predict
 from edgetl.bundle.read import open_bundle
 from edgetl.cli import stages

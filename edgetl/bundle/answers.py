@@ -19,8 +19,15 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 
 
 def columns(top_k: int) -> tuple[str, ...]:
-    """The columns of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error."""
-    return ("path", "answer", "confidence", *(f"{name}_{n}" for n in range(2, top_k + 1) for name in ("answer", "confidence")), "error")
+    """Of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error and decision."""
+    return (
+        "path",
+        "answer",
+        "confidence",
+        *(f"{name}_{n}" for n in range(2, top_k + 1) for name in ("answer", "confidence")),
+        "error",
+        "decision",
+    )
 
 
 def to_csv(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
@@ -29,7 +36,7 @@ def to_csv(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Ite
     writer.writerow(columns(top_k))
     for p in predictions:
         cells = [cell for name, confidence in p.top[:top_k] for cell in (name, f"{confidence:.6f}")]
-        writer.writerow([p.path.as_posix(), *cells, *[""] * (2 * top_k - len(cells)), p.error or ""])
+        writer.writerow([p.path.as_posix(), *cells, *[""] * (2 * top_k - len(cells)), p.error or "", p.decision or ""])
         yield p
 
 
@@ -44,6 +51,7 @@ def to_json(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> It
             "confidence": p.confidence,
             "top": [list(pair) for pair in p.top[:top_k]],
             "error": p.error,
+            "decision": p.decision,
         }
         stream.write(before + json.dumps(facts, ensure_ascii=ascii_only))
         before = ",\n"
@@ -52,9 +60,13 @@ def to_json(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> It
 
 
 def to_lines(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> Iterator[Prediction]:
-    """Write path, answer and confidence with tabs between, for `top_k` answers; control characters in names are escaped."""
+    """Write path, answer and confidence with tabs between, for `top_k` answers, and the decision where it is not the answer.
+
+    Control characters in names are escaped.
+    """
     for p in predictions:
         said = [cell for name, confidence in p.top[:top_k] for cell in (name, f"{confidence:.4f}")]
+        said += [p.decision] if p.decision and p.decision != p.answer else []
         stream.write("\t".join(map(_tame, [str(p.path), *(said if p.error is None else ("error", p.error))])) + "\n")
         yield p
 
@@ -72,6 +84,7 @@ class Tally:
 
     images: int = 0
     answers: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0  # of the answers, those that are not sure enough
     unreadable: int = 0
     not_finite: int = 0  # of these, images that the model gives NaN or infinity for
     culprits: list[str] = field(default_factory=list)
@@ -82,6 +95,7 @@ class Tally:
             self.images += 1
             if p.answer is not None:
                 self.answers[p.answer] = self.answers.get(p.answer, 0) + 1
+                self.unknown += p.decision != p.answer
                 continue
             self.unreadable += 1
             self.not_finite += NOT_FINITE in (p.error or "")

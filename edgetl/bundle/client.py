@@ -1,14 +1,17 @@
-"""README.md of a bundle: for someone who has the bundle and nothing else."""
+"""README.md and clients/ of a bundle: for someone who has the bundle and nothing else."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
 from edgetl.bundle.manifest import Manifest
+from edgetl.core.foreign import visible
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 from edgetl.tasks.meaning import Meaning
@@ -16,6 +19,7 @@ from edgetl.tasks.meaning import Meaning
 PIXEL_LEVELS = 2.0  # JPEG decoders may round differently
 FULL_DECODE_LEVELS = 6  # a large JPEG decoded in full where edgetl decodes at reduced size (5 at most on photos, chirps and noise)
 NAMED_CLASSES = 6
+CLIENTS = "clients"  # the folder of sample programs, here and in a bundle
 
 
 def readme(manifest: Manifest, golden_images: int, *, int8_lost: bool = False) -> str:
@@ -53,7 +57,22 @@ def _rectangles(preprocess: Preprocess) -> dict[str, int]:
 
 def sample_code() -> str:
     """Python that classifies a picture with numpy, Pillow and onnxruntime only; the README's one block of Python."""
-    return _template("classify.py.txt")
+    return (files("edgetl.bundle") / CLIENTS / "python/classify.py").read_text(encoding="utf-8")
+
+
+def copy_clients(out: Path) -> None:
+    """Put the sample programs into `out`/clients, byte for byte, without what package managers and interpreters left beside them."""
+    _copy(files("edgetl.bundle") / CLIENTS, out / CLIENTS)
+
+
+def _copy(source: Traversable, target: Path) -> None:
+    if source.is_file():
+        target.write_bytes(source.read_bytes())
+        return
+    target.mkdir()
+    for inside in sorted(source.iterdir(), key=lambda entry: entry.name):
+        if visible(inside.name):
+            _copy(inside, target / inside.name)
 
 
 @cache

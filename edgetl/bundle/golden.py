@@ -2,6 +2,8 @@
 
     golden/golden.json      files, answers and tolerances
     golden/00.jpg           the bytes of an image, as they were
+    golden/00.decoded.npy   uint8 [height, width, channels]: upright, in the network's colors (not of very large pictures)
+    golden/00.resized.npy   uint8 [height, width, channels] at the network's size: what model.image.onnx takes
     golden/00.input.npy     float32 [1, channels, height, width]
     golden/00.output.npy    what model.onnx gives for that input, float32 [1, k]
     golden/00.float.npy     what model.float.onnx gives for it
@@ -15,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from edgetl.bundle.client import PIXEL_LEVELS
+from edgetl.bundle.golden_stages import StageTolerance, tolerances, write_stages
 from edgetl.bundle.graph import is_quantized, output_step
-from edgetl.bundle.read import Bundle
+from edgetl.bundle.image_graph import MODEL
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.misfit import refuse_misfit
@@ -37,10 +40,11 @@ from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import THRESHOLDS, Meaning
 
 FOLDER, INDEX = "golden", "golden.json"
-MODEL, FLOAT_MODEL = "model.onnx", "model.float.onnx"
+FLOAT_MODEL = "model.float.onnx"
 STEPS = 2
 FLOAT_SHARE = 1e-4  # of the largest golden output: sums in another order
 FLOAT_REL = 1e-3
+TOP = 5  # classes named with their confidences
 UNEVEN_SHARE = 0.02  # of the largest golden output, where an int8 graph ends in float operators
 
 
@@ -73,6 +77,8 @@ class GoldenImage:
     input: str
     outputs: Mapping[str, str]  # graph -> file
     answers: Mapping[str, str]  # graph -> class
+    stages: Mapping[str, str] = field(default_factory=dict)  # step -> file, from "file" to "logits"
+    top: tuple[tuple[str, float], ...] = ()  # the likeliest classes of model.onnx with their confidences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +88,25 @@ class Golden:
     Attributes:
         pixel_levels: how far a pixel of the input may be off, in units of 1/255 before `mean` and `std`.
         kind: what the outputs mean (`edgetl.tasks.meaning`); both graphs are read alike.
+        stages: how far each step may be off, and why (`golden_stages`); empty in bundles of earlier versions.
+        temperature: what logits are divided by before they become probabilities.
     """
 
     images: tuple[GoldenImage, ...]
     tolerances: Mapping[str, Tolerance]
     pixel_levels: float = PIXEL_LEVELS
     kind: Meaning = "logits"
+    stages: Mapping[str, StageTolerance] = field(default_factory=dict)
+    temperature: float = 1.0
 
 
 def write_golden(
-    folder: Path, images: Sequence[tuple[bytes, str]], preprocess: Preprocess, models: Mapping[str, Path], classes: Sequence[str]
+    folder: Path,
+    images: Sequence[tuple[bytes, str]],
+    preprocess: Preprocess,
+    models: Mapping[str, Path],
+    classes: Sequence[str],
+    temperature: float = 1.0,
 ) -> Golden:
     """Write `folder/golden/`.
 
@@ -101,6 +116,7 @@ def write_golden(
         preprocess: from those bytes to inputs.
         models: file name in the bundle ("model.onnx", "model.float.onnx") -> that graph.
         classes: in the order of the outputs.
+        temperature: what logits are divided by before they become probabilities.
 
     Raises:
         InputError: no images, one that cannot be decoded, or a graph that cannot be run.
@@ -115,13 +131,21 @@ def write_golden(
     outputs = {name: _one_by_one(path, inputs) for name, path in models.items()}
     task = Classification(classes=tuple(classes)).reading(outputs[FLOAT_MODEL], open_session(models[FLOAT_MODEL]).activation)
     answers = {name: task.answers(rows) for name, rows in outputs.items()}
-    names = [_Names.of(index, suffix) for index, (_, suffix) in enumerate(images)]
-    for index, (data, _) in enumerate(images):
-        names[index].write(folder / FOLDER, data, inputs[index], {name: rows[index] for name, rows in outputs.items()})
+    confidences = task.confidences(outputs[MODEL], temperature)
+    entries = []
+    for index, (data, suffix) in enumerate(images):
+        names = _Names.of(index, suffix)
+        names.write(folder / FOLDER, data, inputs[index], {name: rows[index] for name, rows in outputs.items()})
+        steps = write_stages(folder / FOLDER, names.stem, data, preprocess)
+        entry = names.entry({name: classes[rows[index]] for name, rows in answers.items()}, steps)
+        entries.append(replace(entry, top=_top(confidences[index], classes)))
+    allowed = {name: _tolerance(path, outputs[name]) for name, path in models.items()}
     golden = Golden(
-        images=tuple(names[i].entry({name: classes[rows[i]] for name, rows in answers.items()}) for i in range(len(images))),
-        tolerances={name: _tolerance(path, outputs[name]) for name, path in models.items()},
+        images=tuple(entries),
+        tolerances=allowed,
         kind=task.meaning,
+        stages=_stages(inputs, outputs[MODEL], allowed[MODEL], task.meaning, temperature),
+        temperature=temperature,
     )
     write_whole(folder / FOLDER / INDEX, json.dumps(asdict(golden), indent=2, ensure_ascii=False) + "\n")
     return golden
@@ -142,9 +166,10 @@ class _Names:
     def output(self, model: str) -> str:
         return f"{self.stem}.{'float' if model == FLOAT_MODEL else 'output'}.npy"
 
-    def entry(self, answers: Mapping[str, str]) -> GoldenImage:
-        outputs = {model: self.output(model) for model in answers}
-        return GoldenImage(image=self.stem + self.suffix, input=f"{self.stem}.input.npy", outputs=outputs, answers=answers)
+    def entry(self, answers: Mapping[str, str], steps: Mapping[str, str]) -> GoldenImage:
+        outputs, image, tensor = {model: self.output(model) for model in answers}, self.stem + self.suffix, f"{self.stem}.input.npy"
+        stages = {"file": image, **steps, "input": tensor, "logits": outputs[MODEL]}
+        return GoldenImage(image=image, input=tensor, outputs=outputs, answers=answers, stages=stages)
 
     def write(self, folder: Path, data: bytes, tensor: NDArray[np.float32], outputs: Mapping[str, NDArray[np.float32]]) -> None:
         (folder / (self.stem + self.suffix)).write_bytes(data)
@@ -153,7 +178,20 @@ class _Names:
             np.save(folder / self.output(model), row[None])
 
 
-def _judging(path: Path) -> Session:
+def _top(confidences: NDArray[np.float32], classes: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """The likeliest classes with confidences of six digits, which every way to compute softmax gives."""
+    best = np.argsort(-confidences, kind="stable")[:TOP]
+    return tuple((classes[index], round(float(confidences[index]), 6)) for index in best)
+
+
+def _stages(
+    inputs: NDArray[np.float32], outputs: NDArray[np.float32], allowed: Tolerance, kind: Meaning, temperature: float
+) -> dict[str, StageTolerance]:
+    why = f"{allowed.steps} output steps: int8 kernels for other CPUs differ by so much" if allowed.steps else "sums in another order"
+    return tolerances(inputs, (allowed.abs, allowed.rel), float(np.abs(outputs).max()), kind, temperature, why)
+
+
+def judging(path: Path) -> Session:
     """The file's session; that of its exact form where this CPU would saturate it: golden vectors are of the target's CPU."""
     with judged_file(path) as file:
         return open_session(file)
@@ -161,7 +199,7 @@ def _judging(path: Path) -> Session:
 
 def _one_by_one(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs float32 [n, k], one image at a time as an app asks: kernels for larger batches may add in another order."""
-    session = _judging(path)
+    session = judging(path)
     outputs = np.concatenate([session.compute(inputs[i : i + 1]) for i in range(len(inputs))])
     require_finite(outputs, path.name)
     return outputs
@@ -193,34 +231,3 @@ def read_golden(folder: Path) -> Golden:
         return _adapter().validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
         raise InputError(f"expected the index of golden vectors at {path}, found something else: {error}") from error
-
-
-def check_golden(bundle: Bundle) -> list[str]:
-    """Run the golden images through the bundle's Preprocess and graphs; what does not agree, a line each.
-
-    Raises:
-        InputError: files that cannot be read, or graphs that cannot be run.
-    """
-    golden = read_golden(bundle.path)
-    sessions = {name: _judging(bundle.path / name) for name in golden.tolerances}
-    return [problem for image in golden.images for problem in _disagreements(bundle, golden, image, sessions)]
-
-
-def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions: Mapping[str, Session]) -> list[str]:
-    folder, preprocess, problems = bundle.path / FOLDER, bundle.manifest.preprocess, []
-    task = Classification(classes=bundle.manifest.classes, meaning=golden.kind)
-    expected = np.load(folder / image.input)
-    made = preprocess((folder / image.image).read_bytes())[None]
-    levels = np.abs(made - expected) * np.array(preprocess.std, dtype=np.float32).reshape(1, -1, 1, 1) * 255
-    if levels.max() > golden.pixel_levels:
-        problems.append(f"{image.image}: its input is off by {levels.max():.1f} levels, expected at most {golden.pixel_levels:g}")
-    for name, session in sessions.items():
-        output, tolerance = np.load(folder / image.outputs[name]), golden.tolerances[name]
-        found = session.run(expected)
-        answer = bundle.manifest.classes[int(task.answers(found)[0])]
-        if not tolerance.holds(found, output):
-            off = np.abs(found - output).max()
-            problems.append(f"{image.image}: {name} is off by {off:.4g}, expected at most {tolerance.abs:.4g} + {tolerance.rel:g} of it")
-        if answer != image.answers[name] and tolerance.decides(output, golden.kind):
-            problems.append(f"{image.image}: {name} answers {answer}, expected {image.answers[name]}")
-    return problems

@@ -20,13 +20,19 @@ def refuse_local_paths(folder: Path, names: list[str]) -> None:
     Raises:
         InputError: names each file and what was found in it.
     """
-    pattern = re.compile(b"|".join([HOMES, SCRIPTS, *_own_places()]))
-    found = [(name, match[0]) for name in names if (match := pattern.search(_text_of(folder / name)))]
+    own = _own_places()
+    found = [(name, match[0]) for name in names if (match := _pattern(name, own).search(_text_of(folder / name)))]
     if found:
         rows = [f"{name}: {place.decode(errors='replace')}" for name, place in found]
         raise InputError(
             f"expected a bundle without local paths, found some:\n{listing(rows)}\nTake them out of the metadata or the provenance"
         )
+
+
+def _pattern(name: str, own: list[bytes]) -> re.Pattern[bytes]:
+    """What no file may hold. In a text `clients/python/classify.py` is no full path; in a graph a length, any byte, stands before one."""
+    scripts = SCRIPTS if name.endswith(".onnx") else rb"(?<![\w.\-])" + SCRIPTS
+    return re.compile(b"|".join([HOMES, scripts, *own]))
 
 
 def _own_places() -> list[bytes]:

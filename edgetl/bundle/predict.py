@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.read import is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.misfit import example_for, refuse_misfit
@@ -39,6 +40,7 @@ class Prediction:
 
     Attributes:
         top: the most likely classes, best first, with their confidences.
+        decision: the answer, or "unknown" where the bundle's decision rule finds its confidence too low.
         error: why there is no answer; None where there is one.
     """
 
@@ -46,6 +48,7 @@ class Prediction:
     answer: str | None = None
     confidence: float | None = None
     top: tuple[tuple[str, float], ...] = ()
+    decision: str | None = None
     error: str | None = None
 
 
@@ -59,6 +62,7 @@ class Classifier:
     session: Session
     preprocess: Preprocess
     task: Classification
+    rule: DecisionRule | None = None
 
     def suited(self, paths: Sequence[Path]) -> Classifier:
         """The same for those files together: deeper or wider than its Preprocess knows, which is said.
@@ -98,10 +102,12 @@ class Classifier:
     def _prediction(self, path: Path, outputs: NDArray[np.float32], top_k: int) -> Prediction:
         if not np.isfinite(outputs).all():
             return Prediction(path=path, error=f"{self.session.name} {NOT_FINITE}")
-        confidences = self.task.confidences(outputs[np.newaxis])[0]
+        confidences = self.task.confidences(outputs[np.newaxis], self.rule.temperature if self.rule else 1.0)[0]
         best = np.argsort(-confidences, kind="stable")[:top_k]
         top = tuple((self.task.classes[i], float(confidences[i])) for i in best)
-        return Prediction(path=path, answer=top[0][0], confidence=top[0][1], top=top)
+        answer, confidence = top[0]
+        decision = self.rule.decide(answer, confidence) if self.rule else answer
+        return Prediction(path=path, answer=answer, confidence=confidence, top=top, decision=decision)
 
 
 def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output: str | None = None, threads: int = 1) -> Classifier:
@@ -120,7 +126,8 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
         bundle = open_bundle(model)
         _warn_if_saturated(bundle.model)
         session, manifest = open_session(bundle.model, threads=threads), bundle.manifest
-        return _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
+        classifier = _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
+        return replace(classifier, rule=manifest.decision)
     found = read_runnable(model)
     found.tell()
     info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads, output=output)

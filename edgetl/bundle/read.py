@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,15 +62,19 @@ def open_bundle(path: Path) -> Bundle:
             f"expected a bundle (a folder with {MANIFEST}) at {path}, found {'a folder without it' if path.is_dir() else 'none'}"
         )
     manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-    found, expected = file_hashes(path), dict(manifest.files)
-    problems = [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
-    problems += [f"{name}: changed" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
-    problems += [f"{name}: not in the manifest" for name in sorted(found.keys() - expected.keys())]
-    if problems:
+    if problems := differences(path, manifest.files):
         raise InputError(
             f"expected the bundle {path} as it was written, found:\n{listing(problems)}\nExport it again, or restore these files"
         )
     return Bundle(path=path, manifest=manifest, sha256=bundle_sha256(path))
+
+
+def differences(path: Path, expected: Mapping[str, str]) -> list[str]:
+    """The files below `path` that are missing, changed or added, by their sha256; a line each."""
+    found = file_hashes(path)
+    problems = [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"{name}: changed" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]]
+    return problems + [f"{name}: not in the manifest" for name in sorted(found.keys() - expected.keys())]
 
 
 def bundle_sha256(path: Path) -> str:

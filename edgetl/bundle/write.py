@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgetl.bundle.client import readme
-from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, MODEL, write_golden
+from edgetl.bundle.c_client import write_c_client
+from edgetl.bundle.client import copy_clients, readme
+from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.graph_specs import model_specs
+from edgetl.bundle.image_graph import MODEL, write_image_models
+from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
+from edgetl.bundle.schema import SCHEMA_FILE, schema_text
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
@@ -19,6 +25,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
 from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.tasks.meaning import Meaning
 
 
 def write_bundle(
@@ -32,6 +39,8 @@ def write_bundle(
     target: str,
     provenance: Mapping[str, object],
     int8_lost: bool = False,
+    decision: DecisionRule | None = None,
+    c: bool = False,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -45,9 +54,12 @@ def write_bundle(
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
+        decision: how its outputs become an answer or "unknown".
+        c: whether clients/c/ is written, the graph in C99.
 
     Raises:
-        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty.
+        InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty; with `c`
+            an operator that the C code does not have.
     """
     classes, preprocess = _complete(info)
     out.mkdir(parents=True, exist_ok=True)
@@ -58,9 +70,22 @@ def write_bundle(
         place(source, out / name, info)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
-    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes)
-    inputs, outputs = specs(out / MODEL, vectors.kind)
-    manifest = Manifest(
+    temperature = decision.temperature if decision else 1.0
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
+    write_image_models(out, preprocess, vectors.kind, temperature)
+    write_whole(out / SCHEMA_FILE, schema_text())
+    copy_clients(out)
+    footprint = write_c_client(out, preprocess, classes, temperature) if c else None
+    manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
+    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
+    return _seal(out, manifest)
+
+
+def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str, provenance: Mapping[str, object]) -> Manifest:
+    """What the files in `out` are; those of the bundle are not listed yet."""
+    classes, preprocess = _complete(info)
+    inputs, outputs = specs(out / MODEL, kind)
+    return Manifest(
         task=info.task,
         classes=classes,
         preprocess=preprocess,
@@ -69,14 +94,14 @@ def write_bundle(
         opset=opset_of(out / MODEL),
         shipped=form,
         target=target,
-        size_bytes={name: (out / name).stat().st_size for name in models},
+        size_bytes={name: (out / name).stat().st_size for name in (MODEL, FLOAT_MODEL)},
         files={},
         versions=library_versions(LIBRARIES),
         provenance=dict(provenance),
         split=info.seen.split if info.seen else None,
+        models=model_specs(out, kind),
+        licences=licences(provenance, info.seen.trained_on if info.seen else ()),
     )
-    write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
-    return _seal(out, manifest)
 
 
 def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:

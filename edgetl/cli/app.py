@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgetl.cli.bundle import bundle_app, export
 from edgetl.cli.exit_codes import guarded
 from edgetl.cli.options import (
     Answering,
@@ -37,8 +38,6 @@ from edgetl.cli.settings_options import merged, parse_set, read_toml, with_setti
 from edgetl.cli.training import distill, finetune, recommend
 from edgetl.pipeline_options import PipelineOptions
 from edgetl.settings import (
-    DataSettings,
-    ExportSettings,
     PipelineSettings,
     QuantizeSettings,
     Runtime,
@@ -144,29 +143,7 @@ def quantize(
         raise typer.Exit(VERDICT_FAILED)
 
 
-@app.command()
-@with_settings(settings=ExportSettings)
-def export(
-    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of a stage, or an ONNX file.")],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
-    settings: ExportSettings,
-    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: the embedded digits.")] = None,
-    labels: Labels = None,
-    output: Output = None,
-    preprocess: PreprocessOption = None,
-    threads: Answering = None,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write the bundle that an app embeds: model, labels, manifest, golden vectors."""
-    from edgetl.cli import stages
-    from edgetl.cli.console import shown, tell
-    from edgetl.data.sources import open_images
-
-    with shown(verbose=verbose), answering(threads):
-        images = open_images(golden, DataSettings()).only("val")
-        bundle = stages.export(model, out, settings, images, labels=labels, output=output, preprocess=preprocess)
-    tell(as_json, {"bundle": str(bundle.path), "sha256": bundle.sha256}, f"edgetl verify {out} --data LABELLED_IMAGES")
+app.command()(export)
 
 
 @app.command()
@@ -248,6 +225,9 @@ def status(
     with shown():
         findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
     show_findings(findings, as_json)
+
+
+app.add_typer(bundle_app)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build, trained_name
 from edgetl.models.packaged import packaged
-from edgetl.quantization.observe.effort import DEFAULT, images_for
+from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
 from edgetl.selection.job import Job, student_name, student_size
 from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
@@ -90,7 +90,7 @@ def estimate(job: Job, out: Path) -> Estimate:
         )
     with pinned(job.runtime) as device:
         speed = probe(device)
-    quantizing = min(min(tuning, FLOPS * DEFAULT) / speed, job.settings.quantize.time_limit or inf)
+    quantizing = min(min(tuning, FLOPS * DEFAULT_MULTIPLY_ADDS) / speed, job.settings.quantize.time_limit or inf)
     seconds = work / speed + quantizing + OVERHEAD_S
     return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
 

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import ModelProto
+
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.read import MANIFEST, is_bundle
+from edgetl.bundle.unrounded import is_int8
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
+from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
 from edgetl.data.earlier import read_split
 from edgetl.data.images import Part
+from edgetl.quantization.candidates.saturation import saturating
+from edgetl.quantization.graph.layers import WEIGHTED, layers
+from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
 from edgetl.stages.quantize import FLOAT, INT8, SEEN
 from edgetl.stages.read import is_onnx, read
@@ -58,12 +65,34 @@ def origin_of(model: Path, do: Workspace) -> Origin:
             seen=SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")),
             target=read_info(int8.path).extra.get(TARGET, "portable"),
         )
+    if is_int8(load_proto(model)):
+        return _of_int8(model, do)
     graph = read(model, do)
     info = read_info(graph.path)
-    if is_quantized(info):
-        raise InputError(f"expected the float graph of {model} beside it in {model.name}.work/, found none. Export where it was quantized")
     seen = seen_beside(model) or info.seen or SeenImages.of("unknown")
     return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable")
+
+
+def _of_int8(model: Path, do: Workspace) -> Origin:
+    """An int8 file alone, of whatever origin: its float graph is what it computes without rounding."""
+    from edgetl.stages.unround import Unround
+
+    int8 = Int8Model.of(read(model, do, "runnable").path)
+    graph, info = load_proto(int8.path), read_info(int8.path)
+    say(f"{model.name}: its float network is not beside it; model.float.onnx is what it computes without rounding")
+    return Origin(
+        float_model=do(Unround(int8=int8)).model,
+        int8=int8,
+        shipped=form_of(info) if is_quantized(info) else "int8" if all_in_int8(graph) else "mixed",
+        seen=seen_beside(model) or info.seen or SeenImages.of("unknown"),
+        target=info.extra.get(TARGET) or ("x86" if saturating(graph) else "portable"),
+    )
+
+
+def all_in_int8(model: ModelProto) -> bool:
+    """Whether every Conv, Gemm and MatMul of a QDQ graph has an int8 weight."""
+    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED]
+    return len(weighted) == sum(1 for _ in layers(model))
 
 
 def is_quantized(info: ModelInfo) -> bool:

@@ -119,6 +119,7 @@ def summary(tally: Tally, csv: Path | None) -> str:
     common = tally.commonest(COMMONEST)
     lines = [f"{'answers':<12} {csv}", f"{'images':<12} {tally.images}"]
     lines += [f"{'unreadable':<12} {tally.unreadable}"] if tally.unreadable else []
+    lines += [f"{'unknown':<12} {tally.unknown}  (less sure than the bundle's threshold)"] if tally.unknown else []
     lines += [f"  {times:>10} {name}" for name, times in common]
     rest = len(tally.answers) - len(common)
     return "\n".join([*lines, *([f"             and {rest} more classes"] if rest else [])]) + "\n"

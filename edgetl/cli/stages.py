@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import float_model, origin_of, parts_of_run, seen_by
+from edgetl.cli.origin import Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
@@ -120,6 +120,13 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
     return given or own
 
 
+def provenance_of(origin: Origin) -> dict[str, str]:
+    """What is known of a model that is exported alone, for the manifest."""
+    trained_on = {"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}
+    model = FileArtifact.of(origin.float_model.path).sha256
+    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on}
+
+
 def export(
     model: Path,
     out: Path,
@@ -129,6 +136,7 @@ def export(
     labels: Path | None = None,
     preprocess: str | None = None,
     output: str | None = None,
+    evaluation: str | None = None,
 ) -> BundleFolder:
     """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`.
 
@@ -141,6 +149,10 @@ def export(
     with Workspace(out.with_name(out.name + ".work")) as do:
         check_place(out, MANIFEST)
         origin = origin_of(model, do)
+        graph, names = origin.float_model.path, given_names(labels, origin.float_model.path, output)
+        prepared = read_info(graph).preprocess or given_preprocess(preprocess)
+        find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
+        placed = find(evaluation, names) if evaluation else None
         exported = do(
             Export(
                 int8=origin.int8,
@@ -149,14 +161,12 @@ def export(
                 target=origin.target,
                 golden=golden.take(settings.golden_images, 0),
                 seen=origin.seen,
-                classes=given_names(labels, origin.float_model.path, output) if labels else None,
+                classes=names if labels else None,
                 preprocess=given_preprocess(preprocess),
                 output=output,
-                provenance={
-                    "data": f"split sha256:{origin.seen.split}",
-                    "model": f"sha256:{FileArtifact.of(origin.float_model.path).sha256}",
-                    **({"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}),
-                },
+                evaluation=placed.inputs(prepared) if placed else None,
+                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
+                provenance=provenance_of(origin),
                 settings=settings,
             )
         )

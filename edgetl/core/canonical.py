@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 CHUNK_BYTES = 1 << 20
 ADDED = {"added": True}  # metadata of a field that came later
@@ -35,7 +36,8 @@ def canonical(value: object) -> object:
     """`value` as plain JSON types; artifacts by digest, dataclasses and settings by their fields.
 
     A dataclass field with `metadata={"key": False}` is left out: it changes how work is done, not its result. One with
-    `metadata=ADDED` is left out while it has its default: what was made before the field was there keeps its key.
+    `metadata=ADDED` is left out while it has its default: what was made before the field was there keeps its key. So is a field of
+    settings with `json_schema_extra=ADDED`.
 
     Raises:
         TypeError: a type the canonical form does not know, or a float that is not finite.
@@ -54,7 +56,9 @@ def canonical(value: object) -> object:
         case Artifact():
             return {"sha256": value.digest}
         case BaseModel():
-            return {name: canonical(getattr(value, name)) for name in type(value).model_fields}
+            return {
+                name: canonical(getattr(value, name)) for name, field in type(value).model_fields.items() if not _unset(value, name, field)
+            }
         case Mapping():
             return {_text_key(key): canonical(item) for key, item in value.items()}
         case list() | tuple():
@@ -73,6 +77,11 @@ def key_fields(value: object) -> list[dataclasses.Field[object]]:
 
 def _as_before(value: object, f: dataclasses.Field[object]) -> bool:
     return bool(f.metadata.get("added", False)) and getattr(value, f.name) == f.default
+
+
+def _unset(value: BaseModel, name: str, field: FieldInfo) -> bool:
+    """The same of settings, whose metadata lies in `json_schema_extra`."""
+    return field.json_schema_extra == ADDED and getattr(value, name) == field.default
 
 
 def _text_key(key: object) -> str:

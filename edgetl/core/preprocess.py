@@ -115,17 +115,26 @@ class Preprocess:
 
     def uncropped(self, data: bytes) -> NDArray[np.uint8]:
         """Decoded and resized: uint8 [height, width, channels], at least as large as `resize`."""
+        return self.resized(self.decoded(data))
+
+    def decoded(self, data: bytes) -> Image.Image:
+        """The picture before anything is resized: upright, in the network's colors; JPEG at reduced size where `decode` says so."""
         shorter = ROOM * max(pair(self.resize)) if self.decode == "reduced" else None
-        return self.resized(decode(data, shorter=shorter, bits=self.bits))
+        return self._colored(decode(data, shorter=shorter, bits=self.bits))
+
+    def _colored(self, image: Image.Image) -> Image.Image:
+        return image.convert("L") if self.color == "gray" else image
+
+    def picture(self, data: bytes) -> NDArray[np.uint8]:
+        """`decoded` as uint8 [height, width, channels]."""
+        return np.atleast_3d(np.asarray(self.decoded(data), dtype=np.uint8))
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
         """`image` covering `resize`, or just as large, as `fit` says: uint8 [height, width, channels]."""
-        size = self.scaled(*image.size)
-        image = image.convert("L") if self.color == "gray" else image
+        size, image = self.scaled(*image.size), self._colored(image)
         if size != image.size:
             image = image.resize(size, FILTERS[self.filter])
-        pixels = np.asarray(image, dtype=np.uint8)
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        pixels = np.atleast_3d(np.asarray(image, dtype=np.uint8))
         return self._banded(pixels) if self.fit == "pad" else pixels
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:

@@ -16,9 +16,9 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.calibration import open_calibration
 from edgetl.data.suited import suited
-from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.engine import quantize as write_int8
 from edgetl.quantization.observe.split_for_judging import Arrays
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.runtime.foreign.read import read_float
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all

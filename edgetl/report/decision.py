@@ -14,8 +14,8 @@ from edgetl.metrics.choice import Choice, SettledBy, choose
 from edgetl.metrics.clusters import Groups
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
-from edgetl.quantization.engine import QuantizationRecord
 from edgetl.quantization.observe.evidence import same_answers
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.report.reference import Reference
 from edgetl.report.ruling import choice_words
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edgetl.report.confidence import confidence_words
+from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
 from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
@@ -58,6 +60,8 @@ def _good(report: Report, ships: ModelReport) -> Question:
         *_largest(report, ships),
         *_probe(report),
     ]
+    lines += confidence_words(report.confidence) if report.confidence else []
+    lines += embedded_words(report.embedded) if report.embedded else []
     wish = report.wish
     if wish is None:
         lines.append("No required score was given. With --min-score 0.9, for example, the score becomes part of the verdict.")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from edgetl.cgen.footprint import Footprint
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
 from edgetl.metrics.parity import Verdict as Verdict
@@ -25,6 +26,8 @@ from edgetl.report.comparisons import Int8Parity as Int8Parity
 from edgetl.report.comparisons import LostClass as LostClass
 from edgetl.report.comparisons import Parity as Parity
 from edgetl.report.comparisons import Wish as Wish
+from edgetl.report.confidence import ConfidenceReport
+from edgetl.report.embedded import Embedded
 from edgetl.report.folds import Folds
 from edgetl.report.frontier import Frontier
 from edgetl.report.judged import DataReport as DataReport
@@ -97,6 +100,9 @@ class Report(Exact):
         faithful: the verdict on what ships as a copy of the reference, whatever score is wished for.
         wish: the score that was asked for.
         shipped_because: why int8, or float, ships; a sentence.
+        confidence: the bundle's temperature and threshold on the test images.
+        embedded: the bundle's graphs that take pixels, on the test images.
+        c: bytes of flash and RAM that the bundle's C code takes.
     """
 
     schema: Literal[1] = 1
@@ -117,6 +123,9 @@ class Report(Exact):
     faithful: Verdict | None = None
     wish: Wish | None = None
     shipped_because: str | None = None
+    confidence: ConfidenceReport | None = None
+    embedded: Embedded | None = None
+    c: Footprint | None = None
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON types, in the order of the schema."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgetl.core.canonical import ADDED
 from edgetl.core.validated import Settings
 from edgetl.settings.values import Fraction, Seed, Target
 
@@ -46,6 +47,13 @@ class ExportSettings(Settings):
     """The bundle: what the app embeds."""
 
     golden_images: int = Field(8, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
+    c: bool = Field(False, description="Write clients/c/, the int8 model in C99 for microcontrollers, too.", json_schema_extra=dict(ADDED))
+    min_precision: float = Field(
+        0.95,
+        ge=0.5,
+        lt=1,
+        description="Share of the given answers that shall be right, a fraction; the bundle says below which confidence to answer unknown.",
+    )
 
 
 class VerifySettings(Settings):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 
+from edgetl.bundle.decision import DecisionRule, fit_decision
 from edgetl.bundle.write import write_bundle
 from edgetl.core.artifacts import BundleFolder, FloatModel, Form, Int8Model
+from edgetl.core.canonical import ADDED
+from edgetl.core.errors import InputError
 from edgetl.core.misfit import refuse_misfit
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
@@ -19,12 +22,18 @@ from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
 from edgetl.data.images import Images
 from edgetl.data.survey import with_depth
+from edgetl.data.tensors import TensorSource
+from edgetl.metrics.clusters import group_numbers
+from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
 from edgetl.runtime.outputs import NotFinite
 from edgetl.runtime.plain_file import write_plain
 from edgetl.runtime.session import open_session
 from edgetl.settings import ExportSettings
 from edgetl.tasks.class_order import check_width
+from edgetl.tasks.classification import Classification
+
+BATCH = 32  # images of one onnxruntime call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +48,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form
@@ -50,6 +59,8 @@ class Export(Stage[Exported]):
     classes: tuple[str, ...] | None = None  # instead of the names in the graph
     preprocess: Preprocess | None = None  # for a graph that does not say it
     output: str | None = None  # the one that answers, of a graph with several
+    evaluation: TensorSource | None = field(default=None, metadata=ADDED)  # labelled validation images, for the decision rule
+    groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among them, by sha256
     settings: ExportSettings = ExportSettings()
 
     def run(self, out: Path) -> Exported:
@@ -70,11 +81,12 @@ class Export(Stage[Exported]):
             extra=known.extra,
         )
         float_model = self._plain(out / "model.float.onnx", info)
+        shipped = self.int8.path if self.int8 and self.shipped != "float" else float_model
         with track("export", 1, "bundle") as bar:
             try:
                 bundle = write_bundle(
                     folder,
-                    shipped=self.int8.path if self.int8 and self.shipped != "float" else float_model,
+                    shipped=shipped,
                     float_model=float_model,
                     form=self.shipped,
                     info=info,
@@ -82,11 +94,24 @@ class Export(Stage[Exported]):
                     target=self.target,
                     provenance=self.provenance,
                     int8_lost=self.int8 is not None and self.shipped == "float",
+                    c=self.settings.c,
+                    decision=self._decision(shipped, info),
                 )
             except NotFinite as error:
                 raise NotFinite(error.model, error.rows, error.count, [ref.where for ref in self.golden.refs]) from None
             bar.advance()
         return Exported(bundle=BundleFolder(path=folder, sha256=bundle.sha256))
+
+    def _decision(self, shipped: Path, info: ModelInfo) -> DecisionRule | None:
+        """The rule for what ships, where labelled validation images are there."""
+        if self.evaluation is None or info.classes is None:
+            return None
+        outputs, labels = judged_outputs(shipped, self.evaluation, batch_size=BATCH)
+        if labels is None:
+            raise InputError("expected labelled images to fit the decision rule on, found none with labels. An .npz needs `y` (int)")
+        task = Classification(classes=info.classes).reading(outputs, open_session(shipped).activation)
+        groups = group_numbers(self.evaluation.hashes, self.groups) if self.groups else None
+        return fit_decision(outputs, labels, task, self.settings.min_precision, groups=groups)
 
     def _plain(self, copy: Path, info: ModelInfo) -> Path:
         """The float graph with nothing ambiguous in it: its file, or `copy`, which has one output and says how many images it takes."""

@@ -18,9 +18,10 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.data.unseen import by_look, places
 from edgetl.metrics.clusters import Groups, group_numbers
-from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
-from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.engine import quantize
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.report.decision import Decision, by_agreement, by_calibration, by_labels
 from edgetl.report.reference import Reference
@@ -56,7 +57,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 16
+    version: ClassVar[int] = 17
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -123,7 +124,7 @@ class Quantize(Stage[Quantized]):
                 time_limit=s.time_limit,
             )
         except InputError:
-            answers_of(reference.session, self.calibration, batch_size=AT_ONCE)  # names images whose answers are not finite
+            answers_of(reference.session, self.calibration, batch_size=IMAGES_AT_ONCE)  # names images whose answers are not finite
             raise
 
     def _budget(self) -> Budget | None:
@@ -144,7 +145,7 @@ class Quantize(Stage[Quantized]):
         s = self.settings
         if self.evaluation is None or reference.labels is None:
             return by_calibration(record, s.max_drop)
-        candidate, _ = judged_outputs(int8, reference.source, batch_size=AT_ONCE, threads=self.runtime.threads)
+        candidate, _ = judged_outputs(int8, reference.source, batch_size=IMAGES_AT_ONCE, threads=self.runtime.threads)
         found = by_agreement(reference, candidate, record, s.max_drop)
         return by_labels(found, reference, candidate, when_undecided=s.when_undecided, groups=self._groups, others=self.others)
 
@@ -170,7 +171,7 @@ class Quantize(Stage[Quantized]):
         threads, classes = self.runtime.threads, len(self.classes) or None
         session = open_session(self.model.path, threads=threads, output=self.output, classes=classes)
         source = self.calibration if self.evaluation is None else self.evaluation
-        outputs, labels = answers_of(session, source, batch_size=AT_ONCE)
+        outputs, labels = answers_of(session, source, batch_size=IMAGES_AT_ONCE)
         if self.evaluation is not None and labels is None:
             raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
         if self.classes:

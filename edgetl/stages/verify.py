@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from edgetl.bundle.golden import check_golden
+from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
@@ -22,6 +22,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import saturation_notes
 from edgetl.report.baselines import read_baselines
+from edgetl.report.bundled import confidence_of, embedded_of
 from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
@@ -63,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 8
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -158,6 +159,9 @@ class _Judged:
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
+            confidence=confidence_of(stage.bundle, self.judgement),
+            embedded=embedded_of(stage.bundle, self.data, self.judgement),
+            c=open_bundle(stage.bundle.path).manifest.c if stage.bundle else None,
         )
 
     @cached_property

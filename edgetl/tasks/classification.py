@@ -51,8 +51,15 @@ class Classification:
         """Top-1 accuracy, a fraction in [0, 1]."""
         return float(self.correct(outputs, labels).mean())
 
-    def confidences(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`."""
+    def confidences(self, outputs: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
+        """Outputs [n, k] -> a number in [0, 1] for each class [n, classes]; probabilities, but for `sigmoids`.
+
+        Logits are divided by `temperature` first (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2).
+        """
+        if temperature != 1 and self.meaning in ("logits", "log_probabilities", "logit"):
+            of_logits: Meaning = "logit" if self.meaning == "logit" else "logits"
+            scaled = np.asarray(outputs / np.float32(temperature), dtype=np.float32)
+            return replace(self, meaning=of_logits).confidences(scaled)
         match self.meaning:
             case "logits":
                 shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
@@ -65,6 +72,16 @@ class Classification:
                 return _of_two(np.clip(outputs[:, 0], 0, 1))
             case "logit":
                 return _of_two(0.5 * (1 + np.tanh(0.5 * outputs[:, 0])))  # the sigmoid, without overflow
+
+    def logits(self, outputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Outputs [n, k] -> what softmax makes their confidences of [n, classes]; None where no temperature can be applied to them."""
+        match self.meaning:
+            case "logits" | "log_probabilities":
+                return outputs
+            case "logit":
+                return np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+            case _:
+                return None
 
     def loss(self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7); `weights` [k] of the classes, or all alike."""

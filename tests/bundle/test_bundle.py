@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from edgetl.bundle.golden import check_golden
+from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.graph import output_step
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.read import Bundle, open_bundle
@@ -57,11 +57,14 @@ def test_same_inputs_give_the_same_bytes(bundle: Bundle, graphs: tuple[Path, Pat
 def test_the_manifest_covers_every_other_file(bundle: Bundle) -> None:
     data = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))
     expected = {
-        "README.md", "labels.txt", "model.float.onnx", "model.onnx", "seen.json", "golden/golden.json",
-        "golden/00.png", "golden/01.jpg", "golden/02.png", 
-        *(f"golden/0{i}.{kind}.npy" for i in range(3) for kind in ("input", "output", "float")),
+        "README.md", "labels.txt", "model.float.onnx", "model.image.onnx", "model.anysize.onnx", "model.onnx",
+        "manifest.schema.json", "seen.json", "golden/golden.json",
+        "golden/00.png", "golden/01.jpg", "golden/02.png",
+        *(f"golden/0{i}.{kind}.npy" for i in range(3) for kind in ("decoded", "resized", "input", "output", "float")),
     }  # fmt: skip
-    assert set(data["files"]) == expected
+    programs = {name for name in data["files"] if name.startswith("clients/")}
+    kinds = {name.split("/")[1] for name in programs}
+    assert set(data["files"]) - programs == expected and kinds == {"android", "cpp", "ios", "node", "python", "web"}
     for name, sha in data["files"].items():
         assert hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() == sha
 

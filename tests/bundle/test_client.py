@@ -87,8 +87,10 @@ def test_the_sample_answers_as_edgetl_does(bundle: Bundle, tmp_path: Path, name:
     (tmp_path / name).write_bytes(data)
     done = run_sample(bundle, tmp_path, name, str(bundle.path))
     assert done.returncode == 0, done.stderr
-    rows = [line.split("  ", 1) for line in done.stdout.splitlines()]
-    expected = open_classifier(bundle.path).ask(tmp_path / name).top
+    said, *rows = [line.split("  ", 1) for line in done.stdout.splitlines()]
+    answer = open_classifier(bundle.path).ask(tmp_path / name)
+    expected = answer.top
+    assert said == [answer.decision]
     assert [row[1] for row in rows] == [label for label, _ in expected] and len(rows) == 5
     np.testing.assert_allclose([float(row[0]) for row in rows], [p for _, p in expected], atol=6e-5)
 
@@ -104,7 +106,7 @@ def test_the_sample_finds_a_wrong_model(bundle: Bundle, tmp_path: Path) -> None:
     output = np.load(copy / "golden/01.output.npy")
     np.save(copy / "golden/01.output.npy", output[:, ::-1])
     done = run_sample(bundle, tmp_path, "check", str(copy))
-    assert done.returncode == 1 and "01.jpg: the outputs are off" in done.stderr
+    assert done.returncode == 1 and "01.jpg: logits: off by" in done.stderr
 
 
 def test_the_readme_tells_app_developers_what_they_must_know(bundle: Bundle) -> None:

@@ -35,9 +35,9 @@ WAYS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def sample() -> Callable[[Path, dict[str, Any]], NDArray[np.float32]]:
-    """`preprocess` of the sample code, which is run without its last lines: those that classify."""
-    names: dict[str, Any] = {}
-    exec(compile(sample_code().partition("\nbundle = ")[0], "classify.py", "exec"), names)
+    """`preprocess` of the sample code, which is imported: nothing is classified."""
+    names: dict[str, Any] = {"__name__": "classify"}
+    exec(compile(sample_code(), "classify.py", "exec"), names)
     made: Callable[[Path, dict[str, Any]], NDArray[np.float32]] = names["preprocess"]
     return made
 

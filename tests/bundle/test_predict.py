@@ -84,7 +84,7 @@ def test_the_csv_holds_a_row_for_each_picture(model: Path, photos: Path, tmp_pat
     given = list(predict(model, [photos]))
     write_csv(tmp_path / "answers.csv", given)
     rows = read(tmp_path / "answers.csv")
-    assert list(rows[0]) == ["path", "answer", "confidence", "error"]
+    assert list(rows[0]) == ["path", "answer", "confidence", "error", "decision"]
     assert [row["path"] for row in rows] == [p.path.as_posix() for p in given]
     assert [row["answer"] for row in rows] == [p.answer or "" for p in given]
     assert float(rows[0]["confidence"]) == pytest.approx(given[0].confidence, abs=1e-6)
@@ -100,10 +100,11 @@ def test_more_answers_are_more_columns(model: Path, photos: Path, tmp_path: Path
     given = list(predict(model, [photos], top_k=3))
     write_csv(tmp_path / "answers.csv", given, top_k=3)
     rows = read(tmp_path / "answers.csv")
-    assert tuple(rows[0]) == columns(3) == ("path", "answer", "confidence", "answer_2", "confidence_2", "answer_3", "confidence_3", "error")
+    more = ("answer_2", "confidence_2", "answer_3", "confidence_3")
+    assert tuple(rows[0]) == columns(3) == ("path", "answer", "confidence", *more, "error", "decision")
     for row, p in zip(rows, given, strict=True):
         assert [row["answer"], row["answer_2"], row["answer_3"]] == ([name for name, _ in p.top] or [""] * 3)
-    assert {len(row) for row in rows} == {8} and None not in rows[3].values()
+    assert {len(row) for row in rows} == {9} and None not in rows[3].values()
 
 
 ODD_NAMES = (

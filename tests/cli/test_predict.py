@@ -78,7 +78,8 @@ def test_all_readable_is_exit_code_0_and_the_csv_is_complete(model: Path, photos
     assert done.returncode == 0, done.stderr
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["path", "answer", "confidence", "answer_2", "confidence_2", "answer_3", "confidence_3", "error"]
+    more = ["answer_2", "confidence_2", "answer_3", "confidence_3"]
+    assert list(rows[0]) == ["path", "answer", "confidence", *more, "error", "decision"]
     assert all(Path(row["path"]).parent.name == row["answer"] and row["error"] == "" for row in rows)
     said = done.stdout.decode().split()
     assert said[:4] == ["answers", str(tmp_path / "a.csv"), "images", "6"]

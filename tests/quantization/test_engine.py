@@ -18,8 +18,9 @@ from edgetl.core.seen import SeenImages
 from edgetl.metrics.parity import agreement, sqnr_db
 from edgetl.quantization.candidates.qdq import with_float_outputs, write_qdq
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.layout.compact import compact
+from edgetl.quantization.layout.compact import COMPACT
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.observe.statistics import observe, tensors_beside
@@ -77,11 +78,11 @@ def test_another_process_writes_the_same_bytes(small: Path, noise: Any, tmp_path
 
 def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_path: Path) -> None:
     prepared = prepare(small)
-    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
+    seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(8), batch_size=8)
     ranges = {name: extremes(found) for name, found in seen.items()}
     graph = with_float_outputs(write_qdq(prepared, ranges))
     save(graph, tmp_path / "long.onnx")
-    save(compact(graph), tmp_path / "short.onnx")
+    save(COMPACT(graph), tmp_path / "short.onnx")
     (batch,) = noise(20, seed=2).batches(20)
     np.testing.assert_array_equal(open_session(tmp_path / "short.onnx").run(batch.x), open_session(tmp_path / "long.onnx").run(batch.x))
     assert (tmp_path / "short.onnx").stat().st_size < 0.6 * (tmp_path / "long.onnx").stat().st_size

@@ -27,7 +27,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from edgetl.core.errors import InputError
 from edgetl.quantization.candidates.unsaturated import judged_file
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.observe.split_for_judging import Arrays, Parts
+from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts
 from edgetl.runtime.session import open_session
 from edgetl.settings import Target
 
@@ -518,7 +518,7 @@ def judge(model: onnx.ModelProto, folder: Path, target: Target, count: int) -> s
         found = open_session(exact).run(others)
     assert np.isfinite(found).all()
     if (reached := decibels(wanted, found)) < LEAST_DB:
-        fitted = np.concatenate([part.x for part in Parts.of(Arrays(x)).fitting.batches(len(x))])  # both know the same images
+        fitted = np.concatenate([part.x for part in CalibrationParts.of(Arrays(x)).fitting.batches(len(x))])  # both know the same images
         theirs = onnxruntimes_own(model, fitted, others, wanted)
         assert theirs < reached + 6, f"{reached:.1f} dB on {target}, onnxruntime's own quantizer gets {theirs:.1f}"
         return "hard"

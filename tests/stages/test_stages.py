@@ -24,7 +24,7 @@ from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.checkpoint import read_checkpoint
-from edgetl.quantization.observe.split_for_judging import Sizes
+from edgetl.quantization.observe.split_for_judging import PartSizes
 from edgetl.report.predictions import Gallery
 from edgetl.report.publish import publish_report
 from edgetl.report.schema import check_report
@@ -198,7 +198,7 @@ def test_without_labels_agreement_is_what_can_be_said(chain: Chain) -> None:
     ).decision
     assert (alone.shipped, alone.judged_on, alone.drop) == ("int8", "calibration", None)
     assert 0 <= alone.agreement <= 1
-    assert alone.held_out and alone.images == Sizes.of(len(chain.tensors("train"))).reported  # not those that set the ranges
+    assert alone.held_out and alone.images == PartSizes.of(len(chain.tensors("train"))).reported  # not those that set the ranges
 
 
 # export

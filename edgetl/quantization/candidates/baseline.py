@@ -10,26 +10,27 @@ from functools import cached_property
 import onnx
 
 from edgetl.quantization.candidates.equalization import equalized
-from edgetl.quantization.candidates.exact_stem import on_whole_numbers, stages, whole
-from edgetl.quantization.candidates.pixel_codes import exact, on_pixels
+from edgetl.quantization.candidates.exact_stem import exact_stem_nodes, on_whole_numbers, stem_blocks
+from edgetl.quantization.candidates.pixel_codes import on_pixels, pixel_ranges
 from edgetl.quantization.candidates.qdq import as_qdq
 from edgetl.quantization.candidates.saturation import Pairs, pairs_of
 from edgetl.quantization.candidates.trials import NotTried, Trial, Trials, answers, decibels
 from edgetl.quantization.candidates.weights import with_fitted_weights
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.observe.ranges import Choice, Range, choose, consumed_range, extremes
+from edgetl.quantization.observe.ranges import ChosenRange, Range, choose_range, consumed_range, extremes
 from edgetl.quantization.observe.split_for_judging import Arrays, few_images
 from edgetl.quantization.observe.statistics import TensorStatistics, observe, tensors_beside
-from edgetl.quantization.precision.boundary_layers import ends, first_layers
+from edgetl.quantization.precision.boundary_layers import boundary_layers, first_layers
+from edgetl.quantization.precision.computed_operands import with_computed_operands
 from edgetl.quantization.precision.float_around_layernorm import without_weights
 from edgetl.quantization.precision.placement import COMPUTED, ENDS, NORMALIZED, WHOLE_NUMBERS
 from edgetl.quantization.precision.targets import saturates
-from edgetl.quantization.prepare.forms import unfit
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
 
-MARGIN = 1.0  # dB, above what a few dozen images mistake: for less, the tuning starts from the nearest codes
-FEWEST = 16  # calibration images that equalization is tried with
+MARGIN_DB = 1.0  # dB, above what a few dozen images mistake: for less, the tuning starts from the nearest codes
+FEWEST_IMAGES_TO_EQUALIZE = 16  # calibration images that equalization is tried with
 EQUALIZED = "layers equalized"
 
 
@@ -59,13 +60,14 @@ class Baseline:
         help, channels have them, unless `not_equalized` says why that is not tried.
         """
         few = Arrays(few_images(source))
-        if not stages(model, target) and not first_layers(model, target):
+        index = GraphIndex(model)
+        if not stem_blocks(index, target) and not first_layers(index, target):
             model = on_pixels(model, few.x)
         try:
             if not_equalized is not None:
                 raise NotTried(not_equalized)
-            if len(source) < FEWEST:
-                raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
+            if len(source) < FEWEST_IMAGES_TO_EQUALIZE:
+                raise NotTried(f"fewer than {FEWEST_IMAGES_TO_EQUALIZE} calibration images to fit on")
             model, equalizing = _equalized(model, few, target, threads)
         except NotTried as error:
             model, equalizing = _exact(model, few, target, threads), Trial(name=EQUALIZED, why_not=str(error))
@@ -74,36 +76,37 @@ class Baseline:
     @staticmethod
     def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Baseline:
         """See all of `source` with the graph as it is."""
-        seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size, threads=threads)
+        seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Baseline(model=model, seen=seen, target=target)
 
     @cached_property
-    def ends(self) -> tuple[str, ...]:
+    def boundary(self) -> tuple[str, ...]:
         """The first and last nodes, as far as they stay in float."""
-        return ends(self.model, self.target)
+        return boundary_layers(GraphIndex(self.model), self.target)
 
     @cached_property
     def in_float(self) -> Mapping[str, str]:
         """Names of all nodes that stay in float in any case, and why."""
-        ends = dict.fromkeys(self.ends, ENDS) | dict.fromkeys(whole(self.model), WHOLE_NUMBERS)
-        return dict.fromkeys(without_weights(self.model), NORMALIZED) | ends | dict.fromkeys(unfit(self.model), COMPUTED)
+        index = GraphIndex(self.model)
+        ends = dict.fromkeys(self.boundary, ENDS) | dict.fromkeys(exact_stem_nodes(self.model), WHOLE_NUMBERS)
+        return dict.fromkeys(without_weights(index), NORMALIZED) | ends | dict.fromkeys(with_computed_operands(index), COMPUTED)
 
     @cached_property
     def used(self) -> Mapping[str, Range]:
         """What readers make use of, where that is not all."""
-        return consumed_range(self.model)
+        return consumed_range(GraphIndex(self.model))
 
     @cached_property
     def min_max_ranges(self) -> Mapping[str, Range]:
         """The ranges that hold all that was seen."""
-        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | exact(self.model)
+        return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | pixel_ranges(self.model)
 
     @cached_property
-    def chosen(self) -> Mapping[str, Choice]:
+    def chosen(self) -> Mapping[str, ChosenRange]:
         """The ranges that reconstruct each activation best."""
-        found = {name: choose(seen, self.used.get(name)) for name, seen in self.seen.items()}
-        for name, bounds in exact(self.model).items():
-            found[name] = Choice(range=bounds, rule="levels of pixels", error=0.0, min_max_error=0.0)
+        found = {name: choose_range(seen, self.used.get(name)) for name, seen in self.seen.items()}
+        for name, bounds in pixel_ranges(self.model).items():
+            found[name] = ChosenRange(range=bounds, rule="levels of pixels", error=0.0, min_max_error=0.0)
         return found
 
     @cached_property
@@ -159,5 +162,5 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
 
 def _exact(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> onnx.ModelProto:
     """The graph with first layers on whole numbers, of weights as they are by now, where `target` has such layers."""
-    first = stages(model, target)
+    first = stem_blocks(GraphIndex(model), target)
     return on_whole_numbers(model, first, few.x, threads) if first else model

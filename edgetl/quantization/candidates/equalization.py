@@ -8,7 +8,6 @@ The float function stays the same, up to rounding.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,15 +17,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgetl.quantization.graph.layers import along, constants, with_values
-from edgetl.quantization.observe.statistics import NAME, with_outputs
-from edgetl.quantization.prepare.prepare import float_values
+from edgetl.quantization.graph.editing import attributes, with_values
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import along
+from edgetl.quantization.graph.types import float_values
+from edgetl.quantization.observe.statistics import MODEL_NAME, with_outputs
 from edgetl.runtime.engine import start
 from edgetl.runtime.model_input import input_of
 
 EQUIVARIANT = frozenset({"AveragePool", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Relu"})  # for each channel
-HALF_WAY = 0.5
-MOST = 16.0  # that a channel is multiplied by
+HALF_WAY_EXPONENT = 0.5
+LARGEST_FACTOR = 16.0  # that a channel is multiplied by
 
 
 def equalized(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np.float32]) -> onnx.ModelProto | None:
@@ -41,7 +42,7 @@ def equalized(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[
     factors = channels.factors(reaches(model, tensors, images)).astype(np.float32)
     if not (factors != 1).any():
         return None
-    stored = constants(model)
+    stored = GraphIndex(model).constants
     values = {side.name: stored[side.name] for side in channels.sides}
     for side in channels.sides:
         factor = along(factors[side.channels], values[side.name].ndim, side.axis)
@@ -60,7 +61,7 @@ def reaches(model: onnx.ModelProto, tensors: Collection[str], images: NDArray[np
         if ranks[name] == 4:
             nodes.append(helper.make_node("GlobalMaxPool", [f"{to}_all"], [to]))
     engine = start(with_outputs(model, nodes, [f"edgetl_reach_{index}" for index in range(len(names))], TensorProto.FLOAT), optimize=True)
-    taken, found = input_of(engine, NAME), [np.float32(0)] * len(names)
+    taken, found = input_of(engine, MODEL_NAME), [np.float32(0)] * len(names)
     for image in images:
         ((feed, _),) = taken.feeds(image[np.newaxis])
         found = [np.maximum(old, new.reshape(len(new), -1).max(0)) for old, new in zip(found, engine.run(None, feed), strict=True)]
@@ -105,11 +106,10 @@ class Channels:
     @staticmethod
     def of(model: onnx.ModelProto) -> Channels:
         """Read a prepared graph."""
-        found, stored, ranks = Channels(), constants(model), float_values(model)
-        uses = Counter(name for node in model.graph.node for name in node.input)
-        for node in model.graph.node:
-            own = all(name in stored and uses[name] == 1 for name in node.input[1:])
-            if not (own and found._layer(node, stored)) and not found._passed(node, ranks):
+        found, index, ranks = Channels(), GraphIndex(model), float_values(model)
+        for node in index.nodes:
+            own = all(name in index.constants and index.times_read[name] == 1 for name in node.input[1:])
+            if not (own and found._layer(node, index.constants)) and not found._passed(node, ranks):
                 found._fix(node.input)
         found._fix(output.name for output in model.graph.output)
         return found
@@ -119,27 +119,27 @@ class Channels:
         room = np.full(len(self.parents), np.inf)
         roots = np.array([self._root(channel) for channel in range(len(self.parents))], np.int64)
         for name, reach in reached.items():
-            least = reach.max() / MOST ** (1 / HALF_WAY)  # smaller ones have the largest factor
+            least = reach.max() / LARGEST_FACTOR ** (1 / HALF_WAY_EXPONENT)  # smaller ones have the largest factor
             if name in self.of_value and least > 0:
                 alive = reach > 0  # nothing is known of the others
                 np.minimum.at(room, roots[self.of_value[name]], np.where(alive, reach.max() / np.maximum(reach, least), 1))
         room[np.isinf(room)] = 1
         room[[self._root(channel) for channel in self.fixed]] = 1
-        factors: NDArray[np.float64] = np.minimum(room**HALF_WAY, MOST)[roots]
+        factors: NDArray[np.float64] = np.minimum(room**HALF_WAY_EXPONENT, LARGEST_FACTOR)[roots]
         return factors
 
     def _layer(self, node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
         """Whether it is a Conv or Gemm that can take factors up; then it is noted."""
         if node.op_type not in ("Conv", "Gemm"):
             return False
-        weight, attributes = stored[node.input[1]], {item.name: helper.get_attribute_value(item) for item in node.attribute}
-        groups = attributes.get("group", 1)
+        weight, given = stored[node.input[1]], attributes(node)
+        groups = given.get("group", 1)
         if node.op_type == "Gemm":
-            if any(attributes.get(name, usual) != usual for name, usual in (("transA", 0), ("alpha", 1.0), ("beta", 1.0))):
+            if any(given.get(name, usual) != usual for name, usual in (("transA", 0), ("alpha", 1.0), ("beta", 1.0))):
                 return False
             if any(stored[name].ndim != 1 for name in node.input[2:]):
                 return False
-            made, read = (0, 1) if attributes.get("transB", 0) else (1, 0)
+            made, read = (0, 1) if given.get("transB", 0) else (1, 0)
         elif groups == 1:
             made, read = 0, 1
         elif weight.shape[:2] == (groups, 1):

@@ -7,7 +7,6 @@ in front of the Conv, which takes up the inverse, leaves the function as it is, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.graph.layers import CODES, constants, with_nodes
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UINT8_MAX
+from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.observe.ranges import Range
-from edgetl.quantization.prepare.prepare import typed
 
 PIXELS = "edgetl_pixels"  # the value that the first Conv reads; names of nodes in front of it begin so
-FEWEST_LEVELS = CODES // 2  # of a channel: fewer say little about where the others lie
-TOLERANCE = 0.02  # of a level
+FEWEST_LEVELS = UINT8_MAX // 2  # of a channel: fewer say little about where the others lie
+LEVEL_TOLERANCE = 0.02  # of a level
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Levels:
     @property
     def zero(self) -> int:
         """The level nearest to the value 0 of all channels: errors of weights are multiplied by the distance to it."""
-        return int(np.clip(np.rint((-self.low / self.step).mean()), 0, CODES))
+        return int(np.clip(np.rint((-self.low / self.step).mean()), 0, UINT8_MAX))
 
     @staticmethod
     def of(images: NDArray[np.float32]) -> Levels | None:
@@ -56,13 +57,13 @@ def _levels(values: NDArray[np.float64]) -> tuple[float, float] | None:
     gaps = np.diff(values)
     gaps = gaps[gaps > 1e-4 * span]  # smaller ones come from float32
     count = round(span / gaps.min()) if len(gaps) else 0
-    if len(gaps) < FEWEST_LEVELS or count > CODES:
+    if len(gaps) < FEWEST_LEVELS or count > UINT8_MAX:
         return None
     step = span / count
     places = (values - values[0]) / step
-    if np.abs(places - np.rint(places)).max() > TOLERANCE:
+    if np.abs(places - np.rint(places)).max() > LEVEL_TOLERANCE:
         return None
-    return values[0] - (CODES - count) // 2 * step, step
+    return values[0] - (UINT8_MAX - count) // 2 * step, step
 
 
 def on_pixels(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
@@ -72,13 +73,14 @@ def on_pixels(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.Model
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    name, stored = result.graph.input[0].name, constants(result)
-    readers = [node for node in result.graph.node if name in node.input]
-    if len(readers) != 1 or not _movable(result, readers[0], stored) or (levels := Levels.of(images)) is None:
+    index = GraphIndex(result)
+    name, stored = result.graph.input[0].name, index.constants
+    readers = index.readers[name]
+    if len(readers) != 1 or not _movable(index, readers[0]) or (levels := Levels.of(images)) is None:
         return model
     conv = readers[0]
-    factor = 1 / (CODES * levels.step)
-    offset = np.full_like(factor, -levels.zero / CODES)
+    factor = 1 / (UINT8_MAX * levels.step)
+    offset = np.full_like(factor, -levels.zero / UINT8_MAX)
     weight = stored[conv.input[1]] / factor[:, None, None]
     moved = (weight * (offset - levels.low * factor)[:, None, None]).sum((1, 2, 3))
     bias = (stored[conv.input[2]] if len(conv.input) > 2 else 0) - moved
@@ -98,56 +100,19 @@ def on_pixels(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.Model
     before.append(helper.make_node("BatchNormalization", inputs, [PIXELS], name=f"{PIXELS}_map", epsilon=0.0))
     conv.input[0] = PIXELS
     whole = {key: value if value.dtype == np.int64 else value.astype(np.float32) for key, value in values.items()}
-    return typed(with_nodes(result, [*before, *result.graph.node], whole))
+    return inferred(with_nodes(result, [*before, *result.graph.node], whole))
 
 
-def exact(model: onnx.ModelProto) -> dict[str, Range]:
+def pixel_ranges(model: onnx.ModelProto) -> dict[str, Range]:
     """The range whose codes are the levels, by the name of the value; empty where the graph does not read pixels."""
-    offset = constants(model).get(f"{PIXELS}_offset")
+    offset = GraphIndex(model).constants.get(f"{PIXELS}_offset")
     return {} if offset is None else {PIXELS: Range(float(offset[0]), float(offset[0]) + 1)}
 
 
-def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A QDQ graph that maps pixels to codes in one QuantizeLinear, each channel with a scale and zero point of its own; the same codes.
-
-    Without the map where the first Conv stays in float. The graph itself where it does not read pixels, or where the value 0 of a
-    channel lies midway between two levels: then rounding, not the map, would decide.
-    """
-    stored = constants(model)
-    quantize = next((node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == PIXELS), None)
-    if quantize is None:
-        return _without_map(model, stored) if f"{PIXELS}_factor" in stored else model
-    step = 1 / (CODES * stored[f"{PIXELS}_factor"].astype(np.float64))
-    zeros = -stored[f"{PIXELS}_mean"] / step
-    if (np.abs(zeros % 1 - 0.5) < TOLERANCE).any() or not ((zeros > -0.5) & (zeros < CODES + 0.5)).all():
-        return model
-    mapping = next(node for node in model.graph.node if node.name == f"{PIXELS}_map")
-    inputs = [mapping.input[0], f"{PIXELS}_step", f"{PIXELS}_zeros"]
-    mapped = helper.make_node("QuantizeLinear", inputs, quantize.output, name=quantize.name)
-    nodes = [mapped if node.output == quantize.output else node for node in model.graph.node if node.name != mapping.name]
-    return with_nodes(model, nodes, {inputs[1]: step.astype(np.float32), inputs[2]: np.rint(zeros).astype(np.uint8)})
-
-
-def _without_map(model: onnx.ModelProto, stored: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
-    """A graph whose first Conv reads images as they are: `on_pixels` taken back."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    conv = next(node for node in result.graph.node if node.input[:1] == [PIXELS])
-    factor, offset, mean = (stored[f"{PIXELS}_{key}"].astype(np.float64) for key in ("factor", "offset", "mean"))
-    weight = stored[conv.input[1]].astype(np.float64)
-    bias = stored[conv.input[2]] + (weight * (offset - mean * factor)[:, None, None]).sum((1, 2, 3))
-    values = {conv.input[1]: weight * factor[:, None, None], conv.input[2]: bias}
-    conv.input[0] = result.graph.input[0].name
-    if (pads := stored.get(f"{PIXELS}_pads")) is not None:
-        conv.attribute.append(helper.make_attribute("pads", pads.reshape(2, 4)[:, 2:].ravel().tolist()))
-    nodes = [node for node in result.graph.node if not node.name.startswith(PIXELS)]
-    return with_nodes(result, nodes, {name: value.astype(np.float32) for name, value in values.items()})
-
-
-def _movable(model: onnx.ModelProto, node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> bool:
+def _movable(index: GraphIndex, node: onnx.NodeProto) -> bool:
     """Whether it is a Conv of images whose weight and bias are constants of its own."""
-    used = [name for other in model.graph.node for name in other.input]
-    own = all(name in stored and used.count(name) == 1 for name in node.input[1:])
+    stored = index.constants
+    own = all(name in stored and len(index.readers[name]) == 1 for name in node.input[1:])
     plain = all(item.i == 1 for item in node.attribute if item.name == "group")
     padded = all(item.s == b"NOTSET" for item in node.attribute if item.name == "auto_pad")
     return node.op_type == "Conv" and own and plain and padded and stored[node.input[1]].ndim == 4

@@ -15,13 +15,15 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgetl.quantization.candidates.pixel_codes import PIXELS
+from edgetl.quantization.graph.editing import with_nodes, without_unread
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import FLOAT_OUTPUT, INT8_OPS, on_codes
-from edgetl.quantization.graph.layers import absorbed, constants, times_read, with_nodes, without_unread
+from edgetl.quantization.graph.layers import absorbed
 from edgetl.quantization.observe.ranges import Range
 
 FORWARDING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 INFERRED = {"onnx.infer": "onnxruntime.quant"}  # how onnxruntime marks graphs whose shapes are inferred
-LEAST = 1e-20  # of a range: products of smaller steps leave float32
+SMALLEST_SPAN = 1e-20  # of a range: products of smaller steps leave float32
 NEEDS_CODES = frozenset({"Conv"})  # runs in int8 only where its output is quantized too
 
 
@@ -65,7 +67,7 @@ def write_qdq(
 
 def _bounds(found: Range) -> tuple[np.float32, np.float32]:
     """What a scale is made of. Where nothing but zero was seen, one that leaves the biases behind it fine codes: not the writer's 1."""
-    if found.high - found.low < LEAST:
+    if found.high - found.low < SMALLEST_SPAN:
         return np.float32(0), np.float32(1)
     return np.float32(found.low), np.float32(found.high)
 
@@ -80,13 +82,13 @@ def with_floats_between(model: onnx.ModelProto, floating: Collection[str]) -> on
     """A QDQ graph whose operators in float read floats from each other, though others read the codes of the same value."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    makers = {name: node for node in result.graph.node for name in node.output}
+    index = GraphIndex(result)
     for node in result.graph.node:
-        for index, name in enumerate(node.input if node.name in floating else ()):
-            quantize = makers.get(makers[name].input[0]) if name in makers and makers[name].op_type == "DequantizeLinear" else None
-            maker = makers.get(quantize.input[0]) if quantize is not None else None
+        for place, name in enumerate(node.input if node.name in floating else ()):
+            quantize = index.quantizer_of(name)
+            maker = index.producer(quantize.input[0]) if quantize is not None else None
             if quantize is not None and maker is not None and maker.name in floating:
-                node.input[index] = quantize.input[0]
+                node.input[place] = quantize.input[0]
     return without_unread(result)
 
 
@@ -98,25 +100,23 @@ def with_shared_concats(model: onnx.ModelProto, float_model: onnx.ModelProto) ->
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    makers = {name: node for node in result.graph.node for name in node.output}
-    readers = {node.input[0]: node for node in result.graph.node if node.op_type == "QuantizeLinear"}
-    bounds, stored = absorbed(float_model, model), constants(model)
+    index = GraphIndex(result)
+    bounds = absorbed(GraphIndex(float_model), index)
     replaced: dict[str, str] = {}
     for node in reversed(result.graph.node):  # of chained ones, the last has the widest range
-        if node.op_type != "Concat" or (behind := readers.get(node.output[0])) is None:
+        if node.op_type != "Concat" or (behind := index.quantizers.get(node.output[0])) is None:
             continue
         new = [replaced.get(name, name) for name in behind.input[1:3]]
-        for maker in (makers.get(name) for name in node.input):
-            quantize = makers.get(maker.input[0]) if maker is not None and maker.op_type == "DequantizeLinear" else None
+        for quantize in map(index.quantizer_of, node.input):
             if quantize is None:
                 continue
             low, high = bounds.get(quantize.input[0], (None, None))
-            if high is None and (low is None or (low == 0 and stored[new[1]] == 0)):
+            if high is None and (low is None or (low == 0 and index.constants[new[1]] == 0)):
                 for old, name in zip(quantize.input[1:3], new, strict=True):
                     replaced.setdefault(old, name)
     for node in result.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = replaced.get(name, name)
+        for place, name in enumerate(node.input):
+            node.input[place] = replaced.get(name, name)
     return with_nodes(result, result.graph.node)
 
 
@@ -130,7 +130,7 @@ def with_float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     result.CopyFrom(model)
     for output in result.graph.output:
         name = output.name
-        while (producer := _float_output(result.graph, name)) is not None and producer.op_type in FORWARDING:
+        while (producer := _float_output(result, name)) is not None and producer.op_type in FORWARDING:
             name = producer.input[0]
     return result
 
@@ -139,33 +139,32 @@ def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto:
     """A QDQ graph whose matrix products give floats where only operators in float read them."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    makers = {output: node for node in model.graph.node for output in node.output}
-    int8 = on_codes(model)
-    on_floats = {name for index, node in enumerate(model.graph.node) if not int8.get(index, True) for name in node.input}
-    for node in model.graph.node:
-        quantize = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" and node.output[0] in on_floats else None
-        product = makers.get(quantize.input[0]) if quantize is not None else None
+    index = GraphIndex(model)
+    int8 = on_codes(index)
+    on_floats = {name for position, node in enumerate(index.nodes) if not int8.get(position, True) for name in node.input}
+    for name in (node.output[0] for node in index.nodes if node.op_type == "DequantizeLinear" and node.output[0] in on_floats):
+        quantize = index.quantizer_of(name)
+        product = index.producer(quantize.input[0]) if quantize is not None else None
         if product is not None and product.op_type in FLOAT_OUTPUT:
-            _float_output(result.graph, node.output[0])
+            _float_output(result, name)
     return result
 
 
-def _float_output(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
-    """Take out the pair that gives `name`, if it may go; the operator that gives `name` then."""
-    makers: dict[str, onnx.NodeProto] = {output: node for node in graph.node for output in node.output}
-    dequantize = makers.get(name)
+def _float_output(model: onnx.ModelProto, name: str) -> onnx.NodeProto | None:
+    """Take out the pair that gives `name`, in place, if it may go; the operator that gives `name` then."""
+    index = GraphIndex(model)
+    dequantize = index.producer(name)
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return dequantize
-    quantize = makers.get(dequantize.input[0])
-    producer = makers.get(quantize.input[0]) if quantize is not None else None
+    quantize = index.producer(dequantize.input[0])
+    producer = index.producer(quantize.input[0]) if quantize is not None else None
     if quantize is None or producer is None or producer.op_type in NEEDS_CODES:
         return None
-    read = times_read(graph)
-    if any(read[value] > 1 for value in (name, dequantize.input[0], quantize.input[0])):
+    if any(index.times_read[value] > 1 for value in (name, dequantize.input[0], quantize.input[0])):
         return None
     renamed = [name if output == quantize.input[0] else output for output in producer.output]
     del producer.output[:]
     producer.output.extend(renamed)
-    graph.node.remove(quantize)
-    graph.node.remove(dequantize)
+    model.graph.node.remove(quantize)
+    model.graph.node.remove(dequantize)
     return producer

@@ -18,9 +18,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.quantization.graph.layers import CODES, constants, layers
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UINT8_MAX, layers
 
-MOST_PAIR = (2**15 - 1) // CODES  # 128: the largest sum of two weights
+PAIR_SUM_MAX = (2**15 - 1) // UINT8_MAX  # 128: the largest sum of two weights
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Neighbours(Mapping[str, Pairs]):
 def pairs_of(model: onnx.ModelProto) -> Neighbours:
     """The neighbours of each weight of a QDQ graph, by the name of its codes; weights that are exact everywhere are left out."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    found = {layer.weight.input[0]: (layer.node, shapes[layer.weight.input[0]]) for layer in layers(model)}
+    found = {layer.weight.input[0]: (layer.node, shapes[layer.weight.input[0]]) for layer in layers(GraphIndex(model))}
     return Neighbours({name: layer for name, layer in found.items() if not _depthwise(*layer)})
 
 
@@ -101,7 +102,7 @@ def kernel_rows(node: onnx.NodeProto, values: NDArray[Any]) -> NDArray[Any]:
 def surplus(a: Any, b: Any) -> tuple[Any, Any]:
     """What to take from neighbours `a` and `b`, whole numbers in [-127, 127], half from each; arrays of numpy or torch."""
     total = a + b
-    beyond = (abs(total) - MOST_PAIR).clip(min=0)  # only where both have one sign and 1 or more
+    beyond = (abs(total) - PAIR_SUM_MAX).clip(min=0)  # only where both have one sign and 1 or more
     sign = (total > 0) * 2 - 1
     return sign * (beyond - beyond // 2), sign * (beyond // 2)
 
@@ -112,7 +113,7 @@ def limited(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDA
         return codes
     flat = codes.ravel().copy()
     first, second = flat[pairs.first], flat[pairs.second]
-    beyond = np.flatnonzero(np.abs(first + second) > MOST_PAIR)  # few
+    beyond = np.flatnonzero(np.abs(first + second) > PAIR_SUM_MAX)  # few
     ours, theirs = surplus(first[beyond], second[beyond])
     first[beyond] -= ours
     second[beyond] -= theirs
@@ -122,11 +123,11 @@ def limited(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDA
 
 def saturating(model: onnx.ModelProto) -> Mapping[str, int]:
     """Weights of a QDQ graph that can saturate, by the name of their codes: how many pairs can."""
-    stored = constants(model)
+    stored = GraphIndex(model).constants
     counts: dict[str, int] = {}
     for name, (node, _) in pairs_of(model).layers.items():
         if (codes := stored[name]).dtype == np.int8:  # of uint8 times uint8, VPMADDWD adds in 32 bits
             rows = kernel_rows(node, codes)
             first, second = rows[:, 0 : rows.shape[1] // 2 * 2 : 2], rows[:, 1::2]
-            counts[name] = int(np.count_nonzero(np.abs(np.add(first, second, dtype=np.int16)) > MOST_PAIR))
+            counts[name] = int(np.count_nonzero(np.abs(np.add(first, second, dtype=np.int16)) > PAIR_SUM_MAX))
     return {name: count for name, count in counts.items() if count}

@@ -16,15 +16,15 @@ from edgetl.core.progress import detail
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.graph.layers import UnknownOperator
-from edgetl.quantization.observe.split_for_judging import CHOOSING
+from edgetl.quantization.observe.split_for_judging import FEWEST_TO_CHOOSE
 from edgetl.runtime.loading import brief
 from edgetl.runtime.session import InputSource, open_graph
 from edgetl.tasks.classification import Classification
 
-AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
+IMAGES_AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
 TOO_LATE = "the time limit leaves no time for it"
-TOO_FEW = f"fewer than {CHOOSING} calibration images: none can be spared to choose by"
+TOO_FEW = f"fewer than {FEWEST_TO_CHOOSE} calibration images: none can be spared to choose by"
 T = TypeVar("T")
 
 
@@ -132,7 +132,7 @@ class Trials:
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
     """What a graph answers under onnxruntime where no sum saturates, float32 [n, k]."""
     session = open_graph(judged(model), threads=threads)
-    return np.concatenate([session.run(batch.x) for batch in source.batches(AT_ONCE)])
+    return np.concatenate([session.run(batch.x) for batch in source.batches(IMAGES_AT_ONCE)])
 
 
 def decibels(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from edgetl.core.progress import say
 from edgetl.quantization.candidates.saturation import saturating
-from edgetl.quantization.graph.layers import constants, layers, with_nodes
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import layers
 from edgetl.quantization.precision.targets import saturates
 from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.cpu import cpu_name, saturates_here
@@ -31,18 +33,18 @@ from edgetl.settings import Target
 
 SHIFT = 128  # from int8 to uint8
 SHIFTED = "_uint8"
-EXACT = tuple(target for target in get_args(Target) if not saturates(target))  # targets whose weights may be any
+EXACT_TARGETS = tuple(target for target in get_args(Target) if not saturates(target))  # targets whose weights may be any
 
 
-def exact(model: onnx.ModelProto) -> onnx.ModelProto:
+def unsaturated(model: onnx.ModelProto) -> onnx.ModelProto:
     """A graph with the same answers, whose sums no CPU saturates; the graph itself where none can."""
     risky = saturating(model)
     if not risky:
         return model
-    result, stored = onnx.ModelProto(), constants(model)
+    result, stored = onnx.ModelProto(), GraphIndex(model).constants
     result.CopyFrom(model)
     new: dict[str, NDArray[np.uint8]] = {}
-    for layer in layers(result):
+    for layer in layers(GraphIndex(result)):
         codes, scale, *zeros = layer.weight.input
         if codes not in risky:
             continue
@@ -56,13 +58,13 @@ def exact(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def judged(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph that is run to judge `model`: itself wherever this CPU does not saturate it."""
-    return exact(model) if saturates_here() else model
+    return unsaturated(model) if saturates_here() else model
 
 
 @contextmanager
 def judged_file(path: Path) -> Iterator[Path]:
     """The file that is run to judge the one at `path`, of the same name; itself wherever this CPU does not saturate it."""
-    if not saturates_here() or (made := exact(model := load_proto(path))) is model:
+    if not saturates_here() or (made := unsaturated(model := load_proto(path))) is model:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
@@ -85,7 +87,7 @@ def judged_outputs(
 
 def made_for_others(path: Path) -> bool:
     """Whether edgetl made an int8 file for a target whose sums do not saturate, and this CPU's do."""
-    return saturates_here() and read_info(path).extra.get(TARGET) in EXACT and bool(saturating(load_proto(path)))
+    return saturates_here() and read_info(path).extra.get(TARGET) in EXACT_TARGETS and bool(saturating(load_proto(path)))
 
 
 def saturation_notes(files: Mapping[str, Path]) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ def _note(name: str, path: Path) -> str | None:
 
 def tell_if_saturated(target: Target) -> None:
     """Say so where this CPU cannot show what `target` answers."""
-    if target in EXACT and saturates_here():
+    if target in EXACT_TARGETS and saturates_here():
         say(
             f"quantize: int8 sums saturate on this CPU ({cpu_name()}), but not on the target {target}. edgetl therefore judges with exact "
             f"arithmetic, as on {target}. The answers and the latency of the file on this CPU are not those on {target}"

@@ -8,7 +8,6 @@ sum. The same sums, the same bits. Measured on ResNet-20 (docs/log.md).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,17 +15,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from edgetl.quantization.graph.editing import with_nodes, without_unread
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import on_codes
-from edgetl.quantization.graph.layers import names_read, sizes_of, with_nodes, without_unread
+from edgetl.quantization.graph.passes import Pass
 
 
-def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_adds_channels_last(index: GraphIndex) -> onnx.ModelProto:
     """A QDQ graph whose Adds in float, and Relus behind them, have channels last where codes lie on both sides: the same answers."""
-    nodes, codes = model.graph.node, on_codes(model)
-    if all(codes[index] for index, node in enumerate(nodes) if node.op_type == "Add"):
+    model, nodes, codes = index.model, index.nodes, on_codes(index)
+    if all(codes[position] for position, node in enumerate(nodes) if node.op_type == "Add"):
         return model
-    sizes = sizes_of(model)
-    sums = _sums(model, codes, sizes)
+    sums = _sums(index, codes)
     read = {name for node in nodes if sums.intersection(node.output) for name in node.input} - sums
     decoded = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in read}
     if not sums or len(read) > 2 * len(decoded) or read.intersection(value.name for value in model.graph.input):
@@ -46,7 +46,7 @@ def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             written.append(node)
         for value in read.intersection(node.output):
-            _, channels, rows, columns = sizes[value]
+            _, channels, rows, columns = index.shapes[value]
             first = node.input[0] if value in decoded else value
             shapes[f"{value}_shape"] = np.array([0, rows, columns, channels])
             behind = f"{value}_codes" if value in decoded else f"{value}_last"
@@ -59,21 +59,22 @@ def with_sums_channels_last(model: onnx.ModelProto) -> onnx.ModelProto:
     return without_unread(with_nodes(model, written, shapes))
 
 
-def _sums(model: onnx.ModelProto, codes: Mapping[int, bool], sizes: Mapping[str, list[int]]) -> set[str]:
+def _sums(index: GraphIndex, codes: Mapping[int, bool]) -> set[str]:
     """What Adds in float, and Relus behind them, give for each other and for codes alone, of [n, channels, rows, columns]."""
-    nodes = model.graph.node
-    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
     found: set[str] = set()
-    for index, node in enumerate(nodes):
-        for name in names_read([node]):
-            readers[name].append(node)
-        alike = {tuple(sizes.get(name, ())[1:]) for name in (*node.input, *node.output)}
+    for position, node in enumerate(index.nodes):
+        alike = {tuple(index.shapes.get(name, ())[1:]) for name in (*node.input, *node.output)}
         fixed = len(alike) == 1 and len(shape := alike.pop()) == 3 and all(shape)
-        if fixed and ((node.op_type == "Add" and not codes[index]) or (node.op_type == "Relu" and node.input[0] in found)):
+        if fixed and ((node.op_type == "Add" and not codes[position]) or (node.op_type == "Relu" and node.input[0] in found)):
             found.update(node.output)
-    answers = {output.name for output in model.graph.output}
-    for node in reversed(nodes):
-        behind = readers[node.output[0]]
-        if node.output[0] in answers or not all(each.op_type == "QuantizeLinear" or found.intersection(each.output) for each in behind):
+    for node in reversed([*index.nodes]):
+        behind = index.readers[node.output[0]]
+        given_on = all(each.op_type == "QuantizeLinear" or found.intersection(each.output) for each in behind)
+        if node.output[0] in index.outputs or not given_on:
             found.difference_update(node.output)
     return found
+
+
+CHANNELS_LAST_ADDS = Pass(
+    name="channels-last Adds", rewrite=with_adds_channels_last, keeps="same bits", needs=frozenset({"Add", "QuantizeLinear"})
+)

@@ -7,21 +7,23 @@ What stays: every other number, every operator, the names of inputs and outputs,
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 
+from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import on_codes
-from edgetl.quantization.graph.layers import WEIGHTED, constants, with_nodes
+from edgetl.quantization.graph.layers import WEIGHTED
+from edgetl.quantization.graph.passes import Pass
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+def compact(index: GraphIndex) -> onnx.ModelProto:
     """A copy that computes the same, bit for bit, in fewer bytes; graphs with subgraphs keep their names."""
-    result = _without_zero_points(model)
+    result = _without_zero_points(index)
     graph = result.graph
     del graph.value_info[:]
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
@@ -29,31 +31,27 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     public = {value.name for value in (*graph.input, *graph.output)}
     _rename(graph, _merge_equal_constants(graph, public))
     _rename(graph, _short_names(graph, public))
-    int8 = on_codes(result)
-    for index, node in enumerate(graph.node):
-        if node.op_type not in WEIGHTED or int8[index]:
+    int8 = on_codes(GraphIndex(result))
+    for position, node in enumerate(graph.node):
+        if node.op_type not in WEIGHTED or int8[position]:
             node.ClearField("name")
     return result
 
 
-def _without_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
+def _without_zero_points(index: GraphIndex) -> onnx.ModelProto:
     """A copy without the zero points of weights and biases that are 0 anyway, one or four bytes for each channel.
 
     ONNX, DequantizeLinear-10: "There's no zero point in the case of dequantizing int32", and it is optional elsewhere. Those of
     other weights than a Conv's stay, since without them onnxruntime 1.31 runs a Gemm in float.
     """
     result = onnx.ModelProto()
-    result.CopyFrom(model)
-    stored = constants(model)
-    readers: defaultdict[str, set[str]] = defaultdict(set)
-    for node in model.graph.node:
-        for name in node.input:
-            readers[name].add(node.op_type)
+    result.CopyFrom(index.model)
+    stored = index.constants
     for node in result.graph.node:
         codes, _, zeros = ([stored.get(name) for name in node.input] + [None] * 3)[:3]
         if node.op_type != "DequantizeLinear" or codes is None or zeros is None or zeros.any():
             continue
-        if codes.dtype == np.int32 or (codes.dtype == np.int8 and readers[node.output[0]] == {"Conv"}):
+        if codes.dtype == np.int32 or (codes.dtype == np.int8 and {reader.op_type for reader in index.readers[node.output[0]]} == {"Conv"}):
             del node.input[2:]
     return with_nodes(result, result.graph.node)
 
@@ -97,3 +95,6 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                 fields[index] = names.get(name, name)
     for tensor in graph.initializer:
         tensor.name = names.get(tensor.name, tensor.name)
+
+
+COMPACT = Pass(name="compact", rewrite=compact, keeps="same bits")

@@ -14,44 +14,44 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import onnx
 
-from edgetl.quantization.graph.layers import QuantParams, quant_params, with_quant_params
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.passes import Pass
+from edgetl.quantization.graph.quant_params import QuantParams, quant_params, with_quant_params
 
 UNITS = 2**14  # of a ratio of 1
-PARTS = UNITS // 2 // 256  # p + q at most
-MOST = 4 * UNITS  # of both ratios: sums below 2^10
-NEAR = 1.1  # how far the fraction of the two may be from theirs: within 31 times it never is
-FRACTIONS = tuple((q, p) for q in range(1, PARTS) for p in range(1, PARTS - q + 1) if math.gcd(q, p) == 1)
+MOST_PARTS = UNITS // 2 // 256  # p + q at most
+MOST_UNITS = 4 * UNITS  # of both ratios: sums below 2^10
+NEAR_FACTOR = 1.1  # how far the fraction of the two may be from theirs: within 31 times it never is
+FRACTIONS = tuple((q, p) for q in range(1, MOST_PARTS) for p in range(1, MOST_PARTS - q + 1) if math.gcd(q, p) == 1)
 Scale = np.float32
 Scales = tuple[Scale, Scale, Scale]
 
 
-def with_exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_exact_adds(index: GraphIndex) -> onnx.ModelProto:
     """A QDQ graph with slightly other scales of what goes into Adds and comes out of them, and biases in the codes that follow from it.
 
     Equal scales stay equal, since operators that only hand codes on need that. An Add of which other Adds give two scales already
     stays as it is, and so does one whose inputs' scales are more than 31 times apart.
     """
-    numbers = quant_params(model)
+    numbers = quant_params(index.model)
     given = {name: Scale(scale) for name, (scale, _) in numbers.activations.items()}
     moved: dict[Scale, Scale] = {}
-    for names in adds(model):
+    for names in adds(index):
         if all(name in given for name in names):
             first, second, output = (given[name] for name in names)
             scales = (first, second, output)
             found = _exact(scales, {scale: moved[scale] for scale in scales if scale in moved})
             moved.update(zip(scales, found, strict=True))
     activations = {name: (float(moved.get(given[name], given[name])), zero) for name, (_, zero) in numbers.activations.items()}
-    return with_quant_params(model, QuantParams(activations=activations, biases=numbers.biases, beside=numbers.beside))
+    return with_quant_params(index.model, QuantParams(activations=activations, biases=numbers.biases, beside=numbers.beside))
 
 
-def adds(model: onnx.ModelProto) -> Iterator[tuple[str, str, str]]:
+def adds(index: GraphIndex) -> Iterator[tuple[str, str, str]]:
     """The names of the scales of each Add that runs on codes: of what it reads, twice, and of what it makes; in the graph's order."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    readers = {node.input[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    for node in model.graph.node:
-        if node.op_type == "Add" and (after := readers.get(node.output[0])) is not None:
-            first, second = (makers.get(name) for name in node.input)
-            if first is not None and second is not None and {first.op_type, second.op_type} == {"DequantizeLinear"}:
+    for node in index.nodes:
+        if node.op_type == "Add" and (after := index.quantizers.get(node.output[0])) is not None:
+            first, second = (index.producer(name, "DequantizeLinear") for name in node.input)
+            if first is not None and second is not None:
                 yield first.input[1], second.input[1], after.input[1]
 
 
@@ -60,7 +60,7 @@ def _exact(scales: Scales, known: Mapping[Scale, Scale]) -> Scales:
     one, other, output = (known.get(scale, scale) for scale in scales)
     given, first, second = (one, other, output), float(one) / float(output), float(other) / float(output)
     q, p = min(FRACTIONS, key=lambda fraction: abs(math.log(fraction[0] / fraction[1] * second / first)))
-    if len(known) > 1 or max(first * p, second * q) > NEAR * min(first * p, second * q) or (first + second) * UNITS > MOST:
+    if len(known) > 1 or max(first * p, second * q) > NEAR_FACTOR * min(first * p, second * q) or (first + second) * UNITS > MOST_UNITS:
         return given
     anchor = next((index for index, scale in enumerate(scales) if scale in known), 2)
     wanted = (first / q, second / p, (first + second) / (q + p))[anchor] * UNITS
@@ -91,3 +91,12 @@ def _next_to(wanted: float, fits: Callable[[Scale], bool]) -> Scale | None:
     """The float32 nearest to `wanted`, or a neighbour of it, that fits."""
     middle = Scale(wanted)
     return next((scale for scale in (middle, np.nextafter(middle, Scale(0)), np.nextafter(middle, Scale(np.inf))) if fits(scale)), None)
+
+
+EXACT_ADDS = Pass(
+    name="exact Adds",
+    rewrite=with_exact_adds,
+    keeps="same function up to rounding to codes",
+    needs=frozenset({"QuantizeLinear"}),
+    targets=frozenset({"portable"}),
+)

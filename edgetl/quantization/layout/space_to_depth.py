@@ -17,10 +17,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from edgetl.quantization.graph.layers import constants, layers, sizes_of, times_read, with_nodes
+from edgetl.quantization.graph.editing import attributes, with_nodes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import layers
+from edgetl.quantization.graph.passes import Pass
 
-NAME = "edgetl_squares"  # names of values in front of the Conv begin so
-LARGE = 128 * 128  # places of an image, from which on it pays
+PREFIX = "edgetl_squares"  # names of values in front of the Conv begin so
+FEWEST_PLACES = 128 * 128  # of an image, from which on it pays
 MOST_CHANNELS = 3
 
 
@@ -52,14 +55,14 @@ class Stem:
         return self.size[0] + top + bottom, self.size[1] + left + right
 
 
-def with_space_to_depth(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_space_to_depth(index: GraphIndex) -> onnx.ModelProto:
     """A QDQ graph whose first Conv reads squares, where that is faster: the same answers. The graph itself elsewhere.
 
     Squares are in the order channel, row, column; two transpositions make them, which move whole rows and pairs.
     """
-    stem = _stem(model)
-    if stem is None or np.prod(stem.size) < LARGE:
-        return model
+    stem = _stem(index)
+    if stem is None or np.prod(stem.size) < FEWEST_PLACES:
+        return index.model
     outputs, channels, *kernel = stem.weight.shape
     halves = [-(-taps // 2) for taps in kernel]
     weight = np.zeros((outputs, channels, *(2 * half for half in halves)), np.int8)
@@ -79,17 +82,17 @@ def with_space_to_depth(model: onnx.ModelProto) -> onnx.ModelProto:
     amounts = [0, 0, top, left, 0, 0, bottom + odd[0], right + odd[1]]
     nodes, values, name = list[onnx.NodeProto](), {stem.name: weight}, stem.codes
     if any(amounts):
-        name, values[f"{NAME}_amounts"] = f"{NAME}_padded", np.array(amounts)
-        nodes.append(helper.make_node("Pad", [stem.codes, f"{NAME}_amounts", stem.fill], [name]))
-    for index, (kind, numbers) in enumerate(steps):
-        behind = f"{NAME}_{index}"
+        name, values[f"{PREFIX}_amounts"] = f"{PREFIX}_padded", np.array(amounts)
+        nodes.append(helper.make_node("Pad", [stem.codes, f"{PREFIX}_amounts", stem.fill], [name]))
+    for step, (kind, numbers) in enumerate(steps):
+        behind = f"{PREFIX}_{step}"
         if kind == "Reshape":
             values[f"{behind}_shape"] = np.array(numbers)
             nodes.append(helper.make_node(kind, [name, f"{behind}_shape"], [behind]))
         else:
             nodes.append(helper.make_node(kind, [name], [behind], perm=numbers))
         name = behind
-    return _rewritten(model, stem, nodes, values, kernel_shape=halves, strides=[1, 1], pads=[0, 0, 0, 0])
+    return _rewritten(index.model, stem, nodes, values, kernel_shape=halves, strides=[1, 1], pads=[0, 0, 0, 0])
 
 
 def _rewritten(
@@ -110,20 +113,19 @@ def _rewritten(
     return with_nodes(model, nodes, values)
 
 
-def _stem(model: onnx.ModelProto) -> Stem | None:
+def _stem(index: GraphIndex) -> Stem | None:
     """The Conv of few channels and strides of two whose codes nothing else reads."""
-    stored = constants(model)
-    read = times_read(model.graph)
-    for layer in layers(model):
+    stored, read = index.constants, index.times_read
+    for layer in layers(index):
         weight = stored[layer.weight.input[0]]
         if layer.node.op_type != "Conv" or layer.source is None or weight.ndim != 4 or weight.shape[1] > MOST_CHANNELS:
             continue
-        attributes = {item.name: helper.get_attribute_value(item) for item in layer.node.attribute}
-        plain = attributes.get("group", 1) == 1 and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
-        plain = plain and attributes.get("strides") == [2, 2] and set(attributes.get("dilations", [1])) == {1}
+        given = attributes(layer.node)
+        plain = given.get("group", 1) == 1 and given.get("auto_pad", b"NOTSET") == b"NOTSET"
+        plain = plain and given.get("strides") == [2, 2] and set(given.get("dilations", [1])) == {1}
         own = all(read[name] == 1 for dequantize in (layer.source, layer.weight) for name in (dequantize.input[0], *dequantize.output))
         zeros = stored.get(([*layer.source.input, "", ""])[2])
-        size = sizes_of(model).get(layer.source.output[0], [])[2:]
+        size = index.shapes.get(layer.source.output[0], [])[2:]
         if not plain or not own or zeros is None or zeros.size != 1 or len(size) != 2 or not all(size):
             return None
         return Stem(
@@ -133,6 +135,15 @@ def _stem(model: onnx.ModelProto) -> Stem | None:
             name=layer.weight.input[0],
             weight=weight,
             size=(size[0], size[1]),
-            pads=tuple(attributes.get("pads", (0, 0, 0, 0))),
+            pads=tuple(given.get("pads", (0, 0, 0, 0))),
         )
     return None
+
+
+SPACE_TO_DEPTH = Pass(
+    name="space to depth",
+    rewrite=with_space_to_depth,
+    keeps="same bits",
+    needs=frozenset({"Conv", "DequantizeLinear"}),
+    targets=frozenset({"x86"}),
+)

@@ -16,17 +16,19 @@ from torch import Tensor
 
 from edgetl.quantization.candidates.qdq import FORWARDING
 from edgetl.quantization.candidates.saturation import Pairs
-from edgetl.quantization.graph.layers import WEIGHTED, absorbed, constants, float_name
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import WEIGHTED, absorbed, float_name
 from edgetl.quantization.learn.noise import NoiseSource
-from edgetl.quantization.learn.simulation import Codes, Quantizer, Simulation, Step, Weight, key
+from edgetl.quantization.learn.quantizers import Quantizer, Weight
+from edgetl.quantization.learn.simulation import Codes, GraphStep, Simulation, key
 from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 
 HANDS_ON = FORWARDING | {"MaxPool", "Slice", "Split"}
-SIGNS = 2  # random sums per image
-AT_ONCE = 50_000  # pixels whose activations and gradients are in memory, or one image
+SIGNS_PER_IMAGE = 2  # random sums per image
+PIXELS_AT_ONCE = 50_000  # pixels whose activations and gradients are in memory, or one image
 
 
 def attribute(
@@ -58,12 +60,12 @@ def attribute(
     looked_at = torch.from_numpy(few_images(source, ATTRIBUTED_PIXELS, images, min(images, 8)))
     seen = 0
     with threaded(threads):
-        for x in torch.split(looked_at, max(1, AT_ONCE // (looked_at.shape[2] * looked_at.shape[3]))):
+        for x in torch.split(looked_at, max(1, PIXELS_AT_ONCE // (looked_at.shape[2] * looked_at.shape[3]))):
             logits, _ = probed(x.contiguous(memory_format=torch.channels_last))
-            for _ in range(SIGNS):
+            for _ in range(SIGNS_PER_IMAGE):
                 signs = torch.randint(0, 2, logits.shape, generator=generator).float() * 2 - 1
                 (logits * signs).sum().backward(retain_graph=True)
-            seen += len(x) * SIGNS
+            seen += len(x) * SIGNS_PER_IMAGE
     noises = {site: total / seen for site, total in probed.noise.items()}
     whole = sum(noises.values()) or 1.0
     found = [NoiseSource(name=name, kind=kind, noise=noise, share=noise / whole) for (name, kind), noise in noises.items()]
@@ -77,25 +79,25 @@ class Probed(Simulation):
     """The float function of a QDQ graph, which measures in the backward pass what each rounding would do."""
 
     def __init__(self, model: onnx.ModelProto, float_model: onnx.ModelProto, pairs: Mapping[str, Pairs] | None) -> None:
-        super().__init__(model, constants(float_model), pairs)
+        index, floats = GraphIndex(model), GraphIndex(float_model)
+        super().__init__(model, floats.constants, pairs)
         self.noise: dict[Site, float] = {}
         for weight in self.weights.values():
             if isinstance(weight, Weight):
                 weight.codes.data = weight.get_buffer("exact").clone()  # to the nearest: what was learned makes good for others
-        makers = {name: node for node in model.graph.node for name in node.output}
         self.rounded = {  # already, to the same codes, before an operator that hands them on
             node.input[0]
-            for node in model.graph.node
+            for node in index.nodes
             if node.op_type == "QuantizeLinear"
-            and (maker := makers.get(node.input[0])) is not None
+            and (maker := index.producer(node.input[0])) is not None
             and maker.op_type in HANDS_ON
-            and (before := makers.get(maker.input[0])) is not None
+            and (before := index.producer(maker.input[0])) is not None
             and before.input[1:2] == node.input[1:2]
         }
-        self.absorbed = absorbed(float_model, model)
+        self.absorbed = absorbed(floats, index)
         self.behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
 
-    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+    def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         if step.kind == "DequantizeLinear" and isinstance(given[0], Codes):
             quantizer = self.quantizers[given[0].quantizer]
             assert isinstance(quantizer, Quantizer)

@@ -21,18 +21,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgetl.quantization.candidates.saturation import MOST_PAIR, Pairs
-from edgetl.quantization.graph.layers import MOST, WEIGHTED, QuantParams, constants, float_name, layers, with_quant_params
+from edgetl.quantization.candidates.saturation import PAIR_SUM_MAX, Pairs
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import WEIGHT_CODE_MAX, WEIGHTED, float_name, layers
+from edgetl.quantization.graph.quant_params import QuantParams, with_quant_params
 from edgetl.quantization.learn.operators import interleaved, spatial_padding
-from edgetl.quantization.learn.simulation import Bias, Simulation, Step, Weight, key
+from edgetl.quantization.learn.quantizers import Bias, Weight
+from edgetl.quantization.learn.simulation import GraphStep, Simulation, key
 from edgetl.quantization.observe.effort import REFINED_IMAGES, REFINED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
-from edgetl.quantization.observe.work import MOST_INPUTS, ROWS
+from edgetl.quantization.observe.work import MOMENT_ROWS, MOST_INPUTS
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 
-DAMPING = 0.01  # of the mean of the diagonal of H
-BLOCK = 128  # weights whose rounding is made good at once
+DAMPING_SHARE = 0.01  # of the mean of the diagonal of H
+BLOCK_WEIGHTS = 128  # weights whose rounding is made good at once
 
 
 def refined(
@@ -80,7 +83,7 @@ class _Means(Simulation):
         super().__init__(model)
         self.means: dict[str, Tensor] = {}
 
-    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+    def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         outputs = super()._run(step, given)
         if step.kind in WEIGHTED:
             self.means[step.inputs[1]] = channel_means(outputs[0], step.kind)
@@ -99,10 +102,10 @@ class _Refining(Simulation):
         second_order: bool,
         seed: int,
     ) -> None:
-        super().__init__(qdq, constants(float_model), pairs)
+        super().__init__(qdq, GraphIndex(float_model).constants, pairs)
         self.pairs, self.means, self.second_order = pairs, means, second_order
         self.generator = torch.Generator().manual_seed(seed)
-        self.layers = {layer.node.output[0]: layer for layer in layers(qdq)}
+        self.layers = {layer.node.output[0]: layer for layer in layers(GraphIndex(qdq))}
         self.weights_found: dict[str, tuple[Any, Any]] = {}
         self.biases_found: dict[str, Any] = {}
 
@@ -111,7 +114,7 @@ class _Refining(Simulation):
         """The new numbers."""
         return QuantParams(weights=self.weights_found, biases=self.biases_found)
 
-    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+    def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         layer = self.layers.get(step.outputs[0]) if step.kind in WEIGHTED else None
         if layer is None:
             return super()._run(step, given)
@@ -143,13 +146,13 @@ def channel_means(output: Tensor, kind: str) -> Tensor:
 class Columns:
     """How a layer's weight is a matrix for each group of channels: [groups, outputs, inputs of one output]."""
 
-    step: Step
+    step: GraphStep
     shape: torch.Size
     groups: int
     transposed: bool
 
     @staticmethod
-    def of(step: Step, weight: Weight) -> Columns | None:
+    def of(step: GraphStep, weight: Weight) -> Columns | None:
         """None where it is neither a Conv of images nor one matrix, or too wide."""
         shape = weight.codes.shape
         if step.kind == "Conv":
@@ -191,12 +194,12 @@ class Columns:
         """E[x x^T] over positions of all images, [groups, inputs, inputs]."""
         if self.step.kind != "Conv":
             flat = x.reshape(-1, x.shape[-1])
-            chosen = flat[torch.randperm(len(flat), generator=generator)[:ROWS]]
+            chosen = flat[torch.randperm(len(flat), generator=generator)[:MOMENT_ROWS]]
             return (chosen.t() @ chosen)[None] / len(chosen)
         a, window = self.step.attributes, self.shape[2:]
         begin, end = spatial_padding(a, x.shape[2:], window)
         total: Any = 0
-        each = max(1, ROWS // len(x))
+        each = max(1, MOMENT_ROWS // len(x))
         for image in x:
             padded = F.pad(image[None], interleaved(begin, end)) if any(begin) or any(end) else image[None]
             columns = F.unfold(padded, window, dilation=a.get("dilations") or 1, stride=a.get("strides") or 1)[0]
@@ -218,22 +221,22 @@ def second_order_codes(values: Tensor, moments: Tensor, partners: Collection[int
     together = list(partners)
     size = values.shape[2]
     diagonal = moments.diagonal(dim1=1, dim2=2)
-    damped = moments + torch.diag_embed((DAMPING * diagonal.mean(1, keepdim=True) + 1e-12).expand_as(diagonal))
+    damped = moments + torch.diag_embed((DAMPING_SHARE * diagonal.mean(1, keepdim=True) + 1e-12).expand_as(diagonal))
     order = torch.argsort(diagonal.mean(0), descending=True, stable=True)  # what matters most first, as all others can still follow
     factor = damped[:, order][:, :, order].double()
     factor = torch.linalg.cholesky(factor)  # one at a time: of the widest layers each has 170 MB
     factor = torch.cholesky_inverse(factor)
     factor = torch.linalg.cholesky(factor, upper=True).float()
     left, codes = values[:, :, order].clone(), torch.zeros_like(values)
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
+    for start in range(0, size, BLOCK_WEIGHTS):
+        stop = min(start + BLOCK_WEIGHTS, size)
         errors = torch.zeros(*values.shape[:2], stop - start)
         for at in range(start, stop):
             column = int(order[at])
-            now = torch.clamp(torch.round(left[:, :, at]), -MOST, MOST)
+            now = torch.clamp(torch.round(left[:, :, at]), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX)
             if (other := together[column]) is not None:
                 theirs = codes[:, :, other]  # 0 as long as it has not been rounded
-                now = torch.minimum(torch.maximum(now, -MOST_PAIR - theirs), MOST_PAIR - theirs)
+                now = torch.minimum(torch.maximum(now, -PAIR_SUM_MAX - theirs), PAIR_SUM_MAX - theirs)
             codes[:, :, column] = now
             wrong = (left[:, :, at] - now) / factor[:, at, at, None]
             left[:, :, at:stop] -= wrong[:, :, None] * factor[:, at, None, at:stop]

@@ -1,9 +1,8 @@
 """A graph as a torch function with gradients, its quantizers included: what int8 would answer, and what to change.
 
-A float graph gives the float answers. In a QDQ graph every pair of QuantizeLinear and DequantizeLinear rounds as it
-does under onnxruntime, and passes gradients through the rounding (straight-through estimator; Bengio et al. 2013) and to
-scales and zero points (Esser et al. 2020, "Learned step size quantization"; Bhalgat et al. 2020, "LSQ+"). The integer
-kernels sum exactly where this sums in float32: answers differ by at most one output step here and there.
+A float graph gives the float answers. In a QDQ graph every pair of QuantizeLinear and DequantizeLinear rounds as it does under
+onnxruntime (`quantizers`). The integer kernels sum exactly where this sums in float32: answers differ by at most one output step here
+and there.
 """
 
 from __future__ import annotations
@@ -16,15 +15,16 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from edgetl.quantization.candidates.pixel_codes import PIXELS
-from edgetl.quantization.candidates.saturation import Pairs, surplus
-from edgetl.quantization.graph.layers import CODES, MOST, UnknownOperator, along, channel_axis, constants, float_name
+from edgetl.quantization.candidates.saturation import Pairs
+from edgetl.quantization.graph.editing import attributes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UnknownOperator, along, channel_axis, float_name
 from edgetl.quantization.learn.operators import OPERATORS
-
-BIAS_STEP = 64
+from edgetl.quantization.learn.quantizers import Bias, Quantizer, Weight
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Codes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class GraphStep:
     """A node, read once."""
 
     kind: str
@@ -45,103 +45,6 @@ class Step:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     done: tuple[str, ...]  # values that nobody reads after it
-
-
-class RoundTrip(torch.autograd.Function):
-    """To uint8 codes and back; the gradients of LSQ+ in few passes over memory, which take most of the time.
-
-    Inside the range x has the gradient of the result, outside none. What the result gains with the scale is
-    (result - x inside the range) / scale; a zero point moves what lies outside.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:  # noqa: D102
-        step, offset = float(scale), round(min(max(float(zero), 0.0), float(CODES)))
-        result = (x / step).round_().clamp_(-offset, CODES - offset).mul_(step)
-        ctx.save_for_backward(x, result)
-        ctx.step, ctx.offset = step, offset
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
-        x, result = ctx.saved_tensors
-        low, high = (-ctx.offset - 0.5) * ctx.step, (CODES - ctx.offset + 0.5) * ctx.step
-        inside = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
-        of_scale = (dot(gradient, result) - dot(inside, x)) / ctx.step
-        of_zero = ctx.step * (inside.sum() - gradient.sum())
-        return inside, of_scale, of_zero
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products of two tensors of one shape, in one pass where their layouts agree."""
-    if a.dim() == 4 and a.stride() == b.stride() and a.is_contiguous(memory_format=torch.channels_last):
-        a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
-    return torch.dot(a.reshape(-1), b.reshape(-1))
-
-
-class Quantizer(nn.Module):
-    """uint8 codes of one activation: scale (its logarithm) and zero point, both learnable unless the codes are exact."""
-
-    def __init__(self, scale: float, zero: int, exact: bool) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(scale))), requires_grad=not exact)
-        self.zero = nn.Parameter(torch.tensor(float(zero)), requires_grad=0 < zero < CODES and not exact)
-
-    def numbers(self) -> tuple[float, int]:
-        """Scale and zero point, as the int8 graph has them."""
-        return self.log_scale.exp().item(), round(min(max(self.zero.item(), 0), CODES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Round to codes and back, float32 of any shape."""
-        result: Tensor = RoundTrip.apply(x, self.log_scale.exp(), self.zero)
-        return result
-
-
-class Weight(nn.Module):
-    """int8 codes of a weight; learnable as real numbers that are rounded, and kept from saturating, when used."""
-
-    def __init__(self, codes: NDArray[np.int8], values: NDArray[np.float32], scale: NDArray[np.float32], pairs: Pairs | None) -> None:
-        """Start at `codes`, and within them where `values`, float32 of the same shape, would be; `scale` broadcasts."""
-        super().__init__()
-        exact = (values / scale).astype(np.float32)
-        self.register_buffer("scale", torch.from_numpy(np.array(scale)))
-        self.register_buffer("exact", torch.from_numpy(exact))
-        self.codes = nn.Parameter(torch.from_numpy(np.where(np.rint(exact) == codes, exact, codes.astype(np.float32))))
-        self.pairs = (torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)) if pairs else None
-
-    def int8_codes(self) -> Tensor:
-        """The codes as the int8 graph has them, in float32; their gradient is that of the real numbers."""
-        codes = torch.clamp(rounded(self.codes), -MOST, MOST)
-        if self.pairs is None:
-            return codes
-        first, second = self.pairs
-        with torch.no_grad():
-            flat = codes.reshape(-1)
-            ours, theirs = surplus(flat[first], flat[second])
-            too_much = torch.zeros_like(flat).index_add_(0, first, ours).index_add_(0, second, theirs)
-        return codes - too_much.reshape(codes.shape)
-
-    def numbers(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Codes and scale, as the int8 graph has them."""
-        return self.int8_codes().detach().numpy().astype(np.int8), self.get_buffer("scale").numpy()
-
-    def forward(self) -> Tensor:
-        """The weight as the int8 graph has it."""
-        return self.int8_codes() * self.get_buffer("scale")
-
-
-class Bias(nn.Module):
-    """int32 codes of a bias. What is learned is its change, in steps of 64 codes: about what one input code times one weight makes."""
-
-    def __init__(self, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.register_buffer("start", torch.from_numpy(codes.astype(np.float32)))
-        self.register_buffer("scale", torch.from_numpy(np.array(np.broadcast_to(scale, codes.shape))))
-        self.steps = nn.Parameter(torch.zeros(codes.shape))
-
-    def forward(self) -> Tensor:
-        """The bias, rounded with the scale it had at first."""
-        return rounded(self.get_buffer("start") + BIAS_STEP * self.steps) * self.get_buffer("scale")
 
 
 class Simulation(nn.Module):
@@ -164,7 +67,7 @@ class Simulation(nn.Module):
             UnknownOperator: the graph has an operator that is not in `operators`.
         """
         super().__init__()
-        self.constants = constants(model)
+        self.constants = GraphIndex(model).constants
         self.tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.constants.items()}
         self.input, self.output = model.graph.input[0].name, model.graph.output[0].name
         self.quantizers, self.weights = nn.ModuleDict(), nn.ModuleDict()
@@ -207,7 +110,7 @@ class Simulation(nn.Module):
                 values.pop(name, None)
         return values[self.output], seen
 
-    def _run(self, step: Step, given: list[Any]) -> tuple[Any, ...]:
+    def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         if step.kind == "QuantizeLinear":
             return (Codes(given[0], step.inputs[0], key(step.inputs[1])),)
         if step.kind == "DequantizeLinear":
@@ -221,17 +124,12 @@ class Simulation(nn.Module):
         return found if isinstance(found, tuple) else (found,)
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Round half to even; the gradient is that of x."""
-    return x + (torch.round(x) - x).detach()
-
-
 def key(name: str) -> str:
     """A name without dots, which torch does not have in names of modules."""
     return name.replace(".", "/")
 
 
-def _steps(model: onnx.ModelProto) -> list[Step]:
+def _steps(model: onnx.ModelProto) -> list[GraphStep]:
     last: dict[str, int] = {}
     for index, node in enumerate(model.graph.node):
         for name in (*node.input, *node.output):
@@ -239,9 +137,9 @@ def _steps(model: onnx.ModelProto) -> list[Step]:
     last[model.graph.output[0].name] = len(model.graph.node)
     steps = []
     for index, node in enumerate(model.graph.node):
-        attributes = {item.name: _plain(helper.get_attribute_value(item)) for item in node.attribute} | {"_outputs": len(node.output)}
+        given = {name: _plain(value) for name, value in attributes(node).items()} | {"_outputs": len(node.output)}
         done = tuple(name for name in dict.fromkeys((*node.input, *node.output)) if last[name] == index)
-        steps.append(Step(kind=node.op_type, attributes=attributes, inputs=tuple(node.input), outputs=tuple(node.output), done=done))
+        steps.append(GraphStep(kind=node.op_type, attributes=given, inputs=tuple(node.input), outputs=tuple(node.output), done=done))
     return steps
 
 

@@ -13,18 +13,18 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import TOO_LATE, TOO_MUCH, NotTried, Trials, in_torch
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import (
-    ATTRIBUTED,
+    ATTRIBUTED_FORWARDS,
     ATTRIBUTED_IMAGES,
     ATTRIBUTED_PIXELS,
-    DEFAULT,
+    DEFAULT_MULTIPLY_ADDS,
     FEWEST_CALIBRATION,
     FEWEST_IN_A_HURRY,
     FEWEST_TUNED,
-    JUDGED,
-    REFINED,
+    JUDGED_FORWARDS,
+    REFINED_FORWARDS,
     REFINED_IMAGES,
     REFINED_PIXELS,
-    TUNED,
+    TUNED_FORWARDS,
     Clock,
     Effort,
     Wanted,
@@ -34,16 +34,16 @@ from edgetl.quantization.observe.effort import (
     speed,
 )
 from edgetl.quantization.observe.ranges import percentile
-from edgetl.quantization.observe.split_for_judging import Sizes
+from edgetl.quantization.observe.split_for_judging import PartSizes
 from edgetl.quantization.observe.work import Work
 from edgetl.runtime.session import InputSource
 
-SAID = 3  # sources of noise on the screen
-ENOUGH, FEWEST = 12, 32  # images that are worth being rounded on, and being tuned on
-COSTLY = DEFAULT / 4  # multiply-adds of a tuning that is given up where it does not help by a quarter of its steps
-SAFE = 0.7  # of what is left, that is planned for
+SAID_SOURCES = 3  # sources of noise on the screen
+FEWEST_TO_REFINE, FEWEST_TO_TUNE = 12, 32  # images that are worth being rounded on, and being tuned on
+COSTLY_MULTIPLY_ADDS = DEFAULT_MULTIPLY_ADDS / 4  # of a tuning that is given up where it does not help by a quarter of its steps
+PLANNED_SHARE = 0.7  # of what is left, that is planned for
 TORCH_SECONDS = 4.0  # to load it
-QUIET = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
+QUIET_DB = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought half a decibel at most, or nothing (docs/log.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +104,10 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
     pixels = image.shape[1] * image.shape[2]
     work = Work.of(model, image)
     fast = speed(model, work, image, threads)
-    ending = after * JUDGED * work.one_pass / fast
-    limit, fewest = float(DEFAULT), FEWEST_CALIBRATION
+    ending = after * JUDGED_FORWARDS * work.one_pass / fast
+    limit, fewest = float(DEFAULT_MULTIPLY_ADDS), FEWEST_CALIBRATION
     if clock.seconds is not None:
-        limit, fewest = fast * max(1.0, SAFE * (clock.left - ending)), FEWEST_IN_A_HURRY
+        limit, fewest = fast * max(1.0, PLANNED_SHARE * (clock.left - ending)), FEWEST_IN_A_HURRY
     images = wanted(len(source), pixels, tune_images)
     allowed = effort(work, images, pixels, limit, fewest, asked=tune_images is not None)
     plan = Plan(work=work, effort=allowed, refined=images.refined, clock=clock, speed=fast, after=ending)
@@ -117,11 +117,11 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
 
 def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
     """Images of each step, if work cost nothing, of so many calibration images of so many pixels."""
-    sizes = Sizes.of(images)
+    sizes = PartSizes.of(images)
     return Wanted(
         calibration=images,
-        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if sizes.fitted >= ENOUGH else 0,
-        tuned=tune_images if tune_images is not None else images_for(sizes.fitted, pixels) if sizes.fitted >= FEWEST else 0,
+        refined=max(8, min(REFINED_IMAGES, REFINED_PIXELS // pixels)) if sizes.fitted >= FEWEST_TO_REFINE else 0,
+        tuned=tune_images if tune_images is not None else images_for(sizes.fitted, pixels) if sizes.fitted >= FEWEST_TO_TUNE else 0,
         attributed=min(sizes.chose, max(8, min(ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS // pixels))),
     )
 
@@ -139,55 +139,55 @@ def _announce(plan: Plan) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps on a start and the images that fit."""
+    """The steps on a baseline and the images that fit."""
 
-    start: Baseline
+    baseline: Baseline
     fitting: InputSource
     plan: Plan
     threads: int
 
     def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
         """Other roundings or other biases, one layer after the other."""
-        if len(self.fitting) < ENOUGH:
-            raise NotTried(f"fewer than {ENOUGH} calibration images to fit on")
+        if len(self.fitting) < FEWEST_TO_REFINE:
+            raise NotTried(f"fewer than {FEWEST_TO_REFINE} calibration images to fit on")
         if not self.plan.effort.refine:
             raise NotTried(self.plan.why_not)
-        self.plan.time_for(REFINED * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
+        self.plan.time_for(REFINED_FORWARDS * self.plan.refined / 2 * self.plan.work.one_pass + second_order * self.plan.work.rounding)
 
         def step() -> onnx.ModelProto:
             from edgetl.quantization.learn.rounding import refined
 
             asked = {"second_order": second_order, "correct_biases": correct_biases}
-            return refined(self.start.model, graph, self.fitting, pairs=self.start.pairs, threads=self.threads, **asked)
+            return refined(self.baseline.model, graph, self.fitting, pairs=self.baseline.pairs, threads=self.threads, **asked)
 
         return in_torch(step)
 
     def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
         """All numbers together, unless there is next to nothing to be won."""
-        if images is None and len(self.fitting) < FEWEST:
-            raise NotTried(f"fewer than {FEWEST} calibration images to fit on")
-        if images is None and sqnr_db >= QUIET:
+        if images is None and len(self.fitting) < FEWEST_TO_TUNE:
+            raise NotTried(f"fewer than {FEWEST_TO_TUNE} calibration images to fit on")
+        if images is None and sqnr_db >= QUIET_DB:
             raise NotTried(f"{sqnr_db:.1f} dB already (--tune-images N tunes all the same)")
         count = self.plan.effort.tuned if images is None else images
         if not count:
             raise NotTried(self.plan.why_not)
         seconds = None
         if self.plan.clock.seconds is not None:
-            self.plan.time_for(TUNED * FEWEST_TUNED * self.plan.work.one_pass)
-            seconds = self.plan.left - self.plan.seconds(ATTRIBUTED * self.plan.effort.attributed * self.plan.work.one_pass)
+            self.plan.time_for(TUNED_FORWARDS * FEWEST_TUNED * self.plan.work.one_pass)
+            seconds = self.plan.left - self.plan.seconds(ATTRIBUTED_FORWARDS * self.plan.effort.attributed * self.plan.work.one_pass)
 
         def step() -> onnx.ModelProto:
             from edgetl.quantization.learn.tune import tune
 
             return tune(
-                self.start.model,
+                self.baseline.model,
                 graph,
                 self.fitting,
-                pairs=self.start.pairs,
+                pairs=self.baseline.pairs,
                 images=count,
                 threads=self.threads,
                 seconds=seconds,
-                may_give_up=images is None and TUNED * count * self.plan.work.one_pass > COSTLY,
+                may_give_up=images is None and TUNED_FORWARDS * count * self.plan.work.one_pass > COSTLY_MULTIPLY_ADDS,
             )
 
         return in_torch(step)
@@ -201,8 +201,8 @@ class Steps:
         def step() -> tuple[NoiseSource, ...]:
             from edgetl.quantization.learn.attribution import attribute
 
-            self.plan.time_for(ATTRIBUTED * images * self.plan.work.one_pass)
-            return attribute(self.start.model, trials.best, source, pairs=self.start.pairs, images=images, threads=self.threads)
+            self.plan.time_for(ATTRIBUTED_FORWARDS * images * self.plan.work.one_pass)
+            return attribute(self.baseline.model, trials.best, source, pairs=self.baseline.pairs, images=images, threads=self.threads)
 
         try:
             found = in_torch(step)
@@ -210,10 +210,10 @@ class Steps:
             return ()
         described = tuple(
             replace(source, low=seen.low, high=seen.high, usual=percentile(seen, 99.8).high)
-            if (seen := self.start.seen.get(source.name)) is not None
+            if (seen := self.baseline.seen.get(source.name)) is not None
             else source
             for source in found
         )
-        for source_of in described[:SAID]:
+        for source_of in described[:SAID_SOURCES]:
             detail(f"quantize: {source_of.line()}")
         return described

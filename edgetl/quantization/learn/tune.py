@@ -17,27 +17,29 @@ from torch import Tensor
 from edgetl.core.progress import track
 from edgetl.quantization.candidates.saturation import Pairs
 from edgetl.quantization.candidates.trials import NotTried
-from edgetl.quantization.graph.layers import QuantParams, constants, with_quant_params
-from edgetl.quantization.learn.simulation import Bias, Quantizer, Simulation, Weight, dot, key
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.quant_params import QuantParams, with_quant_params
+from edgetl.quantization.learn.quantizers import Bias, Quantizer, Weight, dot
+from edgetl.quantization.learn.simulation import Simulation, key
 from edgetl.quantization.observe.effort import images_for
-from edgetl.quantization.observe.split_for_judging import few_images, some
+from edgetl.quantization.observe.split_for_judging import few_images, subset
 from edgetl.runtime.session import InputSource
 from edgetl.training.device import threaded
 from edgetl.training.schedule import cosine
 
-WARM_UP = 0.05  # of the steps
-BATCH, STEPS = 16, 150  # images a step at most: fewer, where they would not be enough for so many steps (docs/log.md)
-AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
+WARM_UP_SHARE = 0.05  # of the steps
+BATCH_IMAGES, LEAST_STEPS = 16, 150  # images a step at most: fewer, where they would not be enough for so many steps (docs/log.md)
+PIXELS_AT_ONCE = 100_000  # pixels whose activations and gradients are in memory, or one image
 CODE_LR = 0.01  # of weights, in int8 codes per step of Adam
 BIAS_LR = 0.01  # of biases, in steps of 64 int32 codes
 ZERO_LR = 0.01  # of zero points, in uint8 codes
 SCALE_LR = 0.005  # of the logarithms of scales,
 SCALE_STEPS = 160  # and in how many steps: in more, smaller ones, since scales wander (MobileNetV3-small: docs/log.md)
 MEAN, SQUARE = 0.9, 0.999  # of the past that Adam keeps
-MOST_INNER = 8
+MOST_INNER_VALUES = 8
 FLAT = frozenset({"HardSigmoid", "HardSwish", "Sigmoid"})  # operators, at one end or both
-HOPELESS = 1.4  # times the error at first: rates that fall bring back what was lost, and little more (EfficientNet-Lite0: docs/log.md)
-INNER = 1.0  # weight of the inner values' error beside that of the logits
+HOPELESS_GROWTH = 1.4  # of the error: rates that fall bring back what was lost, and little more (EfficientNet-Lite0: docs/log.md)
+INNER_WEIGHT = 1.0  # weight of the inner values' error beside that of the logits
 
 
 def tune(
@@ -68,12 +70,12 @@ def tune(
         UnknownOperator: the graph cannot be run in torch.
         NotTried: it was given up.
     """
-    teacher, student = Simulation(float_model), Simulation(qdq, constants(float_model), pairs)
+    teacher, student = Simulation(float_model), Simulation(qdq, GraphIndex(float_model).constants, pairs)
     alike = same_values(float_model, qdq)
     if images is None:
         first = next(iter(source.batches(1))).x
         images = images_for(len(source), first.shape[2] * first.shape[3])
-    size, begun, source = batch_for(images), time.monotonic(), some(source, images)
+    size, begun, source = batch_for(images), time.monotonic(), subset(source, images)
     steps = max(1, images // size)
     errors: list[float] = []
     learned = [Adam(parameter, rate) for parameter, rate in learnable(student, steps)]
@@ -88,9 +90,9 @@ def tune(
                 loss.backward()  # type: ignore[no-untyped-call]
                 errors[-1] += float(loss.detach())
             for each in learned:
-                each.step(cosine(max((step + 1) / (steps + 1), gone), WARM_UP))
+                each.step(cosine(max((step + 1) / (steps + 1), gone), WARM_UP_SHARE))
             bar.advance()
-            if may_give_up and step + 1 == steps // 4 and (grown := growth(errors)) > HOPELESS:
+            if may_give_up and step + 1 == steps // 4 and (grown := growth(errors)) > HOPELESS_GROWTH:
                 raise NotTried(f"given up after a quarter of its steps: its error had grown to {grown:.1f} times what it was at first")
     return written(qdq, student)
 
@@ -103,7 +105,7 @@ def growth(errors: Sequence[float]) -> float:
 
 def batch_for(images: int) -> int:
     """Images a step, of so many looked at in all."""
-    return min(BATCH, max(1, images // STEPS))
+    return min(BATCH_IMAGES, max(1, images // LEAST_STEPS))
 
 
 def usual_squares(teacher: Simulation, images: Tensor, names: Collection[str]) -> dict[str, float]:
@@ -134,7 +136,7 @@ def loss_of(teacher: Simulation, student: Simulation, x: Tensor, pairs: Mapping[
     loss = relative_error(found, wanted, usual[""])
     if pairs:
         errors = [relative_error(inner_found[pairs[name]], inner_wanted[name], usual[name]) for name in pairs]
-        loss = loss + INNER * torch.stack(errors).mean()
+        loss = loss + INNER_WEIGHT * torch.stack(errors).mean()
     return loss
 
 
@@ -153,7 +155,7 @@ def squares(values: Tensor) -> Tensor:
 
 def parts_of(x: Tensor) -> Iterator[Tensor]:
     """As many images at a time as fit into memory with their activations."""
-    yield from torch.split(x, max(1, AT_ONCE // (x.shape[2] * x.shape[3])))
+    yield from torch.split(x, max(1, PIXELS_AT_ONCE // (x.shape[2] * x.shape[3])))
 
 
 class Adam:
@@ -204,7 +206,7 @@ def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str,
         for node in qdq.graph.node
         if node.op_type == "QuantizeLinear" and node.input[0] in made and node.output[0] in behind
     ]
-    return dict(found[:: -(-len(found) // MOST_INNER)] if found else [])
+    return dict(found[:: -(-len(found) // MOST_INNER_VALUES)] if found else [])
 
 
 def written(qdq: onnx.ModelProto, student: Simulation) -> onnx.ModelProto:

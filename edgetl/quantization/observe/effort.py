@@ -16,19 +16,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.quantization.observe.split_for_judging import CHOOSING, FEW, FEW_PIXELS
+from edgetl.quantization.observe.split_for_judging import FEW_IMAGES, FEW_PIXELS, FEWEST_TO_CHOOSE
 from edgetl.quantization.observe.work import Work
 from edgetl.runtime.session import open_graph
 
-DEFAULT = 12_000_000_000_000  # multiply-adds: 300 s
+DEFAULT_MULTIPLY_ADDS = 12_000_000_000_000  # multiply-adds: 300 s
 # Forward passes that a step makes of each image it looks at: measured, and backward passes counted as what they cost
-OBSERVED, STARTED, REFINED, TUNED, ATTRIBUTED, JUDGED = 2.5, 10.0, 4.0, 4.0, 5.0, 0.3
+OBSERVED_FORWARDS, STARTED_FORWARDS, REFINED_FORWARDS, TUNED_FORWARDS, ATTRIBUTED_FORWARDS, JUDGED_FORWARDS = 2.5, 10.0, 4.0, 4.0, 5.0, 0.3
 REFINED_PIXELS, REFINED_IMAGES = 400_000, 256  # of the images that a step looks at, at most
 ATTRIBUTED_PIXELS, ATTRIBUTED_IMAGES = 1_600_000, 128
 TUNED_PIXELS, TUNED_ROUNDS, TUNED_AT_LEAST = 60_000_000, 12, 16  # how often each image at most, and how many images at least
-FEWEST_CALIBRATION, FEWEST_IN_A_HURRY, FEWEST_TUNED, FEWEST_ATTRIBUTED = 32, CHOOSING, 300, 4
+FEWEST_CALIBRATION, FEWEST_IN_A_HURRY, FEWEST_TUNED, FEWEST_ATTRIBUTED = 32, FEWEST_TO_CHOOSE, 300, 4
 SHARE_CALIBRATION, SHARE_REFINED, SHARE_ATTRIBUTED = 0.4, 0.3, 0.1  # of the limit, at most
-TIMED = 3  # runs of which the fastest says how fast this machine is
+TIMED_RUNS = 3  # runs of which the fastest says how fast this machine is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Effort:
 
 
 def effort(
-    work: Work, wanted: Wanted, pixels: int, limit: float = DEFAULT, fewest: int = FEWEST_CALIBRATION, *, asked: bool = False
+    work: Work, wanted: Wanted, pixels: int, limit: float = DEFAULT_MULTIPLY_ADDS, fewest: int = FEWEST_CALIBRATION, *, asked: bool = False
 ) -> Effort:
     """The steps that keep to `limit` multiply-adds, as far as the fewest calibration images do.
 
@@ -86,27 +86,29 @@ def effort(
             shortened.append(f"{name} on {fit} of {images} images" if fit else f"no {name}")
         return fit
 
-    calibration = max(min(fewest, wanted.calibration), min(wanted.calibration, int(SHARE_CALIBRATION * limit / (OBSERVED * pass_))))
+    calibration = max(
+        min(fewest, wanted.calibration), min(wanted.calibration, int(SHARE_CALIBRATION * limit / (OBSERVED_FORWARDS * pass_)))
+    )
     if calibration < wanted.calibration:
         shortened.append(f"ranges from {calibration} of {wanted.calibration} calibration images")
-    few = min(calibration, FEW, max(1, FEW_PIXELS // pixels))
-    starting, refining = STARTED * few * pass_, REFINED * wanted.refined * pass_ + work.rounding
-    used = OBSERVED * calibration * pass_
+    few = min(calibration, FEW_IMAGES, max(1, FEW_PIXELS // pixels))
+    starting, refining = STARTED_FORWARDS * few * pass_, REFINED_FORWARDS * wanted.refined * pass_ + work.rounding
+    used = OBSERVED_FORWARDS * calibration * pass_
     if not (equalize := starting <= SHARE_REFINED * limit):
         shortened.append("no equalization of layers")
     if not (refine := refining <= SHARE_REFINED * limit):
         shortened.append("no second-order rounding")
     used += starting * equalize + refining * refine
-    attributed = fitting("attribution of noise", wanted.attributed, ATTRIBUTED, SHARE_ATTRIBUTED * limit, FEWEST_ATTRIBUTED)
-    used += attributed * ATTRIBUTED * pass_
-    tuned = wanted.tuned if asked else fitting("tuning", wanted.tuned, TUNED, limit - used, FEWEST_TUNED)
+    attributed = fitting("attribution of noise", wanted.attributed, ATTRIBUTED_FORWARDS, SHARE_ATTRIBUTED * limit, FEWEST_ATTRIBUTED)
+    used += attributed * ATTRIBUTED_FORWARDS * pass_
+    tuned = wanted.tuned if asked else fitting("tuning", wanted.tuned, TUNED_FORWARDS, limit - used, FEWEST_TUNED)
     return Effort(
         calibration=calibration,
         equalize=equalize,
         refine=refine,
         tuned=tuned,
         attributed=attributed,
-        multiply_adds=int(used + tuned * TUNED * pass_),
+        multiply_adds=int(used + tuned * TUNED_FORWARDS * pass_),
         shortened=tuple(shortened),
     )
 
@@ -114,11 +116,11 @@ def effort(
 def speed(model: onnx.ModelProto, work: Work, image: NDArray[np.float32], threads: int) -> float:
     """Multiply-adds a second of this machine, as `Work` counts them: from a few runs of the graph on an image [c, h, w]."""
     session, best = open_graph(model, threads=threads), inf
-    for _ in range(1 + TIMED):
+    for _ in range(1 + TIMED_RUNS):
         begin = time.perf_counter()
         session.run(image[np.newaxis])
         best = min(best, time.perf_counter() - begin)
-    return JUDGED * work.one_pass / best
+    return JUDGED_FORWARDS * work.one_pass / best
 
 
 def images_for(count: int, pixels: int) -> int:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError
-from edgetl.quantization.observe.split_for_judging import EVERY
+from edgetl.quantization.observe.split_for_judging import HELD_OUT_EVERY
 from edgetl.runtime.session import InputBatch, InputSource
 from edgetl.tasks.classification import Classification
 
-LEVELS = 16  # of a photo's 256: what spans fewer is black, white or fog
-ALIKE = 0.01  # of the logits' size: what they differ by from image to image
+FEWEST_LEVELS = 16  # of a photo's 256: what spans fewer is black, white or fog
+ALIKE_SHARE = 0.01  # of the logits' size: what they differ by from image to image
 ADVICE = "Calibrate on photos like those that the app will see, of several classes"
 
 
@@ -49,13 +49,13 @@ class Shown:
         """What `images` of them cannot show; `level`: how far apart two of a photo's 256 levels are, where that is known."""
         found: list[str] = []
         span = float((self.high - self.low).max())
-        if images < EVERY:
+        if images < HELD_OUT_EVERY:
             found.append(f"too few calibration images ({images}): none can be held out, so agreement is that of images that set the ranges")
         if len(self.kinds) == 1 < images:
             found.append(f"all {images} calibration images are identical")
         if self.flat == self.kinds:
             found.append("calibration images are blank: each is of one color")
-        elif level is not None and span < LEVELS * level:
+        elif level is not None and span < FEWEST_LEVELS * level:
             found.append(f"calibration images are blank: all of them lie within {span / level:.0f} of 256 levels")
         return found
 
@@ -105,6 +105,6 @@ def same_answers(answers: NDArray[np.float32]) -> list[str]:
     if len(named) == 1:
         return [f"the float model gives the same answer (output {named.pop()}) to all {len(answers)} images: agreement proves nothing"]
     differ = np.abs(answers - answers.mean(0)).max()
-    if differ < ALIKE * np.abs(answers).max():
+    if differ < ALIKE_SHARE * np.abs(answers).max():
         return [f"the float model's outputs are nearly the same for all {len(answers)} images that are held out"]
     return []

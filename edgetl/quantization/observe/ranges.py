@@ -9,13 +9,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.quantization.graph.layers import CODES
+from edgetl.quantization.graph.editing import attributes
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import UINT8_MAX
 from edgetl.quantization.observe.statistics import Histogram, TensorStatistics
 
 PERCENTILES = (99.9, 99.99, 99.999)
-FEWEST = 64  # values that judge rules: fewer may all be small by chance, and what is cut off is lost
-SHRINK = tuple(np.linspace(1.0, 0.2, 41))  # what the search for the smallest squared error tries
-REFINE = tuple(np.linspace(1.1, 0.8, 16))
+FEWEST_VALUES = 64  # values that judge rules: fewer may all be small by chance, and what is cut off is lost
+SHRINK_FACTORS = tuple(np.linspace(1.0, 0.2, 41))  # what the search for the smallest squared error tries
+REFINE_FACTORS = tuple(np.linspace(1.1, 0.8, 16))
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenRange:
     """A range, the rule that gave it, and what it costs.
 
     Attributes:
@@ -51,7 +53,7 @@ class Choice:
     min_max_error: float
 
 
-def choose(seen: TensorStatistics, within: Range | None = None) -> Choice:
+def choose_range(seen: TensorStatistics, within: Range | None = None) -> ChosenRange:
     """The range for what was seen, among the rules of the field.
 
     Args:
@@ -65,8 +67,8 @@ def choose(seen: TensorStatistics, within: Range | None = None) -> Choice:
     searched = least_squared_error(*clipped(seen.fitted, within), seen.fitted.total, found["min-max"])
     found["squared error"] = searched
     errors["squared error"] = reconstruction_error(*points, judge.total, searched)
-    best = min(errors, key=lambda name: errors[name]) if judge.total >= FEWEST else "min-max"  # of equals the first, the simplest
-    return Choice(range=found[best], rule=best, error=errors[best], min_max_error=errors["min-max"])
+    best = min(errors, key=lambda name: errors[name]) if judge.total >= FEWEST_VALUES else "min-max"  # of equals the first, the simplest
+    return ChosenRange(range=found[best], rule=best, error=errors[best], min_max_error=errors["min-max"])
 
 
 def extremes(seen: TensorStatistics, within: Range | None = None) -> Range:
@@ -109,23 +111,23 @@ def least_squared_error(centers: NDArray[np.float64], counts: NDArray[np.float64
                 best, error = candidate, now
         return last
 
-    while search((factor, factor) for factor in SHRINK):
+    while search((factor, factor) for factor in SHRINK_FACTORS):
         pass  # what is best may be smaller yet
     if widest.low < 0 < widest.high:
-        search((factor, 1.0) for factor in REFINE)
-        search((1.0, factor) for factor in REFINE)
+        search((factor, 1.0) for factor in REFINE_FACTORS)
+        search((1.0, factor) for factor in REFINE_FACTORS)
     return best
 
 
 def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.float64], total: float, bounds: Range) -> float:
     """Mean squared difference between values and what their uint8 codes stand for."""
-    scale = (bounds.high - bounds.low) / CODES
+    scale = (bounds.high - bounds.low) / UINT8_MAX
     if not total:
         return 0.0
     if scale <= 0:
         return float(np.sum(counts * centers**2) / total)
     zero = round(-bounds.low / scale)
-    codes = np.clip(np.rint(centers / scale) + zero, 0, CODES)
+    codes = np.clip(np.rint(centers / scale) + zero, 0, UINT8_MAX)
     return float(np.sum(counts * ((codes - zero) * scale - centers) ** 2) / total)
 
 
@@ -147,17 +149,12 @@ def clip_range(bounds: Range, within: Range | None) -> Range:
     return Range.around_zero(max(bounds.low, within.low), min(bounds.high, within.high)) if within else bounds
 
 
-def consumed_range(model: onnx.ModelProto) -> dict[str, Range]:
+def consumed_range(index: GraphIndex) -> dict[str, Range]:
     """Tensors whose only reader throws part of them away, and what it uses.
 
     HardSwish is 0 below -3, HardSigmoid constant outside its slope. (The QDQ writer does the same for Relu and Clip.)
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {output.name for output in model.graph.output}
-    single = {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
+    single = {name: found[0] for name, found in index.readers.items() if len(found) == 1 and name not in index.outputs}
     return {name: used for name, node in single.items() if (used := _consumed_range(node)) is not None}
 
 
@@ -166,7 +163,7 @@ def _consumed_range(reader: onnx.NodeProto) -> Range | None:
         case "HardSwish":
             return Range(-3.0, np.inf)
         case "HardSigmoid":
-            given = {item.name: item.f for item in reader.attribute}
+            given = attributes(reader)
             alpha, beta = given.get("alpha", 0.2), given.get("beta", 0.5)
             return Range(-beta / alpha, (1 - beta) / alpha) if alpha > 0 and 0 <= beta <= 1 else None
         case _:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from edgetl.runtime.session import InputSource
 
-EVERY = 5  # images of which one is held out, to choose or to report
-CHOOSING = 20  # calibration images from which on some choose: with fewer, too few would
-FEW, FEW_PIXELS = 64, 800_000  # images that decide what need not be decided on all, or so many as have so many pixels
+HELD_OUT_EVERY = 5  # images of which one is held out, to choose or to report
+FEWEST_TO_CHOOSE = 20  # calibration images from which on some choose: with fewer, too few would
+FEW_IMAGES, FEW_PIXELS = 64, 800_000  # images that decide what need not be decided on all, or so many as have so many pixels
 
 
 @dataclass(frozen=True)
-class Images:
+class UnlabeledBatch:
     """A batch without labels: calibration needs none."""
 
     x: NDArray[np.float32]
@@ -35,14 +35,14 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.x)
 
-    def batches(self, size: int) -> Iterator[Images]:
+    def batches(self, size: int) -> Iterator[UnlabeledBatch]:
         """The images, in order, `size` at a time."""
         for start in range(0, len(self.x), size):
-            yield Images(self.x[start : start + size])
+            yield UnlabeledBatch(self.x[start : start + size])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Some:
+class Subset:
     """The images of `source` at the places `kept`, as a stream, like the source."""
 
     source: InputSource
@@ -51,7 +51,7 @@ class Some:
     def __len__(self) -> int:
         return len(self.kept)
 
-    def batches(self, size: int) -> Iterator[Images]:
+    def batches(self, size: int) -> Iterator[UnlabeledBatch]:
         """The images, in order, `size` at a time."""
         waiting: list[NDArray[np.float32]] = []
         index = 0
@@ -61,14 +61,14 @@ class Some:
                     waiting.append(image)
                 index += 1
                 if len(waiting) == size:
-                    yield Images(np.stack(waiting))
+                    yield UnlabeledBatch(np.stack(waiting))
                     waiting = []
         if waiting:
-            yield Images(np.stack(waiting))
+            yield UnlabeledBatch(np.stack(waiting))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class PartSizes:
     """How many calibration images do what; the three parts share none, unless there are too few to hold any out."""
 
     images: int
@@ -77,20 +77,20 @@ class Sizes:
     reported: int
 
     @staticmethod
-    def of(images: int) -> Sizes:
-        """Of so many: a fifth is held out; from `CHOOSING` on, half of that chooses."""
-        held = images // EVERY
-        chose = (held + 1) // 2 if images >= CHOOSING else 0
-        return Sizes(images=images, fitted=images - held, chose=chose, reported=held - chose if held else images)
+    def of(images: int) -> PartSizes:
+        """Of so many: a fifth is held out; from `FEWEST_TO_CHOOSE` on, half of that chooses."""
+        held = images // HELD_OUT_EVERY
+        chose = (held + 1) // 2 if images >= FEWEST_TO_CHOOSE else 0
+        return PartSizes(images=images, fitted=images - held, chose=chose, reported=held - chose if held else images)
 
     def line(self) -> str:
         """For people."""
-        if self.images < EVERY:
+        if self.images < HELD_OUT_EVERY:
             return f"{self.images} calibration images are too few to hold any out: one method is tried, and its figures are not held out"
         if not self.chose:
             return (
                 f"of {self.images} calibration images {self.fitted} are for fitting and {self.reported} for the final figures; "
-                f"only one method is tried, since a choice between methods needs at least {CHOOSING}"
+                f"only one method is tried, since a choice between methods needs at least {FEWEST_TO_CHOOSE}"
             )
         return (
             f"of {self.images} calibration images {self.fitted} are for fitting, {self.chose} for choosing between methods "
@@ -99,7 +99,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class CalibrationParts:
     """Calibration images by what they do.
 
     Attributes:
@@ -114,18 +114,23 @@ class Parts:
     reporting: InputSource
     held_out: bool
 
+    @property
+    def for_search(self) -> InputSource:
+        """What chooses layers to leave in float, where nothing else does: those that choose, or else all there are."""
+        return self.reporting if self.choosing is None else self.choosing
+
     @staticmethod
-    def of(source: InputSource) -> Parts:
+    def of(source: InputSource) -> CalibrationParts:
         """The parts of `source`, each spread over it."""
-        count, sizes = len(source), Sizes.of(len(source))
-        held = spread(count, count // EVERY)
+        count, sizes = len(source), PartSizes.of(len(source))
+        held = spread(count, count // HELD_OUT_EVERY)
         if not len(held):
-            return Parts(fitting=source, choosing=None, reporting=source, held_out=False)
+            return CalibrationParts(fitting=source, choosing=None, reporting=source, held_out=False)
         chose, reported = halves(held) if sizes.chose else (held[:0], held)
-        return Parts(
-            fitting=Some(source=source, kept=frozenset(range(count)) - frozenset(held.tolist())),
-            choosing=Some(source=source, kept=frozenset(chose.tolist())) if len(chose) else None,
-            reporting=Some(source=source, kept=frozenset(reported.tolist())),
+        return CalibrationParts(
+            fitting=Subset(source=source, kept=frozenset(range(count)) - frozenset(held.tolist())),
+            choosing=Subset(source=source, kept=frozenset(chose.tolist())) if len(chose) else None,
+            reporting=Subset(source=source, kept=frozenset(reported.tolist())),
             held_out=True,
         )
 
@@ -144,13 +149,13 @@ def halves(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.append(np.where(turned, second, first[:pairs]), first[pairs:]), np.where(turned, first[:pairs], second)
 
 
-def some(source: InputSource, count: int) -> InputSource:
+def subset(source: InputSource, count: int) -> InputSource:
     """`count` images of `source`, spread over it, or all where there are no more."""
-    return source if count >= len(source) else Some(source=source, kept=frozenset(spread(len(source), count).tolist()))
+    return source if count >= len(source) else Subset(source=source, kept=frozenset(spread(len(source), count).tolist()))
 
 
-def few_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW, at_least: int = 8) -> NDArray[np.float32]:
+def few_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW_IMAGES, at_least: int = 8) -> NDArray[np.float32]:
     """A few images, spread over a source, float32 [n, c, h, w]: `most`, or fewer large ones, so many as have `pixels` pixels."""
     height, width = next(iter(source.batches(1))).x.shape[2:]
     wanted = max(at_least, min(most, pixels // (height * width)))
-    return np.concatenate([batch.x for batch in some(source, wanted).batches(at_least)])
+    return np.concatenate([batch.x for batch in subset(source, wanted).batches(at_least)])

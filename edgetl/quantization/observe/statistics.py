@@ -18,20 +18,20 @@ from onnx import TensorProto, helper
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import track
-from edgetl.quantization.graph.layers import times_read
-from edgetl.quantization.prepare.prepare import float_values
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.types import float_values
 from edgetl.runtime.engine import start
 from edgetl.runtime.model_input import input_of
 from edgetl.runtime.session import InputSource
 
-SEEN, NAME = "edgetl_seen_", "the model to quantize"
+SEEN, MODEL_NAME = "edgetl_seen_", "the model to quantize"
 OCTAVES, BINS = 16, 256  # of a histogram: powers of two below the largest value, and bins in each
-DROPPED = 15  # bits of a float32's mantissa that do not tell bins apart: 2^(23 - 15) = BINS
-SAMPLE = 8_192  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
+DROPPED_BITS = 15  # bits of a float32's mantissa that do not tell bins apart: 2^(23 - 15) = BINS
+SAMPLE_VALUES = 8_192  # values of one tensor of one image that go into its histogram, at least half as many; extremes take all
 MOMENTUM = 0.95  # of the moving averages
-FAR = 4.0  # times the usual mean square, beyond which an image's values count less: as if there were fewer, not smaller ones
-LARGEST = 1e18  # of a value: float32 does not hold the squares of larger ones
-HELD_OUT = 4  # every fourth image judges what the others suggest
+FAR_FACTOR = 4.0  # times the usual mean square, beyond which an image's values count less: as if there were fewer, not smaller ones
+LARGEST_VALUE = 1e18  # of a value: float32 does not hold the squares of larger ones
+JUDGING_EVERY = 4  # every fourth image judges what the others suggest
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Histogram:
         if not len(used):
             return
         bits = used.view(np.int32)
-        at = (bits & 0x7FFF_FFFF) >> DROPPED
+        at = (bits & 0x7FFF_FFFF) >> DROPPED_BITS
         self._reach(int(at.max()) // BINS + 1)
         at = np.maximum(at - (self.end - OCTAVES) * BINS, 0) + OCTAVES * BINS * (bits < 0)
         self.counts += weight * np.bincount(at, minlength=self.counts.size).reshape(self.counts.shape)
@@ -77,7 +77,7 @@ class Histogram:
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Centers of the bins that hold something, ascending, and how many values each holds."""
         first = (self.end - OCTAVES) * BINS
-        bits = np.arange(first, first + OCTAVES * BINS, dtype=np.int32).clip(0) * 2**DROPPED + 2 ** (DROPPED - 1)
+        bits = np.arange(first, first + OCTAVES * BINS, dtype=np.int32).clip(0) * 2**DROPPED_BITS + 2 ** (DROPPED_BITS - 1)
         centers = bits.astype(np.int32).view(np.float32).astype(np.float64)
         counts = np.concatenate([self.counts[1, ::-1], self.counts[0]])
         used = counts > 0
@@ -119,7 +119,7 @@ class TensorStatistics:
         self.mean_high = share * self.mean_high + (1 - share) * high
         self.images += 1
         if np.isfinite(low) and np.isfinite(high):
-            (self.held_out if self.images % HELD_OUT == 0 else self.fitted).add(sample, self._weight(sample))
+            (self.held_out if self.images % JUDGING_EVERY == 0 else self.fitted).add(sample, self._weight(sample))
 
     def _weight(self, sample: NDArray[np.float32]) -> float:
         """How often the values of an image count: less than once where they are far beyond those of others."""
@@ -129,18 +129,17 @@ class TensorStatistics:
             return 1.0
         self.alive += 1
         self.usual += (np.log(square) - self.usual) / self.alive
-        return min(1.0, float(FAR * np.exp(self.usual) / square))
+        return min(1.0, float(FAR_FACTOR * np.exp(self.usual) / square))
 
 
-def tensors_beside(model: onnx.ModelProto, op_types: Collection[str]) -> tuple[str, ...]:
+def tensors_beside(index: GraphIndex, op_types: Collection[str]) -> tuple[str, ...]:
     """The float inputs and outputs of operators of these types, in the order of the graph.
 
     What only a Relu reads is left out: the QDQ writer makes one of the two, and onnxruntime one kernel.
     """
-    values = float_values(model)
-    read = times_read(model.graph)
-    cut = {node.input[0] for node in model.graph.node if node.op_type == "Relu" and read[node.input[0]] == 1}
-    names = (name for node in model.graph.node if node.op_type in op_types for name in (*node.input, *node.output))
+    values, read = float_values(index.model), index.times_read
+    cut = {node.input[0] for node in index.nodes if node.op_type == "Relu" and read[node.input[0]] == 1}
+    names = (name for node in index.nodes if node.op_type in op_types for name in (*node.input, *node.output))
     return tuple(dict.fromkeys(name for name in names if name in values and name not in cut))
 
 
@@ -160,7 +159,7 @@ def observe(
             for image in batch.x:
                 if engine is None:
                     engine = start(_watched(model, _sizes(model, names, image)), threads=threads, optimize=True)
-                    taken = input_of(engine, NAME)
+                    taken = input_of(engine, MODEL_NAME)
                 ((feed, _),) = taken.feeds(image[np.newaxis])
                 found = engine.run(None, feed)
                 for index, name in enumerate(names):
@@ -174,9 +173,9 @@ def observe(
         raise InputError(
             f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\ncheck the model and its inputs"
         )
-    if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST]:
+    if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST_VALUE]:
         raise InputError(
-            f"expected activations up to {LARGEST:.0e}, found larger ones in {len(large)} tensors:\n{listing(large)}\n"
+            f"expected activations up to {LARGEST_VALUE:.0e}, found larger ones in {len(large)} tensors:\n{listing(large)}\n"
             "check the model and its inputs"
         )
     return seen
@@ -186,7 +185,7 @@ def _sizes(model: onnx.ModelProto, tensors: Collection[str], image: NDArray[np.f
     """How many values each tensor has for an image [c, h, w]."""
     nodes = [helper.make_node("Size", [name], [f"{SEEN}{index}"]) for index, name in enumerate(tensors)]
     engine = start(with_outputs(model, nodes, [node.output[0] for node in nodes], TensorProto.INT64), optimize=False)
-    ((feed, _),) = input_of(engine, NAME).feeds(image[np.newaxis])
+    ((feed, _),) = input_of(engine, MODEL_NAME).feeds(image[np.newaxis])
     return {name: int(size) for name, size in zip(tensors, engine.run(None, feed), strict=True)}
 
 
@@ -198,7 +197,7 @@ def _watched(model: onnx.ModelProto, sizes: Mapping[str, int]) -> bytes:
     nodes: list[onnx.NodeProto] = []
     outputs: list[str] = []
     for index, (name, size) in enumerate(sizes.items()):
-        step = max(1, size // SAMPLE) | 1  # odd: never in step with rows of even length
+        step = max(1, size // SAMPLE_VALUES) | 1  # odd: never in step with rows of even length
         to = f"{SEEN}{index}_"
         for key, value in (("all", -1), ("first", 0), ("last", size), ("step", step)):
             stored = helper.make_tensor(f"{to}{key}", TensorProto.INT64, [1], [value])

@@ -7,16 +7,14 @@ float. With floats from one product with weights to the next it takes two thirds
 
 from __future__ import annotations
 
-import onnx
-
-from edgetl.quantization.graph.layers import WEIGHTED, constants
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import WEIGHTED
 
 APART = frozenset({"ReduceMean", "Sqrt"})  # a LayerNormalization of an exporter that knows none
 
 
-def without_weights(model: onnx.ModelProto) -> tuple[str, ...]:
+def without_weights(index: GraphIndex) -> tuple[str, ...]:
     """Names of the nodes of a prepared graph that stay in float on every CPU; none in a graph without layer normalization."""
-    kinds, stored = {node.op_type for node in model.graph.node}, constants(model)
-    if "LayerNormalization" not in kinds and not kinds >= APART:
+    if "LayerNormalization" not in index.kinds and not index.kinds >= APART:
         return ()
-    return tuple(node.name for node in model.graph.node if node.op_type not in WEIGHTED or not stored.keys() & {*node.input})
+    return tuple(node.name for node in index.nodes if node.op_type not in WEIGHTED or not index.constants.keys() & {*node.input})

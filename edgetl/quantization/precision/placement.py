@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS, on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
@@ -39,8 +40,8 @@ def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str,
     """
     int8: Counter[str] = Counter()
     found: Counter[tuple[str, str]] = Counter()
-    for index, codes in on_codes(model).items():
-        node = model.graph.node[index]
+    for position, codes in on_codes(GraphIndex(model)).items():
+        node = model.graph.node[position]
         if codes:
             int8[node.op_type] += 1
         elif node.op_type not in NO_VALUES:

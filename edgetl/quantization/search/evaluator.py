@@ -18,7 +18,7 @@ from edgetl.metrics.choice import choose
 from edgetl.metrics.clusters import Groups
 from edgetl.metrics.parity import PairedDrop, agreement, paired_drop
 from edgetl.metrics.recall import class_losses
-from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.search.search import Budget, Evaluation
 from edgetl.runtime.answers import outputs_of
@@ -58,7 +58,7 @@ class CandidateEvaluator:
         with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
             path = Path(folder) / "candidate.onnx"
             path.write_bytes(self.finish(graph).SerializeToString())
-            found, _ = judged_outputs(path, self.source, batch_size=AT_ONCE, threads=self.threads)
+            found, _ = judged_outputs(path, self.source, batch_size=IMAGES_AT_ONCE, threads=self.threads)
             float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS, like=self._size)
             size = path.stat().st_size
         if self.budget.max_ms is not None and (warning := moved({"float": float_latency, "candidate": latency})):
@@ -103,7 +103,7 @@ class CandidateEvaluator:
 
     @cached_property
     def _float_answers(self) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        return outputs_of(self.float_model, self.source, batch_size=AT_ONCE, threads=self.threads)
+        return outputs_of(self.float_model, self.source, batch_size=IMAGES_AT_ONCE, threads=self.threads)
 
 
 def time_shares(model: onnx.ModelProto) -> dict[str, float]:

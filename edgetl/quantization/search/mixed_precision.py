@@ -7,17 +7,21 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import onnx
 
 from edgetl.core.progress import say
 from edgetl.quantization.candidates.qdq import as_qdq
-from edgetl.quantization.graph.layers import quant_params, with_quant_params
+from edgetl.quantization.graph.quant_params import quant_params, with_quant_params
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import Clock
 from edgetl.quantization.observe.ranges import Range
 from edgetl.quantization.search.evaluator import CandidateEvaluator, time_shares
-from edgetl.quantization.search.search import MOST, Evaluation, fewest, order, remembered, with_neighbours
+from edgetl.quantization.search.search import MOST_EVALUATIONS, Evaluation, fewest, order, remembered, with_neighbours
+from edgetl.runtime.session import InputSource
+
+Chooser: TypeAlias = Literal["evaluation", "calibration"]  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ def within_budget(
     ranked = tuple(name for name in order(prepared, noise, time_shares(prepared)) if name not in in_float)
     numbers = quant_params(int8)
     took = time.perf_counter() - begin
-    most = max(0, int(min(MOST, (clock or Clock()).left / max(took, 1e-6))))
+    most = max(0, int(min(MOST_EVALUATIONS, (clock or Clock()).left / max(took, 1e-6))))
     count = min(most, math.ceil(math.log2(max(2, len(ranked)))))
     say(
         f"quantize: int8 is over its budget; searches the fewest of {len(ranked)} layers that must stay in float "
@@ -91,3 +95,13 @@ def within_budget(
         return Searched(graph=int8, evaluations=tuple(made), within=False)
     say(f"quantize: these layers stay in float: {', '.join(found[1].floating)}")
     return Searched(graph=found[0], floating=found[1].floating, evaluations=tuple(made), within=True)
+
+
+def chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | None:
+    """Which images chose the layers in float, and so show too much of the result; None where no search was needed. It is said."""
+    if len(searched.evaluations) < 2:
+        return None
+    if evaluation is None:
+        return "calibration"
+    say("quantize: the evaluation images selected which layers stay in float, so their scores are not held out")
+    return "evaluation"

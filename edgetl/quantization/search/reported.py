@@ -7,9 +7,9 @@ from math import isfinite
 from pathlib import Path
 
 from edgetl.metrics.parity import agreement, sqnr_db, wilson
-from edgetl.quantization.candidates.trials import AT_ONCE
+from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
-from edgetl.quantization.observe.split_for_judging import Parts
+from edgetl.quantization.observe.split_for_judging import CalibrationParts
 from edgetl.runtime.answers import outputs_of
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import Activation
@@ -46,7 +46,7 @@ class Reported:
 
 
 def reported(
-    float_file: Path, int8_file: Path, parts: Parts, *, searched: bool, activation: Activation | None = None, threads: int = 1
+    float_file: Path, int8_file: Path, parts: CalibrationParts, *, searched: bool, activation: Activation | None = None, threads: int = 1
 ) -> Reported:
     """How `int8_file` answers on the part that reports.
 
@@ -54,18 +54,18 @@ def reported(
         float_file: what it was made from.
         int8_file: as it is written.
         parts: of the calibration images.
-        searched: whether that part had to choose layers to leave in float.
+        searched: whether calibration images chose layers to leave in float; that part did, where none choose.
         activation: what ends the graphs.
         threads: of onnxruntime.
     """
-    wanted, _ = outputs_of(float_file, parts.reporting, batch_size=AT_ONCE, threads=threads)
-    found, _ = judged_outputs(int8_file, parts.reporting, batch_size=AT_ONCE, threads=threads)
+    wanted, _ = outputs_of(float_file, parts.reporting, batch_size=IMAGES_AT_ONCE, threads=threads)
+    found, _ = judged_outputs(int8_file, parts.reporting, batch_size=IMAGES_AT_ONCE, threads=threads)
     task = Classification(classes=()).reading(wanted, activation)
     answered, same = len(wanted), agreement(task.answers(wanted), task.answers(found))
     noise, why_not = sqnr_db(wanted, found), None
     if not parts.held_out:
         why_not = "too few calibration images: what set the numbers is all there is"
-    elif searched:
+    elif searched and parts.choosing is None:
         why_not = "too few calibration images: these chose the layers that stay in float"
     return Reported(
         images=answered,

@@ -1,7 +1,7 @@
 """Which layers stay in float, where all of them in int8 costs more than the budget allows.
 
 One ranking (`order`: the noise that leaving a layer in float takes away, for what it costs in time and bytes), then a binary
-search along it for the fewest layers: at most `MOST` evaluations, whatever the network, each announced and kept, so that a killed
+search along it for the fewest layers: at most `MOST_EVALUATIONS`, whatever the network. Each is announced and kept, so that a killed
 search goes on where it was and decides the same.
 """
 
@@ -18,10 +18,11 @@ import onnx
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.metrics.choice import WhenUndecided
-from edgetl.quantization.graph.layers import WEIGHTED, constants
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.learn.noise import NoiseSource
 
-MOST = 12  # evaluations
+MOST_EVALUATIONS = 12  # of graphs, each under onnxruntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ Judge = Callable[[onnx.ModelProto, tuple[str, ...]], Evaluation]
 
 
 def fewest(
-    ranked: Sequence[str], make: Callable[[Sequence[str]], onnx.ModelProto], judge: Judge, budget: Budget, most: int = MOST
+    ranked: Sequence[str], make: Callable[[Sequence[str]], onnx.ModelProto], judge: Judge, budget: Budget, most: int = MOST_EVALUATIONS
 ) -> tuple[onnx.ModelProto, Evaluation] | None:
     """The graph with the fewest layers in float that answers well enough and is small enough; None if there is none.
 
@@ -143,12 +144,13 @@ def order(model: onnx.ModelProto, noise: Sequence[NoiseSource], shares: Mapping[
         shares: name of a layer -> its share of the float model's time.
     """
     by_name = {source.name: source.share for source in noise}
-    stored = constants(model)
+    index = GraphIndex(model)
+    stored = index.constants
     weights = {node.name: [stored[name].size for name in node.input if name in stored] for node in model.graph.node}
     whole = sum(sum(sizes) for sizes in weights.values()) or 1
 
     def worth(node: onnx.NodeProto) -> float:
-        gain = sum(by_name.get(name, 0.0) for name in {*node.input, *_behind(model, node)})
+        gain = sum(by_name.get(name, 0.0) for name in dict.fromkeys((*node.input, *_behind(index, node))))
         cost = shares.get(node.name, 0.0) + sum(weights[node.name]) / whole
         return gain / (cost + 1e-3)
 
@@ -156,32 +158,26 @@ def order(model: onnx.ModelProto, noise: Sequence[NoiseSource], shares: Mapping[
     return tuple(node.name for node in sorted(layers, key=lambda node: -worth(node)))
 
 
-def _behind(model: onnx.ModelProto, node: onnx.NodeProto) -> list[str]:
+def _behind(index: GraphIndex, node: onnx.NodeProto) -> list[str]:
     """The outputs of a layer, and of the Relu or Clip that reads it."""
-    after = [
-        name
-        for reader in model.graph.node
-        if reader.op_type in ("Relu", "Clip") and reader.input[0] in node.output
-        for name in reader.output
-    ]
-    return [*node.output, *after]
+    found = [*node.output]
+    for name in node.output:
+        bounding = (reader for reader in index.readers[name] if reader.op_type in ("Relu", "Clip") and reader.input[0] == name)
+        found += (behind for reader in bounding for behind in reader.output)
+    return found
 
 
 def with_neighbours(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
     """`layers`, and the operators without weights that only they give values to, or only they read: codes would be made for nothing."""
     chosen = set(layers)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    index = GraphIndex(model)
     before = -1
     while len(chosen) > before:
         before = len(chosen)
         for node in model.graph.node:
             sides = (
-                [makers[name] for name in node.input if name in makers],
-                [other for name in node.output for other in readers.get(name, [])],
+                [index.producers[name] for name in node.input if name in index.producers],
+                [other for name in node.output for other in index.readers[name]],
             )
             if node.op_type not in WEIGHTED and any(side and all(other.name in chosen for other in side) for side in sides):
                 chosen.add(node.name)

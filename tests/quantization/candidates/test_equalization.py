@@ -15,9 +15,10 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.equalization import equalized, reaches
 from edgetl.quantization.candidates.trials import answers
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.graph.layers import constants
-from edgetl.quantization.observe.split_for_judging import Arrays, Parts
-from edgetl.quantization.prepare.prepare import prepare, typed
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.types import inferred
+from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts
+from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.engine import start
 
 rng = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def graph(nodes: list[onnx.NodeProto], *, outputs: tuple[str, ...] = ("y",), dep
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16])]
     made = helper.make_graph(nodes, "chain", inputs, values, kept)
-    return typed(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    return inferred(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
 
 
 def chain(between: str = "Relu", *, outputs: tuple[str, ...] = ("y",), groups: int = 1) -> onnx.ModelProto:
@@ -62,7 +63,7 @@ def changed(model: onnx.ModelProto) -> list[str]:
         return []
     before, after = (start(one.SerializeToString(), optimize=False).run(None, {"x": IMAGES})[0] for one in (model, found))
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
-    old, new = constants(model), constants(found)
+    old, new = GraphIndex(model).constants, GraphIndex(found).constants
     return [name for name in old if not np.array_equal(old[name], new[name])]
 
 
@@ -153,7 +154,7 @@ def test_only_images_that_fit_say_how_far_channels_reach(noise: Any, tmp_path: P
     path = thousandfold(tmp_path / "float.onnx")
     x = np.concatenate([batch.x for batch in noise(40).batches(40)])
     before = quantize(path, Arrays(x), out=tmp_path / "a.onnx", tune_images=0)
-    places = Parts.of(Arrays(np.arange(40, dtype=np.float32).reshape(-1, 1, 1, 1)))
+    places = CalibrationParts.of(Arrays(np.arange(40, dtype=np.float32).reshape(-1, 1, 1, 1)))
     x[[int(value) for batch in getattr(places, part).batches(40) for value in batch.x.ravel()]] *= 1.5
     after = quantize(path, Arrays(x), out=tmp_path / "b.onnx", tune_images=0)
     first, second = before.trials[0], after.trials[0]

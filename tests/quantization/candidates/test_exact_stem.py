@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.quantization.candidates.exact_stem import Stage, on_whole_numbers, stages, whole
+from edgetl.quantization.candidates.exact_stem import StemBlock, exact_stem_nodes, on_whole_numbers, stem_blocks
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.graph.layers import constants
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.learn.operators import OPERATORS
 from edgetl.quantization.learn.simulation import Simulation
 from edgetl.quantization.observe.split_for_judging import Arrays
@@ -67,32 +67,32 @@ def run(model: onnx.ModelProto, x: NDArray[np.float32], outputs: tuple[str, ...]
     return found
 
 
-def kinds(stage: Stage) -> list[str]:
+def kinds(stage: StemBlock) -> list[str]:
     return [node.op_type for node in stage.nodes]
 
 
 def test_only_what_sums_few_products_and_has_one_reader(tmp_path: Path) -> None:
     model = network(tmp_path / "a.onnx")
-    assert [kinds(stage) for stage in stages(model, "portable")] == [["Conv", "HardSwish"], ["Conv", "Relu"]]
-    assert kinds(stages(network(tmp_path / "c.onnx", behind="MaxPool"), "portable")[1]) == ["Conv", "Relu", "MaxPool"]
-    assert not stages(network(tmp_path / "b.onnx", activation="Sigmoid"), "web")  # rounds as each CPU likes
+    assert [kinds(stage) for stage in stem_blocks(GraphIndex(model), "portable")] == [["Conv", "HardSwish"], ["Conv", "Relu"]]
+    assert kinds(stem_blocks(GraphIndex(network(tmp_path / "c.onnx", behind="MaxPool")), "portable")[1]) == ["Conv", "Relu", "MaxPool"]
+    assert not stem_blocks(GraphIndex(network(tmp_path / "b.onnx", activation="Sigmoid")), "web")  # rounds as each CPU likes
 
 
 def test_not_where_the_next_would_be_slower(tmp_path: Path) -> None:
-    assert not stages(network(tmp_path / "a.onnx", behind="Add"), "portable")
+    assert not stem_blocks(GraphIndex(network(tmp_path / "a.onnx", behind="Add")), "portable")
 
 
 @pytest.mark.parametrize("target", ["x86", "x86-avx2", "arm64"])
 def test_not_for_targets_of_one_cpu(tmp_path: Path, target: Target) -> None:
-    assert not stages(network(tmp_path / "a.onnx"), target)
+    assert not stem_blocks(GraphIndex(network(tmp_path / "a.onnx")), target)
 
 
 @pytest.mark.parametrize("activation", ["HardSwish", "Clip", "Relu"])
 @pytest.mark.parametrize(("bias", "behind"), [(True, ""), (False, ""), (True, "MaxPool")])
 def test_nearly_the_same_function(tmp_path: Path, activation: str, bias: bool, behind: str) -> None:
     model, x = network(tmp_path / "a.onnx", activation=activation, bias=bias, behind=behind), drawn(80)
-    found = on_whole_numbers(model, stages(model, "portable"), x[:64])
-    assert len(whole(found)) == (12 if activation == "HardSwish" else 8) + 2 * bool(behind)
+    found = on_whole_numbers(model, stem_blocks(GraphIndex(model), "portable"), x[:64])
+    assert len(exact_stem_nodes(found)) == (12 if activation == "HardSwish" else 8) + 2 * bool(behind)
     (wanted,), (answers,) = run(model, x[64:]), run(found, x[64:])
     assert 10 * np.log10(np.square(wanted).sum() / np.square(answers - wanted).sum()) > 50
 
@@ -102,8 +102,8 @@ def test_nearly_the_same_function(tmp_path: Path, activation: str, bias: bool, b
 def test_sums_are_exact(tmp_path: Path, activation: str, size: float) -> None:
     """Torch sums in another order than onnxruntime, and then in float64: three times the same bits, whatever goes in."""
     model = network(tmp_path / "a.onnx", activation=activation)
-    found = on_whole_numbers(model, stages(model, "portable"), drawn())
-    x, stored = drawn(8) * np.float32(size), constants(found)
+    found = on_whole_numbers(model, stem_blocks(GraphIndex(model), "portable"), drawn())
+    x, stored = drawn(8) * np.float32(size), GraphIndex(found).constants
     for conv, groups, stride in zip([node for node in found.graph.node if node.op_type == "Conv"], (1, 8), (2, 1), strict=False):
         given, sums = run(found, x, (conv.input[0], conv.output[0]))
         assert np.array_equal(given, np.rint(given)) and np.abs(given).max() <= 2**12
@@ -117,7 +117,7 @@ def test_sums_are_exact(tmp_path: Path, activation: str, size: float) -> None:
 def test_float_sums_alone_are_not(tmp_path: Path) -> None:
     """What it is for: the same Conv of the float graph differs between the two."""
     model, x = network(tmp_path / "a.onnx"), drawn(8)
-    (sums,), stored = run(model, x, ("x1",)), constants(model)
+    (sums,), stored = run(model, x, ("x1",)), GraphIndex(model).constants
     weight, bias = (torch.from_numpy(stored[name].astype(np.float64)) for name in ("a", "e"))
     exact = torch.nn.functional.conv2d(torch.from_numpy(x).double(), weight, bias, padding=1, stride=2)
     assert (sums != exact.float().numpy()).any()
@@ -127,7 +127,7 @@ def test_photos_keep_their_levels(tmp_path: Path) -> None:
     model = network(tmp_path / "a.onnx")
     codes = np.random.default_rng(1).integers(0, 256, (40, 3, 16, 16))
     x = ((codes / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(np.float32)
-    found = on_whole_numbers(model, stages(model, "portable"), x)
+    found = on_whole_numbers(model, stem_blocks(GraphIndex(model), "portable"), x)
     (numbers,) = run(found, x, (next(node for node in found.graph.node if node.op_type == "Conv").input[0],))
     np.testing.assert_array_equal(numbers, codes - np.rint(MEAN * 255)[:, None, None])
     (wanted,), (sums,) = run(model, x, ("x4",)), run(found, x, ("x4",))
@@ -138,7 +138,7 @@ def test_photos_keep_their_levels(tmp_path: Path) -> None:
 def test_torch_runs_it_to_the_bit(tmp_path: Path) -> None:
     assert "Round" in OPERATORS
     model, x = network(tmp_path / "a.onnx"), drawn(8)
-    found = on_whole_numbers(model, stages(model, "portable"), x)
+    found = on_whole_numbers(model, stem_blocks(GraphIndex(model), "portable"), x)
     with torch.no_grad():
         _, seen = Simulation(found)(torch.from_numpy(x), ["x4"])
     np.testing.assert_array_equal(seen["x4"].numpy(), run(found, x, ("x4",))[0])

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, folded, on_pixels
+from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, on_pixels
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.passes import run
+from edgetl.quantization.layout.lay_out import FOR_PIXELS
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.engine import start
@@ -83,7 +85,7 @@ def test_the_function_stays(small: Path, pads: list[int] | None) -> None:
     assert found is not model and onnx.checker.check_model(found, full_check=True) is None
     before, after = (start(graph.SerializeToString(), optimize=True).run(None, {"input": photos.x})[0] for graph in (model, found))
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
-    back = folded(found)  # where the Conv stays in float, it needs no map
+    back = run(FOR_PIXELS, found)  # where the Conv stays in float, it needs no map
     assert [node.op_type for node in back.graph.node] == [node.op_type for node in model.graph.node]
     (again,) = start(back.SerializeToString(), optimize=True).run(None, {"input": photos.x})
     np.testing.assert_allclose(again, before, rtol=1e-5, atol=1e-5 * np.abs(before).max())
@@ -109,7 +111,7 @@ def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64],
     """255 times a mean of 0.5 is 127.5, midway between two levels."""
     x = ((Photos.drawn(40).codes / 255 - mean[:, None, None]) / STD[:, None, None]).astype(np.float32)
     graph = Baseline.of(prepare(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
-    found = folded(graph)
+    found = run(FOR_PIXELS, graph)
     assert (found is not graph) == folds and any(node.op_type == "BatchNormalization" for node in found.graph.node) != folds
     before, after = (start(one.SerializeToString(), optimize=True).run(None, {"input": x})[0] for one in (graph, found))
     np.testing.assert_array_equal(after, before)

@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
-from edgetl.quantization.candidates.saturation import MOST_PAIR, limited, pairs_of, saturating
+from edgetl.quantization.candidates.saturation import PAIR_SUM_MAX, limited, pairs_of, saturating
 from edgetl.quantization.candidates.weights import fitted
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.precision.targets import saturates
@@ -27,7 +27,7 @@ def test_limited_weights_keep_every_pair_within_sixteen_bits(layer: Any) -> None
 
 
 def test_the_limit_is_that_of_sixteen_bits() -> None:
-    assert 255 * MOST_PAIR <= 2**15 - 1 < 255 * (MOST_PAIR + 1)
+    assert 255 * PAIR_SUM_MAX <= 2**15 - 1 < 255 * (PAIR_SUM_MAX + 1)
 
 
 def test_as_little_as_possible_is_taken_from_a_pair() -> None:

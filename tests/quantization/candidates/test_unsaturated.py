@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from edgetl.quantization.candidates import unsaturated as room
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import answers
-from edgetl.quantization.candidates.unsaturated import exact, judged, judged_outputs, saturation_notes
+from edgetl.quantization.candidates.unsaturated import judged, judged_outputs, saturation_notes, unsaturated
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.graph.layers import constants
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.runtime.cpu import saturates_here
 from edgetl.runtime.engine import start
 from edgetl.runtime.kernels import kernels
@@ -31,14 +31,14 @@ def run(model: onnx.ModelProto, x: Any, **options: Any) -> Any:
 
 def test_the_exact_form_answers_as_sums_in_float32_do(layer: Any) -> None:
     """All sums are below 2^24, so that those are exact; fused and unfused kernels round to codes within one step."""
-    found = exact(layer.model)
+    found = unsaturated(layer.model)
     assert np.abs(run(found, layer.x) - run(layer.model, layer.x, optimize=False)).max() < 1.01 * layer.step
-    assert exact(layer.limited) is layer.limited
+    assert unsaturated(layer.limited) is layer.limited
 
 
 @exact_here
 def test_and_bit_for_bit_as_the_graph_itself_where_nothing_saturates(layer: Any) -> None:
-    np.testing.assert_array_equal(run(exact(layer.model), layer.x), run(layer.model, layer.x))
+    np.testing.assert_array_equal(run(unsaturated(layer.model), layer.x), run(layer.model, layer.x))
 
 
 def test_weights_are_the_same_numbers_whatever_their_zero_points(one_layer: Callable[..., onnx.ModelProto]) -> None:
@@ -46,9 +46,9 @@ def test_weights_are_the_same_numbers_whatever_their_zero_points(one_layer: Call
     for tensor in model.graph.initializer:
         if tensor.name == "wz":
             tensor.CopyFrom(numpy_helper.from_array(np.arange(-9, 10).astype(np.int8), "wz"))
-    found = exact(model)
+    found = unsaturated(model)
     (dequantize,) = (node for node in found.graph.node if node.output[0] == "wd")
-    before, after = constants(model), constants(found)
+    before, after = GraphIndex(model).constants, GraphIndex(found).constants
     codes, _, zeros = (after[name].astype(int) for name in dequantize.input)
     assert codes.min() >= 0 and not saturating(found)
     np.testing.assert_array_equal(codes - zeros[:, None], before["w_quantized"].astype(int) - before["wz"][:, None])
@@ -59,7 +59,7 @@ def test_whole_networks_keep_their_kernels_and_their_bits(shared: Path, noise: A
     out = tmp_path / "int8.onnx"
     quantize(shared / "models" / "resnet20_cifar10.onnx", noise(8, side=32), target=target, out=out, tune_images=0)
     model = onnx.load(out)
-    found = exact(model)
+    found = unsaturated(model)
     assert (found is model) is (target == "portable")
     onnx.save(found, tmp_path / "exact.onnx")
     ran, wanted = ([(kernel.kind, kernel.on) for kernel in kernels(path, runs=1)] for path in (tmp_path / "exact.onnx", out))
@@ -84,7 +84,7 @@ def test_what_judges_a_target_gives_the_same_bits_on_every_cpu(small: Path, nois
     """Trials, budgets and decisions ask these two; here as on a CPU that saturates, against one that does not."""
     out, source = tmp_path / "int8.onnx", noise(30, seed=4)
     quantize(small, noise(40), target="arm64", out=out, tune_images=64)
-    wanted = answers(exact(onnx.load(out)), source, 1)
+    wanted = answers(unsaturated(onnx.load(out)), source, 1)
     for saturated in (True, saturates_here()):
         monkeypatch.setattr(room, "saturates_here", lambda saturated=saturated: saturated)
         np.testing.assert_array_equal(answers(onnx.load(out), source, 1), wanted)
@@ -109,7 +109,7 @@ def test_a_note_says_whose_arithmetic_was_used(small: Path, noise: Any, tmp_path
 
 @pytest.mark.slow
 def test_an_emulated_cpu_without_vnni_gives_the_exact_form_the_same_bits(every_layer: list[Any], haswell: Any) -> None:
-    made = [exact(layer.model) for layer in every_layer]
+    made = [unsaturated(layer.model) for layer in every_layer]
     for model, layer, found in zip(
         made, every_layer, haswell([(m, each.x) for m, each in zip(made, every_layer, strict=True)]), strict=True
     ):
@@ -122,4 +122,4 @@ def test_onnxruntime_without_cpuid_answers_as_the_emulated_cpu_does(every_layer:
     cases = [(layer.model, layer.x) for layer in every_layer]
     for layer, found, wanted in zip(every_layer, without_vnni(cases), haswell(cases), strict=True):
         np.testing.assert_array_equal(found, wanted, layer.name)
-        assert np.array_equal(found, run(exact(layer.model), layer.x)) is (layer.name == "depthwise")
+        assert np.array_equal(found, run(unsaturated(layer.model), layer.x)) is (layer.name == "depthwise")

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.layout.channels_last_adds import with_sums_channels_last
+from edgetl.quantization.layout.channels_last_adds import CHANNELS_LAST_ADDS
 from edgetl.quantization.precision.boundary_layers import MOST_SUMS
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.kernels import kernels
@@ -57,7 +57,7 @@ def int8(path: Path, noise: Any, target: Any = "x86") -> onnx.ModelProto:
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_the_same_bits_with_fewer_conversions(noise: Any, tmp_path: Path, blocks: int) -> None:
     before = int8(network(tmp_path / "n.onnx", blocks=blocks), noise)
-    after = with_sums_channels_last(before)
+    after = CHANNELS_LAST_ADDS(before)
     (batch,) = noise(30, seed=1).batches(30)
     np.testing.assert_array_equal(open_graph(before).run(batch.x), open_graph(after).run(batch.x))
     ran = []
@@ -73,7 +73,7 @@ def test_the_same_bits_with_fewer_conversions(noise: Any, tmp_path: Path, blocks
 def test_what_is_on_codes_or_of_any_size_is_left_alone(noise: Any, tmp_path: Path) -> None:
     codes = int8(network(tmp_path / "codes.onnx"), noise, "portable")
     free = int8(network(tmp_path / "free.onnx", size="size"), noise)
-    assert with_sums_channels_last(codes) is codes and with_sums_channels_last(free) is free
+    assert CHANNELS_LAST_ADDS(codes) is codes and CHANNELS_LAST_ADDS(free) is free
 
 
 def test_so_is_what_a_branch_reads(noise: Any, tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_so_is_what_a_branch_reads(noise: Any, tmp_path: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
     model.graph.node.append(helper.make_node("If", ["yes"], ["watched"], then_branch=branch, else_branch=branch))
     model.graph.output.append(helper.make_tensor_value_info("watched", TensorProto.FLOAT, None))
-    assert with_sums_channels_last(model) is model
+    assert CHANNELS_LAST_ADDS(model) is model

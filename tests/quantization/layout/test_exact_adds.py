@@ -14,16 +14,16 @@ from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.trials import answers
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.graph.layers import constants
-from edgetl.quantization.layout.exact_adds import UNITS, adds, with_exact_sums
+from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.layout.exact_adds import EXACT_ADDS, UNITS, adds
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.kernels import kernels
 
 
 def ratios(model: onnx.ModelProto) -> list[tuple[np.float32, np.float32]]:
     """Of the scales of each Add, divided as onnxruntime does it."""
-    stored = constants(model)
-    return [(stored[first] / stored[output], stored[second] / stored[output]) for first, second, output in adds(model)]
+    stored = GraphIndex(model).constants
+    return [(stored[first] / stored[output], stored[second] / stored[output]) for first, second, output in adds(GraphIndex(model))]
 
 
 def sums(first: np.float32, second: np.float32) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -44,7 +44,7 @@ def start(small: Path, noise: Any) -> Baseline:
 
 
 def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Baseline) -> None:
-    (before,), (after,) = ratios(start.by_extremes), ratios(with_exact_sums(start.by_extremes))
+    (before,), (after,) = ratios(start.by_extremes), ratios(EXACT_ADDS(start.by_extremes))
     assert not unlike(*after)
     assert after == pytest.approx(before, rel=0.05)
     halves = (np.float32(0.75), np.float32(0.5))
@@ -53,7 +53,7 @@ def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Baseline) -> Non
 
 def test_the_answers_stay(start: Baseline, noise: Any) -> None:
     wanted, before, after = (
-        answers(graph, noise(50, seed=2), 1) for graph in (start.model, start.by_extremes, with_exact_sums(start.by_extremes))
+        answers(graph, noise(50, seed=2), 1) for graph in (start.model, start.by_extremes, EXACT_ADDS(start.by_extremes))
     )
     assert sqnr_db(wanted, after) > sqnr_db(wanted, before) - 1
     assert sqnr_db(before, after) > sqnr_db(wanted, before) - 3

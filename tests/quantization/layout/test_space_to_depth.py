@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.layout.space_to_depth import with_space_to_depth
+from edgetl.quantization.layout.space_to_depth import SPACE_TO_DEPTH
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_graph
 
@@ -58,7 +58,7 @@ def weight_of(model: onnx.ModelProto) -> list[int]:
 @pytest.mark.parametrize("size", [128, 131])
 def test_every_other_place_of_a_large_image(kernel: tuple[int, int], pads: list[int], size: int, channels: int) -> None:
     before = first(kernel, size=size, channels=channels, strides=[2, 2], pads=pads)
-    after = with_space_to_depth(before)
+    after = SPACE_TO_DEPTH(before)
     assert weight_of(after) == [8, 4 * channels, -(-kernel[0] // 2), -(-kernel[1] // 2)]
     x = np.random.default_rng(1).standard_normal((2, channels, size, size + 1), dtype=np.float32)
     np.testing.assert_array_equal(open_graph(judged(after)).run(x), open_graph(judged(before)).run(x))
@@ -77,14 +77,14 @@ OTHERS = [
 @pytest.mark.parametrize("options", OTHERS)
 def test_what_it_would_not_help_is_left_alone(options: dict[str, Any]) -> None:
     model = first((7, 7), **{"size": 128, "strides": [2, 2]} | options)
-    assert with_space_to_depth(model) is model
+    assert SPACE_TO_DEPTH(model) is model
 
 
 def test_so_are_codes_that_others_read_and_images_of_any_size() -> None:
     shared, free = (first((7, 7), size=128, strides=[2, 2]) for _ in range(2))
     shared.graph.output.append(helper.make_tensor_value_info("codes", TensorProto.UINT8, None))
     free.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "rows"
-    assert with_space_to_depth(shared) is shared and with_space_to_depth(free) is free
+    assert SPACE_TO_DEPTH(shared) is shared and SPACE_TO_DEPTH(free) is free
 
 
 @pytest.mark.parametrize("target", ["x86", "portable"])

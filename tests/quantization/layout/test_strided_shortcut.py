@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.layout.padded_codes import with_padded_codes
-from edgetl.quantization.layout.strided_shortcut import with_strided_convs
+from edgetl.quantization.layout.padded_codes import PADDED_CODES
+from edgetl.quantization.layout.strided_shortcut import STRIDED_SHORTCUT
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_graph
@@ -63,13 +63,13 @@ def network(
 
 def int8(path: Path, noise: Any, size: int = 17) -> onnx.ModelProto:
     start = Baseline.of(prepare(path), noise(12, side=size), "arm64", batch_size=4, threads=1)
-    return with_padded_codes(start.by_extremes)
+    return PADDED_CODES(start.by_extremes)
 
 
 @pytest.mark.parametrize(("more", "steps"), [((2, 2), (2, 2)), ((0, 3), (2, 1)), ((5, 0), (3, 2)), ((4, 4), (1, 4))])
 def test_the_same_bits_from_one_conv(noise: Any, tmp_path: Path, more: tuple[int, int], steps: tuple[int, int]) -> None:
     before = int8(network(tmp_path / "n.onnx", more=more, steps=steps), noise)
-    after = with_strided_convs(before)
+    after = STRIDED_SHORTCUT(before)
     kinds = [node.op_type for node in after.graph.node]
     assert not {"Slice", "Pad"} & {*kinds} and kinds.count("Conv") == 3
     (batch,) = noise(30, side=17, seed=1).batches(30)
@@ -79,7 +79,7 @@ def test_the_same_bits_from_one_conv(noise: Any, tmp_path: Path, more: tuple[int
 @pytest.mark.parametrize("options", [{"steps": (1, 1)}, {"start": 1}, {"value": 0.4}, {"channels": 64, "more": (32, 32)}])
 def test_other_slices_and_large_ones_are_left_alone(noise: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     before = int8(network(tmp_path / "n.onnx", size=16, **options), noise, size=16)
-    assert with_strided_convs(before) is before
+    assert STRIDED_SHORTCUT(before) is before
 
 
 @pytest.mark.parametrize(("target", "convs", "slices"), [("x86", 20, 0), ("portable", 21, 0), ("arm64", 19, 4)])

@@ -11,8 +11,9 @@ from onnx import helper, numpy_helper
 
 from edgetl.quantization.candidates.qdq import with_float_outputs, write_qdq
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.graph.layers import along, channel_axis, constants, float_name, layers
+from edgetl.quantization.graph.layers import along, channel_axis, float_name, layers
 from edgetl.quantization.learn.attribution import attribute
 from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES
 from edgetl.quantization.observe.ranges import extremes
@@ -24,9 +25,9 @@ from edgetl.runtime.session import open_graph
 
 def with_one_rounding(model: onnx.ModelProto, qdq: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The float graph with one of the roundings of `qdq`: of the weight or of the activation `name`."""
-    result, stored = onnx.ModelProto(), constants(qdq)
+    result, stored = onnx.ModelProto(), GraphIndex(qdq).constants
     result.CopyFrom(model)
-    for layer in layers(qdq):
+    for layer in layers(GraphIndex(qdq)):
         if float_name(layer.weight.input[0]) == name:
             codes, scale = (stored[part] for part in layer.weight.input[:2])
             values = codes.astype(np.float32) * along(scale, codes.ndim, channel_axis(layer.weight))
@@ -53,7 +54,7 @@ def with_one_rounding(model: onnx.ModelProto, qdq: onnx.ModelProto, name: str) -
 
 def test_each_share_is_what_the_rounding_does_alone(small: Path, noise: Any) -> None:
     model = prepare(small)
-    seen = observe(model, tensors_beside(model, INT8_OPS), noise(200, seed=3), batch_size=8)
+    seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), noise(200, seed=3), batch_size=8)
     qdq = with_float_outputs(write_qdq(model, {name: extremes(found) for name, found in seen.items()}))
     found = attribute(model, qdq, noise(128, seed=3))
     (batch,) = noise(128, seed=3).batches(128)
@@ -81,7 +82,7 @@ def test_the_log_says_where_the_noise_comes_from(small: Path, noise: Any, tmp_pa
 def test_only_a_few_images_are_looked_at_and_they_are_spread(small: Path, noise: Any) -> None:
     """Others may be anything."""
     model, x = prepare(small), np.concatenate([batch.x for batch in noise(2_000).batches(500)])
-    seen = observe(model, tensors_beside(model, INT8_OPS), noise(8), batch_size=8)
+    seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), noise(8), batch_size=8)
     qdq = with_float_outputs(write_qdq(model, {name: extremes(found) for name, found in seen.items()}))
     before, places = attribute(model, qdq, Arrays(x)), spread(2_000, ATTRIBUTED_IMAGES)
     x[np.setdiff1d(np.arange(2_000), places)] = np.nan

@@ -13,11 +13,13 @@ import torch
 from edgetl.quantization.candidates.qdq import as_qdq
 from edgetl.quantization.candidates.saturation import Pairs, pairs_of, saturating
 from edgetl.quantization.candidates.weights import with_fitted_weights
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
-from edgetl.quantization.graph.layers import constants, layers
+from edgetl.quantization.graph.layers import layers
 from edgetl.quantization.learn.operators import OPERATORS
+from edgetl.quantization.learn.quantizers import Weight
 from edgetl.quantization.learn.rounding import Columns, channel_means, refined, second_order_codes
-from edgetl.quantization.learn.simulation import Simulation, Step, Weight
+from edgetl.quantization.learn.simulation import GraphStep, Simulation
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
 from edgetl.quantization.prepare.prepare import prepare
@@ -44,7 +46,7 @@ def test_second_moments_foretell_the_error_of_the_output(name: str) -> None:
     kind, shape, inputs, attributes = KINDS[name]
     generator = torch.Generator().manual_seed(0)
     x, change = torch.rand(inputs, generator=generator), torch.randn(shape, generator=generator)
-    step = Step(kind=kind, attributes=attributes, inputs=("x", "w"), outputs=("y",), done=())
+    step = GraphStep(kind=kind, attributes=attributes, inputs=("x", "w"), outputs=("y",), done=())
     weight = Weight(np.zeros(shape, np.int8), change.numpy(), np.ones((), np.float32), None)
     columns = Columns.of(step, weight)
     assert columns is not None
@@ -84,7 +86,7 @@ def test_neighbours_stay_within_their_limit_and_others_make_good_for_that_too() 
 
 
 def test_partners_are_those_of_the_layer() -> None:
-    step = Step(kind="Gemm", attributes={}, inputs=(), outputs=(), done=())
+    step = GraphStep(kind="Gemm", attributes={}, inputs=(), outputs=(), done=())
     weight = Weight(np.zeros((4, 3), np.int8), np.zeros((4, 3), np.float32), np.ones((), np.float32), None)
     columns = Columns.of(step, weight)
     assert columns is not None
@@ -96,7 +98,7 @@ def test_partners_are_those_of_the_layer() -> None:
 def graphs(small: Path, noise: Any) -> tuple[onnx.ModelProto, onnx.ModelProto, dict[str, Pairs]]:
     """The small network, its QDQ form with weights that cannot saturate, and their neighbours."""
     prepared = prepare(small)
-    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(16), batch_size=8)
+    seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(16), batch_size=8)
     qdq = as_qdq(prepared, {name: extremes(found) for name, found in seen.items()})
     pairs = pairs_of(qdq)
     return prepared, with_fitted_weights(qdq, prepared, pairs), pairs
@@ -123,8 +125,8 @@ def test_rounding_changes_codes_of_weights_and_nothing_else(graphs: Any, noise: 
     prepared, qdq, pairs = graphs
     found = refined(prepared, qdq, noise(32), second_order=True, pairs=pairs)
     assert not saturating(found)
-    old, new = constants(qdq), constants(found)
-    weights = {layer.weight.input[0] for layer in layers(qdq)}
+    old, new = GraphIndex(qdq).constants, GraphIndex(found).constants
+    weights = {layer.weight.input[0] for layer in layers(GraphIndex(qdq))}
     changed = {name for name in old if not np.array_equal(old[name], new[name])}
     assert changed and changed <= weights
     assert found.SerializeToString() == refined(prepared, qdq, noise(32), second_order=True, pairs=pairs).SerializeToString()
@@ -136,5 +138,7 @@ def test_a_simulation_starts_where_the_graph_is(graphs: Any, noise: Any) -> None
     found = refined(prepared, qdq, noise(32), second_order=True, correct_biases=True, pairs=pairs)
     (batch,) = noise(8, seed=3).batches(8)
     with torch.no_grad():
-        plain, with_floats = (Simulation(found, floats, pairs)(torch.from_numpy(batch.x))[0] for floats in (None, constants(prepared)))
+        plain, with_floats = (
+            Simulation(found, floats, pairs)(torch.from_numpy(batch.x))[0] for floats in (None, GraphIndex(prepared).constants)
+        )
     torch.testing.assert_close(plain, with_floats)

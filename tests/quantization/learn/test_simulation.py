@@ -18,10 +18,11 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.qdq import with_float_outputs, write_qdq
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.graph.layers import UnknownOperator
 from edgetl.quantization.learn.simulation import Simulation
-from edgetl.quantization.learn.tune import BATCH, STEPS, batch_for, loss_of, same_values, tune, usual_squares
+from edgetl.quantization.learn.tune import BATCH_IMAGES, LEAST_STEPS, batch_for, loss_of, same_values, tune, usual_squares
 from edgetl.quantization.observe.effort import images_for
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
@@ -118,7 +119,7 @@ def test_a_float_graph_answers_as_under_onnxruntime(build_small: Callable[..., P
 def test_a_quantized_graph_answers_as_under_onnxruntime(small: Path, noise: Any) -> None:
     """Sums in another order may tip a rounding here and there: far less than what int8 itself costs."""
     prepared = prepare(small)
-    seen = observe(prepared, tensors_beside(prepared, INT8_OPS), noise(8), batch_size=8)
+    seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(8), batch_size=8)
     graph = with_float_outputs(write_qdq(prepared, {name: extremes(found) for name, found in seen.items()}))
     (batch,) = noise(50, seed=1).batches(50)
     wanted, found, exact = answers(graph, batch.x, optimize=False), simulated(graph, batch.x), answers(prepared, batch.x)
@@ -153,7 +154,7 @@ def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
 def test_large_photos_and_few_ones_are_tuned_on_in_as_many_steps(count: int, side: int) -> None:
     images = images_for(count, side * side)
     size = batch_for(images)
-    assert 1 <= size <= BATCH and images // size >= STEPS
+    assert 1 <= size <= BATCH_IMAGES and images // size >= LEAST_STEPS
 
 
 def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> None:
@@ -206,7 +207,7 @@ def test_a_handful_of_images_is_not_tuned_on_unless_asked_for(small: Path, noise
 
 def test_what_has_little_noise_is_not_tuned_unless_asked_for(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:
     for quiet, wanted, why in ((0.0, None, "dB already"), (0.0, 32, "None"), (200.0, None, "None")):
-        monkeypatch.setattr("edgetl.quantization.learn.steps.QUIET", quiet)
+        monkeypatch.setattr("edgetl.quantization.learn.steps.QUIET_DB", quiet)
         record = quantize(small, noise(40), out=tmp_path / "int8.onnx", tune_images=wanted)
         assert why in str(record.trials[-1].why_not)
         assert record.noise

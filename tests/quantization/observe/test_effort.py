@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn import steps
 from edgetl.quantization.learn.tune import growth
-from edgetl.quantization.observe.effort import DEFAULT, FEWEST_CALIBRATION, Wanted, effort, in_words
-from edgetl.quantization.observe.split_for_judging import Arrays, some, spread
-from edgetl.quantization.observe.work import DEPTHWISE, Work
+from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, FEWEST_CALIBRATION, Wanted, effort, in_words
+from edgetl.quantization.observe.split_for_judging import Arrays, spread, subset
+from edgetl.quantization.observe.work import DEPTHWISE_FACTOR, Work
 from edgetl.quantization.prepare.prepare import prepare
 
 EVERYTHING = Wanted(calibration=256, refined=8, tuned=1195, attributed=31)
@@ -48,7 +48,7 @@ def conv_gemm(path: Path, batch: int | str = "n") -> Path:
 def test_multiply_adds_are_those_of_the_shapes(tmp_path: Path, batch: int | str) -> None:
     """64 places of 6 values: of 27 products each, of 9 (a depthwise Conv's cost more); 5 values of 6."""
     work = Work.of(prepare(conv_gemm(tmp_path / "m.onnx", batch)), np.zeros((3, 16, 16), np.float32))
-    assert work.products == 64 * 6 * 27 + 64 * 6 * 9 * DEPTHWISE + 5 * 6
+    assert work.products == 64 * 6 * 27 + 64 * 6 * 9 * DEPTHWISE_FACTOR + 5 * 6
 
 
 def test_multiply_adds_are_what_torch_counts(small: Path) -> None:
@@ -61,14 +61,14 @@ def test_multiply_adds_are_what_torch_counts(small: Path) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         Simulation(model)(torch.from_numpy(image[None]))
     depthwise = 16 * 16 * 8 * 9
-    assert Work.of(model, image).products - depthwise * (DEPTHWISE - 1) == counter.get_total_flops() // 2
+    assert Work.of(model, image).products - depthwise * (DEPTHWISE_FACTOR - 1) == counter.get_total_flops() // 2
 
 
 def test_networks_that_are_not_large_are_not_shortened() -> None:
     """SqueezeNet at 224 pixels, the costliest of the shared models."""
     whole = effort(SQUEEZENET, EVERYTHING, 224 * 224)
     assert whole.shortened == () and whole.tuned == 1195 and whole.calibration == 256
-    assert whole.multiply_adds < DEFAULT
+    assert whole.multiply_adds < DEFAULT_MULTIPLY_ADDS
 
 
 @pytest.mark.parametrize("times", [1.5, 3, 8, 30, 200, 4000])
@@ -76,7 +76,7 @@ def test_larger_networks_get_fewer_images_and_what_is_left_out_is_named(times: f
     work = Work(products=int(times * SQUEEZENET.products), values=int(times * SQUEEZENET.values), rounding=int(times * SQUEEZENET.rounding))
     found = effort(work, EVERYTHING, 224 * 224)
     least = FEWEST_CALIBRATION * 2.5 * work.one_pass
-    assert found.multiply_adds <= max(DEFAULT, least)
+    assert found.multiply_adds <= max(DEFAULT_MULTIPLY_ADDS, least)
     assert found.calibration >= FEWEST_CALIBRATION
     assert (found.tuned < 1195) == any("tuning" in text for text in found.shortened)
     assert (not found.refine) == ("no second-order rounding" in found.shortened)
@@ -99,7 +99,7 @@ def test_the_clock_does_not_decide_what_is_counted(small: Path, noise: Any, tmp_
 
 
 def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: list[str]) -> None:
-    monkeypatch.setattr(steps, "DEFAULT", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
+    monkeypatch.setattr(steps, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
     record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
     assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told)
@@ -127,9 +127,9 @@ def test_some_images_are_spread_evenly_whatever_the_batches(noise: Any) -> None:
     every = noise(10)
     x = np.concatenate([batch.x for batch in every.batches(10)])
     for size in (1, 3, 10):
-        found = np.concatenate([batch.x for batch in some(every, 4).batches(size)])
-        assert len(some(every, 4)) == 4 and np.array_equal(found, x[spread(10, 4)])
-    assert some(every, 10) is every and len(some(Arrays(x), 3)) == 3
+        found = np.concatenate([batch.x for batch in subset(every, 4).batches(size)])
+        assert len(subset(every, 4)) == 4 and np.array_equal(found, x[spread(10, 4)])
+    assert subset(every, 10) is every and len(subset(Arrays(x), 3)) == 3
 
 
 def test_an_error_that_only_grows_is_seen() -> None:
@@ -143,9 +143,9 @@ def test_times_are_no_more_exact_than_they_are(seconds: float, words: str) -> No
 
 
 def test_tuning_that_only_loses_is_given_up(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(steps, "COSTLY", 0.0)
-    monkeypatch.setattr("edgetl.quantization.learn.tune.HOPELESS", 0.0)
-    monkeypatch.setattr(steps, "QUIET", 200.0)
+    monkeypatch.setattr(steps, "COSTLY_MULTIPLY_ADDS", 0.0)
+    monkeypatch.setattr("edgetl.quantization.learn.tune.HOPELESS_GROWTH", 0.0)
+    monkeypatch.setattr(steps, "QUIET_DB", 200.0)
     record = quantize(small, noise(40), out=tmp_path / "a")
     tuned = next(trial for trial in record.trials if trial.name == "tuned together")
     assert "given up after a quarter" in str(tuned.why_not)

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from edgetl.core.errors import InputError
 from edgetl.quantization.candidates.qdq import write_qdq
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.observe.ranges import Range, clip_range, consumed_range, extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
@@ -25,7 +26,7 @@ from edgetl.quantization.prepare.prepare import prepare
 
 def observed(path: Path, source: Any, batch_size: int = 8) -> dict[str, Range]:
     model = prepare(path)
-    seen = observe(model, tensors_beside(model, INT8_OPS), source, batch_size=batch_size)
+    seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), source, batch_size=batch_size)
     return {name: extremes(found) for name, found in seen.items()}
 
 
@@ -72,7 +73,7 @@ def test_zero_lies_in_every_range(small: Path, noise: Any) -> None:
 def test_the_observer_holds_one_batch_however_many_images(small: Path, noise: Any) -> None:
     """Live batches are counted while the stream is read: at most the one just made and the one before."""
     model = prepare(small)
-    tensors = tensors_beside(model, INT8_OPS)
+    tensors = tensors_beside(GraphIndex(model), INT8_OPS)
 
     def most_alive(count: int) -> tuple[int, int]:
         peak = 0
@@ -107,10 +108,11 @@ import importlib.util, pathlib
 spec = importlib.util.spec_from_file_location("small_networks", {conftest!r})
 module = importlib.util.module_from_spec(spec); sys.modules["small_networks"] = module; spec.loader.exec_module(module)
 from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.observe.statistics import observe, tensors_beside
 model = prepare(pathlib.Path({model!r}))
-names = tensors_beside(model, INT8_OPS)
+names = tensors_beside(GraphIndex(model), INT8_OPS)
 peaks = []
 for count in (40, 400):
     observe(model, names, module.Noise(count), batch_size=8)
@@ -133,8 +135,8 @@ def test_peak_memory_does_not_grow_with_images(small: Path) -> None:
 
 def test_narrowing_hard_swish_loses_nothing(small: Path, noise: Any) -> None:
     model = prepare(small)
-    seen = {name: Range(-50.0, 50.0) for name in tensors_beside(model, INT8_OPS)}
-    used = consumed_range(model)
+    seen = {name: Range(-50.0, 50.0) for name in tensors_beside(GraphIndex(model), INT8_OPS)}
+    used = consumed_range(GraphIndex(model))
     kept = {name: clip_range(found, used.get(name)) for name, found in seen.items()}
     (swish,) = (node for node in model.graph.node if node.op_type == "HardSwish")
     (gate,) = (node for node in model.graph.node if node.op_type == "HardSigmoid")

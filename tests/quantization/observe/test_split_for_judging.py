@@ -18,7 +18,17 @@ import edgetl
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import QuantizationRecord, quantize
 from edgetl.quantization.learn.tune import tune
-from edgetl.quantization.observe.split_for_judging import CHOOSING, EVERY, Arrays, Images, Parts, Sizes, few_images, some, spread
+from edgetl.quantization.observe.split_for_judging import (
+    FEWEST_TO_CHOOSE,
+    HELD_OUT_EVERY,
+    Arrays,
+    CalibrationParts,
+    PartSizes,
+    UnlabeledBatch,
+    few_images,
+    spread,
+    subset,
+)
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.session import InputSource, open_session
 
@@ -38,21 +48,21 @@ def numbers(source: InputSource | None, size: int = 7) -> list[int]:
 
 def places(count: int) -> dict[str, list[int]]:
     """What each of so many images does."""
-    parts = Parts.of(numbered(count))
+    parts = CalibrationParts.of(numbered(count))
     return {"fitting": numbers(parts.fitting), "choosing": numbers(parts.choosing), "reporting": numbers(parts.reporting)}
 
 
 @pytest.mark.parametrize("count", [*range(1, 45), 99, 256, 1003])
 def test_every_image_does_one_thing(count: int) -> None:
-    found, sizes, parts = places(count), Sizes.of(count), Parts.of(numbered(count))
+    found, sizes, parts = places(count), PartSizes.of(count), CalibrationParts.of(numbered(count))
     assert [len(found["fitting"]), len(found["choosing"]), len(found["reporting"])] == [sizes.fitted, sizes.chose, sizes.reported]
     assert len(parts.fitting) == sizes.fitted and len(parts.reporting) == sizes.reported
-    if count < EVERY:
+    if count < HELD_OUT_EVERY:
         assert found["fitting"] == found["reporting"] == list(range(count)) and not found["choosing"] and not parts.held_out
         return
     assert sorted([*found["fitting"], *found["choosing"], *found["reporting"]]) == list(range(count)) and parts.held_out
-    assert bool(found["choosing"]) == (count >= CHOOSING) and (parts.choosing is None) == (count < CHOOSING)
-    assert sizes.fitted >= 0.8 * count and abs(sizes.chose - sizes.reported) <= (1 if count >= CHOOSING else EVERY)
+    assert bool(found["choosing"]) == (count >= FEWEST_TO_CHOOSE) and (parts.choosing is None) == (count < FEWEST_TO_CHOOSE)
+    assert sizes.fitted >= 0.8 * count and abs(sizes.chose - sizes.reported) <= (1 if count >= FEWEST_TO_CHOOSE else HELD_OUT_EVERY)
 
 
 @pytest.mark.parametrize("order", ["one class after the other", "classes in turn"])
@@ -60,7 +70,7 @@ def test_every_image_does_one_thing(count: int) -> None:
 def test_parts_hold_every_class_whatever_the_order(order: str, classes: int) -> None:
     """A part of every tenth image would hold one of ten classes that come in turn; one of the first images those of the first class."""
     labels = np.repeat(np.arange(classes), 400 // classes) if order.startswith("one") else np.arange(400) % classes
-    for held in (places(400)["choosing"], places(400)["reporting"], numbers(some(numbered(400), 40)), few_images(numbered(400)).ravel()):
+    for held in (places(400)["choosing"], places(400)["reporting"], numbers(subset(numbered(400), 40)), few_images(numbered(400)).ravel()):
         share = np.bincount(labels[np.asarray(held, int)], minlength=classes) / len(held)
         assert share.min() > 0 and share.max() < 3 / classes, share
 
@@ -76,7 +86,7 @@ def test_places_are_one_in_each_slice() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_parts_are_the_same_in_any_batches(size: int) -> None:
-    parts = Parts.of(numbered(101))
+    parts = CalibrationParts.of(numbered(101))
     for part in (parts.fitting, parts.choosing, parts.reporting):
         assert part is not None and numbers(part, size) == numbers(part, 101)
         assert all(len(batch.x) <= size for batch in part.batches(size))
@@ -91,15 +101,15 @@ class Made:
     def __len__(self) -> int:
         return self.count
 
-    def batches(self, size: int) -> Iterator[Images]:
+    def batches(self, size: int) -> Iterator[UnlabeledBatch]:
         for start in range(0, self.count, size):
-            yield Images(np.full((min(size, self.count - start), 3, 32, 32), start, np.float32))
+            yield UnlabeledBatch(np.full((min(size, self.count - start), 3, 32, 32), start, np.float32))
 
 
 def test_memory_does_not_grow_with_the_images() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        assert few_images(Parts.of(Made(count)).fitting).shape == (64, 3, 32, 32)
+        assert few_images(CalibrationParts.of(Made(count)).fitting).shape == (64, 3, 32, 32)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgetl.quantization.observe.ranges import CODES, Range, choose, extremes, reconstruction_error
+from edgetl.quantization.graph.layers import UINT8_MAX
+from edgetl.quantization.observe.ranges import Range, choose_range, extremes, reconstruction_error
 from edgetl.quantization.observe.statistics import BINS, OCTAVES, Histogram, TensorStatistics
 
 
@@ -60,9 +61,9 @@ def test_values_of_any_size_have_bins(scale: float) -> None:
 def test_the_error_of_a_range_is_that_of_its_codes() -> None:
     found = values(4, 2.0, 20_000)
     bounds = Range(-3.0, 4.0)
-    scale = (bounds.high - bounds.low) / CODES
+    scale = (bounds.high - bounds.low) / UINT8_MAX
     zero = round(-bounds.low / scale)
-    decoded = (np.clip(np.rint(found / scale) + zero, 0, CODES) - zero) * scale
+    decoded = (np.clip(np.rint(found / scale) + zero, 0, UINT8_MAX) - zero) * scale
     histogram = histogram_of(found)
     assert reconstruction_error(*histogram.points(), histogram.total, bounds) == pytest.approx(np.mean((decoded - found) ** 2), rel=0.05)
 
@@ -71,7 +72,7 @@ def test_one_outlier_does_not_take_the_codes_of_all_others() -> None:
     images = {seed: np.maximum(values(seed), 0) for seed in range(8)}
     images[0][0] = 500.0
     seen = seen_of(images)
-    found = choose(seen)
+    found = choose_range(seen)
     assert extremes(seen).high == 500
     assert found.range.high < 10 and found.rule != "min-max"
     assert found.error < found.min_max_error / 100
@@ -79,10 +80,10 @@ def test_one_outlier_does_not_take_the_codes_of_all_others() -> None:
 
 def test_one_image_far_beyond_the_others_does_not_take_their_codes() -> None:
     images = {seed: values(seed) for seed in range(24)}
-    assert choose(seen_of(images)).range.high < 8
+    assert choose_range(seen_of(images)).range.high < 8
     seen = seen_of(images | {10: values(10, 1000.0)})
     assert extremes(seen).high > 1000
-    assert choose(seen).range.high < 8 and choose(seen).rule != "min-max"
+    assert choose_range(seen).range.high < 8 and choose_range(seen).rule != "min-max"
     assert seen.fitted.total + seen.held_out.total == pytest.approx(23 * 5000, rel=1e-3)
 
 
@@ -95,15 +96,15 @@ def test_images_within_a_few_times_the_usual_square_count_once() -> None:
 
 def test_uniform_values_keep_their_extremes() -> None:
     rng = np.random.default_rng(0)
-    found = choose(seen_of({i: rng.uniform(0, 6, 5000).astype(np.float32) for i in range(8)}))
+    found = choose_range(seen_of({i: rng.uniform(0, 6, 5000).astype(np.float32) for i in range(8)}))
     assert found.range.low == 0 and found.range.high == pytest.approx(6, rel=0.01)
 
 
 def test_what_the_reader_throws_away_gets_no_codes() -> None:
     seen = seen_of({seed: values(seed, 4.0) for seed in range(8)})
-    found = choose(seen, Range(-3.0, np.inf))
+    found = choose_range(seen, Range(-3.0, np.inf))
     assert found.range.low >= -3 and found.range.high > 6
 
 
 def test_a_constant_zero_has_a_range() -> None:
-    assert choose(seen_of({0: np.zeros(10, np.float32)})).range == Range(0.0, 0.0)
+    assert choose_range(seen_of({0: np.zeros(10, np.float32)})).range == Range(0.0, 0.0)

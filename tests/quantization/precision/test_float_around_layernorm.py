@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.precision.float_around_layernorm import without_weights
 from edgetl.quantization.precision.placement import NORMALIZED
 from edgetl.quantization.prepare.prepare import prepare
@@ -74,4 +75,4 @@ def test_only_products_with_weights_run_in_int8(noise: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("opset", [11, 20])
 def test_other_networks_have_none(build_small: Any, opset: int) -> None:
-    assert without_weights(prepare(build_small(opset=opset))) == ()
+    assert without_weights(GraphIndex(prepare(build_small(opset=opset)))) == ()

@@ -19,7 +19,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.quantization.search.evaluator import CandidateEvaluator
-from edgetl.quantization.search.search import MOST, Budget, Evaluation, fewest, order, remembered, with_neighbours
+from edgetl.quantization.search.search import MOST_EVALUATIONS, Budget, Evaluation, fewest, order, remembered, with_neighbours
 from edgetl.runtime.session import open_session
 
 GOOD = Evaluation(floating=(), agreement=1.0, drop=0.0, lost=False, size_bytes=1000, ms=1.0, float_ms=2.0)
@@ -48,7 +48,7 @@ def test_the_fewest_layers_are_found_in_twelve_evaluations(needed: int) -> None:
     judge, layers = Simulated(needed), [f"layer{i}" for i in range(1000)]
     found = fewest(layers, make, judge, Budget(min_agreement=0.99))
     assert found is not None and found[1].floating == tuple(layers[:needed])
-    assert judge.asked <= MOST
+    assert judge.asked <= MOST_EVALUATIONS
 
 
 @pytest.mark.parametrize("limit", [{"max_kb": 1.1}, {"max_ms": 1.1}])
@@ -115,7 +115,7 @@ def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, 
     wanted, found = (open_session(path).run(1.5 * batch.x).argmax(1) for path in (small, tmp_path / "mixed.onnx"))
     assert record.evaluations[0].floating == () and record.evaluations[0].agreement < 0.8
     assert record.floating and record.within and (wanted == found).mean() >= 0.8
-    assert 1 < len(record.evaluations) <= MOST
+    assert 1 < len(record.evaluations) <= MOST_EVALUATIONS
     assert record.floating_by == "evaluation" and record.reported.held_out  # the figures come from calibration images
     assert set(record.floating) & {node.name for node in onnx.load(tmp_path / "mixed.onnx").graph.node}  # named, for profiles
 

@@ -1,0 +1,32 @@
+"""clients/c/: the model of a bundle in C99, and a program that checks it against the golden vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgetl.bundle.graph import is_quantized
+from edgetl.bundle.image_graph import MODEL
+from edgetl.cgen.footprint import Footprint
+from edgetl.cgen.write import write_c
+from edgetl.core.errors import InputError
+from edgetl.core.preprocess import Preprocess
+from edgetl.runtime.loading import load_proto
+
+PLACE = ("clients", "c")
+
+
+def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], temperature: float = 1.0) -> Footprint:
+    """Write classifier.h, classifier.c, check.c and footprint.json for the model.onnx of a bundle; what they take.
+
+    Raises:
+        InputError: a model in float, an operator that the C code does not have.
+    """
+    if not is_quantized(bundle / MODEL):
+        raise InputError(
+            "expected an int8 model to write as C, found one in float: its sums would differ from CPU to CPU. "
+            "Leave --c out, or take a target and a budget with which int8 ships"
+        )
+    folder = bundle.joinpath(*PLACE)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_c(load_proto(bundle / MODEL), preprocess, classes, folder, temperature)

@@ -1,0 +1,88 @@
+"""Prove a bundle where it lies: every file as it was written, the manifest as its schema says, every graph and client that can run here.
+
+A file that changed ends the check: what it would answer is no answer of this bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl.bundle.client_runs import run_clients
+from edgetl.bundle.golden_check import check_golden
+from edgetl.bundle.manifest import Manifest, seal_of
+from edgetl.bundle.read import MANIFEST, Bundle, bundle_sha256, differences, is_bundle
+from edgetl.bundle.schema import manifest_schema, mismatches
+from edgetl.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one part of a check gave.
+
+    Attributes:
+        problems: what is wrong, a line each; none where all is well.
+        skipped: why it was not run; None where it was.
+    """
+
+    part: str
+    problems: tuple[str, ...] = ()
+    skipped: str | None = None
+
+    @property
+    def state(self) -> str:
+        """`ok`, `failed` or `not run`."""
+        return "failed" if self.problems else "not run" if self.skipped else "ok"
+
+
+def check_bundle(folder: Path, *, browser: bool = False) -> Iterator[Finding]:
+    """Check the bundle in `folder`, part by part; `browser`: its web page in a browser, too.
+
+    Raises:
+        InputError: there is no bundle.
+    """
+    if not is_bundle(folder):
+        raise InputError(f"expected a bundle (a folder with {MANIFEST}) at {folder}, found none. Give the folder of a bundle")
+    intact = [_part("files", lambda: _files(folder)), _part("manifest", lambda: _manifest(folder))]
+    yield from intact
+    if any(finding.problems for finding in intact):
+        reason = "the bundle is not as it was written"
+        yield from (Finding(part=part, skipped=reason) for part in ("golden vectors", "clients"))
+        return
+    bundle = Bundle(path=folder, manifest=_read(folder), sha256=bundle_sha256(folder))
+    yield _part("golden vectors", lambda: check_golden(bundle))
+    for name, problems, skipped in run_clients(folder, browser=browser):
+        yield Finding(part=name, problems=problems, skipped=skipped)
+
+
+def _part(name: str, work: Callable[[], list[str]]) -> Finding:
+    """What `work` finds; an error that it meets is a problem like others."""
+    try:
+        return Finding(part=name, problems=tuple(work()))
+    except (InputError, OSError, ValueError) as error:
+        return Finding(part=name, problems=(str(error),))
+
+
+def _files(folder: Path) -> list[str]:
+    """Files that are not as the manifest says, and the manifest itself, whose seal covers its own bytes."""
+    text = (folder / MANIFEST).read_bytes()
+    try:
+        said = json.loads(text)
+        expected, seal = {str(name): str(sha) for name, sha in said["files"].items()}, said.get("seal")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{MANIFEST}: changed (it cannot be read any more)"]
+    sealed = seal is None if "models" not in said else isinstance(seal, str) and seal == seal_of(text, seal)
+    return [*([] if sealed else [f"{MANIFEST}: changed"]), *differences(folder, expected)]
+
+
+def _manifest(folder: Path) -> list[str]:
+    said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    found = list(mismatches(said, manifest_schema()))
+    _read(folder)
+    return found
+
+
+def _read(folder: Path) -> Manifest:
+    return Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))

@@ -1,0 +1,94 @@
+"""Run the check of each client in a bundle that can run on this machine.
+
+`PROGRAM check BUNDLE` is what each of them answers to: exit code 0 where all golden vectors agree, 77 where something that it needs is
+not installed here (the last line says what), anything else where one does not (the last line names the image and the first step).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl.bundle.read import README
+
+CANNOT = 77  # as automake's tests say "skipped"
+TIMEOUT_S = 120
+Result = tuple[str, tuple[str, ...], str | None]  # name, problems, why it was not run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A program of the bundle: its file, and what runs it."""
+
+    name: str
+    file: str
+    runner: tuple[str, ...]
+
+
+CLIENTS = (
+    Client(name="client python", file="clients/python/classify.py", runner=(sys.executable, "-I")),
+    Client(name="client node", file="clients/node/classify.mjs", runner=("node",)),
+)
+C_CODE = "clients/c"
+PAGE = Client(name="client web", file="clients/web/check.mjs", runner=("node",))
+
+
+def run_clients(folder: Path, *, browser: bool) -> Iterator[Result]:
+    """The result of each client in the bundle at `folder`; the README's sample stands in for a Python client."""
+    if not (folder / CLIENTS[0].file).is_file() and (folder / README).is_file():
+        yield _sample(folder)
+    for client in (*CLIENTS, *([PAGE] if browser else [])):
+        if (folder / client.file).is_file():
+            yield _ran(client.name, [*client.runner, str(folder / client.file)], folder)
+    if (folder / C_CODE).is_dir():
+        yield _compiled(folder)
+
+
+def _compiled(folder: Path) -> Result:
+    """The C code, compiled elsewhere and run there."""
+    compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    if compiler is None:
+        return "client c", (), "no C compiler (cc, gcc, clang) is installed here"
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as place:
+        program = Path(place) / "check"
+        sources = [str(folder / C_CODE / name) for name in ("check.c", "classifier.c")]
+        done = subprocess.run([compiler, "-std=c99", "-O1", "-o", str(program), *sources], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return "client c", (done.stderr.strip().splitlines()[0] if done.stderr else f"{compiler} failed",), None
+        return _ran("client c", [str(program)], folder)
+
+
+def _sample(folder: Path) -> Result:
+    """The Python of the README, saved elsewhere and run there."""
+    blocks = re.findall(r"```python\n(.*?)```", (folder / README).read_text(encoding="utf-8"), flags=re.DOTALL)
+    if len(blocks) != 1:
+        return "sample python", (f"expected one block of Python in {README}, found {len(blocks)}",), None
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as place:
+        program = Path(place) / "classify.py"
+        program.write_text(blocks[0], encoding="utf-8")
+        return _ran("sample python", [sys.executable, "-I", str(program)], folder)
+
+
+def _ran(name: str, program: list[str], folder: Path) -> Result:
+    if shutil.which(program[0]) is None:
+        return name, (), f"{program[0]} is not installed here"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [*program, "check", str(folder.resolve())],
+            capture_output=True, text=True, encoding="utf-8", errors="replace", env=environment, timeout=TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return name, (f"gave no answer in {TIMEOUT_S} seconds",), None
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    last = said[-1] if said else f"exit code {done.returncode}"
+    if done.returncode == CANNOT:
+        return name, (), last
+    return name, () if done.returncode == 0 else (last,), None

@@ -1,0 +1,118 @@
+// The bundle in the app's assets: model.image.onnx under onnxruntime, and the check with its golden vectors.
+package classify
+
+import ai.onnxruntime.OnnxJavaType
+import ai.onnxruntime.OnnxTensor
+import ai.onnxruntime.OrtEnvironment
+import android.content.res.AssetManager
+import android.graphics.Bitmap
+import android.graphics.BitmapFactory
+import org.json.JSONArray
+import org.json.JSONObject
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+private fun JSONArray.strings() = List(length()) { getString(it) }
+
+private fun sizes(value: Any): Pair<Int, Int> = if (value is JSONArray) Pair(value.getInt(0), value.getInt(1)) else Pair(value as Int, value)
+
+/** A .npy file of uint8 or float32: shape and numbers. */
+class Array(val shape: List<Int>, val values: DoubleArray) {
+    fun picture() = Picture(shape[0], shape[1], shape.getOrElse(2) { 1 }, ByteArray(values.size) { values[it].toInt().toByte() })
+
+    companion object {
+        fun read(bytes: ByteArray): Array {
+            val buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN)
+            val start = if (bytes[6] > 1) 12 + buffer.getInt(8) else 10 + buffer.getShort(8)
+            val head = String(bytes, 0, start, Charsets.ISO_8859_1)
+            val shape = Regex("'shape': \\(([^)]*)\\)").find(head)!!.groupValues[1].split(",").mapNotNull { it.trim().toIntOrNull() }
+            val small = "|u1" in head
+            val count = (bytes.size - start) / if (small) 1 else 4
+            return Array(shape, DoubleArray(count) { if (small) (bytes[start + it].toInt() and 255).toDouble() else buffer.getFloat(start + 4 * it).toDouble() })
+        }
+    }
+}
+
+class Classifier(private val assets: AssetManager) : AutoCloseable {
+    private val manifest = JSONObject(String(bytes("manifest.json")))
+    private val said = manifest.getJSONObject("preprocess")
+    private val environment = OrtEnvironment.getEnvironment().apply { setTelemetry(false) }
+    private val session = environment.createSession(bytes("model.image.onnx"))
+    val classes = manifest.getJSONArray("classes").strings()
+    val preprocess = Preprocess(
+        size = sizes(said.get("size")),
+        resize = sizes(said.get("resize")),
+        filter = said.getString("filter"),
+        fit = said.optString("fit", "crop"),
+        fill = said.optInt("fill", 0),
+        gray = said.getString("color") == "gray",
+    )
+    val rule = manifest.optJSONObject("decision")?.let {
+        DecisionRule(if (it.isNull("threshold")) null else it.getDouble("threshold"), it.getString("unknown"))
+    }
+
+    private fun bytes(name: String) = assets.open(name).use { it.readBytes() }
+
+    /** An upright bitmap -> the network's colors. */
+    fun colored(bitmap: Bitmap): Picture {
+        val pixels = IntArray(bitmap.width * bitmap.height)
+        bitmap.getPixels(pixels, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
+        return colored(pixels, bitmap.height, bitmap.width, preprocess.gray)
+    }
+
+    /** A picture at the network's size -> a probability for each class, and the logits. */
+    fun run(picture: Picture): Pair<FloatArray, FloatArray> {
+        val shape = longArrayOf(1, picture.height.toLong(), picture.width.toLong(), picture.channels.toLong())
+        val pixels = ByteBuffer.allocateDirect(picture.data.size).put(picture.data).apply { rewind() }
+        OnnxTensor.createTensor(environment, pixels, shape, OnnxJavaType.UINT8).use { image ->
+            session.run(mapOf("image" to image)).use { found ->
+                @Suppress("UNCHECKED_CAST")
+                fun row(name: String) = (found.get(name).get().value as kotlin.Array<FloatArray>)[0]
+                return Pair(row("probabilities"), row("logits"))
+            }
+        }
+    }
+
+    fun classify(bitmap: Bitmap) = decided(run(resized(colored(bitmap), preprocess)).first, classes, rule)
+
+    /** Runs the golden vectors, each step on the golden result of the step before: the first step of each image that disagrees. */
+    fun check(): List<String> {
+        val golden = JSONObject(String(bytes("golden/golden.json")))
+        val images = golden.getJSONArray("images")
+        return List(images.length()) { images.getJSONObject(it) }.mapNotNull { entry ->
+            firstWrongStep(entry, golden.getJSONObject("stages"))?.let { "${entry.getString("image")}: $it" }
+        }
+    }
+
+    private fun firstWrongStep(entry: JSONObject, allowed: JSONObject): String? {
+        val stages = entry.getJSONObject("stages")
+        fun array(step: String) = if (stages.has(step)) Array.read(bytes("golden/${stages.getString(step)}")) else null
+        fun wrong(step: String, found: DoubleArray, expected: Array, most: Double): String? =
+            furthest(found, expected.values).let { if (it <= most) null else "$step: off by up to $it, at most $most expected" }
+        fun numbers(picture: Picture) = DoubleArray(picture.data.size) { (picture.data[it].toInt() and 255).toDouble() }
+        val file = bytes("golden/${stages.getString("file")}")
+        val bitmap = BitmapFactory.decodeByteArray(file, 0, file.size) // null of graymaps, which Android does not read
+        val decoded = array("decoded")
+        if (bitmap != null && decoded != null && bitmap.height == decoded.shape[0]) // elsewhere turned by EXIF, or decoded smaller
+            wrong("decoded", numbers(colored(bitmap)), decoded, allowed.getJSONObject("decoded").getDouble("levels"))?.let { return it }
+        val small = array("resized")!!
+        if (decoded != null)
+            wrong("resized", numbers(resized(decoded.picture(), preprocess)), small, allowed.getJSONObject("resized").getDouble("levels"))?.let { return it }
+        val (probabilities, logits) = run(small.picture())
+        val expected = array("logits")!!
+        val limit = allowed.getJSONObject("logits")
+        val most = limit.getDouble("abs") + limit.getDouble("rel") * expected.values.maxOf { kotlin.math.abs(it) }
+        wrong("logits", DoubleArray(logits.size) { logits[it].toDouble() }, expected, most)?.let { return it }
+        val top = entry.getJSONArray("top")
+        for (i in 0 until top.length()) {
+            val (name, share) = top.getJSONArray(i).let { Pair(it.getString(0), it.getDouble(1)) }
+            val off = kotlin.math.abs(probabilities[classes.indexOf(name)] - share)
+            if (off > allowed.getJSONObject("probabilities").getDouble("abs")) return "probabilities: $name is off by $off"
+        }
+        val answer = decided(probabilities, classes, null).first
+        val right = entry.getJSONObject("answers").getString("model.onnx")
+        return if (answer == right) null else "class: $answer, expected $right"
+    }
+
+    override fun close() = session.close()
+}

@@ -1,0 +1,90 @@
+// The bundle among the app's resources: model.image.onnx under onnxruntime, and the check with its golden vectors.
+import CoreGraphics
+import Foundation
+import OnnxRuntimeBindings
+import Steps
+import UIKit
+
+final class Classifier {
+    let manifest: Manifest
+    private let session: ORTSession
+    private let environment: ORTEnv
+
+    init() throws {
+        environment = try ORTEnv(loggingLevel: .error)
+        manifest = try JSONDecoder().decode(Manifest.self, from: Classifier.data("manifest.json"))
+        let model = Bundle.main.path(forResource: "model.image", ofType: "onnx")!
+        session = try ORTSession(env: environment, modelPath: model, sessionOptions: nil)
+    }
+
+    static func data(_ name: String) throws -> Data { try Data(contentsOf: Bundle.main.bundleURL.appendingPathComponent(name)) }
+
+    /// An upright picture in the network's colors. The context is opaque and white below, so that nothing is premultiplied.
+    func colored(_ image: CGImage) -> Picture {
+        let (height, width) = (image.height, image.width)
+        var rgba = [UInt8](repeating: 255, count: 4 * height * width)
+        let space = image.colorSpace?.model == .rgb ? image.colorSpace! : CGColorSpaceCreateDeviceRGB() // values as they are: no profile
+        let context = CGContext(
+            data: &rgba, width: width, height: height, bitsPerComponent: 8, bytesPerRow: 4 * width, space: space,
+            bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)!
+        context.setFillColor(CGColor(gray: 1, alpha: 1))
+        context.fill(CGRect(x: 0, y: 0, width: width, height: height))
+        context.draw(image, in: CGRect(x: 0, y: 0, width: width, height: height))
+        for i in stride(from: 3, to: rgba.count, by: 4) { rgba[i] = 255 }
+        return Steps.colored(rgba, height: height, width: width, gray: manifest.preprocess.color == "gray")
+    }
+
+    /// A picture at the network's size -> a probability for each class, and the logits.
+    func run(_ picture: Picture) throws -> (probabilities: [Float], logits: [Float]) {
+        let shape = [1, picture.height, picture.width, picture.channels].map { NSNumber(value: $0) }
+        let pixels = try ORTValue(tensorData: NSMutableData(data: Data(picture.data)), elementType: .uInt8, shape: shape)
+        let found = try session.run(withInputs: ["image": pixels], outputNames: ["probabilities", "logits"], runOptions: nil)
+        func row(_ name: String) throws -> [Float] {
+            try (found[name]!.tensorData() as Data).withUnsafeBytes { [Float]($0.bindMemory(to: Float.self)) }
+        }
+        return (try row("probabilities"), try row("logits"))
+    }
+
+    func classify(_ image: CGImage) throws -> (name: String, confidence: Float, decision: String) {
+        decided(try run(resized(colored(image), manifest.preprocess)).probabilities, manifest)
+    }
+
+    /// Runs the golden vectors, each step on the golden result of the step before: the first step of each image that disagrees.
+    func check() throws -> [String] {
+        let golden = try JSONDecoder().decode(Golden.self, from: Classifier.data("golden/golden.json"))
+        return try golden.images.compactMap { entry in try firstWrongStep(entry, golden.stages).map { "\(entry.image): \($0)" } }
+    }
+
+    private func firstWrongStep(_ entry: Golden.Entry, _ allowed: [String: Golden.Limit]) throws -> String? {
+        func array(_ step: String) throws -> Steps.Array? {
+            try entry.stages[step].map { Steps.Array(try Classifier.data("golden/\($0)")) }
+        }
+        func wrong(_ step: String, _ found: [Double], _ expected: [Double], _ most: Double) -> String? {
+            guard found.count == expected.count else { return "\(step): \(found.count) numbers, expected \(expected.count)" }
+            let off = zip(found, expected).map { abs($0 - $1) }.max() ?? 0
+            return off <= most ? nil : "\(step): off by up to \(off), at most \(most) expected"
+        }
+        let decoded = try array("decoded")
+        if let decoded, let image = UIImage(data: try Classifier.data("golden/\(entry.stages["file"]!)"))?.cgImage, image.height == decoded.shape[0] {
+            if let said = wrong("decoded", colored(image).data.map(Double.init), decoded.values, allowed["decoded"]?.levels ?? 0) { return said }
+        }
+        let small = try array("resized")!
+        if let decoded {
+            let made = resized(decoded.picture, manifest.preprocess).data.map(Double.init)
+            if let said = wrong("resized", made, small.values, allowed["resized"]?.levels ?? 0) { return said }
+        }
+        let (probabilities, logits) = try run(small.picture)
+        let expected = try array("logits")!.values
+        let most = (allowed["logits"]?.abs ?? 0) + (allowed["logits"]?.rel ?? 0) * (expected.map { abs($0) }.max() ?? 0)
+        if let said = wrong("logits", logits.map(Double.init), expected, most) { return said }
+        let answer = manifest.classes[probabilities.indices.max { probabilities[$0] < probabilities[$1] }!]
+        return answer == entry.answers["model.onnx"] ? nil : "class: \(answer), expected \(entry.answers["model.onnx"] ?? "")"
+    }
+}
+
+struct Golden: Decodable {
+    struct Entry: Decodable { let image: String, stages: [String: String], answers: [String: String] }
+    struct Limit: Decodable { let levels: Double?, abs: Double?, rel: Double? }
+    let images: [Entry]
+    let stages: [String: Limit]
+}

@@ -1,0 +1,151 @@
+"""Pools, Adds and Concats of codes: the numbers that onnxruntime's kernels compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edgetl.cgen.attributes import window_of
+from edgetl.cgen.moves import mapped, placed
+from edgetl.cgen.plan import AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum
+from edgetl.cgen.sums import Scaled, in_whole_numbers
+from edgetl.cgen.tensors import Tensor
+from edgetl.cgen.values import Codes, Decoded, Levels, Pending, Stem, Unsupported, Value, encode, straight
+
+IN_FLOAT = "float numbers in a place where the C code has codes"
+
+
+def max_pool(operators: list[Operator], value: Value, attributes: Mapping[str, Any]) -> Value:
+    """The largest of a window: of codes at once, behind an exact Conv once its result is rounded.
+
+    Raises:
+        Unsupported: of numbers that are computed in float.
+    """
+
+    def pool(tensor: Tensor) -> Tensor:
+        window, size = window_of(attributes, _kernel(attributes), (tensor.height, tensor.width))
+        output = replace(tensor, height=size[0], width=size[1])
+        operators.append(MaxPool(source=tensor, output=output, window=window))
+        return output
+
+    match value:
+        case Stem():
+            return replace(value, pools=(*value.pools, pool))
+        case Decoded() if np.all(np.diff(value.values) >= 0):
+            codes = max_pool(operators, value.source, attributes)
+            assert isinstance(codes, Codes)
+            return replace(value, source=codes)
+        case Codes():
+            tensor = pool(placed(operators, value))
+            return Codes(tensor=tensor, index=straight(tensor.shape))
+        case Levels() if value.codes:
+            tensor = pool(placed(operators, value))
+            return Codes(tensor=tensor, index=straight(tensor.shape))
+    raise Unsupported(IN_FLOAT)
+
+
+def average_pool(operators: list[Operator], value: Value, attributes: Mapping[str, Any]) -> Pending:
+    """The mean of a window; of one as large as its input onnxruntime takes that of the channel, which rounds otherwise.
+
+    Raises:
+        Unsupported: of numbers that are computed in float.
+    """
+    source = _plain(value)
+
+    def finish(step: np.float32, zero: int) -> Tensor:
+        tensor = placed(operators, source.source)
+        window, size = window_of(attributes, _kernel(attributes), (tensor.height, tensor.width))
+        if window.kernel == (tensor.height, tensor.width) and not any(attributes.get("pads", ())):
+            return _mean(operators, source, tensor, step, zero)
+        output = replace(tensor, height=size[0], width=size[1])
+        whole = bool(attributes.get("count_include_pad", 0))
+        pool = AveragePool(
+            source=tensor, output=output, window=window, values=source.values, whole_window=whole, scale=float(step), zero=zero
+        )
+        operators.append(pool)
+        return output
+
+    return Pending(name="AveragePool", finish=finish)
+
+
+def global_average(operators: list[Operator], value: Value) -> Pending:
+    """The mean of each channel.
+
+    Raises:
+        Unsupported: of numbers that are computed in float.
+    """
+    source = _plain(value)
+
+    def finish(step: np.float32, zero: int) -> Tensor:
+        return _mean(operators, source, placed(operators, source.source), step, zero)
+
+    return Pending(name="GlobalAveragePool", finish=finish)
+
+
+def _mean(operators: list[Operator], source: Decoded, tensor: Tensor, step: np.float32, zero: int) -> Tensor:
+    """That of each channel, with the scale that onnxruntime computes (onnxruntime/core/mlas/lib/qlgavgpool.cpp)."""
+    output = replace(tensor, height=1, width=1)
+    scale = np.float32(source.scale / np.float32(step * np.float32(tensor.places)))
+    operators.append(GlobalAverage(source=tensor, output=output, source_zero=source.zero, scale=float(scale), zero=zero))
+    return output
+
+
+def summed(operators: list[Operator], inputs: Sequence[Value]) -> Pending:
+    """The sum of two tensors of codes.
+
+    Raises:
+        Unsupported: of other shapes, or with scales whose sums round otherwise in whole numbers.
+    """
+    first, second = (_plain(value) for value in inputs)
+
+    def finish(step: np.float32, zero: int) -> Tensor:
+        parts = [placed(operators, each.source) for each in (first, second)]
+        if parts[0].shape != parts[1].shape:
+            raise Unsupported("two shapes")
+        scaled = [Scaled(scale=each.scale, zero=each.zero) for each in (first, second)]
+        found = in_whole_numbers(scaled[0], scaled[1], Scaled(scale=step, zero=zero))
+        if found is None:
+            raise Unsupported("scales with which sums round otherwise from CPU to CPU")
+        factors, offset, shift = found
+        output = replace(parts[0])
+        operators.append(Sum(first=parts[0], second=parts[1], output=output, factors=factors, offset=offset, shift=shift))
+        return output
+
+    return Pending(name="Add", finish=finish)
+
+
+def concat(operators: list[Operator], inputs: Sequence[Value], attributes: Mapping[str, Any]) -> Pending:
+    """Channels behind each other, in the codes of the result.
+
+    Raises:
+        Unsupported: along another axis than the channels'.
+    """
+    if attributes.get("axis") not in (1, -3):
+        raise Unsupported("another axis than the channels'")
+    sources = [_plain(value) for value in inputs]
+
+    def finish(step: np.float32, zero: int) -> Tensor:
+        parts = tuple(placed(operators, mapped(operators, each, encode(each.values, step, zero))) for each in sources)
+        if len({(part.height, part.width) for part in parts}) > 1:
+            raise Unsupported("two shapes")
+        output = replace(parts[0], channels=sum(part.channels for part in parts))
+        operators.append(Concat(parts=parts, output=output))
+        return output
+
+    return Pending(name="Concat", finish=finish)
+
+
+def _plain(value: Value) -> Decoded:
+    if not isinstance(value, Decoded) or not value.plain:
+        raise Unsupported(IN_FLOAT)
+    return value
+
+
+def _kernel(attributes: Mapping[str, Any]) -> tuple[int, int]:
+    kernel = attributes["kernel_shape"]
+    if len(kernel) != 2:
+        raise Unsupported("another number of dimensions than height and width")
+    return int(kernel[0]), int(kernel[1])

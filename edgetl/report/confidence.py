@@ -1,0 +1,108 @@
+"""Whether confidences mean what they say on the test images, and what the bundle's threshold gives there: part of `report.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetl.bundle.decision import DecisionRule
+from edgetl.metrics.abstention import Reach
+from edgetl.metrics.clusters import Groups
+from edgetl.metrics.confidence import FEWEST_IMAGES, error_by_chance, expected_calibration_error
+from edgetl.metrics.parity import share_interval
+from edgetl.report.numbers import Count, Exact, Finite, Share
+from edgetl.tasks.classification import Classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceReport(Exact):
+    """The bundle's decision rule on the test images; it was fitted on `fitted_on` validation images.
+
+    Attributes:
+        ece_before, ece_after: the expected calibration error, without and with the temperature; fractions.
+        ece_by_chance, ece_by_chance_most: what honest confidences would show on as many images, in the mean and in 95 of 100 cases.
+        precision: the share of the given answers that are right; `precision_ci95` its interval. None where none was given.
+        coverage: the share of the images that get an answer.
+        answered: their number.
+        reach: whether the wanted precision was reached on the validation images.
+    """
+
+    temperature: Finite
+    fitted_on: Count
+    images: Count
+    ece_before: Share
+    ece_after: Share
+    ece_by_chance: Share
+    ece_by_chance_most: Share
+    threshold: Share | None
+    wanted_precision: Share
+    reach: Reach
+    precision: Share | None
+    precision_ci95: tuple[Share, Share] | None
+    coverage: Share
+    answered: Count
+
+
+def confidence_report(
+    rule: DecisionRule, task: Classification, outputs: NDArray[np.float32], labels: NDArray[np.int64], groups: Groups | None = None
+) -> ConfidenceReport:
+    """What the rule gives for `outputs` [n, k] of images of `labels` [n]; `groups` [n] of near-duplicates among them."""
+    right = task.correct(outputs, labels)
+    before, after = (task.confidences(outputs, t).max(axis=1) for t in (1.0, rule.temperature))
+    given = after >= np.float32(rule.threshold or 0.0)
+    chance = error_by_chance(after)
+    return ConfidenceReport(
+        temperature=rule.temperature,
+        fitted_on=rule.images,
+        images=len(labels),
+        ece_before=expected_calibration_error(before, right),
+        ece_after=expected_calibration_error(after, right),
+        ece_by_chance=chance.mean,
+        ece_by_chance_most=chance.most,
+        threshold=rule.threshold,
+        wanted_precision=rule.wanted_precision,
+        reach=rule.reach,
+        precision=float(right[given].mean()) if given.any() else None,
+        precision_ci95=share_interval(right[given], None if groups is None else groups[given]) if given.any() else None,
+        coverage=float(given.mean()),
+        answered=int(given.sum()),
+    )
+
+
+def confidence_words(found: ConfidenceReport) -> list[str]:
+    """The same in sentences."""
+    return [_honesty(found), _threshold(found)]
+
+
+def _honesty(found: ConfidenceReport) -> str:
+    if found.images < FEWEST_IMAGES:
+        return f"Whether its confidences mean what they say: {found.images} test images are too few to tell."
+    over = "more than chance explains" if found.ece_after > found.ece_by_chance_most else "no more than chance explains"
+    temperature = (
+        f"with the temperature {found.temperature:g} fitted on {found.fitted_on} val images"
+        if found.temperature != 1
+        else f"no temperature was fitted ({found.fitted_on} val images)"
+    )
+    return (
+        f"Its confidences are off by {100 * found.ece_after:.1f} points (expected calibration error; {100 * found.ece_before:.1f} without "
+        f"temperature; {temperature}), {over}: honest ones would show {100 * found.ece_by_chance:.1f} on {found.images:,} images, up "
+        f"to {100 * found.ece_by_chance_most:.1f} in 95 of 100 cases."
+    )
+
+
+def _threshold(found: ConfidenceReport) -> str:
+    wanted = f"{100 * found.wanted_precision:g}%"
+    if found.threshold is None:
+        why = "val has too few images" if found.reach == "too few images" else "no threshold reaches it on val"
+        return f"No answer is “unknown”: {wanted} of the given answers shall be right (--min-precision), and {why}."
+    told = f"Below a confidence of {found.threshold:.2f} the app answers “unknown”"
+    sure = "shown on val" if found.reach == "shown" else f"measured on {found.fitted_on} val images, too few to show it"
+    if found.precision is None or found.precision_ci95 is None:
+        return f"{told}, for {wanted} right ({sure}): that is every test image."
+    low, high = (100 * share for share in found.precision_ci95)
+    return (
+        f"{told}, for {wanted} right ({sure}): {found.answered:,} of {found.images:,} test images get an answer, of which "
+        f"{100 * found.precision:.1f}% are right (95% interval {low:.1f} to {high:.1f})."
+    )

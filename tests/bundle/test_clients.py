@@ -1,0 +1,297 @@
+"""Every client that can run here agrees with Python on every golden vector, and names the step of every mistake that is planted in it.
+
+Beside Python they need tools that edgetl does not: EDGETL_TOOLS names a folder with `node_modules/` (npm install onnxruntime-node
+onnxruntime-web sharp), `venv/` (pip install openvino) and `kotlinc/bin/kotlinc`. What is missing is skipped, and said.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetl.bundle.golden import FLOAT_MODEL, MODEL, read_golden
+from edgetl.bundle.image_graph import IMAGE_MODEL
+from edgetl.bundle.read import Bundle
+from edgetl.core.preprocess_rules import pair
+from edgetl.tasks.classification import Classification
+
+from .client_bundles import digits_bundle, drawn_bundle, foreign_bundle, insects_bundle
+from .driven_page import BROWSER, drive
+
+CLIENTS = Path(__file__).parents[2] / "edgetl/bundle/clients"
+TOOLS = Path(os.environ.get("EDGETL_TOOLS", "/nonexistent"))
+NAMES = ("drawn", "digits", "insects", "foreign")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Bundle]:
+    """The bundle of that name, made when it is first asked for."""
+    found: dict[str, Bundle] = {}
+
+    def make(name: str) -> Bundle:
+        if name not in found:
+            out = tmp_path_factory.mktemp("clients") / name
+            match name:
+                case "drawn":
+                    found[name] = drawn_bundle(out)
+                case "digits":
+                    found[name] = digits_bundle(out)
+                case "insects":
+                    found[name] = insects_bundle(out, request.getfixturevalue("shared"))
+                case _:
+                    found[name] = foreign_bundle(out, request.getfixturevalue("shared"))
+        return found[name]
+
+    return make
+
+
+def with_clients(bundle: Bundle, out: Path) -> Path:
+    """A copy of the bundle with the clients in it, as `export` puts them there."""
+    shutil.copytree(bundle.path, out / "bundle")
+    shutil.copytree(CLIENTS, out / "bundle/clients", dirs_exist_ok=True)
+    return out / "bundle"
+
+
+def run(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+    command = [str(word) for word in words]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=300, check=False)
+
+
+def by_python(bundle: Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-I", bundle / "clients/python/classify.py", "check")
+
+
+def by_node(bundle: Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("node") is None or not (TOOLS / "node_modules/onnxruntime-node").is_dir():
+        pytest.skip("needs node, and onnxruntime-node and sharp in EDGETL_TOOLS/node_modules")
+    (bundle / "clients/node/node_modules").symlink_to(TOOLS / "node_modules")
+    return run("node", bundle / "clients/node/classify.mjs", "check", bundle)
+
+
+def by_cpp(bundle: Path) -> subprocess.CompletedProcess[str]:
+    """Compiled with OpenVINO, which its wheel brings, or with onnxruntime where ORT_HOME names a release of it."""
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("needs cmake and a C++ compiler")
+    return run(built((bundle / "clients/cpp/steps.hpp").read_text(encoding="utf-8")), bundle, "check")
+
+
+@cache
+def built(steps: str) -> Path:
+    """The program with that steps.hpp, compiled once."""
+    home, folder = os.environ.get("ORT_HOME"), Path(tempfile.mkdtemp(prefix="edgetl-cpp-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    runtime = f"-DORT_HOME={home}" if home else f"-DOpenVINO_DIR={openvino_folder() / 'cmake'}"
+    source = shutil.copytree(CLIENTS / "cpp", folder / "cpp")
+    (source / "steps.hpp").write_text(steps, encoding="utf-8")
+    made = run("cmake", "-S", source, "-B", folder / "build", runtime, "-DCMAKE_CXX_FLAGS=-Werror", "-DCMAKE_BUILD_TYPE=Debug")
+    assert made.returncode == 0, made.stderr
+    done = run("cmake", "--build", folder / "build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build/classify"
+
+
+def openvino_python() -> Path:
+    """A Python that has OpenVINO: this one, or that of EDGETL_TOOLS/venv."""
+    if find_spec("openvino"):
+        return Path(sys.executable)
+    if not (TOOLS / "venv/bin/python").exists():
+        pytest.skip("needs openvino, here or in EDGETL_TOOLS/venv")
+    return TOOLS / "venv/bin/python"
+
+
+def openvino_folder() -> Path:
+    return Path(run(openvino_python(), "-c", "import openvino; print(openvino.__path__[0])").stdout.strip())
+
+
+RUNNERS = {"python": by_python, "node": by_node, "cpp": by_cpp}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("client", RUNNERS)
+def test_a_client_agrees_on_every_golden_vector(client: str, name: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    bundle = with_clients(made(name), tmp_path)
+    done = RUNNERS[client](bundle)
+    assert (done.returncode, done.stdout) == (0, f"{len(read_golden(bundle).images)} golden images agree\n"), done.stderr
+
+
+PYTHON, STEPS, CPP = "python/classify.py", "web/steps.mjs", "cpp/steps.hpp"
+WITHOUT_ANTIALIAS = (
+    "image.transform(size, Image.Transform.AFFINE, (image.width / size[0], 0, 0, 0, image.height / size[1], 0), Image.BILINEAR)"
+)
+MISTAKES = {  # client, mistake -> file, what stands there, what the mistake makes of it, the step that must be named
+    ("python", "BGR"): (
+        PYTHON,
+        'if p["color"] == "gray" else image\n',
+        'if p["color"] == "gray" else Image.fromarray(np.asarray(image)[..., ::-1])\n',
+        "decoded",
+    ),
+    ("python", "no antialias"): (PYTHON, 'image.resize(size, Image.Resampling[p["filter"].upper()])', WITHOUT_ANTIALIAS, "resized"),
+    ("python", "squash for crop"): (PYTHON, 'p.get("fit", "crop")', '"squash"', "resized"),
+    ("python", "missing normalization"): (PYTHON, ' - np.float32(p["mean"])) / np.float32(p["std"])', ")", "input"),
+    ("python", "wrong layout"): (PYTHON, "x.transpose(2, 0, 1)[None]", "x.reshape(1, x.shape[2], *x.shape[:2])", "input"),
+    ("node", "BGR"): (STEPS, "[r, g, b], 3 * i", "[b, g, r], 3 * i", "decoded"),
+    ("node", "no antialias"): (STEPS, "Math.max(1, scale)", "1", "resized"),
+    ("node", "squash for crop"): (STEPS, 'const fit = p.fit ?? "crop"', 'const fit = "squash"', "resized"),
+    ("node", "missing normalization"): (STEPS, " - Math.fround(p.mean[c])) / Math.fround(p.std[c])", ")", "input"),
+    ("node", "wrong layout"): (STEPS, "input[c * area + i] =", "input[i * channels + c] =", "input"),
+    ("cpp", "BGR"): (CPP, "picture.data[i * channels + c]) / 255", "picture.data[i * channels + channels - 1 - c]) / 255", "input"),
+    ("cpp", "no antialias"): (CPP, "std::max(1.0, scale)", "1.0", "resized"),
+    ("cpp", "squash for crop"): (CPP, 'p.has("fit") ? p["fit"].text : "crop"', '"squash"', "resized"),
+    ("cpp", "missing normalization"): (CPP, "(share - mean[c]) / std[c]", "share + 0 * (mean[c] + std[c])", "input"),
+    ("cpp", "wrong layout"): (CPP, "input[c * area + i] =", "input[i * channels + c] =", "input"),
+}
+
+
+@pytest.mark.parametrize(("client", "mistake"), MISTAKES)
+def test_a_planted_mistake_is_found_and_its_step_named(client: str, mistake: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    bundle = with_clients(made("drawn"), tmp_path)
+    file, right, wrong, step = MISTAKES[client, mistake]
+    text = (bundle / "clients" / file).read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    done = RUNNERS[client](bundle)
+    images = [entry.image for entry in read_golden(bundle).images]
+    said = done.stderr.splitlines()
+    assert done.returncode == 1 and [line.split(": ")[:2] for line in said] == [[image, step] for image in images], done.stderr
+
+
+@pytest.mark.parametrize(("stage", "step"), [("decoded", "decoded"), ("resized", "resized"), ("input", "input"), ("output", "logits")])
+@pytest.mark.parametrize("client", ["python", "node", "cpp"])
+def test_a_golden_array_that_is_off_is_named(client: str, stage: str, step: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    bundle = with_clients(made("digits"), tmp_path)
+    path = bundle / f"golden/01.{stage}.npy"
+    array = np.load(path)
+    np.save(path, array[:, :, ::-1] if array.ndim == 4 else array[:, ::-1])
+    done = RUNNERS[client](bundle)
+    assert done.returncode == 1 and done.stderr.startswith(f"01.pgm: {step}: "), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+@pytest.mark.parametrize(("name", "width"), [("insects", 390), ("digits", 1280), ("foreign", 1280)])
+def test_the_page_answers_a_dropped_photo_offline(name: str, width: int, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    if not (TOOLS / "node_modules/onnxruntime-web").is_dir():
+        pytest.skip("needs onnxruntime-web in EDGETL_TOOLS/node_modules")
+    bundle = with_clients(made(name), tmp_path)
+    (bundle / "clients/web/node_modules").symlink_to(TOOLS / "node_modules")
+    (tmp_path / "profile").mkdir()
+    golden, rule = read_golden(bundle), made(name).manifest.decision
+    entry = golden.images[0]
+    found = drive(bundle, bundle / "golden" / entry.image, tmp_path / "profile", width=width)
+    if found is None:
+        pytest.skip("the browser does not start here")
+    assert found["checked"] == f"{len(golden.images)} golden images agree"
+    assert [label for label, _ in found["answers"]] == [label for label, _ in entry.top]
+    shares = [float(share.rstrip("%")) / 100 for _, share in found["answers"]]
+    np.testing.assert_allclose(shares, [share for _, share in entry.top], atol=0.006)
+    assert rule is not None and found["status"].startswith(
+        "Not sure" if rule.decide("x", entry.top[0][1]) == "unknown" else entry.top[0][0]
+    )
+    assert found["torn"].startswith("This file cannot be read as a photo") and found["camera"][1] == "true" and found["camera"][2] > 1
+    assert found["wide"] == found["width"] == width
+    assert (found["outside"], found["console"], found["unnamed"], found["reached"]) == ([], [], 0, 0)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_the_page_says_not_sure_below_the_threshold(made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    if not (TOOLS / "node_modules/onnxruntime-web").is_dir():
+        pytest.skip("needs onnxruntime-web in EDGETL_TOOLS/node_modules")
+    bundle = with_clients(made("digits"), tmp_path)
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    manifest["decision"]["threshold"] = 1.1
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (bundle / "clients/web/node_modules").symlink_to(TOOLS / "node_modules")
+    (tmp_path / "profile").mkdir()
+    entry = read_golden(bundle).images[0]
+    found = drive(bundle, bundle / "golden" / entry.image, tmp_path / "profile", width=390, check=False)
+    if found is None:
+        pytest.skip("the browser does not start here")
+    assert found["status"].startswith(f"Not sure. Maybe {entry.top[0][0]} (")
+
+
+RUN_BY_OPENVINO = """
+import sys, numpy as np, openvino as ov
+from pathlib import Path
+model, out, *inputs = map(Path, sys.argv[1:])
+settings = {"INFERENCE_PRECISION_HINT": "f32"}
+compiled = ov.Core().compile_model(str(model), "CPU", settings)
+for path in inputs:
+    x = np.load(path)
+    found = compiled(x[None] if x.dtype == np.uint8 else x)
+    np.savez(out / (path.stem + ".npz"), **{name: found[port] for port in compiled.outputs for name in port.names})
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_openvino_reads_the_same_files_and_agrees(name: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    python, bundle = openvino_python(), made(name)
+    golden, task = read_golden(bundle.path), Classification(classes=bundle.manifest.classes)
+    (tmp_path / "run.py").write_text(RUN_BY_OPENVINO, encoding="utf-8")
+    for model, stage in ((MODEL, "input"), (FLOAT_MODEL, "input"), (IMAGE_MODEL, "resized")):
+        inputs = [bundle.path / "golden" / entry.stages[stage] for entry in golden.images]
+        done = run(python, tmp_path / "run.py", bundle.path / model, tmp_path, *inputs)
+        assert done.returncode == 0, done.stderr
+        for entry, path in zip(golden.images, inputs, strict=True):
+            found = np.load(tmp_path / f"{path.stem}.npz")
+            graph = MODEL if model == IMAGE_MODEL else model
+            logits, expected = (
+                found["logits" if model == IMAGE_MODEL else found.files[0]],
+                np.load(bundle.path / "golden" / entry.outputs[graph]),
+            )
+            assert golden.tolerances[graph].holds(logits, expected), f"{model} {entry.image}: off by {np.abs(logits - expected).max()}"
+            assert bundle.manifest.classes[int(task.answers(logits)[0])] == entry.answers[graph]
+            if model == IMAGE_MODEL:
+                named = dict(zip(bundle.manifest.classes, found["probabilities"][0], strict=True))
+                allowed = golden.stages["probabilities"].abs
+                assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top)
+
+
+RUN_KOTLIN = """
+import classify.*
+import java.io.File
+
+fun picture(file: File, shape: List<Int>): Picture {
+    val bytes = file.readBytes()
+    return Picture(shape[0], shape[1], shape[2], bytes.copyOfRange(bytes.size - shape[0] * shape[1] * shape[2], bytes.size))
+}
+
+fun main(given: Array<String>) {
+    val n = given.drop(4).map { it.toInt() }
+    val p = Preprocess(Pair(n[0], n[1]), Pair(n[2], n[3]), given[2], given[3], 0, false)
+    File(given[1]).writeBytes(resized(picture(File(given[0]), n.drop(4)), p).data)
+    println(decided(floatArrayOf(0.2f, 0.5f, 0.3f), listOf("a", "b", "c"), DecisionRule(0.6, "unknown")).third)
+}
+"""
+
+
+def test_kotlin_resizes_to_the_golden_pixels(made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    """The numeric file of the Android client, compiled for a desktop."""
+    compiler = shutil.which("kotlinc") or shutil.which(str(TOOLS / "kotlinc/bin/kotlinc"))
+    if compiler is None or shutil.which("java") is None:
+        pytest.skip("needs java, and kotlinc on the path or in EDGETL_TOOLS/kotlinc/bin")
+    (tmp_path / "Main.kt").write_text(RUN_KOTLIN, encoding="utf-8")
+    steps = CLIENTS / "android/app/src/main/kotlin/classify/Steps.kt"
+    done = run(compiler, steps, tmp_path / "Main.kt", "-include-runtime", "-d", tmp_path / "steps.jar")
+    assert (tmp_path / "steps.jar").exists(), done.stderr
+    bundle = made("drawn")
+    p = bundle.manifest.preprocess
+    for entry in read_golden(bundle.path).images:
+        decoded, resized = (np.load(bundle.path / "golden" / entry.stages[step]) for step in ("decoded", "resized"))
+        sizes = [*pair(p.size), *pair(p.resize), *decoded.shape]
+        given = [bundle.path / "golden" / entry.stages["decoded"], tmp_path / "resized", p.filter, p.fit, *sizes]
+        said = run("java", "-cp", tmp_path / "steps.jar", "MainKt", *given)
+        assert said.stdout == "unknown\n", said.stderr
+        np.testing.assert_array_equal(np.fromfile(tmp_path / "resized", np.uint8).reshape(resized.shape), resized)

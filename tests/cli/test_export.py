@@ -1,0 +1,83 @@
+"""`edgetl export` of files alone: int8 of any origin, --zip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgetl.bundle.check import check_bundle
+from edgetl.bundle.read import open_bundle
+from edgetl.cli.stages import export, quantize
+from edgetl.core.errors import InputError
+from edgetl.data.sources import open_images
+from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings
+
+from .test_stages import LABELS, network, tensors
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """A folder with an int8 file alone, its labels and how images are prepared."""
+    quantize(
+        network(tmp_path / "m.onnx"), tensors(tmp_path / "c.npz", 40, 0), tmp_path / "made" / "q.onnx", QuantizeSettings(tune_images=0)
+    )
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "q.onnx").write_bytes((tmp_path / "made" / "q.onnx").read_bytes())
+    (tmp_path / "p.json").write_text(json.dumps({"size": 32, "resize": 32}), encoding="utf-8")
+    (tmp_path / "labels.txt").write_text("".join(f"{name}\n" for name in LABELS), encoding="utf-8")
+    return tmp_path
+
+
+def command(given: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = ["export", given / "alone" / "q.onnx", "--out", out, "--labels", given / "labels.txt", "--preprocess", given / "p.json", *more]
+    return subprocess.run([sys.executable, "-m", "edgetl", *map(str, words)], capture_output=True, text=True)
+
+
+def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(given: Path) -> None:
+    for name in ("one", "two"):
+        done = command(given, given / name / "bundle", "--golden-images", "2", "--zip")
+        assert done.returncode == 0, done.stderr
+        assert "computes without rounding" in done.stderr
+    bundle = open_bundle(given / "one" / "bundle")
+    assert bundle.manifest.shipped == "int8" and bundle.manifest.target == "portable"
+    assert [finding for finding in check_bundle(bundle.path) if finding.problems] == []
+    packed = given / "one" / "bundle.zip"
+    assert packed.read_bytes() == (given / "two" / "bundle.zip").read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {f"bundle/{name}" for name in (*bundle.manifest.files, "manifest.json")}
+        archive.extractall(given / "unpacked")
+    assert open_bundle(given / "unpacked" / "bundle").sha256 == bundle.sha256
+
+
+def test_int8_in_operators_on_integers_is_refused_with_what_to_do(given: Path) -> None:
+    model = onnx.load(given / "m.onnx")
+    nodes = [
+        onnx.helper.make_node("DynamicQuantizeLinear", ["flat"], ["codes", "step", "zero"]),
+        onnx.helper.make_node("DequantizeLinear", ["codes", "step", "zero"], ["again"]),
+    ]
+    last = model.graph.node[-1]
+    last.input[0] = "again"
+    model.graph.node.extend([*nodes, last])
+    del model.graph.node[4]
+    onnx.save(model, given / "d.onnx")
+    with pytest.raises(InputError, match="QDQ"):
+        export(
+            given / "d.onnx", given / "out", ExportSettings(golden_images=1), open_images(None, DataSettings()).only("val"),
+            labels=given / "labels.txt", preprocess=str(given / "p.json"),
+        )  # fmt: skip
+    assert not (given / "out").exists()
+
+
+def test_the_float_form_of_an_int8_file_stands_near_it(given: Path) -> None:
+    assert command(given, given / "out", "--golden-images", "3").returncode == 0
+    for number in range(3):
+        rounded, plain = (np.load(given / "out" / "golden" / f"0{number}.{kind}.npy") for kind in ("output", "float"))
+        assert 0 < np.abs(rounded - plain).max() < 0.1 * np.abs(plain).max()
