@@ -102,6 +102,7 @@ def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: 
         waived=job.waived,
         intake=job.data.intake,
         groups=test.groups_here,
+        alike=job.data.alike_beyond("test"),
         because=decision.why,
         settings=job.settings.verify,
         runtime=job.runtime,

@@ -295,7 +295,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     command = block.group(1).removeprefix("$ ")
     assert ci(ROOT, "--show").stdout == command + "\n"
     assert 'pip install -e ".[dev]"' in command
-    assert "pytest" in command or "scripts/check" in command
+    assert re.search(r" && \S+python scripts/check --gates && \S+pytest ", command)  # a change that fails a gate does not land
 
 
 @needs_bash

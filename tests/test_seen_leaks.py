@@ -29,14 +29,18 @@ from edgetl.data.images import Images
 from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.lowering.lower import lower
+from edgetl.metrics.parity import share_interval
 from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.models.embedded import ASSETS
 from edgetl.models.state import read_description
 from edgetl.models.weights import Weights, resolve_weights
+from edgetl.report.subjects import Subject
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import knows, refuse_known_data
+from edgetl.selection.job import prepare
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.stages.verify import Verify
 
 QUICK = QuantizeSettings(tune_images=0)
 JUDGE = VerifySettings(latency_runs=5, max_drop=0.2, thumbnails=0)
@@ -125,6 +129,33 @@ def test_training_photos_that_were_saved_again_are_found_and_no_other(known: Kno
     kept = admit(data, record, "drop")
     assert set(kept.data.hashes) == set(open_labelled(str(known.fresh)).hashes) and kept.seen == "checked"
     assert kept.reason is not None and "6 images that were on record are left out" in kept.reason
+
+
+@pytest.mark.parametrize("seen", ["refuse", "drop"])
+def test_training_photos_saved_again_in_the_users_own_test_folder_are_told_or_left_out(known: Known, tmp_path: Path, seen: str) -> None:
+    """As a pipeline judges: train/ and test/ were given, so that no split could keep the copies together."""
+    filled(tmp_path / "d" / "train", [*known.data.rglob("*.jpg")])
+    saved_again(known, filled(tmp_path / "d" / "test", [*known.fresh.rglob("*.jpg")]))
+    images = open_images(str(tmp_path / "d"), DataSettings())
+    job = prepare(images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
+    test, subject = images.only("test"), Subject.of(known.onnx)
+    judging = Verify(
+        data=test,
+        data_name="d",
+        classes=images.classes,
+        shipped="float",
+        int8=None,
+        onnx_float=subject,
+        teacher=subject,
+        seen=job.seen_by_judges(),
+        alike=images.alike_beyond("test"),
+        settings=JUDGE.but(seen_images=seen),
+    )
+    verdict = judging.run(tmp_path)
+    said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+    assert len(test) == 30 and len(images.alike_beyond("test")) == 6
+    assert said["images"]["test"] == (24 if seen == "drop" else 30)
+    assert "6 of these 30 images look like one in train or val" in said["seen_reason"]
 
 
 def test_seen_photos_that_judge_all_the_same_are_told_as_waived(known: Known) -> None:
@@ -229,6 +260,21 @@ def test_rows_of_training_photos_cannot_be_checked_and_the_report_says_so(known:
     said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
     assert said["seen"] == "not checked" and "rows of an .npz cannot be compared with image files (train, val)" in said["seen_reason"]
     assert any("not checked whether a model has seen these images" in line for line in heard)
+
+
+def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, tmp_path: Path) -> None:
+    """Each photo three times, a little brighter each time: 24 scenes, not 72 images."""
+    files = sorted(known.fresh.rglob("*.jpg"))
+    x = np.stack([PREPROCESS(path.read_bytes()) for path in files])
+    np.savez(
+        tmp_path / "t.npz", x=np.concatenate([x, x * 1.01, x * 1.02]), y=np.tile([path.parent.name == "bees" for path in files], 3) * 1
+    )
+    with Workspace(tmp_path / "w") as do:
+        verdict = verify(known.onnx, str(tmp_path / "t.npz"), do, JUDGE, reference=known.onnx)
+    report = json.loads(verdict.report.path.read_text(encoding="utf-8"))
+    low, high = report["models"]["teacher"]["score_ci95"]
+    alone = share_interval(np.arange(72) < round(72 * report["models"]["teacher"]["score"]))
+    assert report["data"]["images"]["test"] == 72 and high - low > 1.5 * (alone[1] - alone[0])
 
 
 def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_none(known: Known, tmp_path: Path) -> None:

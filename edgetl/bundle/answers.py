@@ -19,7 +19,7 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 
 
 def columns(top_k: int) -> tuple[str, ...]:
-    """Of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error and decision."""
+    """The columns of the CSV: path, answer, confidence, then answer_2, confidence_2 and so on up to `top_k`, then error and decision."""
     return (
         "path",
         "answer",

@@ -21,6 +21,7 @@ from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import finished, pinned, placed, threaded
 from edgetl.training.inherit import IMAGES, STEPS, rehearse
+from edgetl.training.mirror import MOST
 from edgetl.training.scratch import SHARE
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
@@ -98,7 +99,8 @@ def estimate(job: Job, out: Path) -> Estimate:
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
     """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
     epochs = s.epochs_for(images)
-    features, training = s.head_views * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
+    mirrored = min(images, MOST) / images if s.flip is None else 0  # looked at to decide whether views are mirrored
+    features, training = (s.head_views + mirrored) * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
     beside = 1 + SHARE * (pretrained and s.baselines)  # the network from scratch
     head, whole = features * beside, (features + training) * beside
     match s.strategy:

@@ -13,7 +13,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
-from edgetl.core.workspace import WEIGHTS, Workspace
+from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
 from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
 from edgetl.data.placed import place
@@ -42,17 +42,27 @@ def finetune(data: Images, settings: FinetuneSettings, do: Workspace, runtime: R
 def distill(
     data: Images, teacher: Path, settings: DistillSettings, do: Workspace, runtime: Runtime, *, unlabelled: Images | None = None
 ) -> Checkpoint:
-    """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder)."""
+    """The student of the checkpoint at `teacher` (a file, a stage folder or a run folder).
+
+    Raises:
+        InputError: a teacher or a student that cannot be had.
+    """
     from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
     from edgetl.selection.choices import for_student
     from edgetl.stages.distill import Distill
+    from edgetl.training.device import threaded
+    from edgetl.training.inherit import rehearse
 
     seen, checkpoint = data.only("train", "val"), find_checkpoint(teacher, "finetune")
     info = read_checkpoint(checkpoint.path)
     chosen = for_student(seen, settings, info.arch, info.preprocess.side, do.root / WEIGHTS)
-    return do(
-        Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, unlabelled=unlabelled, runtime=runtime)
-    ).checkpoint
+    stage = Distill(teacher=checkpoint, data=seen, weights=chosen.weights, settings=chosen.settings, unlabelled=unlabelled, runtime=runtime)
+    asked = chosen.settings
+    if asked.share is not None and not (asked.inherits and info.pruned) and not (folder_of(do.root, stage) / RESULT).exists():
+        with threaded(runtime.threads):  # what cannot be pruned that far is refused before images are read and the teacher is asked
+            arch, side = info.arch if asked.inherits else asked.arch, asked.image_size or info.preprocess.side
+            rehearse(arch, len(seen.classes), side, asked.share)
+    return do(stage).checkpoint
 
 
 def quantize(

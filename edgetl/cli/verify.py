@@ -57,7 +57,7 @@ def verify(
         missing = [path.name for path, record in ((subject, stage.seen), (reference, known)) if not (record and record.knows_training)]
         both = known if stage.seen is None else stage.seen.beside(known)
         stage = replace(stage, seen=both, unrecorded=tuple(missing) if both and both.knows_training else ())
-    stage = stage if compared is None else stage.against(referred(compared, stage.classes, output))
+    stage = stage if compared is None else replace(stage, teacher=referred(compared, stage.classes, output))
     return do(replace(stage, runtime=runtime) if runtime else stage)
 
 
@@ -100,7 +100,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
         intake=images.intake if isinstance(images, Images) else None,
-        groups=images.groups_here if isinstance(images, Images) else (),
+        groups=images.groups_here,
         seen=bundle.seen,
         preprocess=prepared,
         settings=settings,

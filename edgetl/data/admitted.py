@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,7 @@ def admit(
     *,
     waived: str | None = None,
     unrecorded: Sequence[str] = (),
+    alike: Collection[str] = (),
 ) -> Admitted:
     """The images that may judge.
 
@@ -48,6 +49,8 @@ def admit(
         seen: what becomes of images that were seen: they are refused, left out, or judge all the same.
         waived: why images that were seen may judge; None if they may not.
         unrecorded: the models of whose training there is no record.
+        alike: sha256 of images that look like one that a model was trained or selected on, as the split has found: the user put both
+            there. They are left out where images that were seen are, and told otherwise.
 
     Raises:
         InputError: images that were seen, if they are not to be dropped; nothing left.
@@ -76,8 +79,12 @@ def admit(
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
-        if not len(kept):
-            raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
+    if beside := set(alike) & set(kept.hashes):
+        words = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like one in train or val"
+        limits.append(f"{words}, left out" if seen == "drop" else f"{words}, so scores may be too good")
+        kept = without(data, {*found, *beside}) if seen == "drop" else kept
+    if not len(kept):
+        raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
     complete = compared.complete and not unrecorded
     reason = "; ".join(limits) or None
     if not complete:

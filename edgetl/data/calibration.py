@@ -155,11 +155,16 @@ def open_labelled(
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
     unique, conflicts = without_copies(hashed, collection.name)
     known = tuple(map(class_name, classes)) if classes is not None else collection.classes()
-    wanted, few = _of_part(collection, unique, part, split)
+    groups = groups_in(unique)
+    wanted, few = _of_part(collection, unique, part, split, groups)
     strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
     nothing = [] if wanted or problems else [f"no images in its {part} part"]
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
-    refs = refs_of([replace(image, part=part) for image in wanted], known, groups_in(wanted))
+    refs = refs_of(
+        [replace(image, part=part) for image in wanted],
+        known,
+        {image.sha256: groups[image.sha256] for image in wanted if image.sha256 in groups},
+    )
     intake = Intake(
         exact_copies=len(hashed) - len(wanted), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
@@ -167,7 +172,11 @@ def open_labelled(
 
 
 def _of_part(
-    collection: Collection, images: Sequence[Hashed], part: Literal["val", "test"], split: Mapping[str, Part]
+    collection: Collection,
+    images: Sequence[Hashed],
+    part: Literal["val", "test"],
+    split: Mapping[str, Part],
+    groups: Mapping[str, str],
 ) -> tuple[Sequence[Hashed], list[str]]:
     """The images that count as `part`, by the run that `split` is of or by their folders, and the classes with too few of them."""
     if held := sum(image.sha256 in split for image in images):
@@ -178,7 +187,7 @@ def _of_part(
         return kept, []
     if not collection.parts:
         return images, []
-    refs, few = assign(images, collection.classes(), DataSettings(), groups_in(images))
+    refs, few = assign(images, collection.classes(), DataSettings(), groups)
     chosen = {ref.sha256 for ref in refs if ref.part == part}
     kept = [image for image in images if image.sha256 in chosen]
     say(f"{collection.name}: {len(kept)} images, its {part} part")

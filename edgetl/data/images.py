@@ -146,6 +146,11 @@ class Images:
             members[ref.group or ref.sha256].append(ref.sha256)
         return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
 
+    def alike_beyond(self, part: Part) -> tuple[str, ...]:
+        """sha256 of the images of `part` that look like one of another part."""
+        elsewhere = {ref.group for ref in self.refs if ref.part != part and ref.group}
+        return tuple(ref.sha256 for ref in self.refs if ref.part == part and ref.group in elsewhere)
+
     @property
     def median_side(self) -> int:
         """The median shorter side of some of the images, pixels."""

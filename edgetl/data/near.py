@@ -22,14 +22,17 @@ from scipy.sparse.csgraph import connected_components
 
 from edgetl.core.progress import track
 from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
-from edgetl.data.random_pairs import COPY, FEW, Indices, some_pairs, typical_likeness
-from edgetl.data.thumbs import Numbers, Pictures, banded, likeness, pictures, signatures
+from edgetl.data.nearest import nearest_pairs
+from edgetl.data.random_pairs import ALIKE, COPY, FEW, Indices, Tail, some_pairs
+from edgetl.data.residuals import Residuals
+from edgetl.data.thumbs import Numbers, Pictures, Thumbs, pictures
 
 COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos differ in 84 or more
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
 BURST_S = 5
 
 LEAST, LEAST_BURST = 0.75, 0.65  # likeness below which nothing is called a copy, or a burst
+LEAST_LEFT, LEAST_LEFT_BURST = 0.7, 0.6  # the same, of what the mean picture leaves where images are alike by nature
 NEAREST = 6  # candidates of each image
 WHOLE = 12  # images that may be of one group though its ends are not alike, as where a camera moves on
 FURTHER = 64  # comparisons for each image that candidates in groups may take
@@ -65,10 +68,12 @@ class Groups:
         ) * self.by_nature
         none = "" if alike else "No near-duplicates found: "
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
-        return (
-            f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; "
-            f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
+        chance = (
+            "that is rare among pictures of different things of one kind, and copies that were cropped or moved can be below it"
+            if self.by_nature
+            else f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
         )
+        return f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; {chance}"
 
 
 def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
@@ -104,17 +109,17 @@ def grouped(looks: Sequence[Fingerprint]) -> Groups:
     if not all(look.thumb for look in looks):
         return _by_hash(looks)
     gray = pictures([look.thumb for look in looks])
-    bands, count = banded(gray), len(looks)
-    typical, by_nature, beyond = typical_likeness(bands)
-    mean = bands.mean(axis=0) if by_nature else None
-    every, bursts = _nearest(signatures(gray)), _taken_together(looks)
-    bound = max(LEAST, beyond(count * (count - 1) / 2))
-    bound_burst = min(bound, max(LEAST_BURST, beyond(len(bursts))))
+    alike, typical, beyond = _compared(gray)
+    count, by_nature = len(looks), isinstance(alike, Residuals)
+    least, least_burst = (LEAST_LEFT, LEAST_LEFT_BURST) if by_nature else (LEAST, LEAST_BURST)
+    bursts = _taken_together(looks)
+    bound = max(least, beyond(count * (count - 1) / 2))
+    bound_burst = min(bound, max(least_burst, beyond(len(bursts))))
 
     def near(pairs: Indices) -> NDArray[np.bool_]:
-        return likeness(bands, pairs[:, 0], pairs[:, 1], mean) >= np.where(_together(looks, pairs), bound_burst, bound)
+        return alike.likeness(pairs[:, 0], pairs[:, 1]) >= np.where(_together(looks, pairs), bound_burst, bound)
 
-    candidates = np.unique(np.concatenate([every, bursts]), axis=0)
+    candidates = np.unique(np.concatenate([nearest_pairs(alike.signs, NEAREST), bursts]), axis=0)
     confirmed = np.zeros(len(candidates), dtype=bool)
     with track("compare images", total=len(candidates), unit="pair") as bar:
         for start in range(0, len(candidates), ROWS * 4):
@@ -125,17 +130,22 @@ def grouped(looks: Sequence[Fingerprint]) -> Groups:
     return Groups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
 
 
-def _nearest(signs: Pictures) -> Indices:
-    """int64 [k, 2], each pair once, the smaller index first: each image with the NEAREST by signature."""
-    wanted = min(NEAREST, len(signs) - 1)
-    found = []
-    for start in range(0, len(signs), ROWS):
-        table = signs[start : start + ROWS] @ signs.T
-        own = np.arange(start, start + len(table))
-        table[np.arange(len(table)), own] = -2
-        nearest = np.argpartition(-table, wanted - 1, axis=1)[:, :wanted]
-        found.append(np.stack([np.repeat(own, wanted), nearest.ravel()], axis=1))
-    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0).astype(np.int64)
+def _compared(gray: Pictures) -> tuple[Thumbs | Residuals, float | None, Tail]:
+    """What images are compared by; how alike random pairs are by that, and the likeness that so few unrelated pairs reach."""
+    whole = Thumbs.of(gray)
+    if len(gray) < FEW:
+        return whole, None, Tail(None)
+    pairs = some_pairs(len(gray))
+    found = whole.likeness(*pairs)
+    if np.median(found) < ALIKE:
+        return (
+            whole,
+            float(np.median(found)),
+            Tail(found[found < COPY]),
+        )  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
+    rest = Residuals.of(gray)
+    left = rest.likeness(*pairs)
+    return rest, float(np.median(left)), Tail(left)
 
 
 def _together(looks: Sequence[Fingerprint], pairs: Indices) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from edgetl.data.npz_format import (
     read_labels,
     reading,
 )
+from edgetl.data.rows import are_pictures, groups_of_rows
 from edgetl.data.tensors import Batch
 
 SCAN_BYTES = 1 << 24
@@ -71,6 +72,23 @@ class NpzTensors:
         if bad:
             raise self._unusable(bad)
         return tuple(found)
+
+    @cached_property
+    def groups_here(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of near-duplicates among the rows, each of two or more, by sha256, sorted; none where rows are no pictures."""
+        if not are_pictures(self.shape):
+            return ()
+        found = groups_of_rows(self._blocks(max(1, SCAN_BYTES // self._row_bytes)), self.hashes)
+        if found:
+            say(f"{self.path.name}: {sum(map(len, found))} rows look like another one, in {len(found)} groups: intervals are made for that")
+        return found
+
+    @property
+    def doubt(self) -> str | None:
+        """What is not known of how independent the rows are; None where they were compared."""
+        _, *size = self.shape
+        words = f"images of {self.path.name} are taken as independent: near-duplicates are not looked for in rows of shape {size}"
+        return None if are_pictures(self.shape) else words
 
     @property
     def places(self) -> tuple[str, ...]:

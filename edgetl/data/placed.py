@@ -37,8 +37,8 @@ class Placed:
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Near-duplicates among the images, by sha256; none are known of an .npz."""
-        return self.images.groups_here if isinstance(self.images, Images) else ()
+        """Near-duplicates among the images, by sha256."""
+        return self.images.groups_here
 
     def inputs(self, preprocess: Preprocess | None) -> ImageTensors | NpzTensors:
         """The images as the network takes them.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.data.thumbs import Numbers, Pictures, likeness
+from edgetl.data.thumbs import Numbers
 
 ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
@@ -17,20 +17,6 @@ TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up t
 FEW = 10  # images, below which a set does not say how alike its images are
 SAMPLE = 4000  # random pairs
 Indices = NDArray[np.int64]
-
-
-def typical_likeness(bands: Pictures) -> tuple[float | None, bool, Tail]:
-    """How alike random pairs are, whether by nature, and the likeness that so few unrelated pairs reach."""
-    count = len(bands)
-    if count < FEW:
-        return None, False, Tail(None)
-    one, other = some_pairs(count)
-    found = likeness(bands, one, other)
-    typical = float(np.median(found))
-    if typical < ALIKE:
-        return typical, False, Tail(found[found < COPY])  # copies among random pairs, as of ten scenes in bursts, say nothing of chance
-    left = likeness(bands, one, other, bands.mean(axis=0))
-    return float(np.median(left)), True, Tail(left)
 
 
 def some_pairs(count: int) -> tuple[Indices, Indices]:

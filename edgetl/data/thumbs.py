@@ -2,14 +2,14 @@
 
 A copy may be cropped, shifted or brighter: one thumbnail is laid over the other at a few sizes and at every place near the middle
 (normalized cross-correlation, Lewis 1995, "Fast normalized cross-correlation"). Both are band-passed first: sky above ground is alike
-in most photos, edges are not. Where all pictures of a set show one kind of thing, what their mean picture explains is taken away
-from both, and the correlation is that of what is left (partial correlation).
+in most photos, edges are not. Where all pictures of a set show one kind of thing, `edgetl.data.residuals` compares them instead.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,38 +51,41 @@ def signatures(gray: Pictures) -> Pictures:
     return np.asarray(waves / (np.linalg.norm(waves, axis=1, keepdims=True) + 1e-6), dtype=np.float32)
 
 
-def likeness(bands: Pictures, one: NDArray[np.int64], other: NDArray[np.int64], mean: Pictures | None = None) -> Numbers:
-    """float64 [k]: the correlation of the pictures `one[k]` and `other[k]` where they fit best, in [-1, 1].
+@dataclass(frozen=True)
+class Thumbs:
+    """Pictures that are laid over each other, two by two.
 
-    Args:
+    Attributes:
         bands: of `banded`, [n, SIDE, SIDE].
-        one: indices, [k].
-        other: indices, [k].
-        mean: of all `bands`, [SIDE, SIDE], to be taken away from both; None: nothing is.
+        signs: of `signatures`: what candidates are found by.
     """
-    found = [_likeness(bands[one[rows]], bands[other[rows]], mean) for rows in _chunks(len(one))]
-    return np.concatenate(found) if found else np.empty(0)
+
+    bands: Pictures
+    signs: Pictures
+
+    @staticmethod
+    def of(gray: Pictures) -> Thumbs:
+        """Of pictures [n, SIDE, SIDE], gray values."""
+        return Thumbs(bands=banded(gray), signs=signatures(gray))
+
+    def likeness(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> Numbers:
+        """float64 [k]: the correlation of the pictures `one[k]` and `other[k]` where they fit best, in [-1, 1]."""
+        found = [_likeness(self.bands[one[rows]], self.bands[other[rows]]) for rows in _chunks(len(one))]
+        return np.concatenate(found) if found else np.empty(0)
 
 
 def _chunks(count: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
 
 
-def _likeness(one: Pictures, other: Pictures, mean: Pictures | None) -> Numbers:
-    best, left = np.full(len(one), -1.0), np.zeros(len(one))
+def _likeness(one: Pictures, other: Pictures) -> Numbers:
+    best = np.full(len(one), -1.0)
     for first, second in ((one, other), (other, one)):
         spectrum, spread = rfft2(second), _spread(second)
         for zoom in ZOOMS[1:] if first is other else ZOOMS:
-            core = _core(_zoomed(first, zoom))
-            fits = _correlations(core, spectrum, spread).reshape(len(core), -1)
-            place = fits.argmax(axis=1)
-            found = fits[np.arange(len(fits)), place]
-            better = found > best
-            if mean is not None and better.any():
-                rest = _partial(core[better], second[better], place[better], mean, _core(_zoomed(mean[None], zoom)))
-                left[better] = rest
-            best = np.where(better, found, best)
-    return best if mean is None else left
+            fits = _correlations(_core(_zoomed(first, zoom)), spectrum, spread)
+            best = np.maximum(best, fits.max(axis=(1, 2)))
+    return best
 
 
 def _zoomed(pictures: Pictures, zoom: float) -> Pictures:
@@ -123,28 +126,3 @@ def _spread(pictures: Pictures) -> Numbers:
 
     exact = pictures.astype(np.float64)
     return np.asarray(np.sqrt(np.maximum(boxes(exact**2) - boxes(exact) ** 2 / CORE**2, 1e-6)))
-
-
-def _partial(core: Pictures, under: Pictures, place: NDArray[np.int64], mean: Pictures, mean_core: Pictures) -> Numbers:
-    """[k]: the correlation of each core with what lies under it, without what the mean picture explains in either's place."""
-    down, right = np.divmod(place, REACH)
-    rows, columns = down[:, None, None] + np.arange(CORE)[:, None], right[:, None, None] + np.arange(CORE)
-    covered = under[np.arange(len(under))[:, None, None], rows, columns].reshape(len(core), -1)
-    basis: list[Numbers] = []
-    for control in (np.broadcast_to(mean_core, core.shape).reshape(len(core), -1), mean[rows, columns].reshape(len(core), -1)):
-        centered = control - control.mean(axis=1, keepdims=True, dtype=np.float64)
-        rest = _without(centered, basis)
-        size, whole = np.linalg.norm(rest, axis=1, keepdims=True), np.linalg.norm(centered, axis=1, keepdims=True)
-        basis.append(np.where(size > 0.03 * whole, rest / np.maximum(size, 1e-6), 0.0))
-    one, other = (
-        _without(values - values.mean(axis=1, keepdims=True, dtype=np.float64), basis) for values in (core.reshape(len(core), -1), covered)
-    )
-    size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.asarray((one * other).sum(axis=1) / np.maximum(size, 1e-6))
-
-
-def _without(values: Numbers, basis: Sequence[Numbers]) -> Numbers:
-    """Each row without its components along the rows of `basis`, which are of length 1 and at right angles."""
-    for along in basis:
-        values = values - (values * along).sum(axis=1, keepdims=True) * along
-    return values

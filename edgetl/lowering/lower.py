@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from edgetl.core.errors import InputError
 from edgetl.core.progress import track
@@ -24,6 +26,7 @@ OPSET, IR_VERSION = 20, 10  # what onnxruntime releases of the last two years re
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"
 TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
 PRODUCER = "edgetl"
+FIRST_WITH_PROGRAMS = "2.7"  # torch 2.5 and 2.6 refuse a free batch, or BatchNorm with today's onnxscript (docs/adr/0038)
 
 
 def lower(checkpoint: Path, out: Path) -> None:
@@ -56,21 +59,44 @@ def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
     example = torch.zeros(2, 3, side, side)  # two: the exporter takes a batch of one for a constant
     try:
         with _quiet():
-            program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: BATCH},),
-                opset_version=OPSET,
-                external_data=False,
-            )
+            return _program(model, example) if TorchVersion(torch.__version__) >= FIRST_WITH_PROGRAMS else _traced(model, example)
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"expected a network that torch exports to ONNX, found that {info.arch} at {side} px is none: {reason}") from error
+
+
+def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """By torch.export, the exporter of today."""
+    program = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        opset_version=OPSET,
+        external_data=False,
+    )
     assert program is not None
     return program.model_proto
+
+
+def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    """By tracing, the exporter of older versions of torch; it would not notice an answer that depends on a value, torch.export does."""
+    torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        written = Path(folder) / "traced.onnx"
+        torch.onnx.export(
+            model,
+            (example,),
+            written,
+            dynamo=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            opset_version=OPSET,
+        )
+        return onnx.load(written)
 
 
 def described(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:

@@ -31,7 +31,7 @@ def advice(report: Report) -> list[str]:
 
 
 def helps(report: Report) -> list[str]:
-    """At most `MOST` things that would win right answers, those first that could win most, each with its reason."""
+    """At most `MOST` things that may win right answers, those first that could win most, each with its reason."""
     ships, m, images = shipped_model(report), report.models, report.data.images.test
     if ships is None:
         return []
@@ -39,7 +39,9 @@ def helps(report: Report) -> list[str]:
     reference = m.teacher or m.onnx_float
     if reference and reference is not ships and reference.score < 1:
         wrong, name = round((1 - reference.score) * images), sides(report)[1]
-        better = f"its copy will not do much better. Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)"
+        better = (
+            f"a copy of it can hardly be expected to do better. Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)"
+        )
         found.append((wrong, f"The {name} itself is wrong on {count(wrong, 'test image')}: {better}."))
     if m.teacher and m.onnx_float and (lost := _lost(m.teacher, m.onnx_float, images)) > 0:
         found.append(

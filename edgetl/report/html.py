@@ -117,8 +117,10 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
     _, label, first = models[0]
     tiles = [(units.percent(ships.score), f"right answers ({report.metric})")]
     if parity := text.deciding(report):
-        lost = "gained" if parity.drop < 0 else "lost"
-        tiles.append((units.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]}"))
+        (low, high), lost = parity.drop_ci95, "gained" if parity.drop < 0 else "lost"
+        low, high = (-high, -low) if parity.drop < 0 else (low, high)
+        within = f"95% interval {units.points(low)} to {units.points(high)}"
+        tiles.append((units.points(abs(parity.drop)), f"points {lost} against the {text.sides(report)[1]} ({within})"))
     if first is not ships:
         smaller = units.ratio(first.size_bytes, ships.size_bytes)
         tiles.append((units.size(ships.size_bytes), f"file size, {smaller} smaller than the {label}"))

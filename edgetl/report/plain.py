@@ -25,15 +25,12 @@ def headline(report: Report) -> str:
 
 def summary(report: Report) -> list[str]:
     """What the headline means, in a sentence or two."""
-    reference, wish = sides(report)[1], report.wish
+    wish = report.wish
     match report.verdict:
         case "certified" if wish:
-            return [f"It answers about as well as the {reference}, and reaches the required score of {percent(wish.min_score)}."]
+            return [f"{_copy(report)}. The 95% interval of its score is above the required {percent(wish.min_score)}."]
         case "certified":
-            return [
-                f"It answers about as well as the {reference}. Whether that is good enough depends on your application: "
-                "--min-score states the required score."
-            ]
+            return [f"{_copy(report)}. Whether that is good enough depends on your application: --min-score states the required score."]
         case "passed" | "undecided" if wish and report.faithful == "certified":
             return [f"{_copy(report)}. There are too few images to say whether it reaches the required score of {percent(wish.min_score)}."]
         case "passed":
@@ -47,8 +44,9 @@ def summary(report: Report) -> list[str]:
 def _copy(report: Report) -> str:
     parity, reference = deciding(report), sides(report)[1]
     if parity is None or parity.drop_ci95[1] <= 0:
-        return f"It is no worse than the {reference}"
-    return f"It loses at most {points(parity.drop_ci95[1])} points against the {reference} (allowed: {allowed(parity.max_drop)})"
+        return f"It is no worse than the {reference}, at 95% confidence"
+    most = f"at most {points(parity.drop_ci95[1])} points against the {reference} at 95% confidence"
+    return f"It loses {most} (allowed: {allowed(parity.max_drop)})"
 
 
 def meaning(report: Report) -> list[str]:
@@ -137,7 +135,8 @@ def facts(report: Report) -> list[str]:
 def _quality(report: Report, ships: ModelReport) -> list[str]:
     low, high = ships.score_ci95
     images = report.data.images.test
-    lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right (95% interval {100 * low:.1f} to {100 * high:.1f})."]
+    share = f"95% interval of that share: {100 * low:.1f} to {100 * high:.1f}%"
+    lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right on average ({share})."]
     if images < FEW:
         lines = [f"It gets {_right(ships, images)} of {images} images right; these are too few for a percentage."]
     if parity := deciding(report):
@@ -183,7 +182,7 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
             called = f"is right {round(row.precision * times)} of the {count(times, 'time')} it answers so"
         case _:
             called = f"is right {percent(row.precision)} of the times it answers so"
-    return [f"Its weakest class is “{row.name}”: {finds}, and {called}."]
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images it may be another."]
 
 
 def finds_of(row: ClassScores) -> str:
@@ -195,7 +194,10 @@ def finds_of(row: ClassScores) -> str:
 
 
 def _validity(report: Report) -> str:
-    return f"All figures hold for images like the {report.data.images.test:,} test images only."
+    images = f"{report.data.images.test:,} test images"
+    return (
+        f"All figures are of the {images}. They hold for other images only as far as those are taken in the same way, of the same things."
+    )
 
 
 def _overlap(report: Report) -> list[str]:
@@ -208,5 +210,5 @@ def _grouped(report: Report) -> list[str]:
     parity = deciding(report)
     if parity is None or parity.effective_images is None:
         return []
-    much = f"together the {parity.images:,} test images are worth {parity.effective_images:,.0f} independent ones"
+    much = f"together the {parity.images:,} test images are worth about {parity.effective_images:,.0f} independent ones"
     return [f"Some test images are near-duplicates: {much}, and the intervals take that into account."]

@@ -19,6 +19,7 @@ BADGES: Mapping[Verdict, str] = {
     "undecided": "Undecided",
     "failed": "Failed",
 }
+UNSURE = "The times changed by more than a tenth while they were measured, so they are a guess: see the notes."
 Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 
@@ -84,7 +85,8 @@ def _largest(report: Report, ships: ModelReport) -> list[str]:
         return []
     most = max(range(len(supports)), key=lambda index: supports[index])
     share, name = supports[most] / images, report.data.classes[most]
-    better = "" if ships.score > share else ": it is no better than that"
+    worse = ": it is no better than that" if ships.score <= share else ": its interval does not exclude that"
+    better = "" if ships.score_ci95[0] > share else worse
     return [f"The constant answer “{name}” would be right on {percent(share)}{better}."]
 
 
@@ -94,7 +96,8 @@ def _probe(report: Report) -> list[str]:
     probe, teacher = report.baselines.linear_probe, report.baselines.teacher
     return [
         f"On the {report.baselines.images} val images, a linear head on the pretrained features is right on {percent(probe.score)} and "
-        f"the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points)."
+        f"the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points). These images also chose the "
+        "teacher's epoch, so its score on them may be too high."
     ]
 
 
@@ -109,7 +112,8 @@ def _small(report: Report, ships: ModelReport) -> Question:
     if limits:
         kept = all(keeps for keeps, _ in limits)
         answer, tone = ("Within its budget" if kept else "Over its budget"), ("certified" if kept else "failed")
-    lines = (*thrift(report, ships), *(line for _, line in limits))
+    unsure = [UNSURE] if any(model.latency_ms and model.latency_ms.moved for model in (first, ships)) else []
+    lines = (*thrift(report, ships), *(line for _, line in limits), *unsure)
     return Question(title="Is it small and fast?", answer=answer, tone=tone, lines=lines)  # type: ignore[arg-type]
 
 
@@ -130,7 +134,7 @@ def _int8_over(report: Report) -> list[str]:
         return []
     low, high = parity.drop_ci95
     shown = (
-        f"That is not chance (95% interval {points(low)} to {points(high)})."
+        f"Chance hardly explains that (95% interval {points(low)} to {points(high)})."
         if parity.verdict == "failed"
         else f"Undecided: with so few images it may be chance (95% interval {points(low)} to {points(high)})."
     )

@@ -33,7 +33,8 @@ def pick_dtype(device: torch.device) -> torch.dtype:
         case "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         case "cpu":
-            able = torch.cpu.get_capabilities()  # of the CPU; torch may be told to use less of it (ATEN_CPU_CAPABILITY)
+            # Of the CPU; torch may be told to use less of it (ATEN_CPU_CAPABILITY). An older torch does not say: float32.
+            able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
             native = bool(able.get("amx_bf16") or able.get("avx512_bf16")) and "AVX512" in torch.backends.cpu.get_cpu_capability()
         case _:
             native = False

@@ -10,10 +10,33 @@ import torch
 from edgetl.cli.estimate import probe
 from edgetl.cli.pipeline import Request, run_pipeline
 from edgetl.core.errors import InputError
+from edgetl.core.preprocess import imagenet
+from edgetl.core.progress import listening
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
+from edgetl.models.build import build
+from edgetl.models.checkpoint import save_checkpoint
 from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime
 from edgetl.training.device import finished
+
+
+class Done(list[str]):
+    """The titles of what took time."""
+
+    def open(self, title: str, total: float, unit: str) -> Done:
+        self.append(title)
+        return self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+    def close(self, bar: object) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
 
 NOWHERE = Path("nothing is downloaded")
 
@@ -23,6 +46,29 @@ def test_a_student_that_cannot_be_had_is_refused_before_the_teacher_learns(tmp_p
     with pytest.raises(InputError, match=r"found cifar_resnet16: its layers are too narrow to leave .* Use --student same"):
         run_pipeline(Request(data=None, root=NOWHERE, runtime=Runtime(device="cpu", threads=1)), tmp_path, settings)
     assert not list((tmp_path / "stages").glob("finetune-*"))
+
+
+def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:
+    from edgetl.cli.stages import distill
+
+    images, teacher = open_images(None, DataSettings()), tmp_path / "teacher.safetensors"
+    save_checkpoint(
+        teacher,
+        model=build("cifar_resnet8", 10, 32),
+        arch="cifar_resnet8",
+        classes=images.classes,
+        preprocess=imagenet(32),
+        seen=images.only("train", "val").seen(),
+        provenance={},
+    )
+    done = Done()
+    with (
+        listening(done),
+        Workspace(tmp_path / "w") as do,
+        pytest.raises(InputError, match=r"found cifar_resnet8: its layers are too narrow to leave"),
+    ):
+        distill(images, teacher, DistillSettings(arch="pruned", keep=1e-5), do, Runtime(device="cpu", threads=1))
+    assert done == ["try pruning cifar_resnet8"]
 
 
 def test_teachers_of_timm_are_guarded_as_those_of_torchvision() -> None:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
+from scipy.ndimage import gaussian_filter
 
 from edgetl.core.imagefile import decode
 from edgetl.data.fingerprint import Fingerprint, look_of
 from edgetl.data.near import WHOLE, Groups, grouped
+from edgetl.data.residuals import COARSE, EDGE, FINE, Residuals
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
-from edgetl.data.thumbs import SIDE, banded, likeness, pictures, thumb_of
+from edgetl.data.thumbs import SIDE, pictures, thumb_of
 from edgetl.settings import DataSettings
 
 Picture = Image.Image
@@ -65,6 +67,13 @@ def next_frame(image: Picture, rng: np.random.Generator) -> Picture:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def shifted(image: Picture, rng: np.random.Generator) -> Picture:
+    """The camera moved by up to 4 pixels each way; what came in at the edge mirrors what was there, and the noise is new."""
+    (down, right), pixels = rng.integers(-4, 5, 2), np.pad(np.asarray(image, dtype=np.float64), 5, mode="reflect")
+    moved = pixels[5 + down : 5 + down + image.height, 5 + right : 5 + right + image.width]
+    return Image.fromarray(np.clip(moved + rng.normal(0, 4, moved.shape), 0, 255).astype(np.uint8))
+
+
 CHANGES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
     "saved again": lambda image, rng: decode(saved(image, 40)),
     "half size": lambda image, rng: image.resize((image.width // 2, image.height // 2)),
@@ -72,6 +81,13 @@ CHANGES: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
     "cropped to 90%": lambda image, rng: cropped(image, 0.9, rng),
     "next frame": next_frame,
 }
+
+
+HARDER: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
+    "cropped to 80%": lambda image, rng: cropped(image, 0.8, rng),
+    "shifted": shifted,
+}
+AMONG_PLATES = {"saved again": 0.85, "half size": 0.95, "cropped to 90%": 0.7, "cropped to 80%": 0.6, "shifted": 0.6, "next frame": 0.5}
 
 
 def recall(found: Groups, own: list[int], count: int) -> float:
@@ -116,10 +132,16 @@ def test_photos_of_one_kind_of_part_are_left_alone_and_copies_among_them_are_fou
     alone = grouped(looks)
     assert alone.by_nature and (np.bincount(alone.group) > 1).sum() <= 1
     rng = np.random.default_rng(2)
-    for name, least in (("saved again", 0.7), ("half size", 0.95)):
-        found = grouped([*looks, *(look_of(CHANGES[name](inspected[of], rng)) for of in own)])
+    for name, least in AMONG_PLATES.items():
+        found = grouped([*looks, *(look_of((CHANGES | HARDER)[name](inspected[of], rng)) for of in own)])
         assert recall(found, own, 400) >= least, name
         assert mixed(found, [*range(400), *own]) <= 1
+
+
+@pytest.mark.slow
+def test_1700_photos_of_one_kind_of_part_are_left_alone() -> None:
+    found = grouped([look_of(image) for image in plates(1700, 40)])
+    assert found.by_nature and len(found.pairs) <= 3  # of 1,444,150; measured: 1, and none of another 1,700
 
 
 def test_by_hash_alone_such_photos_are_left_alone_too(inspected: list[Picture]) -> None:
@@ -140,7 +162,7 @@ def test_the_parts_of_such_photos_have_the_sizes_that_were_asked_for(inspected: 
     counts, expected = images.counts(), Counts.of(plain[0])
     assert all(abs(counts[part] - expected[part]) <= 3 for part in counts) and abs(counts["test"] - 100) < 20
     line = next(line for line in told.lines if "alike by nature" in line)
-    assert "random pairs at" in line and "less than one pair of unrelated images is expected above" in line
+    assert "random pairs at" in line and "rare among pictures of different things of one kind" in line
 
 
 class Counts(dict[str, int]):
@@ -189,20 +211,32 @@ def test_a_class_of_nothing_but_bursts_is_said(insects: list[Picture], tmp_path:
 
 
 def test_likeness_is_the_correlation_of_what_the_mean_picture_leaves() -> None:
-    """An independent way: least squares on the two pictures as they lie, for pictures that were not moved."""
-    looks = plates(40, 6)
-    bands = banded(pictures([thumb_of(image) for image in looks]))
+    """An independent way: least squares on the pictures as they lie, for pictures that were not moved, by `lstsq` and `corrcoef`."""
+    gray, inner = pictures([thumb_of(image) for image in plates(60, 6)]), (slice(EDGE, SIDE - EDGE), slice(EDGE, SIDE - EDGE))
+    bands = np.stack([gaussian_filter(one, FINE) - gaussian_filter(one, COARSE) for one in gray.astype(np.float64)])
     mean = bands.mean(axis=0)
-    one, other = np.arange(0, 20), np.arange(20, 40)
-    inner = (slice(4, SIDE - 4), slice(4, SIDE - 4))
-    found = likeness(bands, one, other, mean)
-    agree = 0
-    for at in range(20):
-        design = np.stack([np.ones(24 * 24), mean[inner].ravel()], axis=1).astype(np.float64)
-        rest = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (bands[i][inner].ravel() for i in (one[at], other[at]))]
-        agree += abs(np.corrcoef(rest)[0, 1] - found[at]) < 1e-3
-    assert agree >= 17  # the fixed plate holds all but a few of them in place
-    assert likeness(bands, one, one, mean) == pytest.approx(np.ones(20), abs=1e-4)
+    design = np.stack([part[inner].ravel() for part in (np.ones((SIDE, SIDE)), mean, *np.gradient(mean))], axis=1)
+    rest = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (band[inner].ravel() for band in bands)]
+    one, other = np.arange(30), np.arange(30, 60)
+    found, expected = (
+        Residuals.of(gray).likeness(one, other),
+        [np.corrcoef(rest[a], rest[b])[0, 1] for a, b in zip(one, other, strict=True)],
+    )
+    assert np.mean(np.abs(found - expected) < 2e-2) >= 0.9  # the fixed plate holds all but a few of them in place
+
+
+def test_a_crop_and_a_moved_frame_lie_over_their_photo_in_the_frame_of_the_mean_picture() -> None:
+    images = plates(60, 6)
+    crop = images[0].crop((8, 4, 8 + 108, 4 + 108))
+    moved = Image.fromarray(np.pad(np.asarray(images[1]), 8, mode="reflect")[4:132, 16:144])  # 4 pixels up, 8 to the right
+    found = Residuals.of(pictures([thumb_of(image) for image in [*images, crop, moved]]))
+    shown = found.shown.reshape(-1, SIDE, SIDE)
+    rows, columns = (np.flatnonzero(shown[60].any(axis=axis)) for axis in (1, 0))
+    assert (rows[0] - EDGE, columns[0] - EDGE) == (1, 2)  # 4 and 8 pixels of 128 are 1 and 2 of 32
+    assert len(rows) + 2 * EDGE == len(columns) + 2 * EDGE == 27  # 108 pixels are 27
+    rows, columns = (np.flatnonzero(shown[61].any(axis=axis)) for axis in (1, 0))
+    assert (rows[-1] + EDGE, columns[0] - EDGE) == (SIDE - 2, 2)
+    assert (found.likeness(np.array([60, 61]), np.array([0, 1])) > 0.7).all()
 
 
 def test_groups_do_not_depend_on_names_and_order(insects: list[Picture]) -> None:

@@ -275,7 +275,7 @@ def test_what_would_help_most_comes_first_and_with_its_reason() -> None:
     answers = {"teacher": teacher, "student": student, "onnx_float": student, "onnx_int8": int8}
     said = helps(Trial(classes=("a", "b"), labels=labels, answers=answers, max_drop=0.2).report())
     assert len(said) == 3 and "Add photos of “a”, the weakest class: 70.0% of its 150 test images are found" in said[0]
-    assert "The teacher is wrong on 30 test images itself" in said[1] and "The student loses 12 right answers" in said[2]
+    assert "The teacher itself is wrong on 30 test images" in said[1] and "The student loses 12 right answers" in said[2]
 
 
 def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -> None:

@@ -84,10 +84,13 @@ def test_some_images_are_spread_over_all() -> None:
 
 
 def test_the_estimate_counts_what_learns() -> None:
-    least, most, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
+    least, most, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2, flip=False), 211, pretrained=True)
     assert (least, most, words) == (pytest.approx(2 * 5 / 4), least, "only the head is trained")
-    least, most, words = teacher_passes(FinetuneSettings(epochs=12), 211, pretrained=True)
+    least, most, words = teacher_passes(FinetuneSettings(epochs=12, flip=True), 211, pretrained=True)
     assert (least, most, words) == (pytest.approx(2 * 5 / 4), pytest.approx((2 + 36) * 5 / 4), "up to 12 epochs")
+    looked, _, _ = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
+    assert looked == pytest.approx((2 + 1) * 5 / 4)  # each photo once more, mirrored
+    assert teacher_passes(FinetuneSettings(strategy="features", head_views=2), 2400, pretrained=True)[0] == pytest.approx(2.1 * 5 / 4)
     assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, 9, "3 epochs")
     assert teacher_passes(FinetuneSettings(arch="efficientnet_lite0", epochs=3), 211, pretrained=False)[0] > 9  # depthwise layers
 

@@ -1,0 +1,44 @@
+"""Near-duplicates among the rows of an .npz, by what the rows show: one or three channels are taken for a picture."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
+from edgetl.data.near import groups_of
+from edgetl.data.thumbs import SIDE
+
+LEAST_SIDE = 8  # pixels: of smaller pictures too little is seen
+UNKNOWN = "0" * (HASH_SIDE**2 // 4)  # thumbnails are compared, not hashes
+
+
+def are_pictures(shape: Sequence[int]) -> bool:
+    """Whether rows of an array [n, c, h, w] can be compared as pictures."""
+    return shape[1] in (1, 3) and min(shape[2:]) >= LEAST_SIDE
+
+
+def groups_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The groups of near-duplicates, each of two or more, by sha256, sorted; as `Images.groups_here`.
+
+    Args:
+        blocks: the rows, float32 [k, c, h, w] each, whatever their scale: a correlation does not know it.
+        hashes: sha256 of every row.
+    """
+    looks = [Fingerprint(bits=UNKNOWN, thumb=_thumb(row)) for block in blocks for row in block]
+    members: dict[int, set[str]] = defaultdict(set)
+    for sha, group in zip(hashes, groups_of(looks).tolist(), strict=True):
+        members[group].add(sha)
+    return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
+
+
+def _thumb(row: NDArray[np.float32]) -> str:
+    """As `thumb_of`, of a row [c, h, w]: its darkest pixel is 0, its brightest 255."""
+    small = np.asarray(Image.fromarray(row.mean(axis=0)).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    scaled = (small - small.min()) * (255 / max(float(small.max() - small.min()), 1e-12))
+    return base64.b64encode(scaled.round().astype(np.uint8).tobytes()).decode()
