@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,12 +70,7 @@ def admit(
     kept: Images | NpzTensors | NpzRows = data
     if found := compared.found:
         if seen == "refuse":
-            rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
-            raise InputError(
-                f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
-                f"that it was trained, selected or calibrated on:\n"
-                f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
-            )
+            raise _refusal(data, found)
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
@@ -90,6 +85,16 @@ def admit(
     if not complete:
         say(f"verify: not checked whether a model has seen these images in training: {reason}")
     return Admitted(data=kept, seen="checked" if complete else "not checked", reason=reason)
+
+
+def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:
+    """Which images were seen, sha256 -> as what."""
+    rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
+    return InputError(
+        f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
+        f"that it was trained, selected or calibrated on:\n"
+        f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
+    )
 
 
 def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | None:

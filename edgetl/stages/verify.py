@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -86,6 +86,7 @@ class Verify(Stage[Verdict]):
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    alike: tuple[str, ...] = field(default=(), metadata=ADDED)  # test images that look like one in train or val, by sha256
     because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
@@ -105,13 +106,10 @@ class Verify(Stage[Verdict]):
             _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
-    def against(self, reference: Subject) -> Verify:
-        """The same, compared with `reference`."""
-        return replace(self, teacher=reference)
-
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        return admit(self.data, self.seen, self.settings.seen_images, waived=self.waived, unrecorded=self.unrecorded)
+        asked, waived = self.settings.seen_images, self.waived
+        return admit(self.data, self.seen, asked, waived=waived, unrecorded=self.unrecorded, alike=self.alike)
 
 
 def _write(path: Path, text: str) -> None:
@@ -237,7 +235,9 @@ class _Judged:
         """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        return [*([self.stage.order] if self.stage.order else []), *self.subjects.readings(), *saturated, *([warning] if warning else [])]
+        data, order = self.stage.data, self.stage.order
+        doubt = None if isinstance(data, Images) else data.doubt
+        return [*filter(None, [order, doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
 
     @cached_property
     def latencies(self) -> dict[str, Measured]:
