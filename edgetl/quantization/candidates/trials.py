@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.core.progress import detail
+from edgetl.core.progress import detail, say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.graph.layers import UnknownOperator
@@ -73,6 +73,9 @@ class Trial:
         return f"{self.name}, {self.seconds:.0f} s: {noise}, {self.agreement:.1%} of the answers are those of float{kept}"
 
 
+NO_TORCH = "torch is not installed"
+
+
 class NotTried(Exception):
     """Why a way is not taken."""
 
@@ -82,7 +85,7 @@ def in_torch(step: Callable[[], T]) -> T:
     try:
         return step()
     except ImportError as error:
-        raise NotTried(f"torch is not installed ({error})") from error
+        raise NotTried(f"{NO_TORCH} ({error})") from error
     except UnknownOperator as error:
         raise NotTried(f"no gradient of the operator {error} here") from error
     except RuntimeError as error:  # sizes that hold for one batch only, say
@@ -126,7 +129,8 @@ class Trials:
     def note(self, trial: Trial) -> None:
         """Log what was decided elsewhere, or could not be tried."""
         self.log.append(trial)
-        detail(f"quantize: {trial.line()}")
+        show = say if (trial.why_not or "").startswith(NO_TORCH) else detail  # which the user can change
+        show(f"quantize: {trial.line()}")
 
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
