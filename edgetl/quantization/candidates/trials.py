@@ -23,6 +23,7 @@ from edgetl.tasks.classification import Classification
 
 IMAGES_AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
+NO_TORCH = "torch is not installed"
 TOO_LATE = "the time limit leaves no time for it"
 TOO_FEW = f"fewer than {FEWEST_TO_CHOOSE} calibration images: none can be spared to choose by"
 T = TypeVar("T")
@@ -71,9 +72,6 @@ class Trial:
         noise = "no noise" if self.sqnr_db is None else f"SQNR {self.sqnr_db:.1f} dB"
         kept = "" if self.kept else "; not kept"
         return f"{self.name}, {self.seconds:.0f} s: {noise}, {self.agreement:.1%} of the answers are those of float{kept}"
-
-
-NO_TORCH = "torch is not installed"
 
 
 class NotTried(Exception):
