@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgetl.cli.options import Answering, AsJson, Labels, Output, PreprocessOption, Verbose, answering
+from edgetl.cli.options import Answering, AsJson, LabelsOption, Output, PreprocessOption, Verbose, answering
 from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, ExportSettings
 
@@ -56,7 +56,7 @@ def export(
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
     ] = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     preprocess: PreprocessOption = None,
     zipped: Annotated[bool, typer.Option("--zip", help="Also write BUNDLE.zip: the same bundle, the same bytes.")] = False,

@@ -113,7 +113,7 @@ def quantize(
             images=found.images,
             agreement=found.agreement,
             sqnr_db=inf if found.sqnr_db is None else found.sqnr_db,
-            placement=placement(kernels(after, like=size)),
+            placement=placement(kernels(after, like=size, names=log.names)),
             interval=found.interval,
             held_out=found.held_out,
         )
