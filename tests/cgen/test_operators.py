@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from edgetl.cgen.read import read_plan
 from edgetl.core.errors import InputError
@@ -167,3 +168,18 @@ def test_the_plan_does_not_change_the_graph(graph: Make) -> None:
     before.CopyFrom(model)
     read_plan(model, g.preprocess)
     assert model == before
+
+
+def test_constants_may_be_nodes(graph: Make, agree: Make) -> None:
+    g = graph(4)
+    x = g.coded(g.conv(g.image(), 5))
+    shape = numpy_helper.from_array(np.array([0, -1]), "shape")
+    g.nodes.append(helper.make_node("Constant", [], ["shape"], value=shape))
+    agree(g, g.node("Reshape", x, "shape"))
+
+
+def test_a_shape_that_mixes_images_is_refused(graph: Make) -> None:
+    g = graph()
+    x = g.coded(g.conv(g.image(), 5))
+    with pytest.raises(InputError, match=r"found Reshape that makes 'v.*': a shape that one image does not have"):
+        read_plan(g.model(g.node("Reshape", x, g.constant([7, -1], np.int64))), g.preprocess)
