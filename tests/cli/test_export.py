@@ -49,6 +49,7 @@ def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(g
         assert "computes without rounding" in done.stderr
     bundle = open_bundle(given / "one" / "bundle")
     assert bundle.manifest.shipped == "int8" and bundle.manifest.target == "portable"
+    assert "was not given" in (bundle.path / "README.md").read_text(encoding="utf-8")
     assert [finding for finding in check_bundle(bundle.path) if finding.problems] == []
     packed = given / "one" / "bundle.zip"
     assert packed.read_bytes() == (given / "two" / "bundle.zip").read_bytes()
