@@ -211,7 +211,7 @@ def test_where_the_reference_fits_another_order_the_verdict_fails_and_says_so(tm
     model = nearest_color(tmp_path / "m.onnx", 12, order=by_text)
     data = photos(tmp_path / "data", {str(i): 4 for i in range(12)})
     report = judged(model, model, data, tmp_path, prepared)
-    assert report["verdict"] == "failed" and "as 0, 1, 10, 11, 2" in report["reasons"][0]
+    assert report["verdict"] == "failed" and "with 0, 1, 10, 11, 2" in report["reasons"][0]
     (tmp_path / "labels.txt").write_text("".join(f"{i}\n" for i in by_text), encoding="utf-8")
     assert judged(model, model, data, tmp_path, prepared, labels=tmp_path / "labels.txt")["models"]["teacher"]["score"] > 0.9
 
