@@ -141,7 +141,7 @@ def test_photos_of_one_kind_of_part_are_left_alone_and_copies_among_them_are_fou
 @pytest.mark.slow
 def test_1700_photos_of_one_kind_of_part_are_left_alone() -> None:
     found = grouped([look_of(image) for image in plates(1700, 40)])
-    assert found.by_nature and len(found.pairs) <= 3  # of 1,444,150; measured: 1, and none of another 1,700
+    assert found.by_nature and len(found.pairs) <= 5  # of 1,444,150; measured: 3, and none of two other 1,700
 
 
 def test_by_hash_alone_such_photos_are_left_alone_too(inspected: list[Picture]) -> None:
