@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED
 
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
@@ -37,7 +38,7 @@ class NetworkNames:
     def of(given: onnx.ModelProto, quantized: onnx.ModelProto) -> NetworkNames:
         """The names of the user's float model `given`, and of the float graph that is quantized, which was made of it."""
         first = _named(given, None)
-        later = _named(quantized, _Known(names=first, graph=given.graph))
+        later = _named(quantized, _Known(names=first, index=GraphIndex(given)))
         return NetworkNames(
             nodes={**first.nodes, **later.nodes},
             values={**first.values, **later.values},
@@ -55,16 +56,16 @@ class NetworkNames:
 
     def in_file(self, long: onnx.ModelProto, short: onnx.ModelProto) -> dict[str, str]:
         """Names of nodes and values in the file `short` -> own names; `long` is the same graph, node for node, with long names."""
-        makers = {name: node for node in long.graph.node for name in node.output}
+        index = GraphIndex(long)
         found: dict[str, str] = {}
         for before, after in zip(long.graph.node, short.graph.node, strict=True):
-            name = self._of_node(before, makers)
+            name = self._of_node(before, index)
             found.update({key: name for key in (*after.output, after.name) if key})
         return found
 
-    def _of_node(self, node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
+    def _of_node(self, node: onnx.NodeProto, index: GraphIndex) -> str:
         """Of a node of a QDQ graph: a layer by its weight, whatever was fused into it."""
-        weight = makers.get(node.input[1]) if node.op_type in WEIGHTED and len(node.input) > 1 else None
+        weight = index.producer(node.input[1]) if node.op_type in WEIGHTED and len(node.input) > 1 else None
         if weight is not None and (name := self(weight.input[0])) != weight.input[0]:
             return name
         if node.op_type in CONVERSIONS:
@@ -77,7 +78,7 @@ class _Known:
     """The names of a model that another graph was made of."""
 
     names: NetworkNames
-    graph: onnx.GraphProto
+    index: GraphIndex
 
     def of(self, node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> str | None:
         """The name of a node of the other graph."""
@@ -97,7 +98,7 @@ class _Known:
         value = next((name for name in _downstream(node, readers) if name in self.names.values), None)
         if value is None:
             return None
-        layer = next((maker for maker in _upstream(value, self.graph) if maker.op_type in WEIGHTED), None)
+        layer = next((maker for maker in _upstream(value, self.index) if maker.op_type in WEIGHTED), None)
         name = self.names.values[value] if layer is None else self.names.nodes.get(layer.name) or self.names.values[layer.output[0]]
         return name if layer is not None and layer.op_type == node.op_type else f"{node.op_type} added for {name}"
 
@@ -106,10 +107,7 @@ def _named(model: onnx.ModelProto, known: _Known | None) -> NetworkNames:
     nodes: dict[str, str] = {}
     values = {value.name: value.name for value in model.graph.input}
     constants: dict[str, str] = {}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for read in node.input:
-            readers.setdefault(read, []).append(node)
+    readers = GraphIndex(model).readers
     times: Counter[str] = Counter()
     for node in model.graph.node:
         name = (known.of(node, readers) if known else None) or f"{_own_name(node)} ({node.op_type})"
@@ -141,12 +139,11 @@ def _downstream(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]
         waiting += new
 
 
-def _upstream(value: str, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _upstream(value: str, index: GraphIndex) -> Iterator[onnx.NodeProto]:
     """The nodes that a value is made by, the nearest first."""
-    makers = {name: node for node in graph.node for name in node.output}
     waiting, seen = [value], {value}
     while waiting:
-        if (node := makers.get(waiting.pop(0))) is None:
+        if (node := index.producer(waiting.pop(0))) is None:
             continue
         yield node
         new = [name for name in node.input if name not in seen]
