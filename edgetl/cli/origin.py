@@ -26,6 +26,8 @@ from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_in
 from edgetl.stages.quantize import FLOAT, INT8, NAMES, SEEN
 from edgetl.stages.read import is_onnx, read
 
+NO_FLOAT = "what model.onnx computes without rounding; the float network that it was made from was not given"
+
 
 def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
     """An ONNX file, read; a checkpoint, lowered; of a run folder, the checkpoint that `stage` gave."""
@@ -46,6 +48,7 @@ class Origin:
     shipped: Form
     seen: SeenImages
     target: str
+    without_float: bool = False  # whether the float graph had to be made from the int8 one
 
 
 def origin_of(model: Path, do: Workspace) -> Origin:
@@ -84,6 +87,7 @@ def _of_int8(model: Path, do: Workspace) -> Origin:
         shipped=form_of(info) if is_quantized(info) else "int8" if all_in_int8(graph) else "mixed",
         seen=seen_beside(model) or info.seen or SeenImages.of("unknown"),
         target=info.extra.get(TARGET) or ("x86" if saturating(graph) else "portable"),
+        without_float=True,
     )
 
 

@@ -172,5 +172,6 @@ def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.Mode
 
 def _answers_after(calibration: InputSource, evaluation: InputSource | None) -> int:
     """How many images both models answer once int8 is made."""
-    judging = calibration if evaluation is None else evaluation
-    return 2 * (len(judging) + PartSizes.of(len(calibration)).reported)
+    if evaluation is None:
+        return 2 * len(calibration)  # those that choose and those that report are among them
+    return 2 * (len(evaluation) + PartSizes.of(len(calibration)).reported)

@@ -109,8 +109,8 @@ class Verify(Stage[Verdict]):
 
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        asked, waived = self.settings.seen_images, self.waived
-        return admit(self.data, self.seen, asked, waived=waived, unrecorded=self.unrecorded, alike=self.alike)
+        how = self.settings.seen_images
+        return admit(self.data, self.seen, how, waived=self.waived, unrecorded=self.unrecorded, alike=self.alike)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,7 @@ class _Judged:
     admitted: Admitted
 
     def report(self) -> Report:
-        stage, parity = self.stage, self.judgement.parity()
-        wish = self.judgement.wish()
+        stage, parity, wish = self.stage, self.judgement.parity(), self.judgement.wish()
         ruled = ruling(self.judgement, parity, stage.others, wish)
         broken = [golden_note(problem) for problem in self.broken_vectors]
         counts = dict(stage.counts or {})
@@ -134,9 +133,7 @@ class _Judged:
             data=DataReport(
                 name=stage.data_name,
                 classes=stage.classes,
-                images=ImageCounts(
-                    train=counts.get("train"), val=counts.get("val"), test=len(self.data), calibration=counts.get("calibration")
-                ),
+                images=ImageCounts(test=len(self.data), **{part: counts.get(part) for part in ("train", "val", "calibration")}),
                 intake=asdict(stage.intake) if stage.intake else None,
                 seen=self.admitted.seen,
                 seen_reason=self.admitted.reason,
@@ -232,9 +229,7 @@ class _Judged:
         """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        data, order = self.stage.data, self.stage.order
-        doubt = None if isinstance(data, Images) else data.doubt
-        return [*filter(None, [order, doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
+        return [*filter(None, [self.stage.order, self.stage.data.doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
 
     @cached_property
     def latencies(self) -> dict[str, Latency]:
