@@ -162,6 +162,8 @@ def _learn(trials: Trials, steps: Steps, tune_images: int | None) -> None:
 def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.ModelProto, out: Path) -> tuple[NetworkNames, dict[str, str]]:
     """Write a checked model whole or not at all; what the network calls its parts, and what has which name in the file."""
     network = NetworkNames.of(load_proto(given), quantized)
+    if searched.floating:
+        say(f"quantize: these layers stay in float: {', '.join(map(network, searched.floating))}")
     written, names = form.named(searched.graph, searched.floating, network)
     check_model(written, out.name)
     save(written, out)

@@ -93,7 +93,6 @@ def within_budget(
     if found is None or (found[1].size_bytes >= judge.float_bytes and found[1].ms >= found[1].float_ms):
         say("quantize: no mix of int8 and float layers is within the budget and smaller or faster than float")
         return Searched(graph=int8, evaluations=tuple(made), within=False)
-    say(f"quantize: these layers stay in float: {', '.join(found[1].floating)}")
     return Searched(graph=found[0], floating=found[1].floating, evaluations=tuple(made), within=True)
 
 

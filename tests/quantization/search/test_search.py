@@ -105,7 +105,7 @@ def undecided(path: Path, x: np.ndarray[Any, Any]) -> None:
     onnx.save(model, path)
 
 
-def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, tmp_path: Path) -> None:
+def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, tmp_path: Path, told: list[str]) -> None:
     """Images half as strong again as those of the calibration overflow int8; what has more answers right leaves layers in float."""
     (batch,) = noise(1000, seed=4).batches(1000)
     undecided(small, 1.5 * batch.x)
@@ -117,6 +117,7 @@ def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, 
     assert record.floating and record.within and (wanted == found).mean() >= 0.8
     assert 1 < len(record.evaluations) <= MOST_EVALUATIONS
     assert record.floating_by == "evaluation" and record.reported.held_out  # the figures come from calibration images
+    assert f"quantize: these layers stay in float: {', '.join(record.floating)}" in told and all("(" in name for name in record.floating)
     assert set(record.floating) <= {record.names.get(node.name) for node in onnx.load(tmp_path / "mixed.onnx").graph.node}
 
 
