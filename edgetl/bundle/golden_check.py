@@ -12,6 +12,7 @@ from edgetl.bundle.golden import FOLDER, Golden, GoldenImage, judging, read_gold
 from edgetl.bundle.image_graph import ANY_SIZE_MODEL, IMAGE, IMAGE_MODEL, LOGITS, MODEL, PROBABILITIES
 from edgetl.bundle.read import Bundle
 from edgetl.quantization.candidates.unsaturated import judged_file
+from edgetl.runtime.cpu import saturates_here
 from edgetl.runtime.engine import start
 from edgetl.runtime.session import Session
 from edgetl.tasks.classification import Classification
@@ -30,6 +31,24 @@ def check_golden(bundle: Bundle) -> list[str]:
         problems += [problem for image in golden.images for problem in _of_pixels(bundle, golden, image, engine, sessions[MODEL])]
     if (engine := _engine(bundle, ANY_SIZE_MODEL)) is not None:
         problems += [problem for image in golden.images for problem in _of_pictures(bundle, golden, image, engine)]
+    if not saturates_here():  # onnxruntime's own format cannot be given another arithmetic
+        problems += _of_ort_forms(bundle, golden)
+    return problems
+
+
+def _of_ort_forms(bundle: Bundle, golden: Golden) -> list[str]:
+    """What the forms for minimal builds answer, against the outputs of model.onnx."""
+    problems, folder, allowed = [], bundle.path / FOLDER, golden.tolerances[MODEL]
+    for name, step in (("model.ort", "input"), ("model.image.ort", "resized")):
+        if not (bundle.path / name).is_file():
+            continue
+        engine = start(bundle.path / name)
+        for image in golden.images:
+            given = np.load(folder / image.stages[step])
+            found = engine.run(None, {engine.get_inputs()[0].name: given if step == "input" else given[None]})[-1]
+            output = np.load(folder / image.outputs[MODEL])
+            if not allowed.holds(found.reshape(output.shape), output):
+                problems.append(f"{image.image}: {name} is off by {np.abs(found.reshape(output.shape) - output).max():.4g}")
     return problems
 
 

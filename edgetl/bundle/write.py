@@ -15,6 +15,7 @@ from edgetl.bundle.graph_specs import model_specs
 from edgetl.bundle.image_graph import MODEL, write_image_models
 from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
+from edgetl.bundle.ort_format import write_ort_forms
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
 from edgetl.bundle.schema import SCHEMA_FILE, schema_text
@@ -73,9 +74,10 @@ def write_bundle(
     temperature = decision.temperature if decision else 1.0
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
     write_image_models(out, preprocess, vectors.kind, temperature)
+    write_ort_forms(out)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)
-    footprint = write_c_client(out, preprocess, classes, temperature) if c else None
+    footprint = write_c_client(out, preprocess, classes, decision) if c else None
     manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
-from edgetl.cli.origin import Origin, float_model, origin_of, parts_of_run, seen_by
+from edgetl.cli.origin import NO_FLOAT, Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_whole
@@ -134,7 +134,8 @@ def provenance_of(origin: Origin) -> dict[str, str]:
     """What is known of a model that is exported alone, for the manifest."""
     trained_on = {"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}
     model = FileArtifact.of(origin.float_model.path).sha256
-    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on}
+    rounded = {"float": NO_FLOAT} if origin.without_float else {}
+    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on, **rounded}
 
 
 def export(

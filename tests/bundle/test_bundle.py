@@ -58,6 +58,7 @@ def test_the_manifest_covers_every_other_file(bundle: Bundle) -> None:
     data = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))
     expected = {
         "README.md", "labels.txt", "model.float.onnx", "model.image.onnx", "model.anysize.onnx", "model.onnx",
+        "model.ort", "model.image.ort", "required_operators_and_types.config",
         "manifest.schema.json", "seen.json", "golden/golden.json",
         "golden/00.png", "golden/01.jpg", "golden/02.png",
         *(f"golden/0{i}.{kind}.npy" for i in range(3) for kind in ("decoded", "resized", "input", "output", "float")),
