@@ -211,7 +211,7 @@ def _stored_bits(image: Image.Image) -> int:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return int(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0])
     tiles = getattr(image, "tile", None)
-    rawmode = tiles[0][3] if tiles else ""  # "RGB;16B", or a tuple that begins so
+    rawmode = tiles[0].args if tiles else ""  # "RGB;16B", or a tuple that begins so
     return 16 if ";16" in str(rawmode[0] if isinstance(rawmode, tuple) else rawmode) else 8
 
 
