@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgetl.bundle.pixel_input import NAME, Written, on_pixels, opset_of
+from edgetl.bundle.graph_writing import NAME, Written
+from edgetl.bundle.pixel_input import on_pixels, opset_of
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
