@@ -20,7 +20,7 @@ from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.job import Job, student_name, student_size
+from edgetl.selection.job import PipelineJob, student_name, student_size
 from edgetl.selection.under_budget import Seek
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
@@ -42,7 +42,7 @@ class Outcome:
     logs: Mapping[str, Path]  # stage -> CSV per epoch
 
 
-def pipeline(job: Job, do: Do) -> Outcome:
+def pipeline(job: PipelineJob, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s = job.settings
     train, val = (job.data.only(part) for part in ("train", "val"))
@@ -85,7 +85,7 @@ def pipeline(job: Job, do: Do) -> Outcome:
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
 
 
-def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: Checkpoint, teacher: Subject) -> Verify:
+def verification(job: PipelineJob, quantized: Quantized, bundle: BundleFolder, student: Checkpoint, teacher: Subject) -> Verify:
     """The stage that judges the bundle's files on the test part."""
     test, decision = job.data.only("test"), quantized.decision
     return Verify(
@@ -102,6 +102,7 @@ def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: 
         waived=job.waived,
         intake=job.data.intake,
         groups=test.groups_here,
+        names=quantized.names,
         alike=job.data.alike_beyond("test"),
         because=decision.why,
         settings=job.settings.verify,
@@ -109,13 +110,13 @@ def verification(job: Job, quantized: Quantized, bundle: BundleFolder, student: 
     )
 
 
-def taught(job: Job, do: Do) -> Teacher:
+def taught(job: PipelineJob, do: Do) -> Teacher:
     """The teacher."""
     seen, chosen = job.data.only("train", "val"), job.teacher
     return do(Finetune(data=seen, preprocess=chosen.preprocess, weights=chosen.weights, settings=chosen.settings, runtime=job.runtime))
 
 
-def crossvalidation(job: Job) -> Crossval:
+def crossvalidation(job: PipelineJob) -> Crossval:
     """The stage that judges frozen features fold by fold.
 
     Raises:
@@ -135,7 +136,7 @@ def crossvalidation(job: Job) -> Crossval:
     )
 
 
-def distillation(job: Job, teacher: Teacher, student: StudentChoice) -> Distill:
+def distillation(job: PipelineJob, teacher: Teacher, student: StudentChoice) -> Distill:
     """The stage that makes a student."""
     return Distill(
         teacher=teacher.checkpoint,
@@ -147,7 +148,7 @@ def distillation(job: Job, teacher: Teacher, student: StudentChoice) -> Distill:
     )
 
 
-def sought(job: Job, teacher: Teacher, do: Do) -> tuple[Job, FileArtifact]:
+def sought(job: PipelineJob, teacher: Teacher, do: Do) -> tuple[PipelineJob, FileArtifact]:
     """The job with the student that is best under the budget, and all that was tried."""
     seek = Seek(
         data=job.data.only("train", "val"),
@@ -177,7 +178,7 @@ def subject(path: Path, arch: str) -> Subject:
     return Subject(path=path, sha256=file_sha256(path), arch=arch)
 
 
-def provenance(job: Job, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
+def provenance(job: PipelineJob, teacher: Checkpoint, student: Checkpoint) -> dict[str, str]:
     """The origin of data and weights, for the manifest."""
     data, weights = job.data, job.teacher.weights
     return {

@@ -28,7 +28,7 @@ from edgetl.models.resnet import cifar_resnet16
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
 from edgetl.training.fit import fit, outputs_of
-from edgetl.training.job import Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingJob
 
 PREPROCESS = Preprocess(size=32, resize=32)
 RECIPE = Recipe(epochs=24, batch_size=128, lr=0.2, weight_decay=5e-4, warmup=0.15, seed=0, optimizer="sgd")
@@ -63,7 +63,7 @@ def main() -> None:
     train, classes, hashes = read(args.data / "cifar10_train.zip")
     torch.manual_seed(RECIPE.seed)
     model = cifar_resnet16(len(classes))
-    job = Job(
+    job = TrainingJob(
         title="pretrain",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.graph import is_quantized
 from edgetl.bundle.image_graph import MODEL
 from edgetl.cgen.footprint import Footprint
@@ -16,7 +17,7 @@ from edgetl.runtime.loading import load_proto
 PLACE = ("clients", "c")
 
 
-def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], temperature: float = 1.0) -> Footprint:
+def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], decision: DecisionRule | None = None) -> Footprint:
     """Write classifier.h, classifier.c, check.c and footprint.json for the model.onnx of a bundle; what they take.
 
     Raises:
@@ -29,4 +30,6 @@ def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str],
         )
     folder = bundle.joinpath(*PLACE)
     folder.mkdir(parents=True, exist_ok=True)
-    return write_c(load_proto(bundle / MODEL), preprocess, classes, folder, temperature)
+    return write_c(
+        load_proto(bundle / MODEL), preprocess, classes, folder, *((decision.temperature, decision.threshold) if decision else ())
+    )

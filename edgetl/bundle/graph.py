@@ -13,7 +13,7 @@ from edgetl.bundle.manifest import TensorSpec
 from edgetl.core.errors import InputError
 from edgetl.runtime.loading import load_proto, refuse_external_data
 from edgetl.runtime.onnx_metadata import PREPROCESS, ModelInfo, check, clean, describe, info_of, save
-from edgetl.runtime.outputs import LABELS
+from edgetl.runtime.outputs import LABELS_KEY
 from edgetl.runtime.session import open_session
 from edgetl.tasks.meaning import Meaning, in_words
 
@@ -43,7 +43,7 @@ def place(source: Path, target: Path, info: ModelInfo) -> None:
 def _carries(path: Path) -> None:
     model = load_proto(path)
     present = {prop.key for prop in model.metadata_props}
-    missing = [key for key in (LABELS, PREPROCESS) if key not in present]
+    missing = [key for key in (LABELS_KEY, PREPROCESS) if key not in present]
     if missing:
         raise InputError(
             f"expected the metadata of {path.name} to hold {', '.join(missing)}, found none. Say what its classes and Preprocess are"

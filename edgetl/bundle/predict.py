@@ -31,7 +31,7 @@ from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 TOP = 5
 NOISE = 4  # images of it
 NOT_FINITE = "gives NaN or infinity for it, which is no answer"
-BATCH = 32  # images of one onnxruntime call; twice as many are in memory
+BATCH_IMAGES = 32  # images of one onnxruntime call; twice as many are in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Prediction:
     error: str | None = None
 
 
-Read = NDArray[np.float32] | str  # an image as the network takes it, or why there is none
+ReadInput = NDArray[np.float32] | str  # an image as the network takes it, or why there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,11 @@ class Classifier:
         return replace(self, preprocess=surveyed_files(paths, self.preprocess))
 
     def answers(self, paths: Sequence[Path], top_k: int = TOP) -> Iterator[Prediction]:
-        """The answer for each image file, in order, or why there is none; `BATCH` images are decoded while others are answered."""
-        images = in_threads(self.read, paths, ahead=BATCH)
+        """The answer for each image file, in order, or why there is none; `BATCH_IMAGES` images are decoded while others are answered."""
+        images = in_threads(self.read, paths, ahead=BATCH_IMAGES)
         with track("predict", total=len(paths), unit="image") as bar:
-            for start in range(0, len(paths), BATCH):
-                chunk = paths[start : start + BATCH]
+            for start in range(0, len(paths), BATCH_IMAGES):
+                chunk = paths[start : start + BATCH_IMAGES]
                 for prediction in self._answered(chunk, list(islice(images, len(chunk))), top_k):
                     bar.advance()
                     yield prediction
@@ -86,14 +86,14 @@ class Classifier:
         """The answer for one image file, or why there is none."""
         return next(self._answered([path], [self.read(path)], TOP))
 
-    def read(self, path: Path) -> Read:
+    def read(self, path: Path) -> ReadInput:
         """The image at `path` as float32 [channels, height, width], or why there is none."""
         try:
             return self.preprocess(files.FileSource(root=Path()).read(str(path)))
         except InputError as error:
             return str(error)
 
-    def _answered(self, paths: Sequence[Path], images: Sequence[Read], top_k: int) -> Iterator[Prediction]:
+    def _answered(self, paths: Sequence[Path], images: Sequence[ReadInput], top_k: int) -> Iterator[Prediction]:
         readable = [image for image in images if not isinstance(image, str)]
         outputs = iter(self.session.compute(np.stack(readable)) if readable else ())
         for path, image in zip(paths, images, strict=True):

@@ -77,7 +77,7 @@ def write_bundle(
     write_ort_forms(out)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)
-    footprint = write_c_client(out, preprocess, classes, temperature) if c else None
+    footprint = write_c_client(out, preprocess, classes, decision) if c else None
     manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
     write_whole(out / README, readme(manifest, len(golden), int8_lost=int8_lost))
     return _seal(out, manifest)

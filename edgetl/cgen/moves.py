@@ -30,7 +30,10 @@ def moved(kind: str, value: Value, constants: Sequence[np.ndarray], attributes: 
         raise Unsupported("floats, which are not computed before they are moved")
     if kind == "Pad":
         return _padded(value, constants, attributes)
-    return replace(value, index=_turned(kind, value.index, constants, attributes))
+    try:
+        return replace(value, index=_turned(kind, value.index, constants, attributes))
+    except ValueError as error:
+        raise Unsupported(f"a shape that one image does not have ({error})") from None
 
 
 def _turned(kind: str, index: Index, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Index:

@@ -109,8 +109,12 @@ class _Reader:
         Raises:
             Unsupported: something that the C code does not have.
         """
-        inputs = [self.values[name] for name in node.input if name]
+        inputs = [self.values[name] for name in node.input if name in self.values]
         attributes = attributes_of(node)
+        if node.op_type == "Constant" and "value" in attributes:
+            return Stored(value=numpy_helper.to_array(attributes["value"]))
+        if not inputs or len(inputs) != len([name for name in node.input if name]):
+            raise Unsupported("inputs that no operator so far has made")
         first = inputs[0]
         match node.op_type:
             case "DequantizeLinear":
@@ -194,6 +198,7 @@ KNOWN = frozenset(
         "AveragePool",
         "Clip",
         "Concat",
+        "Constant",
         "Conv",
         "DequantizeLinear",
         "Gemm",

@@ -22,7 +22,14 @@ from edgetl.core.preprocess import Preprocess
 HEADER, SOURCE, CHECK, FOOTPRINT = "classifier.h", "classifier.c", "check.c", "footprint.json"
 
 
-def write_c(model: onnx.ModelProto, preprocess: Preprocess, classes: Sequence[str], out: Path, temperature: float = 1.0) -> Footprint:
+def write_c(
+    model: onnx.ModelProto,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    out: Path,
+    temperature: float = 1.0,
+    threshold: float | None = None,
+) -> Footprint:
     """Write the two files, check.c and what they take as footprint.json; the same inputs give the same bytes.
 
     Args:
@@ -31,6 +38,7 @@ def write_c(model: onnx.ModelProto, preprocess: Preprocess, classes: Sequence[st
         classes: names, in the order of the logits.
         out: a folder that exists.
         temperature: what logits are divided by before they become probabilities.
+        threshold: of the probability below which the answer is unknown; None where there is none.
 
     Raises:
         InputError: an operator that the C code does not have.
@@ -50,6 +58,7 @@ def write_c(model: onnx.ModelProto, preprocess: Preprocess, classes: Sequence[st
         "arena_bytes": arena.size_bytes,
         "table_bytes": size,
         "temperature": number(temperature),
+        "threshold": number(threshold or 0.0),
         "labels": ",\n    ".join(names),
         "functions": text.functions(),
         "tables": "\n".join(text.tables),

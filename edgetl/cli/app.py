@@ -19,7 +19,7 @@ from edgetl.cli.options import (
     Data,
     Device,
     KnownData,
-    Labels,
+    LabelsOption,
     Output,
     PixelDisk,
     PixelMemory,
@@ -93,8 +93,8 @@ def pipeline(
 
     folder = out or Path("runs") / data_name(data)
 
-    with shown(verbose=verbose), running(threads, recorded_threads(folder)) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    machine: dict[str, Any] = {"device": device, "pixel_memory": pixel_memory, "pixel_disk": pixel_disk}
+    with shown(verbose=verbose), running(threads, recorded_threads(folder), **machine) as runtime:
         others = None if unlabeled is None else str(unlabeled)
         request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
         report = run_pipeline(request, folder, settings)
@@ -121,7 +121,7 @@ def quantize(
         ),
     ] = None,
     preprocess: PreprocessOption = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Threads = None,
@@ -133,8 +133,8 @@ def quantize(
     from edgetl.cli.console import VERDICT_FAILED, shown, tell, warn
 
     given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
-    with shown(verbose=verbose) as console, running(threads) as count:
-        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=Runtime(threads=count))
+    with shown(verbose=verbose) as console, running(threads) as runtime:
+        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=runtime)
         decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
         warn(console, decision, out)
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
@@ -155,7 +155,7 @@ def verify(
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="Model to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html. Default: they are not written.")] = None,
     preprocess: PreprocessOption = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
@@ -200,10 +200,10 @@ def predict(
     """Classify images with a bundle or an ONNX file. If an image cannot be read, the others are still classified; exit code 2."""
     from edgetl.cli.console import shown
     from edgetl.cli.options import given_preprocess
-    from edgetl.cli.predict import STANDARD, run_predict
+    from edgetl.cli.predict import STANDARD_INPUT, run_predict
 
     given, out, prepared = sys.stdin.buffer, sys.stdout, given_preprocess(preprocess)
-    bars = csv not in (None, STANDARD) or not out.isatty()  # on a terminal the answers are the progress
+    bars = csv not in (None, STANDARD_INPUT) or not out.isatty()  # on a terminal the answers are the progress
     options: dict[str, Any] = {"csv": csv, "top_k": top_k, "preprocess": prepared, "output": output, "as_json": as_json}
     with shown(bars=bars), answering(threads) as count:
         run_predict(model, images, **options, threads=count, given=given, out=out)

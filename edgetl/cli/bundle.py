@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgetl.cli.options import Answering, AsJson, Labels, Output, PreprocessOption, Verbose, answering
+from edgetl.cli.options import Answering, AsJson, LabelsOption, Output, PreprocessOption, Verbose, answering
 from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, ExportSettings
 
@@ -49,14 +49,14 @@ def check(
 
 @with_settings(settings=ExportSettings)
 def export(
-    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, a stage's folder, or an ONNX file.")],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of a stage, or an ONNX file.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
     settings: ExportSettings,
-    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: the embedded digits.")] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
     ] = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     output: Output = None,
     preprocess: PreprocessOption = None,
     zipped: Annotated[bool, typer.Option("--zip", help="Also write BUNDLE.zip: the same bundle, the same bytes.")] = False,
@@ -64,7 +64,7 @@ def export(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the bundle that an app embeds."""
+    """Write the bundle that an app embeds: model, labels, manifest, golden vectors."""
     from edgetl.bundle.archive import write_zip
     from edgetl.cli import stages
     from edgetl.cli.console import shown, tell

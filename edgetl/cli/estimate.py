@@ -16,20 +16,20 @@ from edgetl.core.errors import WorkspaceError
 from edgetl.models.build import build, trained_name
 from edgetl.models.packaged import packaged
 from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
-from edgetl.selection.job import Job, student_name, student_size
+from edgetl.selection.job import PipelineJob, student_name, student_size
 from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import finished, pinned, placed, threaded
-from edgetl.training.inherit import IMAGES, STEPS, rehearse
-from edgetl.training.mirror import MOST
-from edgetl.training.scratch import SHARE
+from edgetl.training.inherit import IMAGES, PRUNING_STEPS, rehearse
+from edgetl.training.mirror import MOST_IMAGES
+from edgetl.training.scratch import WORK_SHARE
 
 TRAINING_PASSES = 3  # forward, and twice as much backward
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
 FLOPS = 2  # of a multiply-add
-PRUNING_IMAGES = STEPS * IMAGES  # whose gradients say what matters
+PRUNING_IMAGES = PRUNING_STEPS * IMAGES  # whose gradients say what matters
 TRIALS = 3  # students under a budget
-DEPTHWISE = 2.0  # times longer than their operations say do networks of depthwise layers train (docs/speed.md)
+DEPTHWISE_SLOWDOWN = 2.0  # times longer than their operations say do networks of depthwise layers train (docs/speed.md)
 OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
 CLEARLY = 1.2  # times longer: worth a word
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
@@ -57,7 +57,7 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
 
 
-def estimate(job: Job, out: Path) -> Estimate:
+def estimate(job: PipelineJob, out: Path) -> Estimate:
     """Time and disk for all stages from the start.
 
     Raises:
@@ -99,9 +99,9 @@ def estimate(job: Job, out: Path) -> Estimate:
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
     """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
     epochs = s.epochs_for(images)
-    mirrored = min(images, MOST) / images if s.flip is None else 0  # looked at to decide whether views are mirrored
+    mirrored = min(images, MOST_IMAGES) / images if s.flip is None else 0  # looked at to decide whether views are mirrored
     features, training = (s.head_views + mirrored) * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
-    beside = 1 + SHARE * (pretrained and s.baselines)  # the network from scratch
+    beside = 1 + WORK_SHARE * (pretrained and s.baselines)  # the network from scratch
     head, whole = features * beside, (features + training) * beside
     match s.strategy:
         case "features":
@@ -112,13 +112,13 @@ def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tup
             return whole, whole, times(epochs)
 
 
-def tuned_images(job: Job, train: int, side: int) -> int:
+def tuned_images(job: PipelineJob, train: int, side: int) -> int:
     """How many images the last step of quantizing looks at."""
     wanted = job.settings.quantize.tune_images
     return images_for(min(train, job.settings.quantize.calibration_images), side * side) if wanted is None else wanted
 
 
-def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int, int]:
+def student_cost(job: PipelineJob, teacher_flops: int, teacher_bytes: int) -> tuple[int, int]:
     """`cost` of the student. That of a pruned one is known only when it is there: about its share of the teacher's.
 
     Fewer parameters go from early layers, which see many pixels: operations fall more slowly than parameters.
@@ -139,7 +139,7 @@ def student_cost(job: Job, teacher_flops: int, teacher_bytes: int) -> tuple[int,
 
 def slowness(arch: str) -> float:
     """How many times longer than its operations say a network trains."""
-    return DEPTHWISE if packaged(arch) else 1.0
+    return DEPTHWISE_SLOWDOWN if packaged(arch) else 1.0
 
 
 def times(epochs: int) -> str:
@@ -157,7 +157,7 @@ def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
     return counter.get_total_flops(), 4 * sum(p.numel() for p in model.parameters())
 
 
-def rehearse_pruning(job: Job) -> None:
+def rehearse_pruning(job: PipelineJob) -> None:
     """Prune networks with random weights as the students will be pruned, to refuse an impossible share before hours of training.
 
     Raises:

@@ -12,7 +12,7 @@ import typer
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import read_json
-from edgetl.core.machine import MOST_THREADS
+from edgetl.core.machine import MOST_THREADS, Runtime
 from edgetl.core.progress import say
 
 Data = Annotated[
@@ -73,7 +73,7 @@ Root = Annotated[Path, typer.Option(rich_help_panel=RUNNING, help="Folder of the
 PreprocessOption = Annotated[
     str | None, typer.Option(metavar="FILE|imagenet", help="Preprocessing of images, if the model file does not contain it.")
 ]
-Labels = Annotated[
+LabelsOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Class names, one per line, in the order of the outputs; if the model file does not contain them."),
 ]
@@ -114,13 +114,20 @@ def threads_for(wanted: int | None, recorded: int | None = None) -> int:
 
 
 @contextmanager
-def running(threads: int | None, recorded: int | None = None) -> Iterator[int]:
-    """How many threads compute inside the block; no more decode images."""
+def running(
+    threads: int | None,
+    recorded: int | None = None,
+    *,
+    device: str = Runtime.device,
+    pixel_memory: float = Runtime.pixel_memory_gib,
+    pixel_disk: float = Runtime.pixel_disk_gib,
+) -> Iterator[Runtime]:
+    """What the block may use of the machine: how many threads compute, and no more decode images."""
     from edgetl.core.threads import at_most
 
     count = threads_for(threads, recorded)
     with at_most(count):
-        yield count
+        yield Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
 
 
 @contextmanager

@@ -17,17 +17,16 @@ from edgetl.core.errors import InputError
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
-from edgetl.data.earlier import read_split
+from edgetl.data.earlier import read_split, run_of
 from edgetl.data.images import Part
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.graph.layers import WEIGHTED, layers
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
-from edgetl.stages.quantize import FLOAT, INT8, SEEN
+from edgetl.stages.quantize import FLOAT, INT8, NAMES, SEEN
 from edgetl.stages.read import is_onnx, read
 
 NO_FLOAT = "what model.onnx computes without rounding; the float network that it was made from was not given"
-RUN_DEPTH = 4  # folders above a model in which its run may be: RUN/stages/distill-KEY/checkpoint.safetensors
 
 
 def float_model(model: Path, do: Workspace, stage: str = "distill") -> FloatModel:
@@ -156,17 +155,23 @@ def _bundle_of(path: Path) -> Path | None:
     return path.parent if file_sha256(path) in manifest.files.values() else None
 
 
+def names_of(path: Path) -> FileArtifact | None:
+    """The network's own names for what is in the int8 file at `path`, as its run keeps them; None where none lies beside it."""
+    given = file_sha256(path)
+    run = run_of(path)
+    folders = [*works(path), *(finished(run) if run else ())]
+    found = (folder / NAMES for folder in folders if (folder / NAMES).is_file() and file_sha256(folder / INT8) == given)
+    return next(map(FileArtifact.of, found), None)
+
+
 def parts_of_run(model: Path) -> Mapping[str, Part]:
     """sha256 -> part of every image of the run that the model lies in, as its `split.json` says; empty where it lies in none.
 
     Raises:
         InputError: a `split.json` that cannot be read.
     """
-    place = model.resolve()
-    home = next(
-        (folder for folder in (place, *place.parents[:RUN_DEPTH]) if (folder / SPLIT).is_file() and (folder / STAGES).is_dir()), None
-    )
-    return {} if home is None else read_split(home / SPLIT)[0]
+    run = run_of(model)
+    return {} if run is None else read_split(run / SPLIT)[0]
 
 
 def work_of(path: Path) -> Path | None:
@@ -177,4 +182,9 @@ def work_of(path: Path) -> Path | None:
 
 def works(path: Path) -> list[Path]:
     """The finished folders of `edgetl quantize` beside its output; one for each choice of settings and calibration."""
-    return sorted(record.parent for record in (path.with_name(path.name + ".work") / "stages").glob(f"quantize-*/{RESULT}"))
+    return finished(path.with_name(path.name + ".work"))
+
+
+def finished(run: Path) -> list[Path]:
+    """The finished folders of `quantize` in a run folder, or in the work beside a file."""
+    return sorted(record.parent for record in (run / STAGES).glob(f"quantize-*/{RESULT}"))

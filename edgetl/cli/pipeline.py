@@ -16,7 +16,7 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, read_json, write_json
-from edgetl.core.plan import Finding, Plan, UnknownInputs
+from edgetl.core.plan import Finding, StagePlan, UnknownInputs
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place
 from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
@@ -24,12 +24,12 @@ from edgetl.data.earlier import Earlier, write_split
 from edgetl.data.files import find_images
 from edgetl.data.images import Images
 from edgetl.data.leftout import is_own
-from edgetl.data.sources import NAMED, existing, no_such, open_images
+from edgetl.data.sources import KNOWN_NAMES, existing, no_such, open_images
 from edgetl.runtime.cpu import cpu_name
 from edgetl.settings import DataSettings, PipelineSettings, Runtime
 
 if TYPE_CHECKING:
-    from edgetl.selection.job import Job
+    from edgetl.selection.job import PipelineJob
 
 STAGE_ORDER = ("finetune", "distill", "quantize", "export", "verify")
 
@@ -114,11 +114,11 @@ def recorded_threads(out: Path) -> int | None:
     return None
 
 
-def unfinished(job: Job, out: Path) -> frozenset[str]:
+def unfinished(job: PipelineJob, out: Path) -> frozenset[str]:
     """The stages that have anything left to do, by name."""
     from edgetl.workflow import pipeline
 
-    plan = Plan(out)
+    plan = StagePlan(out)
     with suppress(UnknownInputs):
         pipeline(job, plan)
     told = {finding.stage for finding in plan.findings}
@@ -152,7 +152,7 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
     )
     earlier = Earlier.read(out / SPLIT, settings.data)
     data = open_images(request.data, settings.data, root=request.root, index=out / INDEX, earlier=earlier.parts)
-    plan = Plan(out)
+    plan = StagePlan(out)
     with suppress(UnknownInputs):
         others = unlabelled(request.unlabeled, data, settings.data)
         job = prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data, unlabelled=others)
@@ -237,6 +237,6 @@ def data_name(data: str | None) -> str:
         return "digits"
     if (path := existing(data)) is not None:
         return path.resolve().stem if path.is_file() else path.resolve().name
-    if data.lower() not in NAMED:
+    if data.lower() not in KNOWN_NAMES:
         raise no_such(data)
     return data.lower()

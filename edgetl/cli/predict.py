@@ -15,7 +15,7 @@ from edgetl.core.errors import InputError, listing
 from edgetl.core.files import disk_errors, whole_text
 from edgetl.core.preprocess import Preprocess
 
-STANDARD = Path("-")  # standard input among the images, standard output as the CSV
+STANDARD_INPUT = Path("-")  # standard input among the images, standard output as the CSV
 COMMONEST = 10
 
 
@@ -66,7 +66,7 @@ def run_predict(
         elif stream is None:
             answered = to_lines(answered, out, most)
         tally.count(answered)
-    if csv not in (None, STANDARD) and not as_json:
+    if csv not in (None, STANDARD_INPUT) and not as_json:
         out.write(summary(tally, csv))
     out.flush()
     if tally.unreadable:
@@ -86,7 +86,7 @@ def check_csv(csv: Path | None, as_json: bool) -> None:
     """
     if csv is None:
         return
-    if csv == STANDARD:
+    if csv == STANDARD_INPUT:
         if as_json:
             raise InputError("expected one kind of result on standard output, found --json and --csv -. Leave one out, or name a file")
     elif csv.is_dir() or not csv.absolute().parent.is_dir():
@@ -100,13 +100,13 @@ def named(images: Sequence[Path], given: BinaryIO) -> list[Path]:
     Raises:
         InputError: nothing on standard input.
     """
-    return [path for image in images for path in (_listed(given) if image == STANDARD else [image])]
+    return [path for image in images for path in (_listed(given) if image == STANDARD_INPUT else [image])]
 
 
 @contextmanager
 def csv_stream(csv: Path | None, out: TextIO) -> Iterator[TextIO | None]:
     """Where the CSV goes: nowhere, to `out`, or to a file that is there whole at the end of the block or not at all."""
-    if csv is None or csv == STANDARD:
+    if csv is None or csv == STANDARD_INPUT:
         with nullcontext(None if csv is None else out) as stream:
             yield stream
         return

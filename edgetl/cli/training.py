@@ -30,13 +30,14 @@ def recommend(
     from edgetl.cli.pipeline import data_name, opened
 
     folder = out or Path("runs") / f"{data_name(data)}-recommend"
-    with opened(data, folder, split, root, verbose=verbose) as (images, do), running(threads) as count:
+    with (
+        opened(data, folder, split, root, verbose=verbose) as (images, do),
+        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+    ):
         from edgetl.selection.recommend import recommend as rank
         from edgetl.selection.recommend import write
 
-        found = rank(
-            images, do, Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk), split.seed
-        )
+        found = rank(images, do, runtime, split.seed)
         write(found, folder)
     show_recommendation(found.as_json(), data, folder, as_json)
 
@@ -61,8 +62,10 @@ def finetune(
     from edgetl.cli.console import tell
     from edgetl.cli.pipeline import opened, write_results
 
-    with opened(data, out, split, root, verbose=verbose) as (images, do), running(threads) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    with (
+        opened(data, out, split, root, verbose=verbose) as (images, do),
+        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+    ):
         checkpoint = stages.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
     tell(
@@ -93,8 +96,10 @@ def distill(
     from edgetl.cli.console import tell
     from edgetl.cli.pipeline import opened, unlabelled, write_results
 
-    with opened(data, out, split, root, teacher, verbose=verbose) as (images, do), running(threads) as count:
-        runtime = Runtime(device=device, threads=count, pixel_memory_gib=pixel_memory, pixel_disk_gib=pixel_disk)
+    with (
+        opened(data, out, split, root, teacher, verbose=verbose) as (images, do),
+        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+    ):
         others = unlabelled(unlabeled, images, split)
         checkpoint = stages.distill(images, teacher, settings, do, runtime, unlabelled=others)
         write_results(out, {"distill": checkpoint.path})

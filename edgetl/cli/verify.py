@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl.cli.options import given_preprocess
-from edgetl.cli.origin import float_model, form_of, is_quantized, parts_of_run, seen_beside, seen_by
+from edgetl.cli.origin import float_model, form_of, is_quantized, names_of, parts_of_run, seen_beside, seen_by
 from edgetl.cli.stages import given_names
 from edgetl.core.artifacts import BundleFolder, FileArtifact
 from edgetl.core.progress import say
@@ -96,6 +96,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         classes=bundle.manifest.classes,
         shipped=bundle.manifest.shipped,
         int8=int8,
+        names=names_of(bundle.model) if int8 else None,
         onnx_float=judged(bundle.float_model),
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
@@ -133,6 +134,7 @@ def model_stage(
         classes=placed.order.classes,
         shipped=form_of(info),
         int8=model if quantized else None,
+        names=names_of(given) if quantized else None,
         onnx_float=None if quantized else model,
         teacher=None,
         intake=placed.images.intake if isinstance(placed.images, Images) else None,

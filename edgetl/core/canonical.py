@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-CHUNK_BYTES = 1 << 20
+HASH_CHUNK_BYTES = 1 << 20
 ADDED = {"added": True}  # metadata of a field that came later
 
 
@@ -104,6 +104,6 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, read in pieces."""
     sha = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
+        while chunk := stream.read(HASH_CHUNK_BYTES):
             sha.update(chunk)
     return sha.hexdigest()

@@ -40,7 +40,7 @@ UNDECODABLE = (
 )
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 DEEP_FORMATS = (b"II*", b"MM\0*", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # TIFF, portable maps, JPEG 2000
-HEAD_BYTES = 32
+IMAGE_HEAD_BYTES = 32
 DEPTHS = (8, 10, 12, 14, 16)  # bits that 16-bit files are filled with
 BITS_PER_SAMPLE = 258  # TIFF 6.0
 ORIENTATION = 0x0112  # EXIF 2.32, table 4

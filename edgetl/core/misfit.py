@@ -8,7 +8,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import CHANNELS, pair, shown
 
-PREPARED = "or give an .npz that is already prepared"
+OR_PREPARED = "or give an .npz that is already prepared"
 
 
 def refuse_misfit(preprocess: Preprocess, shape: Sequence[int | None], model: str) -> None:
@@ -28,7 +28,7 @@ def refuse_misfit(preprocess: Preprocess, shape: Sequence[int | None], model: st
     raise InputError(
         f"expected a Preprocess that gives what {model} takes, {_dimensions(channels, height, width)}, "
         f"found one that gives {_dimensions(*preprocess.shape)}. "
-        f"In the Preprocess write {', '.join(_changes(preprocess, channels, height, width))}; {PREPARED}"
+        f"In the Preprocess write {', '.join(_changes(preprocess, channels, height, width))}; {OR_PREPARED}"
     )
 
 

@@ -33,7 +33,7 @@ class UnknownInputs(Exception):
     """A stage was never run, so the stages after it are unknown."""
 
 
-class Plan:
+class StagePlan:
     """Stands in for a Workspace and runs nothing. A stage that would run gives its latest earlier result."""
 
     def __init__(self, root: Path) -> None:

@@ -21,12 +21,12 @@ from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
 from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, pair, problems, shown, strangers
 
-Fit = Literal["crop", "squash", "pad"]
+Resizing = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-ROOM = 2  # a picture decoded at reduced size stays at least so many times larger than it will be: the antialiased resize decides
+DECODED_TIMES = 2  # a picture decoded at reduced size stays at least so many times larger than it will be: the antialiased resize decides
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -64,7 +64,7 @@ class Preprocess:
     scale: Literal["1/255"] = "1/255"
     layout: Literal["NCHW"] = "NCHW"
     dtype: Literal["float32"] = "float32"
-    fit: Fit = field(default="crop", metadata=ADDED)
+    fit: Resizing = field(default="crop", metadata=ADDED)
     fill: int | None = field(default=None, metadata=ADDED)
     bits: int | None = field(default=None, metadata=ADDED)
 
@@ -103,7 +103,7 @@ class Preprocess:
         """The same with images decoded at reduced size where that is possible."""
         return replace(self, decode="reduced")
 
-    def fitted(self, fit: Fit) -> Preprocess:
+    def fitted(self, fit: Resizing) -> Preprocess:
         """The same with images brought to the input's shape in another way; to squash or to pad leaves nothing to be cropped."""
         if fit == self.fit:
             return self
@@ -119,7 +119,7 @@ class Preprocess:
 
     def decoded(self, data: bytes) -> Image.Image:
         """The picture before anything is resized: upright, in the network's colors; JPEG at reduced size where `decode` says so."""
-        shorter = ROOM * max(pair(self.resize)) if self.decode == "reduced" else None
+        shorter = DECODED_TIMES * max(pair(self.resize)) if self.decode == "reduced" else None
         return self._colored(decode(data, shorter=shorter, bits=self.bits))
 
     def _colored(self, image: Image.Image) -> Image.Image:

@@ -9,19 +9,19 @@ from typing import Any
 
 from edgetl.core.errors import nearest
 
-FILTERS = ("bilinear", "bicubic", "lanczos")
+FILTER_NAMES = ("bilinear", "bicubic", "lanczos")
 FITS = ("crop", "squash", "pad")
 CHANNELS = {"RGB": 3, "gray": 1}
 MOST_CHANNELS = 4  # of an image; a shape with more in front and no more behind has channels last
-CHOICES = {"filter": FILTERS, "decode": ("full", "reduced"), "color": tuple(CHANNELS), "fit": FITS}
+CHOICES = {"filter": FILTER_NAMES, "decode": ("full", "reduced"), "color": tuple(CHANNELS), "fit": FITS}
 FIXED = {"background": "white", "exif": "transpose", "scale": "1/255", "layout": "NCHW", "dtype": "float32"}
-SMALLEST, LARGEST, LARGEST_RESIZE = 8, 1024, 4096  # px
+SMALLEST_SIDE, LARGEST_SIDE, LARGEST_RESIZE = 8, 1024, 4096  # px
 LEVELS = 255
 LEAST_STD = 1 / LEVELS * 0.99  # a network that takes 0 to 255 has a std of 1/255
 LEAST_USUAL_STD = 0.02  # of photos it is 0.2 to 0.3; 0.5 is a usual choice
 FILL = 114  # the gray of ImageNet's mean color, with which letterboxes are usually filled
 BITS = (8, 16)
-ADVICE = {
+FIXES = {
     ("color", "BGR"): (
         'Reverse the input channels of the first Conv (its weight w becomes w[:, ::-1]), write "color": "RGB", and mean and std in the '
         "order red, green, blue; or give an .npz that is already prepared"
@@ -68,10 +68,10 @@ def pair(rectangle: int | Sequence[int]) -> tuple[int, int]:
 
 def _sizes(said: Mapping[str, Any]) -> Iterable[str]:
     size, resize = said["size"], said["resize"]
-    good = _is_rectangle(size) and all(SMALLEST <= side <= LARGEST for side in pair(size))
+    good = _is_rectangle(size) and all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in pair(size))
     if not good:
         rectangle = "" if _is_rectangle(size) else ", one number or [height, width]"
-        yield f"size: expected {SMALLEST} to {LARGEST} pixels{rectangle}, found {shown(size)}"
+        yield f"size: expected {SMALLEST_SIDE} to {LARGEST_SIDE} pixels{rectangle}, found {shown(size)}"
     if not _is_rectangle(resize):
         yield f"resize: expected pixels, one number or [height, width], found {shown(resize)}"
     elif _is_rectangle(size) and any(side < least for side, least in zip(pair(resize), pair(size), strict=True)):
@@ -96,7 +96,7 @@ def _advice(name: str, value: object, allowed: Sequence[str]) -> str:
     meant = ["gray"] if name == "color" and str(value).lower() in GRAYS else [a for a in allowed if a.lower() == str(value).lower()]
     if meant:
         return f". Write {shown(meant[0])}"
-    found = ADVICE.get((name, str(value).upper()))
+    found = FIXES.get((name, str(value).upper()))
     return f". {found}" if found else ""
 
 

@@ -74,10 +74,8 @@ def admit(
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
-    if beside := set(alike) & set(kept.hashes):
-        words = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like one in train or val"
-        limits.append(f"{words}, left out" if seen == "drop" else f"{words}, so scores may be too good")
-        kept = without(data, {*found, *beside}) if seen == "drop" else kept
+    kept, told = _beside(data, kept, alike, drop=seen == "drop")
+    limits += told
     if not len(kept):
         raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
     complete = compared.complete and not unrecorded
@@ -85,6 +83,19 @@ def admit(
     if not complete:
         say(f"verify: not checked whether a model has seen these images in training: {reason}")
     return Admitted(data=kept, seen="checked" if complete else "not checked", reason=reason)
+
+
+def _beside(
+    data: Images | NpzTensors, kept: Images | NpzTensors | NpzRows, alike: Collection[str], *, drop: bool
+) -> tuple[Images | NpzTensors | NpzRows, list[str]]:
+    """The images of `data` that are left of `kept`, and what is said of those that look like one in train or val."""
+    beside = set(alike) & set(kept.hashes)
+    if not beside:
+        return kept, []
+    words = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like one in train or val"
+    if not drop:
+        return kept, [f"{words}, so scores may be too good"]
+    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{words}, left out"]
 
 
 def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:

@@ -16,7 +16,7 @@ from edgetl.data.files import Collection, FileSource, Labelled, block, class_nam
 from edgetl.data.images import Images, Intake, Part
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.parts import part_folders
-from edgetl.data.sources import PREPARED, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
+from edgetl.data.sources import NPZ, ROOT, existing, open_images, read_collection, read_hashes, same_names, wrapping_hint
 from edgetl.data.splits import Hashed, assign, groups_in, refs_of, without_copies
 from edgetl.data.survey import deepest
 from edgetl.data.tensors import ImageTensors, TensorSource
@@ -48,7 +48,7 @@ def open_calibration(
         raise InputError(
             f"expected calibration inputs at {path}, found nothing{nearest(path.name, beside)}. Give a folder of images or an .npz"
         )
-    if path.suffix.lower() == PREPARED and path.is_file():
+    if path.suffix.lower() == NPZ and path.is_file():
         return open_npz(path)
     if not path.is_dir():
         raise InputError(f"expected a folder of images or an .npz for calibration, found the file {path}")
@@ -149,7 +149,7 @@ def open_labelled(
         images = open_images(data, DataSettings(), root=root)
         refs = tuple(replace(ref, part=split.get(ref.sha256, ref.part)) for ref in images.refs)
         return relabelled(replace(images, refs=tuple(sorted(refs, key=lambda ref: (ref.part, ref.sha256)))).only(part), classes, data)
-    if path.suffix.lower() == PREPARED and path.is_file():
+    if path.suffix.lower() == NPZ and path.is_file():
         return _with_labels(open_npz(path))
     collection = read_collection(path)
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=skip_bad_images)
@@ -166,7 +166,7 @@ def open_labelled(
         {image.sha256: groups[image.sha256] for image in wanted if image.sha256 in groups},
     )
     intake = Intake(
-        exact_copies=len(hashed) - len(wanted), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
+        exact_copies=len(hashed) - len(unique), ignored_files=collection.ignored, skipped_images=len(collection.items) - len(hashed)
     )
     return images_of(collection, hashed, refs, known, intake, named=collection.classes())
 

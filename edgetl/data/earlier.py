@@ -14,6 +14,7 @@ from edgetl.data.images import PARTS, Images, Part
 from edgetl.data.leftout import is_own
 from edgetl.settings import DataSettings
 
+RUN_DEPTH = 4  # folders above a file in which its run may be: RUN/stages/distill-KEY/checkpoint.safetensors
 ASKED = ("seed", "val_share", "test_share")  # what, changed, asks for another split
 
 
@@ -46,9 +47,14 @@ class Earlier:
         Raises:
             InputError: as `read`.
         """
-        above = [] if place is None else [place.resolve(), *place.resolve().parents][:4]  # the file, its stage, `stages`, the run
-        run = next((folder for folder in above if (folder / SPLIT).is_file() and is_own(folder)), None)
+        run = None if place is None else run_of(place)
         return Earlier() if run is None else Earlier.read(run / SPLIT, settings)
+
+
+def run_of(place: Path) -> Path | None:
+    """The run folder that `place` is, or lies in, and that says the parts of its images; None: it lies in none."""
+    above = (place.resolve(), *place.resolve().parents[:RUN_DEPTH])
+    return next((folder for folder in above if (folder / SPLIT).is_file() and is_own(folder)), None)
 
 
 def read_split(path: Path) -> tuple[Mapping[str, Part], Mapping[str, object] | None]:

@@ -85,7 +85,7 @@ class Collection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundFiles:
     """What lies in a folder and below: image files, the number of other files, folders that cannot be read.
 
     Attributes:
@@ -125,7 +125,7 @@ def is_one_line(name: str) -> bool:
     return len(name.splitlines()) == 1 and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
-def find_images(folder: Path) -> Found:
+def find_images(folder: Path) -> FoundFiles:
     """All image files in `folder` and below, in the order of their names; links are followed, loops are not.
 
     Folders of other tools and those that edgetl wrote are left out; not `folder` itself, which was asked for.
@@ -147,7 +147,7 @@ def find_images(folder: Path) -> Found:
         shown = sorted(name for name in files if visible(name))
         images += [Path(at) / name for name in shown if is_image(name)]
         others += sum(not is_image(name) for name in shown)
-    return Found(images=tuple(images), others=others, unreadable=tuple(unreadable), tools=tuple(tools), own=tuple(own))
+    return FoundFiles(images=tuple(images), others=others, unreadable=tuple(unreadable), tools=tuple(tools), own=tuple(own))
 
 
 def sorted_out(folders: Iterable[Path]) -> tuple[list[Path], list[Path], list[Path]]:
@@ -169,10 +169,10 @@ def subfolders(folder: Path) -> list[Path]:
     return [path for path in kept if Path(os.path.realpath(path)) not in above]
 
 
-def left_out_of(folder: Path) -> Found:
+def left_out_of(folder: Path) -> FoundFiles:
     """What `subfolders` leaves out."""
     _, tools, own = sorted_out(path for path in sorted(folder.iterdir()) if path.is_dir())
-    return Found(images=(), others=0, unreadable=(), tools=tuple(tools), own=tuple(own))
+    return FoundFiles(images=(), others=0, unreadable=(), tools=tuple(tools), own=tuple(own))
 
 
 def _unseen(folders: Iterable[Path], seen: set[Path]) -> Iterator[Path]:
@@ -184,7 +184,7 @@ def _unseen(folders: Iterable[Path], seen: set[Path]) -> Iterator[Path]:
             yield folder
 
 
-def tell_left_out(name: str, root: Path, found: Iterable[Found]) -> None:
+def tell_left_out(name: str, root: Path, found: Iterable[FoundFiles]) -> None:
     """Say in one line which folders below `root` were left out, if any."""
     every = list(found)
     if said := left_out(root, (path for one in every for path in one.tools), (path for one in every for path in one.own)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgetl.core.progress import say
-from edgetl.data.files import Collection, Found, Labelled, block, class_name, find_images, left_out_of, subfolders, tell_left_out
+from edgetl.data.files import Collection, FoundFiles, Labelled, block, class_name, find_images, left_out_of, subfolders, tell_left_out
 from edgetl.data.images import Part
 from edgetl.data.parts import images_directly_in, part_folders, refuse_hidden_parts, tell_names
 
@@ -41,7 +41,7 @@ def read_folder(root: Path) -> Collection:
     return Collection(name=name, root=root, items=tuple(items), groups=groups, problems=tuple(problems), ignored=ignored)
 
 
-def _misplaced(name: str, root: Path, parts: Mapping[Part | None, Path], found: Mapping[Key, Found]) -> list[str]:
+def _misplaced(name: str, root: Path, parts: Mapping[Part | None, Path], found: Mapping[Key, FoundFiles]) -> list[str]:
     """Parts without class folders; images beside class folders are only told."""
     problems: list[str] = []
     for part, folder in parts.items():
@@ -53,7 +53,7 @@ def _misplaced(name: str, root: Path, parts: Mapping[Part | None, Path], found: 
     return problems
 
 
-def _tell_nested(name: str, root: Path, found: Mapping[Key, Found]) -> None:
+def _tell_nested(name: str, root: Path, found: Mapping[Key, FoundFiles]) -> None:
     """Which folders inside of class folders count to the class."""
     nested = sorted({path.parent for (_, folder), here in found.items() for path in here.images if path.parent != folder})
     if nested:
@@ -72,7 +72,7 @@ def _no_class_folders(root: Path, folder: Path, lying: int) -> list[str]:
     ]
 
 
-def _unusable(root: Path, found: Mapping[Key, Found]) -> list[str]:
+def _unusable(root: Path, found: Mapping[Key, FoundFiles]) -> list[str]:
     """Empty class folders, and folders that cannot be read."""
     empty = [f"{folder.relative_to(root).as_posix()}/" for (_, folder), here in found.items() if not here.images and not here.unreadable]
     unreadable = [line for here in found.values() for line in here.unreadable]
@@ -83,7 +83,7 @@ def _unusable(root: Path, found: Mapping[Key, Found]) -> list[str]:
     ]
 
 
-def _twice(root: Path, found: Mapping[Key, Found]) -> list[str]:
+def _twice(root: Path, found: Mapping[Key, FoundFiles]) -> list[str]:
     """Folders side by side whose names are one text: `é` as one character, and as two."""
     together: dict[tuple[Part | None, str], list[str]] = {}
     for (part, folder), here in found.items():

@@ -13,13 +13,13 @@ from PIL import UnidentifiedImageError
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
-from edgetl.core.imagefile import HEAD_BYTES, Depth, decode, depth_of, may_be_deep
+from edgetl.core.imagefile import IMAGE_HEAD_BYTES, Depth, decode, depth_of, may_be_deep
 from edgetl.core.progress import track
 from edgetl.core.threads import in_threads
 from edgetl.data.fingerprint import Fingerprint, look_of
 
 SCHEMA = 5
-LOOK_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
+DECODED_SIDE = 256  # a photo need not be decoded larger to see what it looks like, and whether it is whole
 SAVE_EVERY = 5000  # files; what a killed run has read is then not read again
 Stamp = tuple[str, int, int, int]
 
@@ -148,7 +148,9 @@ def check_file(path: Path) -> Checked:
     seen = look_or_problem(data)
     if not isinstance(seen, Fingerprint):
         return Checked(problem=seen)
-    return Checked(sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data) if may_be_deep(data[:HEAD_BYTES]) else None)
+    return Checked(
+        sha256=hashlib.sha256(data).hexdigest(), look=seen, depth=depth_of(data) if may_be_deep(data[:IMAGE_HEAD_BYTES]) else None
+    )
 
 
 def look_or_problem(data: bytes) -> Fingerprint | str:
@@ -156,8 +158,8 @@ def look_or_problem(data: bytes) -> Fingerprint | str:
     if not data:
         return "empty file"
     try:
-        depth = depth_of(data) if may_be_deep(data[:HEAD_BYTES]) else None
-        return look_of(decode(data, shorter=LOOK_SIDE, bits=depth.bits if depth else None))
+        depth = depth_of(data) if may_be_deep(data[:IMAGE_HEAD_BYTES]) else None
+        return look_of(decode(data, shorter=DECODED_SIDE, bits=depth.bits if depth else None))
     except InputError as error:
         cause = error.__cause__
         return (

@@ -146,6 +146,11 @@ class Images:
             members[ref.group or ref.sha256].append(ref.sha256)
         return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
 
+    @property
+    def doubt(self) -> str | None:
+        """What is not known of how independent the images are; as `NpzTensors.doubt`."""
+        return None
+
     def alike_beyond(self, part: Part) -> tuple[str, ...]:
         """sha256 of the images of `part` that look like one of another part."""
         elsewhere = {ref.group for ref in self.refs if ref.part != part and ref.group}

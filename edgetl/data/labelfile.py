@@ -14,7 +14,7 @@ from edgetl.data.files import class_name, is_one_line
 
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 BEFORE = re.compile(r"(?P<index>\d+)\s*(?:[:,;=.)\t -])\s*(?P<name>\S.*)")
-BEHIND = re.compile(r"(?P<name>.*\S)\s*(?:[:,;=\t ])\s*(?P<index>\d+)")
+INDEX_BEHIND = re.compile(r"(?P<name>.*\S)\s*(?:[:,;=\t ])\s*(?P<index>\d+)")
 HEADER = re.compile(r"\W*(id|idx|index|class|label|number|name)(_?(id|idx|index|name))?\W.*", re.IGNORECASE)
 LISTS = ("classes", "labels", "names", "id2label", "label2id", "class_to_idx")  # keys under which files of other tools keep them
 
@@ -74,12 +74,12 @@ def _from_lines(path: Path, text: str) -> list[str]:
 
 
 def _number(line: str) -> bool:
-    return BEFORE.fullmatch(line) is not None or BEHIND.fullmatch(line) is not None
+    return BEFORE.fullmatch(line) is not None or INDEX_BEHIND.fullmatch(line) is not None
 
 
 def _numbered(lines: Sequence[str]) -> dict[int, str] | None:
     """Number -> name, if each line holds a number before or behind its name, each another one from 0 or 1 on, and the names differ."""
-    for form in (BEFORE, BEHIND):
+    for form in (BEFORE, INDEX_BEHIND):
         found = [form.fullmatch(line) for line in lines]
         rows = [(int(match["index"]), match["name"].strip(" \t\"'")) for match in found if match]
         numbers, names = {number for number, _ in rows}, {name for _, name in rows}

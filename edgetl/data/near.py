@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from edgetl.core.progress import track
 from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
 from edgetl.data.nearest import nearest_pairs
-from edgetl.data.random_pairs import ALIKE, COPY, FEW, Indices, Tail, some_pairs
+from edgetl.data.random_pairs import ALIKE_LIKENESS, COPY, FEWEST_IMAGES, Indices, Tail, some_pairs
 from edgetl.data.residuals import Residuals
 from edgetl.data.thumbs import Numbers, Pictures, Thumbs, pictures
 
@@ -41,7 +41,7 @@ Near = Callable[[Indices], NDArray[np.bool_]]  # pairs [k, 2] -> whether each is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Groups:
+class NearGroups:
     """Which images look alike, and how sure that is.
 
     Attributes:
@@ -81,7 +81,7 @@ def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
     return led(looks)[0]
 
 
-def led(looks: Mapping[str, Fingerprint]) -> tuple[dict[str, str], Groups]:
+def led(looks: Mapping[str, Fingerprint]) -> tuple[dict[str, str], NearGroups]:
     """The leader of each image, as `leaders`, and the groups with their certainty.
 
     The photo that was taken first leads, and of those without a time the one with the smallest sha256; so photos that are
@@ -98,14 +98,14 @@ def groups_of(looks: Sequence[Fingerprint]) -> Indices:
     return grouped(looks).group
 
 
-def grouped(looks: Sequence[Fingerprint]) -> Groups:
+def grouped(looks: Sequence[Fingerprint]) -> NearGroups:
     """The groups of near-duplicates, of images that are given in the order in which they may lead.
 
     Near-duplicates of near-duplicates are of one group only while it is small (`_stars`). Time grows with the number of pairs (of
     signatures, not of pictures), memory only with the number of images.
     """
     if len(looks) < 2:
-        return Groups(group=np.arange(len(looks)), pairs=np.empty((0, 2), dtype=np.int64))
+        return NearGroups(group=np.arange(len(looks)), pairs=np.empty((0, 2), dtype=np.int64))
     if not all(look.thumb for look in looks):
         return _by_hash(looks)
     gray = pictures([look.thumb for look in looks])
@@ -127,17 +127,17 @@ def grouped(looks: Sequence[Fingerprint]) -> Groups:
             confirmed[rows] = near(candidates[rows])
             bar.advance(len(candidates[rows]))
     pairs = candidates[confirmed]
-    return Groups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
+    return NearGroups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
 
 
 def _compared(gray: Pictures) -> tuple[Thumbs | Residuals, float | None, Tail]:
     """What images are compared by; how alike random pairs are by that, and the likeness that so few unrelated pairs reach."""
     whole = Thumbs.of(gray)
-    if len(gray) < FEW:
+    if len(gray) < FEWEST_IMAGES:
         return whole, None, Tail(None)
     pairs = some_pairs(len(gray))
     found = whole.likeness(*pairs)
-    if np.median(found) < ALIKE:
+    if np.median(found) < ALIKE_LIKENESS:
         return (
             whole,
             float(np.median(found)),
@@ -189,7 +189,7 @@ def _stars(count: int, edges: Indices, near: Near) -> Indices:
     return group
 
 
-def _by_hash(looks: Sequence[Fingerprint]) -> Groups:
+def _by_hash(looks: Sequence[Fingerprint]) -> NearGroups:
     """By hashes alone: up to COPY_BITS, and fewer where random pairs of the set hardly differ more."""
     signs, count = np.stack([_signs(look.bits) for look in looks]), len(looks)
     copy, burst = float(COPY_BITS), float(BURST_BITS)
@@ -197,7 +197,7 @@ def _by_hash(looks: Sequence[Fingerprint]) -> Groups:
     def differing(one: Indices, other: Indices) -> Numbers:
         return np.asarray((HASH_SIDE**2 - (signs[one] * signs[other]).sum(axis=1)) / 2)
 
-    if count >= FEW:
+    if count >= FEWEST_IMAGES:
         middle, upper = np.quantile(differing(*some_pairs(count)), [0.5, 0.84])
         copy, burst = min(copy, middle - 6 * (upper - middle)), min(burst, middle - 3 * (upper - middle))
 
@@ -206,7 +206,7 @@ def _by_hash(looks: Sequence[Fingerprint]) -> Groups:
 
     edges = [pairs[near(pairs)] for pairs in _close(signs, max(copy, burst))]
     pairs = np.concatenate(edges)
-    return Groups(group=_stars(count, pairs, near), pairs=pairs)
+    return NearGroups(group=_stars(count, pairs, near), pairs=pairs)
 
 
 def _close(signs: NDArray[np.float32], bits: float) -> Iterator[Indices]:

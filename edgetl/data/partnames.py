@@ -22,7 +22,7 @@ NEUTRAL = frozenset(
 JOINED = re.compile(f"({'|'.join(sorted(WORDS, key=len, reverse=True))})({'|'.join(sorted(NEUTRAL, key=len, reverse=True))})")
 BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d])(?=\d)|(?<=\d)(?=[^\W\d])|[\W_]+")
 # Names that people give to batches of one kind of photo: with a number, or a date.
-BATCH = re.compile(r"[a-z]+[\W_]*\d+|\d{4,}|\d+([\W_]\d+)+", re.IGNORECASE)
+BATCH_NAME = re.compile(r"[a-z]+[\W_]*\d+|\d{4,}|\d+([\W_]\d+)+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,5 +56,5 @@ def says_nothing(name: str) -> bool:
 
 def alike(first: Iterable[str], second: Iterable[str]) -> bool:
     """Whether two folders hold so much the same folders that they look like parts; numbered batches say nothing."""
-    a, b = ({name.casefold() for name in names if not BATCH.fullmatch(name)} for names in (first, second))
+    a, b = ({name.casefold() for name in names if not BATCH_NAME.fullmatch(name)} for names in (first, second))
     return len(a & b) > 1 and 2 * len(a & b) >= len(a | b)

@@ -13,7 +13,7 @@ from edgetl.data.images import PARTS, Part
 from edgetl.data.partnames import alike, part_name, part_of, says_nothing
 
 NAMES_SHOWN = 5
-Named = dict[Part, list[Path]]
+PartFolders = dict[Part, list[Path]]
 
 
 def part_folders(root: Path) -> Mapping[Part | None, Path]:
@@ -96,9 +96,9 @@ def refuse_hidden_parts(root: Path, classes: Sequence[Path]) -> None:
         )
 
 
-def _groups(folders: Sequence[Path]) -> dict[tuple[str, ...], Named]:
+def _groups(folders: Sequence[Path]) -> dict[tuple[str, ...], PartFolders]:
     """The folders that are named as parts, by what their names say beside that: `seg_train` and `seg_test` belong together."""
-    groups: dict[tuple[str, ...], Named] = {}
+    groups: dict[tuple[str, ...], PartFolders] = {}
     for folder in folders:
         if found := part_name(folder.name):
             groups.setdefault(found.rest, {}).setdefault(found.part, []).append(folder)

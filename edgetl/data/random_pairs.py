@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 from edgetl.data.thumbs import Numbers
 
-ALIKE = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
+ALIKE_LIKENESS = 0.5  # typical likeness of two images of a set from which on they are alike by nature; of unrelated photos it is 0.23
 COPY = 0.85  # likeness of copies in any set of photos: of 398 photos no two unrelated ones reach 0.71
 EXPECTED = 0.1  # pairs of unrelated images beyond the bound, in the whole set, as the tail is extrapolated; counted: 0.4
 TAIL = (0.8, 0.95)  # quantiles of random pairs that give the tail's scale: up to 5% of them may be copies
-FEW = 10  # images, below which a set does not say how alike its images are
-SAMPLE = 4000  # random pairs
+FEWEST_IMAGES = 10  # images, below which a set does not say how alike its images are
+SAMPLE_PAIRS = 4000  # random pairs
 Indices = NDArray[np.int64]
 
 
 def some_pairs(count: int) -> tuple[Indices, Indices]:
     """All pairs of `images` images, or SAMPLE random ones: two arrays of indices, [k]."""
-    if count * (count - 1) / 2 <= SAMPLE:
+    if count * (count - 1) / 2 <= SAMPLE_PAIRS:
         one, other = np.triu_indices(count, 1)
         return one.astype(np.int64), other.astype(np.int64)
     rng = np.random.Generator(np.random.Philox(key=[count, 7]))
-    one = rng.integers(0, count, SAMPLE)
-    return one, (one + rng.integers(1, count, SAMPLE)) % count
+    one = rng.integers(0, count, SAMPLE_PAIRS)
+    return one, (one + rng.integers(1, count, SAMPLE_PAIRS)) % count
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from edgetl.data.folders import read_folder
 from edgetl.data.hashes import check_files
 from edgetl.data.images import ImageRef, Images, Intake, Part
 from edgetl.data.named import cifar10_images
-from edgetl.data.near import Groups
+from edgetl.data.near import NearGroups
 from edgetl.data.splits import Hashed, assign, led_in, near_counts, without_copies
 from edgetl.settings import DataSettings
 
-NAMED = ("cifar10", "digits")
-PREPARED = ".npz"
+KNOWN_NAMES = ("cifar10", "digits")
+NPZ = ".npz"
 ROOT = Path("data")
 GROUPS_SHOWN = 5
 SKIPPED_SHOWN = 20
@@ -57,7 +57,7 @@ def open_images(
         return digit_images(settings)
     if (path := existing(data)) is None:
         return _by_name(data, settings, root)
-    if data.lower() in NAMED:
+    if data.lower() in KNOWN_NAMES:
         say(f"{data}: uses the folder of that name, not the data set")
     collection = read_collection(path)
     hashed, problems = read_hashes(collection, index=index, rehash=rehash, skip_bad=settings.skip_bad_images)
@@ -100,10 +100,10 @@ def no_such(data: str) -> InputError:
     """The error for `data` that is neither a path nor a name, with the nearest name of both."""
     parent = Path(data).expanduser().parent
     beside = [path.name for path in sorted(parent.iterdir()) if not path.name.startswith(".")] if parent.is_dir() else []
-    hint = nearest(Path(data).name, [*NAMED, *beside])
+    hint = nearest(Path(data).name, [*KNOWN_NAMES, *beside])
     return InputError(
         f"expected images at {data!r}, found nothing there{hint}. "
-        f"Give a folder of class folders, a CSV (path,label[,part]) or the name of a data set ({', '.join(NAMED)})"
+        f"Give a folder of class folders, a CSV (path,label[,part]) or the name of a data set ({', '.join(KNOWN_NAMES)})"
     )
 
 
@@ -118,7 +118,7 @@ def read_collection(path: Path) -> Collection:
     elif path.suffix.lower() == ".csv":
         collection = read_csv(path)
     else:
-        also = " (an .npz holds no images; quantize and verify take one)" if path.suffix.lower() == PREPARED else ""
+        also = " (an .npz holds no images; quantize and verify take one)" if path.suffix.lower() == NPZ else ""
         raise InputError(f"expected a folder of class folders or a CSV (path,label[,part]), found the file {path}{also}")
     if not collection.items:
         way_out = "a folder that holds a folder of images for each class" if path.is_dir() else "a row path,label[,part] for each image"
@@ -213,7 +213,7 @@ def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -
 
 
 def _tell_alike(
-    collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int, found: Groups
+    collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int, found: NearGroups
 ) -> None:
     """What looks alike and how sure that is, and which of it lies in different parts all the same."""
     if alike:

@@ -17,7 +17,7 @@ from edgetl.core.progress import say
 from edgetl.data.files import Labelled, block
 from edgetl.data.fingerprint import Fingerprint
 from edgetl.data.images import ImageRef, Part
-from edgetl.data.near import Groups, led
+from edgetl.data.near import NearGroups, led
 from edgetl.settings import DataSettings
 
 
@@ -35,7 +35,7 @@ def groups_in(images: Iterable[Hashed]) -> Mapping[str, str]:
     return led_in(images)[0]
 
 
-def led_in(images: Iterable[Hashed]) -> tuple[Mapping[str, str], Groups]:
+def led_in(images: Iterable[Hashed]) -> tuple[Mapping[str, str], NearGroups]:
     """As `groups_in`, and how sure the groups are."""
     return led({image.sha256: image.look for image in images if image.look is not None})
 

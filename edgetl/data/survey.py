@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from edgetl.core.errors import InputError
-from edgetl.core.imagefile import HEAD_BYTES, Depth, depth_of, may_be_deep, upright_size
+from edgetl.core.imagefile import IMAGE_HEAD_BYTES, Depth, depth_of, may_be_deep, upright_size
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.data.images import SIDE_SAMPLES, Images
@@ -102,7 +102,7 @@ def tell_depth(name: str, depth: Depth | None, preprocess: Preprocess) -> None:
 def _may_be_deep(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            return may_be_deep(stream.read(HEAD_BYTES))
+            return may_be_deep(stream.read(IMAGE_HEAD_BYTES))
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ from edgetl.core.progress import say, track
 from edgetl.core.threads import in_threads
 from edgetl.data.calibration import unlabelled_images
 from edgetl.data.fingerprint import Fingerprint, look_of
-from edgetl.data.hashes import LOOK_SIDE
+from edgetl.data.hashes import DECODED_SIDE
 from edgetl.data.images import ImageRef, Images, Source
 from edgetl.data.near import grouped
 
@@ -46,7 +46,7 @@ def _looks(images: Images) -> list[Fingerprint]:
     with track("compare photos", total=len(images), unit="image") as bar:
 
         def look(ref: ImageRef) -> Fingerprint:
-            found = look_of(decode(images.source.read(ref.where), shorter=LOOK_SIDE))
+            found = look_of(decode(images.source.read(ref.where), shorter=DECODED_SIDE))
             bar.advance()
             return found
 

@@ -21,7 +21,7 @@ ALIKE_SIGNS = 16  # where 1 pair in 20 of seen and test images differs in no mor
 ALIKE_SHARE = 0.05
 BY_CHANCE = 1e-3  # odds at which hits of a filter are no longer put down to its errors
 TOLD = 0.01  # odds that a filter is wrong about any image at all, from which on it is said
-BLOCK = 1024  # test images compared at a time
+BLOCK_IMAGES = 1024  # test images compared at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def compare(data: Images | NpzTensors, record: SeenImages | None) -> Comparison:
         alike, blind = by_look(data, record)
         found, limits = {**alike, **found}, [*limits, *blind]
     if record.by_name:
-        limits.append(f"of what the weights before were trained on ({', '.join(record.by_name)}) only the name is known, no image")
+        limits.append(f"the training images of the pretrained weights ({', '.join(record.by_name)}) are known by name only")
     return Comparison(found=found, limits=tuple(limits), complete=not untold)
 
 
@@ -108,9 +108,9 @@ class _Distances:
 
 def _distances(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> _Distances:
     nearest, usual = [], []
-    for start in range(0, len(mine), BLOCK):
+    for start in range(0, len(mine), BLOCK_IMAGES):
         # signs are +1 and -1: their product is the number of equal ones minus the number of different ones
-        apart = ((theirs.shape[1] - mine[start : start + BLOCK] @ theirs.T) / 2).round().astype(np.int64)
+        apart = ((theirs.shape[1] - mine[start : start + BLOCK_IMAGES] @ theirs.T) / 2).round().astype(np.int64)
         nearest.append(apart.min(1))
         usual.append(apart.ravel()[:: 1 + apart.size // 100_000])
     return _Distances(nearest=np.concatenate(nearest), usual=np.concatenate(usual))

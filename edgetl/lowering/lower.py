@@ -23,8 +23,8 @@ from edgetl.runtime.onnx_metadata import ModelInfo, check, clean, describe, save
 from edgetl.runtime.session import open_session
 
 OPSET, IR_VERSION = 20, 10  # what onnxruntime releases of the last two years read
-INPUT, OUTPUT, BATCH = "input", "logits", "batch"
-TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
+INPUT, OUTPUT, BATCH_AXIS = "input", "logits", "batch"
+EXPORT_TOLERANCE = 1e-3  # of the largest logit, or of 1 where that is smaller: float32 sums in another order stay far below
 PRODUCER = "edgetl"
 FIRST_WITH_PROGRAMS = "2.7"  # torch 2.5 and 2.6 refuse a free batch, or BatchNorm with today's onnxscript (docs/adr/0038)
 
@@ -73,7 +73,7 @@ def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         dynamo=True,
         input_names=[INPUT],
         output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS)},),
         opset_version=OPSET,
         external_data=False,
     )
@@ -83,7 +83,7 @@ def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
 
 def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     """By tracing, the exporter of older versions of torch; it would not notice an answer that depends on a value, torch.export does."""
-    torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+    torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS)},))
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         written = Path(folder) / "traced.onnx"
         torch.onnx.export(
@@ -93,7 +93,7 @@ def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
             dynamo=False,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            dynamic_axes={INPUT: {0: BATCH_AXIS}, OUTPUT: {0: BATCH_AXIS}},
             opset_version=OPSET,
         )
         return onnx.load(written)
@@ -112,7 +112,7 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
     """Prove on random images, one and three at a time, that the graph answers as the network does.
 
     Raises:
-        InputError: some logit is off by more than `TOLERANCE` (relative to the largest), or is no number.
+        InputError: some logit is off by more than `EXPORT_TOLERANCE` (relative to the largest), or is no number.
     """
     session = open_session(path)
     for count in (1, 3):
@@ -120,7 +120,7 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
         with torch.no_grad():
             expected = model(torch.from_numpy(x)).numpy()
         difference = float(np.abs(session.run(x) - expected).max())
-        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        allowed = EXPORT_TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:
             raise InputError(
                 f"expected the ONNX graph of {info.arch} to answer as torch does within {allowed:.2g}, "

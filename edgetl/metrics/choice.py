@@ -20,7 +20,7 @@ BISECTIONS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class FormChoice:
     """Whether int8 ships.
 
     Attributes:
@@ -42,7 +42,7 @@ def choose(
     groups: Groups | None = None,
     class_lost: bool = False,
     when_undecided: WhenUndecided = "measured",
-) -> Choice:
+) -> FormChoice:
     """The rule for int8 against float (docs/adr/0028).
 
     1. A class is shown to be lost, or the whole interval of the drop is beyond the budget: float.
@@ -59,15 +59,15 @@ def choose(
         when_undecided: what ships where nothing is shown.
     """
     if class_lost:
-        return Choice(int8=False, standing="beyond", settled_by="class")
+        return FormChoice(int8=False, standing="beyond", settled_by="class")
     found = standing(drop.low, drop.high, max_drop)
     if found != "undecided":
-        return Choice(int8=found == "within", standing=found, settled_by="interval")
+        return FormChoice(int8=found == "within", standing=found, settled_by="interval")
     if most_of(float(differ.mean()), len(differ) / design_effect(differ, groups)) <= max_drop:
-        return Choice(int8=True, standing=found, settled_by="agreement")
+        return FormChoice(int8=True, standing=found, settled_by="agreement")
     if when_undecided == "measured":
-        return Choice(int8=drop.drop <= max_drop, standing=found, settled_by="measured")
-    return Choice(int8=when_undecided == "int8", standing=found, settled_by="asked")
+        return FormChoice(int8=drop.drop <= max_drop, standing=found, settled_by="measured")
+    return FormChoice(int8=when_undecided == "int8", standing=found, settled_by="asked")
 
 
 def most_of(share: float, images: float) -> float:

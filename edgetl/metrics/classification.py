@@ -1,4 +1,4 @@
-"""Per-class tables of a classifier. numpy only."""
+"""Per-class tables of a classifier. numpy only: scikit-learn gives the same numbers (tests), and takes a second to import."""
 
 from __future__ import annotations
 

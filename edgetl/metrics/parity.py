@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgetl.metrics.clusters import Groups, design_effect
 
-Verdict = Literal["certified", "passed", "undecided", "failed"]
+VerdictWord = Literal["certified", "passed", "undecided", "failed"]
 Standing = Literal["within", "undecided", "beyond"]
 BISECTIONS = 60  # halvings of an interval at most 2 wide: far below the resolution of a float64
 MOST_IMAGES = 10**9
@@ -184,7 +184,7 @@ def standing(low: float, high: float, max_drop: float) -> Standing:
     return "beyond" if low > max_drop else "undecided"
 
 
-def verdict_of(drop: float, low: float, high: float, max_drop: float) -> Verdict:
+def verdict_of(drop: float, low: float, high: float, max_drop: float) -> VerdictWord:
     """The word for a standing; fractions.
 
     `certified` is within, `failed` beyond; of what is undecided, `passed` was measured within the budget, `undecided` over it.
@@ -198,7 +198,7 @@ def verdict_of(drop: float, low: float, high: float, max_drop: float) -> Verdict
             return "passed" if drop <= max_drop else "undecided"
 
 
-def verdict(drop: PairedDrop, max_drop: float) -> Verdict:
+def verdict(drop: PairedDrop, max_drop: float) -> VerdictWord:
     """`verdict_of` a measured drop."""
     return verdict_of(drop.drop, drop.low, drop.high, max_drop)
 

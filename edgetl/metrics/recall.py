@@ -18,7 +18,7 @@ from edgetl.metrics.clusters import Groups, design_effect
 from edgetl.metrics.parity import score as tango_score
 
 LEVEL = 0.05  # one-sided, of all classes together
-WIDER = 2.0  # times the budget of the score, for one class
+CLASS_BUDGET_TIMES = 2.0  # times the budget of the score, for one class
 AT_LEAST = 0.1  # of its recall may go in any case: what classes of a few dozen images lose and win by chance
 MANY = 30  # images from which on Tango's approximation holds
 
@@ -51,7 +51,7 @@ class ClassLoss:
 
 def class_budget(max_drop: float) -> float:
     """How much of its recall one class may lose where the score may lose `max_drop`; fractions."""
-    return max(AT_LEAST, WIDER * max_drop)
+    return max(AT_LEAST, CLASS_BUDGET_TIMES * max_drop)
 
 
 def class_losses(

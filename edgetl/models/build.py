@@ -21,7 +21,7 @@ CIFAR_NAMES = ("cifar_resnet8", "cifar_resnet16", "cifar_resnet20")
 OWN_NAMES: tuple[str, ...] = (*CIFAR_NAMES, *EDGE_NAMES, *LITE_NAMES)
 HEADS: tuple[Literal["linear", "mlp"], ...] = ("linear", "mlp")  # `+linear`, `+mlp` behind a name: the network with such a head
 CHOOSY = ("vit_", "maxvit_")  # sizes must be multiples of something
-COMPUTED = (TIMM, "regnet_")  # widths may be computed with tensors, which hold nothing on the meta device
+COMPUTED_WIDTHS = (TIMM, "regnet_")  # widths may be computed with tensors, which hold nothing on the meta device
 MAXVIT_STEP = 224  # windows of 7 x 7 after the image was halved five times
 
 
@@ -91,7 +91,7 @@ def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:
             return edge(cast(EdgeName, arch), num_classes, image_size)
         case _ if arch in LITE_NAMES:
             return efficientnet_lite(arch, num_classes)
-        case _ if arch.startswith(COMPUTED):
+        case _ if arch.startswith(COMPUTED_WIDTHS):
             wanted = torch.get_default_device()
             with torch.device("cpu"):
                 return _from_elsewhere(arch, num_classes, image_size).to(wanted)

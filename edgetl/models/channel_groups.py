@@ -17,7 +17,7 @@ THINNEST = 0.15  # of a layer's channels are kept at least
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bundle:
+class ChannelGroup:
     """Channels that can only go together with those of other layers: which of `size / repeats` is free to choose.
 
     Attributes:
@@ -38,7 +38,7 @@ def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def choose_cuts(network: nn.Module, bundles: list[Bundle], keep: float) -> list[tuple[Bundle, Tensor]] | None:
+def choose_cuts(network: nn.Module, bundles: list[ChannelGroup], keep: float) -> list[tuple[ChannelGroup, Tensor]] | None:
     """Which choices each bundle loses; None where no cut leaves as little as `keep`.
 
     All bundles are cut below one rank among the choices of all; the lowest rank that leaves little enough is taken. Widths
@@ -65,7 +65,7 @@ def choose_cuts(network: nn.Module, bundles: list[Bundle], keep: float) -> list[
     return [(bundle, own.argsort()[: len(own) - width]) for bundle, own, width in zip(bundles, ranks, best[1], strict=True)]
 
 
-def _ranks(bundles: list[Bundle]) -> list[Tensor]:
+def _ranks(bundles: list[ChannelGroup]) -> list[Tensor]:
     """The place of each choice among all of them, the least important first; equals in the order in which they come."""
     order = torch.cat([bundle.importance for bundle in bundles]).argsort(stable=True)
     ranks = torch.empty_like(order)
@@ -73,14 +73,14 @@ def _ranks(bundles: list[Bundle]) -> list[Tensor]:
     return list(torch.split(ranks, [len(bundle.importance) for bundle in bundles]))
 
 
-def _width(bundle: Bundle, above: int, round_to: int) -> int:
+def _width(bundle: ChannelGroup, above: int, round_to: int) -> int:
     """How many choices of a bundle stay: those `above` the cut, in steps of `round_to` channels, and never too few."""
     most, unit = len(bundle.importance), max(1, round_to // bundle.repeats)
     least = math.ceil(max(1.0, THINNEST * most) / unit) * unit
     return min(most, max(least, round(above / unit) * unit))
 
 
-def _parameters(network: nn.Module, bundles: list[Bundle], counts: list[int]) -> float:
+def _parameters(network: nn.Module, bundles: list[ChannelGroup], counts: list[int]) -> float:
     """How many parameters stay with so many choices in each bundle."""
     lost: dict[tuple[str, bool], float] = {}
     for bundle, count in zip(bundles, counts, strict=True):

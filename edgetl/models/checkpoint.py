@@ -26,7 +26,7 @@ from edgetl.models.narrow import narrow, pruned_name
 from edgetl.models.state import load_state, read_description, read_state
 
 KEY, SCHEMA = "edgetl", 1
-FILE, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json", "stages"
+CHECKPOINT, RESULT, RUN, STAGES = "checkpoint.safetensors", "result.json", "run.json", "stages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,18 +174,18 @@ def find_checkpoint(path: Path, stage: str | None = None) -> Checkpoint:
         return Checkpoint.of(path)
     if (path / STAGES).is_dir():
         return find_checkpoint(_of_run(path, stage))
-    if (path / FILE).is_file() and not (path / RESULT).is_file():
+    if (path / CHECKPOINT).is_file() and not (path / RESULT).is_file():
         raise InputError(f"expected a finished stage in {path}, found one without {RESULT}: it was interrupted. Run it again")
-    if not (path / FILE).is_file():
+    if not (path / CHECKPOINT).is_file():
         raise InputError(
-            f"expected a stage folder ({RESULT}, {FILE}) or a run folder ({RUN}) at {path}, found neither. Give a checkpoint file"
+            f"expected a stage folder ({RESULT}, {CHECKPOINT}) or a run folder ({RUN}) at {path}, found neither. Give a checkpoint file"
         )
-    return find_checkpoint(path / FILE)
+    return find_checkpoint(path / CHECKPOINT)
 
 
 def _of_run(folder: Path, wanted: str | None) -> Path:
     """The stage folder that holds a run's checkpoint."""
-    found = sorted(file.parent for file in (folder / STAGES).glob(f"*/{FILE}") if (file.parent / RESULT).is_file())
+    found = sorted(file.parent for file in (folder / STAGES).glob(f"*/{CHECKPOINT}") if (file.parent / RESULT).is_file())
     said = read_json(folder / RUN) if (folder / RUN).is_file() else None
     results = said.get("results") if isinstance(said, dict) else None
     result = results.get(wanted) if isinstance(results, dict) else None
@@ -194,4 +194,6 @@ def _of_run(folder: Path, wanted: str | None) -> Path:
         return (named or found)[0]
     if not found:
         raise InputError(f"expected a checkpoint in {folder / STAGES}, found none that is finished. Run finetune or distill first")
-    raise InputError(f"expected one checkpoint in {folder}, found {len(found)}; name one:\n{listing([stage / FILE for stage in found])}")
+    raise InputError(
+        f"expected one checkpoint in {folder}, found {len(found)}; name one:\n{listing([stage / CHECKPOINT for stage in found])}"
+    )

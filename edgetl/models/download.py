@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
-from edgetl.core.files import clear_killed, unfinished
+from edgetl.core.files import open_whole
 from edgetl.core.progress import track
 
 TIMEOUT_S = 10
-CHUNK_BYTES = 1 << 18
+DOWNLOAD_CHUNK_BYTES = 1 << 18
 MEBIBYTE = 1 << 20
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")  # torchvision puts the first digits of the sha256 there
 
@@ -36,25 +36,21 @@ def fetch_published(url: str, cache: Path) -> Path:
         if path.is_file() and _sound(path, name):
             return path
     cache.mkdir(parents=True, exist_ok=True)
-    clear_killed(cache / name)
-    partial = unfinished(cache / name)
-    try:
-        _download(url, partial)
-        if not _sound(partial, name):
+    with open_whole(cache / name) as stream:
+        _download(url, stream)
+        stream.flush()
+        if not _sound(Path(stream.name), name):
             raise Unreachable("what was downloaded is damaged: its hash is not the one in its name")
-        os.replace(partial, cache / name)
-    finally:
-        partial.unlink(missing_ok=True)
     return cache / name
 
 
-def _download(url: str, path: Path) -> None:
+def _download(url: str, stream: BinaryIO) -> None:
     name = url.rsplit("/", 1)[-1]
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, path.open("wb") as stream:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             total = int(answer.headers.get("Content-Length") or 0)
             with track(f"download {name}", max(total, 1) / MEBIBYTE, "MiB") as bar:
-                while chunk := answer.read(CHUNK_BYTES):
+                while chunk := answer.read(DOWNLOAD_CHUNK_BYTES):
                     stream.write(chunk)
                     bar.advance(len(chunk) / MEBIBYTE)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:

@@ -30,7 +30,7 @@ LiteName = Literal[
 ]
 LITE_NAMES: tuple[LiteName, ...] = get_args(LiteName)
 STEM, LAST = 32, 1280  # channels of the first and of the last convolution
-EVEN = 8  # channels are multiples of it
+CHANNEL_MULTIPLE = 8  # channels are multiples of it
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class StageShape:
     kernel: int
 
 
-STAGES = (
+STAGE_SHAPES = (
     StageShape(1, 16, 1, 1, 3),
     StageShape(6, 24, 2, 2, 3),
     StageShape(6, 40, 2, 2, 5),
@@ -130,8 +130,8 @@ class EfficientNetLite(nn.Module):
         self.stem = ConvNorm(3, STEM, 3, 2)
         self.firsts: list[int] = []  # the number of each stage's first block in the published network, where blocks are counted through
         made, inputs, passed = [], STEM, 0
-        for index, shape in enumerate(STAGES[: len(blocks or STAGES)]):
-            outputs, fixed = _even(width * shape.channels), index in (0, len(STAGES) - 1)
+        for index, shape in enumerate(STAGE_SHAPES[: len(blocks or STAGE_SHAPES)]):
+            outputs, fixed = _even(width * shape.channels), index in (0, len(STAGE_SHAPES) - 1)
             count = shape.blocks if fixed else math.ceil(depth * shape.blocks)
             self.firsts.append(passed)
             passed += count
@@ -171,9 +171,9 @@ def efficientnet_lite(name: LiteName, num_classes: int) -> EfficientNetLite:
 
 
 def _even(channels: float) -> int:
-    """The nearest multiple of `EVEN`, never less than nine tenths of what was asked for."""
-    rounded = max(EVEN, int(channels + EVEN / 2) // EVEN * EVEN)
-    return rounded if rounded >= 0.9 * channels else rounded + EVEN
+    """The nearest multiple of `CHANNEL_MULTIPLE`, never less than nine tenths of what was asked for."""
+    rounded = max(CHANNEL_MULTIPLE, int(channels + CHANNEL_MULTIPLE / 2) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE)
+    return rounded if rounded >= 0.9 * channels else rounded + CHANNEL_MULTIPLE
 
 
 def _initialize(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-HEAD_BYTES = 512
+WEIGHTS_HEAD_BYTES = 512
 TAR_MARK = 257  # where a tar archive says `ustar`
 STATE_DICT = "Save the network's state dict in PyTorch: torch.save(model.state_dict(), 'weights.pth')"
 
@@ -14,7 +14,7 @@ STATE_DICT = "Save the network's state dict in PyTorch: torch.save(model.state_d
 def foreign_kind(path: Path) -> str | None:
     """`what it is. What to do`, for a file that is neither safetensors nor one that torch.save wrote; None: it may be one."""
     with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
+        head = stream.read(WEIGHTS_HEAD_BYTES)
     return _by_first_bytes(head) or (_in_zip(path) if zipfile.is_zipfile(path) else _by_content(path, head))
 
 

@@ -16,7 +16,7 @@ from edgetl.models.heads import head_keys
 from edgetl.models.packaged import by_own_names
 from edgetl.models.state import load_state, plain_tensors, read_content, read_description
 from edgetl.models.unwrap import unwrap
-from edgetl.models.weights import FILE, Weights
+from edgetl.models.weights import FROM_FILE, Weights
 
 LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another network. ResNet-18's in ResNet-34: 0.56
 
@@ -91,7 +91,7 @@ def _read(weights: Weights, own: Mapping[str, Tensor], model: nn.Module) -> dict
     file, content = weights.path.name, read_content(weights.path)
     tensors, said = unwrap(by_own_names(model, content) if isinstance(model, EfficientNetLite) else content, own, file)
     halves = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values() if value.is_floating_point()} - {"float32"})
-    notes = [*filter(None, [said]), *(f"{kind} made float32" for kind in halves if weights.source.startswith(FILE))]
+    notes = [*filter(None, [said]), *(f"{kind} made float32" for kind in halves if weights.source.startswith(FROM_FILE))]
     if notes:
         say(f"weights: {file}: {'; '.join(notes)}")
     return plain_tensors(tensors, file)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from edgetl.core.errors import InputError, listing
 from edgetl.models.state import load_state
 
-Shape = tuple[int, ...]
-SPATIAL = 2  # a convolution's last dimensions are its kernel's, which pruning leaves as they are
+TensorShape = tuple[int, ...]
+KERNEL_DIMS = 2  # a convolution's last dimensions are its kernel's, which pruning leaves as they are
 
 
 def pruned_name(arch: str, keep: float) -> str:
@@ -46,7 +46,7 @@ def narrow(model: nn.Module, state: Mapping[str, Tensor], image_size: int) -> nn
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, image_size: int) -> Shape:
+def _outputs(model: nn.Module, image_size: int) -> TensorShape:
     return tuple(model.eval()(torch.zeros(1, 3, image_size, image_size)).shape)
 
 
@@ -56,7 +56,7 @@ def _own(layer: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in named if key not in layer._non_persistent_buffers_set}
 
 
-def _shapes(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Shape]:
+def _shapes(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> dict[str, TensorShape]:
     """The layer's own tensors by name, with the shapes they have in `state`."""
     prefix = f"{name}." if name else ""
     return {key: tuple(state[prefix + key].shape) for key in _own(layer) if prefix + key in state}
@@ -77,12 +77,12 @@ def _problems(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> list[
         before = tuple(own[key].shape)
         kernel = isinstance(layer, nn.Conv2d) and key == "weight"
         fits = len(shape) == len(before) and all(0 < now <= was for now, was in zip(shape, before, strict=True))
-        if not fits or (kernel and shape[-SPATIAL:] != before[-SPATIAL:]):
+        if not fits or (kernel and shape[-KERNEL_DIMS:] != before[-KERNEL_DIMS:]):
             problems.append(f"{name}.{key}: expected at most {before}, found {shape}")
     return problems
 
 
-def _resize(layer: nn.Module, shapes: Mapping[str, Shape]) -> None:
+def _resize(layer: nn.Module, shapes: Mapping[str, TensorShape]) -> None:
     """New tensors where a shape changed, and what the layer says about its widths, in place."""
     for key, value in _own(layer).items():
         if tuple(value.shape) == shapes[key]:

@@ -19,7 +19,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.models.download import Unreachable
 from edgetl.models.efficientnet_lite import EfficientNetLite
 
-MEAN, STD = 127 / 255, 128 / 255  # inputs are (level - 127) / 128
+PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255  # inputs are (level - 127) / 128
 CROP = 0.875  # of the shorter side
 
 
@@ -97,7 +97,7 @@ def _again(known: Packaged) -> str:
 
 def packaged_preprocess(known: Packaged) -> Preprocess:
     """How the weights' images were prepared: bicubic, the shorter side to `size / CROP`, the center."""
-    return Preprocess(size=known.size, resize=int(known.size / CROP), filter="bicubic", mean=(MEAN,) * 3, std=(STD,) * 3)
+    return Preprocess(size=known.size, resize=int(known.size / CROP), filter="bicubic", mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3)
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -105,21 +105,21 @@ def imagenet_classes() -> tuple[str, ...]:
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
-BLOCK = re.compile(r"stages\.(\d+)\.(\d+)\.(expand|depthwise|project)\.([01])\.(.+)")
+BLOCK_NAME = re.compile(r"stages\.(\d+)\.(\d+)\.(expand|depthwise|project)\.([01])\.(.+)")
 LAYERS = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"), "project": ("_project_conv", "_bn2")}
-ENDS = {"stem.0": "_conv_stem", "stem.1": "_bn0", "last.0": "_conv_head", "last.1": "_bn1", "fc": "_fc"}
+END_NAMES = {"stem.0": "_conv_stem", "stem.1": "_bn0", "last.0": "_conv_head", "last.1": "_bn1", "fc": "_fc"}
 
 
 def own_names(model: EfficientNetLite) -> dict[str, str]:
     """The packages' name of each tensor of a network -> its own: there, blocks are counted through all stages."""
     names: dict[str, str] = {}
     for name in model.state_dict():
-        if found := BLOCK.fullmatch(name):
+        if found := BLOCK_NAME.fullmatch(name):
             stage, block, part, layer, parameter = found.groups()
             names[f"_blocks.{model.firsts[int(stage)] + int(block)}.{LAYERS[part][int(layer)]}.{parameter}"] = name
         else:
             end, _, parameter = name.rpartition(".")
-            names[f"{ENDS[end]}.{parameter}"] = name
+            names[f"{END_NAMES[end]}.{parameter}"] = name
     return names
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
-from edgetl.models.channel_groups import Bundle, choose_cuts, input_count, parameter_count
+from edgetl.models.channel_groups import ChannelGroup, choose_cuts, input_count, parameter_count
 from edgetl.models.heads import head_layer
 from edgetl.models.narrow import narrow
 from edgetl.models.published import TIMM
@@ -101,7 +101,7 @@ def _graph(network: nn.Module, size: int) -> Any:
         return torch_pruning.DependencyGraph().build_dependency(network, example_inputs=torch.zeros(1, 3, size, size))
 
 
-def _bundles(network: nn.Module, graph: Any, effects: Mapping[str, Tensor]) -> list[Bundle]:
+def _bundles(network: nn.Module, graph: Any, effects: Mapping[str, Tensor]) -> list[ChannelGroup]:
     """Everything that can be cut, the head's outputs aside."""
     names = {layer: name for name, layer in network.named_modules()}
     found = []
@@ -119,7 +119,7 @@ def _bundles(network: nn.Module, graph: Any, effects: Mapping[str, Tensor]) -> l
                 effect.index_add_(1, torch.tensor(item.root_idxs), effects[name][:, item.idxs])
         cost = sum(_weights_with(network, *key) * channels for key, channels in touched.items())
         importance = effect.view(len(effect), repeats, -1).sum(1).square().mean(0) / cost**PRICE
-        found.append(Bundle(layer=names[group[0].dep.target.module], importance=importance, repeats=repeats, touched=touched))
+        found.append(ChannelGroup(layer=names[group[0].dep.target.module], importance=importance, repeats=repeats, touched=touched))
     return found
 
 
@@ -136,7 +136,7 @@ def _repeats(layer: nn.Module) -> int:
     return layer.groups if isinstance(layer, nn.Conv2d) and layer.groups != layer.out_channels else 1
 
 
-def _cut(network: nn.Module, graph: Any, chosen: list[tuple[Bundle, Tensor]]) -> list[Any]:
+def _cut(network: nn.Module, graph: Any, chosen: list[tuple[ChannelGroup, Tensor]]) -> list[Any]:
     """Cut, in place; what was cut, for `_kept`."""
     for bundle, lost in chosen:
         if not len(lost):

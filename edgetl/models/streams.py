@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from edgetl.models.efficientnet_lite import ConvNorm, EfficientNetLite, InvertedResidual
 
-BATCH = 8
-DAMPING = 1e-5  # of the mean variance of a channel
+BATCH_IMAGES = 8
+VARIANCE_DAMPING = 1e-5  # of the mean variance of a channel
 LEAST_VARIANCE = 1e-8
 
 
@@ -102,8 +102,8 @@ def _measured(streams: Sequence[Stream], model: nn.Module, x: Tensor, seed: int)
         maps[block] = output
 
     hooks = [block.register_forward_hook(note) for block in blocks]
-    for start in range(0, len(x), BATCH):
-        backward_with_signs(model(x[start : start + BATCH]), generator)
+    for start in range(0, len(x), BATCH_IMAGES):
+        backward_with_signs(model(x[start : start + BATCH_IMAGES]), generator)
         sums = {block: sums[block].with_map(maps[block]) for block in blocks}
     model.zero_grad()
     for hook in hooks:
@@ -126,7 +126,7 @@ def _turn(stream: Stream, moments: Sequence[Moments]) -> None:
 
 def _basis(covariance: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
     """M and its inverse: M C M^T is the identity, and M^-T G M^-1 is diagonal."""
-    damped = covariance + DAMPING * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+    damped = covariance + VARIANCE_DAMPING * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
     variances, axes = torch.linalg.eigh(damped)
     root, inverse = (axes @ torch.diag(power) @ axes.T for power in (variances.sqrt(), variances.rsqrt()))
     _, turn = torch.linalg.eigh(root @ gradients @ root)

@@ -16,7 +16,7 @@ from edgetl.core.errors import InputError, listing
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "model_state")
 CARRIERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))  # torch's own, anywhere in a name
 DEEPEST = 4  # a state dict lies below so many keys at most
-LEAST = 0.2  # share of the network's tensors that a prefix must bring
+LEAST_SHARE = 0.2  # share of the network's tensors that a prefix must bring
 
 
 def is_averaged(name: str) -> bool:
@@ -25,7 +25,7 @@ def is_averaged(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class WrappedTensors:
     """Tensors that may be the network's: those at `path` in the file, their names without `prefix`.
 
     Attributes:
@@ -84,7 +84,7 @@ def unwrap(content: Mapping[str, object], own: Mapping[str, Tensor], file: str) 
     return dict(first.tensors), "; ".join(filter(None, [first.said, _choice(first, others)]))
 
 
-def _choice(taken: Candidate, others: list[str]) -> str:
+def _choice(taken: WrappedTensors, others: list[str]) -> str:
     if not others:
         return ""
     if taken.averaged:
@@ -102,17 +102,17 @@ def _nests(content: Mapping[str, object], path: tuple[str, ...] = ()) -> Iterato
             yield from _nests(value, (*path, name))
 
 
-def _candidates(path: tuple[str, ...], tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[Candidate]:
+def _candidates(path: tuple[str, ...], tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterator[WrappedTensors]:
     """The tensors as they are named, and without each prefix that makes as many of them the network's as any does."""
     clean = {_clean(name, own): name for name in tensors}
     counts = Counter(prefix for name in clean for prefix in _prefixes(name, own))
     most = max([count for prefix, count in counts.items() if prefix], default=0)
-    chosen = [prefix for prefix, count in counts.items() if prefix and 2 * count >= most and count >= LEAST * len(own)]
+    chosen = [prefix for prefix, count in counts.items() if prefix and 2 * count >= most and count >= LEAST_SHARE * len(own)]
     for prefix in ("", *chosen):
         named = {name.removeprefix(prefix): tensors[raw] for name, raw in clean.items()}
         known = own.keys() & named.keys()
         shaped = sum(named[name].shape == own[name].shape for name in known)
-        yield Candidate(path, _as_written(clean, prefix, own), named, (shaped, len(known)))
+        yield WrappedTensors(path, _as_written(clean, prefix, own), named, (shaped, len(known)))
 
 
 def _clean(name: str, own: Mapping[str, Tensor]) -> str:
@@ -136,7 +136,7 @@ def _as_written(clean: Mapping[str, str], prefix: str, own: Mapping[str, Tensor]
     return prefix
 
 
-def _same(one: Candidate, other: Candidate) -> bool:
+def _same(one: WrappedTensors, other: WrappedTensors) -> bool:
     """Whether two candidates hold the same numbers."""
     return one.tensors.keys() == other.tensors.keys() and all(
         value.shape == other.tensors[name].shape and torch.equal(value, other.tensors[name]) for name, value in one.tensors.items()

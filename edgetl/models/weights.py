@@ -21,7 +21,7 @@ from edgetl.models.packaged import Packaged, imagenet_classes, packaged, package
 from edgetl.models.published import published_preprocess, published_weights
 from edgetl.models.state import classes_in, read_content, read_description
 
-FILE = "file:"  # the source of a user's own file
+FROM_FILE = "file:"  # the source of a user's own file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def _from_file(arch: str, path: Path) -> Weights:
             f"expected auto, none or a file of weights (.safetensors, .pth), found {'a folder' if path.is_dir() else 'nothing'} at {path}"
         )
     read_content(path)  # refuses now what cannot be read, before any image is looked at
-    return _described(path, arch, f"{FILE}{path.name}")
+    return _described(path, arch, f"{FROM_FILE}{path.name}")
 
 
 def _described(path: Path, arch: str, source: str) -> Weights:

@@ -17,6 +17,7 @@ from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
 from edgetl.quantization.candidates.trials import Trials, answers
 from edgetl.quantization.candidates.unsaturated import tell_if_saturated
+from edgetl.quantization.graph.network_names import NetworkNames
 from edgetl.quantization.layout.file_form import FileForm
 from edgetl.quantization.learn.steps import Plan, Steps, planned
 from edgetl.quantization.observe.effort import Clock
@@ -28,6 +29,7 @@ from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.mixed_precision import Searched, chosen_by, within_budget
 from edgetl.quantization.search.reported import reported
 from edgetl.quantization.search.search import Budget
+from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import check_model, save
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Target
@@ -47,6 +49,7 @@ def quantize(
     groups: Groups | None = None,
     memory: Path | None = None,
     time_limit: float | None = None,
+    keep_names: bool = False,
 ) -> QuantizationRecord:
     """Write the int8 form of the float classifier `model` to `out`; the same inputs and threads give the same bytes.
 
@@ -66,11 +69,12 @@ def quantize(
         groups: of near-duplicates among `evaluation`, int64 [n]; None: none look alike.
         memory: JSON file of what the search found out, to go on from.
         time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
+        keep_names: whether nodes and values keep their long names in the file; it answers the same, bit for bit.
 
     Raises:
         InputError: a model that cannot be used or is quantized already, or images that do not fit it.
     """
-    form, clock = FileForm.of(model, calibration, target), Clock(seconds=time_limit)
+    form, clock = FileForm.of(model, calibration, target, keep_names=keep_names), Clock(seconds=time_limit)
     tell_if_saturated(target)
     prepared = prepare(model)
     plan = planned(prepared, calibration, threads, clock, tune_images, after=_answers_after(calibration, evaluation))
@@ -82,19 +86,18 @@ def quantize(
     _try_candidates(trials, baseline)
     steps = Steps(baseline=baseline, fitting=parts.fitting, plan=plan, threads=threads)
     _learn(trials, steps, tune_images)
-    noise = steps.noise(trials)
-    searched = Searched(graph=trials.best)
+    noise, searched = steps.noise(trials), Searched(graph=trials.best)
     if budget is not None:
         judging = parts.for_search if evaluation is None else evaluation
         judge = CandidateEvaluator(model, judging, budget, form.written, threads, groups)
         searched = within_budget(baseline.model, baseline.in_float, trials.best, baseline.min_max_ranges, noise, judge, memory, clock)
-    _write(form.written(searched.graph, searched.floating), out)
+    network, names = _write(form, searched, model, baseline.model, out)
     by = chosen_by(searched, evaluation)
     found = reported(model, out, parts, searched=by == "calibration", activation=form.activation, threads=threads)
     say(f"quantize: {found.line()}")
     return QuantizationRecord.of(
         baseline, plan, trials, searched, noise=noise, sizes=observed.sizes, found=found, floating_by=by, warnings=warnings
-    )
+    ).called(network, names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +159,17 @@ def _learn(trials: Trials, steps: Steps, tune_images: int | None) -> None:
         trials.run("tuned together", lambda: steps.tuned(tune_from, tune_images, trials.best_db))
 
 
-def _write(model: onnx.ModelProto, out: Path) -> None:
-    """Write a checked model whole or not at all."""
-    check_model(model, out.name)
-    save(model, out)
+def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.ModelProto, out: Path) -> tuple[NetworkNames, dict[str, str]]:
+    """Write a checked model whole or not at all; what the network calls its parts, and what has which name in the file."""
+    network = NetworkNames.of(load_proto(given), quantized)
+    written, names = form.named(searched.graph, searched.floating, network)
+    check_model(written, out.name)
+    save(written, out)
+    return network, names
 
 
 def _answers_after(calibration: InputSource, evaluation: InputSource | None) -> int:
     """How many images both models answer once int8 is made."""
-    judging = calibration if evaluation is None else evaluation
-    return 2 * (len(judging) + PartSizes.of(len(calibration)).reported)
+    if evaluation is None:
+        return 2 * len(calibration)  # those that choose and those that report are among them
+    return 2 * (len(evaluation) + PartSizes.of(len(calibration)).reported)

@@ -1,9 +1,10 @@
-"""What the engine did, for the decision log."""
+"""The record of a quantization, for decisions.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from edgetl.core.progress import detail, say
 from edgetl.quantization.candidates.baseline import Baseline
@@ -22,6 +23,7 @@ from edgetl.quantization.search.reported import Reported
 from edgetl.quantization.search.search import Evaluation
 from edgetl.settings import Target
 
+V = TypeVar("V")
 LISTED_SOURCES = 20  # of noise, in the log
 
 
@@ -48,6 +50,7 @@ class QuantizationRecord:
         parts: how many calibration images fitted, chose and reported.
         floating_by: which images chose the layers that stay in float: what they show of the result is too good; None where none chose.
         warnings: why agreement on the calibration images is no evidence; empty where it is.
+        names: name of a node or value in the file -> what the network itself calls it. All other names here are the network's own.
     """
 
     target: Target
@@ -68,6 +71,20 @@ class QuantizationRecord:
     parts: PartSizes
     floating_by: Chooser | None = None
     warnings: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def called(self, own: Callable[[str], str], names: Mapping[str, str]) -> QuantizationRecord:
+        """The same, with the network's own names of layers and values; `names` are those of what is in the file."""
+        return replace(
+            self,
+            ends=tuple(map(own, self.ends)),
+            limited=_by_own_names(self.limited, own),
+            ranges=_by_own_names(self.ranges, own),
+            noise=tuple(replace(source, name=own(source.name)) for source in self.noise),
+            evaluations=tuple(replace(evaluation, floating=tuple(map(own, evaluation.floating))) for evaluation in self.evaluations),
+            floating=tuple(map(own, self.floating)),
+            names=names,
+        )
 
     @staticmethod
     def of(
@@ -108,3 +125,11 @@ class QuantizationRecord:
             floating_by=floating_by,
             warnings=warnings,
         )
+
+
+def _by_own_names(values: Mapping[str, V], own: Callable[[str], str]) -> dict[str, V]:
+    """`values` by own names; where two have the same, the later ones say which they are."""
+    found: dict[str, V] = {}
+    for name, value in values.items():
+        found[f"{own(name)} [{name}]" if own(name) in found else own(name)] = value
+    return found

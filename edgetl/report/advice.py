@@ -7,7 +7,7 @@ from edgetl.report.schema import ModelReport, Report
 from edgetl.report.text import broken_vectors, deciding, needed, shipped_model, shipped_name, sides
 from edgetl.report.units import count, points
 
-MOST = 3  # things that would help
+MOST_SENTENCES = 3  # things that would help
 
 
 def advice(report: Report) -> list[str]:
@@ -31,7 +31,7 @@ def advice(report: Report) -> list[str]:
 
 
 def helps(report: Report) -> list[str]:
-    """At most `MOST` things that may win right answers, those first that could win most, each with its reason."""
+    """At most `MOST_SENTENCES` things that may win right answers, those first that could win most, each with its reason."""
     ships, m, images = shipped_model(report), report.models, report.data.images.test
     if ships is None:
         return []
@@ -61,7 +61,7 @@ def helps(report: Report) -> list[str]:
     parity = deciding(report)
     if parity and parity.verdict == "passed" and parity.images_needed is not None:
         found.append((0, f"Add test images. {needed(parity)}"))
-    return [words for _, words in sorted(found, key=lambda one: -one[0])][:MOST]
+    return [words for _, words in sorted(found, key=lambda one: -one[0])][:MOST_SENTENCES]
 
 
 def _lost(before: ModelReport, after: ModelReport, images: int) -> int:

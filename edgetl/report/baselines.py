@@ -10,7 +10,7 @@ from edgetl.report.numbers import Count, Exact, Share, read_part
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline(Exact):
+class BaselineReport(Exact):
     """A network to compare the teacher with.
 
     Attributes:
@@ -43,9 +43,9 @@ class Baselines(Exact):
 
     part: Literal["val"]
     images: Count
-    linear_probe: Baseline
-    from_scratch: Baseline | None
-    teacher: Baseline
+    linear_probe: BaselineReport
+    from_scratch: BaselineReport | None
+    teacher: BaselineReport
     negative_transfer: bool
     strategy: str
     mirroring: str | None = None

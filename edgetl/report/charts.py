@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgetl.report.schema import DropParity
-from edgetl.report.text import Named
+from edgetl.report.text import NamedModel
 from edgetl.report.units import allowed, milliseconds, percent, points, size
 
-ROOM = 1.04  # of the axis beyond the largest value
+AXIS_TIMES = 1.04  # of the axis beyond the largest value
 LEAST_STEPS = 3  # between ticks; at most twice as many
 
 
@@ -63,7 +63,7 @@ class Chart:
         return f"{self.title}: {'; '.join(f'{lane.label} {lane.value}' for lane in self.lanes)}."
 
 
-def size_chart(models: Sequence[Named]) -> Chart:
+def size_chart(models: Sequence[NamedModel]) -> Chart:
     """The file size of each model, in kB or MB."""
     unit, scale = ("MB", 1e6) if max(model.size_bytes for _, _, model in models) >= 1e6 else ("kB", 1e3)
     axis = _Axis.over([0.0, *(model.size_bytes / scale for _, _, model in models)])
@@ -74,7 +74,7 @@ def size_chart(models: Sequence[Named]) -> Chart:
     return Chart(title="Size of the file", unit=unit, lanes=lanes, ticks=axis.ticks())
 
 
-def latency_chart(models: Sequence[Named]) -> Chart | None:
+def latency_chart(models: Sequence[NamedModel]) -> Chart | None:
     """Milliseconds for one image: bar to the median, line to the 90th percentile. None where nothing was measured."""
     timed = [(name, label, model.latency_ms) for name, label, model in models if model.latency_ms]
     if not timed:
@@ -93,7 +93,7 @@ def latency_chart(models: Sequence[Named]) -> Chart | None:
     return Chart(title="Time for one image", unit="ms", lanes=lanes, ticks=axis.ticks())
 
 
-def score_chart(models: Sequence[Named], metric: str) -> Chart:
+def score_chart(models: Sequence[NamedModel], metric: str) -> Chart:
     """The score of each model in percent, with its 95% interval."""
     axis = _Axis.over([100 * edge for _, _, model in models for edge in model.score_ci95])
     lanes = tuple(
@@ -137,7 +137,7 @@ class _Axis:
         """An axis that holds `values`; it begins at 0 where they do, and has room at every other end."""
         low, high = min(values), max(values)
         width = (high - low) or max(abs(high), 1.0)
-        return _Axis(low if low == 0 else low - (ROOM - 1) * width, high + (ROOM - 1) * width)
+        return _Axis(low if low == 0 else low - (AXIS_TIMES - 1) * width, high + (AXIS_TIMES - 1) * width)
 
     def place(self, value: float) -> float:
         """Percent of the width, to a tenth."""

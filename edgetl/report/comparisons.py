@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgetl.metrics.parity import Standing, Verdict
+from edgetl.metrics.parity import Standing, VerdictWord
 from edgetl.report.numbers import Count, Difference, Exact, Finite, Share
 
 
@@ -53,7 +53,7 @@ class DropParity(Exact):
     drop: Difference
     drop_ci95: tuple[Difference, Difference]
     max_drop: Share
-    verdict: Verdict
+    verdict: VerdictWord
     method: str | None = None
     standing: Standing | None = None
     lost: Count | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.artifacts import Form
-from edgetl.metrics.choice import Choice, SettledBy, choose
+from edgetl.metrics.choice import FormChoice, SettledBy, choose
 from edgetl.metrics.clusters import Groups
 from edgetl.metrics.parity import Standing, agreement, paired_drop, sqnr_db
 from edgetl.metrics.recall import class_losses
@@ -116,7 +116,7 @@ def by_labels(
     found = paired_drop(before, after, groups=groups)
     lost = class_losses(labels, before, after, max_drop, groups=groups)
     nothing = reference.shows_nothing(others, groups)
-    choice: Choice = choose(
+    choice: FormChoice = choose(
         found,
         max_drop,
         differ=task.answers(wanted) != task.answers(candidate),

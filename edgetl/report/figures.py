@@ -28,10 +28,10 @@ BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.6  # inches: half a page, or a phone
 NAMES_ACROSS, NAME_HEIGHT = 2, 0.22  # below a plot of networks; inches
 
-Row = Mapping[str, float]
+CurveRow = Mapping[str, float]
 
 
-def curves_figure(rows: Sequence[Row]) -> Figure | None:
+def curves_figure(rows: Sequence[CurveRow]) -> Figure | None:
     """Loss and val score against the epoch, from the rows of a training log. None where there are none."""
     if not rows:
         return None
@@ -166,7 +166,7 @@ def _style(axes: Axes) -> None:
         spine.set_color(FAINT)
 
 
-def _line(axes: Axes, rows: Sequence[Row], key: str, label: str, color: str, style: str, scale: float = 1) -> None:
+def _line(axes: Axes, rows: Sequence[CurveRow], key: str, label: str, color: str, style: str, scale: float = 1) -> None:
     found = [(row["epoch"], scale * row[key]) for row in rows if key in row]
     marker = "." if len(found) < 3 else None
     axes.plot([x for x, _ in found], [y for _, y in found], style, color=color, label=label, linewidth=1.8, marker=marker)

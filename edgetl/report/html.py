@@ -11,11 +11,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from edgetl.report import advice, charts, figures, plain, plain_data, questions, tables, text, units
-from edgetl.report.predictions import Answer, Gallery, Shown
+from edgetl.report.predictions import Answer, Gallery, ShownImage
 from edgetl.report.schema import DropParity, Report, read_report
 
 Rows = Sequence[Mapping[str, float]]
-SHORT = {"onnx_float": "float", "onnx_int8": "int8"}
+SHORT_LABELS = {"onnx_float": "float", "onnx_int8": "int8"}
 CURVE_KEYS = ("epoch", "loss", "val_loss", "val_score")
 
 
@@ -145,12 +145,12 @@ def _drops(report: Report) -> list[tuple[str, DropParity]]:
 
 
 def _wall(report: Report, gallery: Gallery, pictures: Mapping[str, str]) -> Wall:
-    def card(shown: Shown, names: Mapping[str, str]) -> Card:
+    def card(shown: ShownImage, names: Mapping[str, str]) -> Card:
         picture = pictures.get(shown.thumbnail) if shown.thumbnail else None
         answers = tuple((names[name], shown.answers[name]) for name in names)
         return Card(truth=shown.truth, answers=answers, file=shown.file, sha256=shown.sha256, picture=picture)
 
-    pair = {name: SHORT.get(name, text.reference_name(report)) for name in gallery.pair or ()}
+    pair = {name: SHORT_LABELS.get(name, text.reference_name(report)) for name in gallery.pair or ()}
     mistakes = tuple(card(shown, {gallery.shipped: "answered"}) for shown in gallery.mistakes)
     differences = tuple(card(shown, pair) for shown in gallery.differences)
     return Wall(

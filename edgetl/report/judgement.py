@@ -20,7 +20,7 @@ from edgetl.report.schema import (
     DropParity,
     ExportParity,
     Int8Parity,
-    Latency,
+    LatencyReport,
     LostClass,
     ModelReport,
     Parity,
@@ -42,7 +42,7 @@ class FileFacts:
     arch: str | None
     params: int | None
     size_bytes: int
-    latency_ms: Latency | None
+    latency_ms: LatencyReport | None
 
 
 @dataclass(frozen=True, kw_only=True)

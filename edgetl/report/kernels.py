@@ -9,11 +9,16 @@ from edgetl.report.numbers import Exact, Share
 
 @dataclass(frozen=True, kw_only=True)
 class KernelReport(Exact):
-    """A step that onnxruntime runs; `share` of the model's time."""
+    """A step that onnxruntime runs, by the network's own name; `share` of the model's time."""
 
     name: str
     kind: str
     share: Share
+
+    @property
+    def label(self) -> str:
+        """`stages.0.0 (Conv)`, or what onnxruntime calls it where the network's own name is not known."""
+        return self.name if self.name.endswith(")") else f"{self.name} ({self.kind})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from edgetl.core.errors import InputError
 
-Part = TypeVar("Part")
+PartReport = TypeVar("PartReport")
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
@@ -38,7 +38,7 @@ def plain(value: object) -> object:
     return value
 
 
-def read_part(path: Path, kind: type[Part], what: str) -> Part:
+def read_part(path: Path, kind: type[PartReport], what: str) -> PartReport:
     """A part of the report that a stage wrote to a separate file; `what` names it in messages.
 
     Raises:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, Verdict
+from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, VerdictWord
 from edgetl.report.text import answered, broken_vectors, chart_models, deciding, needed, shipped_model, sides, wish_words
-from edgetl.report.units import FEW, allowed, count, milliseconds, percent, points, ratio, share_of, size
+from edgetl.report.units import FEW_IMAGES, allowed, count, milliseconds, percent, points, ratio, share_of, size
 
-HEADLINES: Mapping[Verdict, str] = {
+HEADLINES: Mapping[VerdictWord, str] = {
     "certified": "A faithful copy",
     "passed": "Not proven yet",
     "undecided": "Undecided",
@@ -137,7 +137,7 @@ def _quality(report: Report, ships: ModelReport) -> list[str]:
     images = report.data.images.test
     share = f"95% interval of that share: {100 * low:.1f} to {100 * high:.1f}%"
     lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right on average ({share})."]
-    if images < FEW:
+    if images < FEW_IMAGES:
         lines = [f"It gets {_right(ships, images)} of {images} images right; these are too few for a percentage."]
     if parity := deciding(report):
         alike = share_of(round(parity.agreement * parity.images), parity.images)
@@ -178,7 +178,7 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
             called = f"is right {percent(row.precision)} of the times it answers so"
         case 0:
             called = "never answers it"
-        case _ if times < FEW:
+        case _ if times < FEW_IMAGES:
             called = f"is right {round(row.precision * times)} of the {count(times, 'time')} it answers so"
         case _:
             called = f"is right {percent(row.precision)} of the times it answers so"
@@ -188,7 +188,7 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
 def finds_of(row: ClassScores) -> str:
     """How many of its test images are found: a share, or counts where they are few."""
     hits = round(row.recall * row.support)
-    if row.support < FEW:
+    if row.support < FEW_IMAGES:
         return f"{hits} of its {count(row.support, 'test image')}"
     return f"{percent(row.recall)} of its {count(row.support, 'test image')}"
 

@@ -21,7 +21,7 @@ from edgetl.tasks.meaning import Meaning
 
 Outputs = NDArray[np.float32]
 REPORT, PREDICTIONS, GALLERY, THUMBNAILS = "report.json", "predictions.csv", "gallery.json", "thumbnails"  # what a judge leaves
-LISTED = 12  # images that each part of the gallery names where no thumbnails are wanted
+LISTED_IMAGES = 12  # images that each part of the gallery names where no thumbnails are wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ShownImage:
     """One image that a person should look at.
 
     Attributes:
@@ -65,10 +65,10 @@ class Gallery:
 
     judged: int
     shipped: str
-    mistakes: tuple[Shown, ...]
+    mistakes: tuple[ShownImage, ...]
     mistakes_in_all: int
     pair: tuple[str, str] | None = None
-    differences: tuple[Shown, ...] = ()
+    differences: tuple[ShownImage, ...] = ()
     differences_in_all: int = 0
 
     def to_text(self) -> str:
@@ -161,8 +161,8 @@ class Answers:
         surest = self._confidences(name)
         return sorted(map(int, np.flatnonzero(chosen)), key=lambda row: (-surest[row], self.hashes[row]))
 
-    def _shown(self, row: int) -> Shown:
-        return Shown(
+    def _shown(self, row: int) -> ShownImage:
+        return ShownImage(
             sha256=self.hashes[row],
             file=self._file(row),
             truth=self.task.classes[self.labels[row]],

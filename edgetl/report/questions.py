@@ -9,11 +9,11 @@ from typing import Literal
 from edgetl.report.confidence import confidence_words
 from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
-from edgetl.report.schema import DropParity, ModelReport, Report, Verdict
+from edgetl.report.schema import DropParity, ModelReport, Report, VerdictWord
 from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
 from edgetl.report.units import allowed, count, milliseconds, percent, points, ratio, size
 
-BADGES: Mapping[Verdict, str] = {
+BADGES: Mapping[VerdictWord, str] = {
     "certified": "Certified",
     "passed": "Passed, not proven",
     "undecided": "Undecided",

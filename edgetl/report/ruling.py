@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.artifacts import Form
-from edgetl.metrics.choice import Choice
+from edgetl.metrics.choice import FormChoice
 from edgetl.metrics.clusters import Groups
 from edgetl.metrics.evidence import Evidence, evidence
 from edgetl.metrics.parity import PairedDrop, paired_drop
 from edgetl.report.judgement import Judgement
-from edgetl.report.schema import RANK, LostClass, Parity, Verdict, Wish
+from edgetl.report.schema import RANK, LostClass, Parity, VerdictWord, Wish
 from edgetl.report.text import loses, wish_words
 from edgetl.report.units import allowed, points
 from edgetl.tasks.class_order import listed
 
-NAMED = 5  # lost classes in a sentence
-Weight = Literal["fatal", "open", "doubt"]  # at most failed, undecided, passed
+NAMED_CLASSES = 5  # lost classes in a sentence
+ReasonWeight = Literal["fatal", "open", "doubt"]  # at most failed, undecided, passed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
     """The verdict, and why it is less than the comparison of scores alone gives; `faithful` is the verdict without the wish."""
 
-    verdict: Verdict
-    faithful: Verdict
+    verdict: VerdictWord
+    faithful: VerdictWord
     reasons: tuple[str, ...]
 
 
@@ -59,9 +59,9 @@ def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = 
     return Ruling(verdict=_lowered(faithful, wished), faithful=faithful, reasons=tuple(reason for _, reason in (*found, *wished)))
 
 
-def _lowered(verdict: Verdict, found: Sequence[tuple[Weight, str]]) -> Verdict:
+def _lowered(verdict: VerdictWord, found: Sequence[tuple[ReasonWeight, str]]) -> VerdictWord:
     """At most what each reason allows."""
-    most: Mapping[Weight, Verdict] = {"fatal": "failed", "open": "undecided", "doubt": "passed"}
+    most: Mapping[ReasonWeight, VerdictWord] = {"fatal": "failed", "open": "undecided", "doubt": "passed"}
     return min([verdict, *(most[weight] for weight, _ in found)], key=lambda one: RANK[one])
 
 
@@ -110,13 +110,14 @@ def misordered(
 def lost_words(lost: Sequence[LostClass], name: str) -> str:
     """Which classes, and how many of their images the two models have right."""
     told = [
-        f"“{one.name}” (the {name} has {one.before} of {one.images} images right, the shipped model {one.after})" for one in lost[:NAMED]
+        f"“{one.name}” (the {name} has {one.before} of {one.images} images right, the shipped model {one.after})"
+        for one in lost[:NAMED_CLASSES]
     ]
-    more = f", and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    more = f", and {len(lost) - NAMED_CLASSES} more" if len(lost) > NAMED_CLASSES else ""
     return ", ".join(told) + more
 
 
-def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | None) -> Iterator[tuple[Weight, str]]:
+def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | None) -> Iterator[tuple[ReasonWeight, str]]:
     classes, name = judgement.task.classes, said(judgement, reference)
     found, groups = evidence(judgement.matrix(reference), judgement.effect(reference)), judgement.groups
     reason = misordered(judgement.answers(reference), judgement.labels, classes, others, name, groups) or ignorance(found, classes, name)
@@ -130,7 +131,7 @@ def _of_reference(judgement: Judgement, reference: str, others: Sequence[str] | 
         )
 
 
-def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[Weight, str]]:
+def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[ReasonWeight, str]]:
     shown, doubtful = [one for one in lost if one.shown], [one for one in lost if not one.shown]
     if shown:
         yield "fatal", f"{'classes are' if len(shown) > 1 else 'a class is'} lost: {lost_words(shown, name)}"
@@ -139,21 +140,21 @@ def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[Weight, 
         yield "doubt", f"{words}; there are too few images to be sure. Test on more images"
 
 
-def _of_wish(wish: Wish | None) -> Iterator[tuple[Weight, str]]:
+def _of_wish(wish: Wish | None) -> Iterator[tuple[ReasonWeight, str]]:
     if wish is None or wish.standing == "met":
         return
     words = wish_words(wish)
     assert words is not None
-    weight: Weight = "fatal" if wish.standing == "missed" else "open" if wish.score < wish.min_score else "doubt"
+    weight: ReasonWeight = "fatal" if wish.standing == "missed" else "open" if wish.score < wish.min_score else "doubt"
     yield weight, words
 
 
-def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) -> str:
+def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Form) -> str:
     """The reason why this graph ships, in a sentence; `form` is compared with float."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
     measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"
-    ships, few = form if choice.int8 else "float", f"too few images prove the budget of {budget}"
+    ships = form if choice.int8 else "float"
     match choice.settled_by:
         case "class":
             return f"{ships} ships: a class is shown to be lost in {form}"
@@ -163,6 +164,9 @@ def choice_words(choice: Choice, drop: PairedDrop, max_drop: float, form: Form) 
             return f"{ships} ships: its answers differ from those of float on so few images that the drop must be within {budget}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
-            return f"{ships} ships, undecided: {measured}. That is {side} the budget, but {few} (--when-undecided {other} ships {other})"
+            found = f"{measured}. That is {side} the budget of {budget}, but there are too few images to prove it"
+            return f"{ships} ships, undecided: {found} (--when-undecided {other} ships {other})"
         case "asked":
-            return f"{ships} ships, undecided, as --when-undecided says: {measured}; {few}"
+            return (
+                f"{ships} ships, undecided, as --when-undecided says: {measured}. There are too few images to prove the budget of {budget}"
+            )

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgetl.cgen.footprint import Footprint
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError, listing
-from edgetl.metrics.parity import Verdict as Verdict
+from edgetl.metrics.parity import VerdictWord as VerdictWord
 from edgetl.metrics.parity import verdict_of
 from edgetl.report.baselines import Baselines
 from edgetl.report.comparisons import DropParity as DropParity
@@ -34,12 +34,12 @@ from edgetl.report.judged import DataReport as DataReport
 from edgetl.report.judged import ImageCounts as ImageCounts
 from edgetl.report.kernels import KernelsReport
 from edgetl.report.numbers import Count, Exact, Finite, Share, plain
-from edgetl.report.timing import Latency as Latency
+from edgetl.report.timing import LatencyReport as LatencyReport
 
 SCHEMA = 1
 MODEL_NAMES = ("teacher", "student", "onnx_float", "onnx_int8")
 
-RANK: Mapping[Verdict, int] = {"failed": 0, "undecided": 1, "passed": 2, "certified": 3}
+RANK: Mapping[VerdictWord, int] = {"failed": 0, "undecided": 1, "passed": 2, "certified": 3}
 
 
 def model_name(form: Form) -> str:
@@ -75,7 +75,7 @@ class ModelReport(Exact):
     score: Share
     score_ci95: tuple[Share, Share]
     metrics: Mapping[str, Finite]
-    latency_ms: Latency | None
+    latency_ms: LatencyReport | None
     per_class: tuple[ClassScores, ...] | None = None
     confusion: tuple[tuple[Count, ...], ...] | None = None
 
@@ -112,7 +112,7 @@ class Report(Exact):
     data: DataReport
     models: Models
     parity: Parity
-    verdict: Verdict
+    verdict: VerdictWord
     shipped: Form
     reasons: tuple[str, ...] | None = None
     notes: tuple[str, ...] | None = None
@@ -120,7 +120,7 @@ class Report(Exact):
     folds: Folds | None = None
     frontier: Frontier | None = None
     kernels: KernelsReport | None = None
-    faithful: Verdict | None = None
+    faithful: VerdictWord | None = None
     wish: Wish | None = None
     shipped_because: str | None = None
     confidence: ConfidenceReport | None = None

@@ -91,7 +91,7 @@ class Subjects:
         """The size of one input of a model, [c, h, w]."""
         return next(iter(self.tensors(self.named[name].path).batches(1))).x.shape[1:]
 
-    def facts(self, name: str, latency: schema.Latency) -> FileFacts:
+    def facts(self, name: str, latency: schema.LatencyReport) -> FileFacts:
         """What is known of a model beside its answers; the parameters of an int8 graph are counted in its float graph."""
         subject = self.named[name]
         counted = self.named.get("onnx_float", subject) if name == "onnx_int8" else subject

@@ -9,10 +9,10 @@ from edgetl.report.kernels import KernelsReport
 from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, Wish, model_name, read_report
 from edgetl.report.units import NO_VALUE, allowed, count, milliseconds, percent, points, ratio, size
 
-LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
+MODEL_LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 MORE = "Judge on more test images."
 GOLDEN = "golden vectors"  # notes on them begin so
-Named = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
+NamedModel = tuple[str, str, ModelReport]  # key in `models`, name for people, numbers
 
 
 def comparison(report: Mapping[str, object]) -> list[tuple[str, ...]]:
@@ -87,7 +87,8 @@ def verdict_of_report(report: Report) -> str:
                 f"Certified: {found}. The whole 95% interval of the drop ({points(low)} to {points(high)} points) is within the {budget}."
             )
         case "passed":
-            return f"Passed, not proven: {found}. That is within the {budget}, but too few images prove it {interval}. {needed(parity)}"
+            few = f"there are too few images to prove it {interval}"
+            return f"Passed, not proven: {found}. That is within the {budget}, but {few}. {needed(parity)}"
         case "undecided":
             return f"Undecided: {found} {interval}. That is over the {budget}, but with so few images it may be chance. {MORE}"
         case "failed":
@@ -145,7 +146,7 @@ def where_time_goes(kernels: KernelsReport) -> str:
     words = f"The int8 model spends {percent(kernels.int8)} of its time in int8 kernels and {percent(kernels.conversion)} in conversions"
     if not kernels.float_layers:
         return f"{words}; no Conv, Gemm or MatMul runs in float."
-    named = ", ".join(f"{layer.kind} {layer.name} ({percent(layer.share)})" for layer in kernels.float_layers[:3])
+    named = "; ".join(f"{layer.label}, {percent(layer.share)}" for layer in kernels.float_layers[:3])
     more = len(kernels.float_layers) - 3
     return f"{words}; in float run {named}{f' and {more} more' if more > 0 else ''}."
 
@@ -171,7 +172,7 @@ def models_of(report: Report) -> Iterator[tuple[str, ModelReport]]:
 
 def label(report: Report, name: str) -> str:
     """The name in sentences of a key of `models`; int8 with layers in float is called mixed."""
-    return LABELS[name].replace("int8", "mixed") if report.shipped == "mixed" else LABELS[name]
+    return MODEL_LABELS[name].replace("int8", "mixed") if report.shipped == "mixed" else MODEL_LABELS[name]
 
 
 def reference_name(report: Report) -> str:
@@ -179,7 +180,7 @@ def reference_name(report: Report) -> str:
     return "teacher" if report.models.student else "reference"
 
 
-def chart_models(report: Report) -> list[Named]:
+def chart_models(report: Report) -> list[NamedModel]:
     """The models as the page shows them. The student's checkpoint is left out where its float graph answers the same."""
     same = report.parity.export is not None and report.parity.export.passed and report.models.onnx_float is not None
     shown = [name for name in MODEL_NAMES if getattr(report.models, name) and not (name == "student" and same)]

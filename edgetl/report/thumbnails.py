@@ -10,10 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from edgetl.core.imagefile import decode, depth_of
-from edgetl.report.predictions import Gallery, Shown
+from edgetl.report.predictions import Gallery, ShownImage
 
 PICTURES_BYTES = 1_000_000  # of all thumbnails of a report; in the page they take a third more
-SMALL_SIDE = 64  # images with no longer side are enlarged in whole pixels: the eye needs more than 8 of them
+ENLARGED_SIDE = 64  # images with no longer side are enlarged in whole pixels: the eye needs more than 8 of them
 ENLARGED_SIDE = 128
 LADDER = ((240, 82), (240, 68), (192, 64), (160, 56), (128, 48), (96, 40))  # (longer side in pixels, JPEG quality)
 
@@ -34,7 +34,7 @@ def with_thumbnails(gallery: Gallery, count: int, read: Callable[[str], bytes], 
     for sha in sorted(wanted):
         (folder / _name(sha)).write_bytes(thumbnail(read(sha), PICTURES_BYTES // len(wanted)))
 
-    def pictured(part: tuple[Shown, ...]) -> tuple[Shown, ...]:
+    def pictured(part: tuple[ShownImage, ...]) -> tuple[ShownImage, ...]:
         return tuple(replace(shown, thumbnail=_name(shown.sha256)) if shown.sha256 in wanted else shown for shown in part)
 
     return replace(gallery, mistakes=pictured(gallery.mistakes), differences=pictured(gallery.differences))
@@ -59,7 +59,7 @@ def thumbnail(data: bytes, most_bytes: int) -> bytes:
 def _fitted(image: Image.Image, side: int) -> Image.Image:
     """The whole image with its longer side at `side` pixels, or a multiple of its own where that is small."""
     longer = max(image.size)
-    if longer <= SMALL_SIDE:
+    if longer <= ENLARGED_SIDE:
         times = max(1, min(side, ENLARGED_SIDE) // longer)
         return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     size = tuple(max(1, round(length * min(1.0, side / longer))) for length in image.size)

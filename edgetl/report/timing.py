@@ -11,7 +11,7 @@ from edgetl.report.numbers import Count, Exact, Milliseconds, Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency(Exact):
+class LatencyReport(Exact):
     """One image at a time under onnxruntime's CPU provider: quantiles in milliseconds, on the CPU of that name.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NO_VALUE = "-"
-FEW = 20  # images, of fewer a share is no share: they are counted
+FEW_IMAGES = 20  # images, of fewer a share is no share: they are counted
 
 
 def percent(share: float) -> str:
@@ -13,7 +13,7 @@ def percent(share: float) -> str:
 
 def share_of(part: int, images: int) -> str:
     """3 of 7 -> `3 of 7`, 30 of 70 -> `42.9%`: few images are counted."""
-    return f"{part:,} of {images:,}" if images < FEW else percent(part / images)
+    return f"{part:,} of {images:,}" if images < FEW_IMAGES else percent(part / images)
 
 
 def points(difference: float) -> str:

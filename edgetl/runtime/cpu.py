@@ -13,20 +13,20 @@ from onnx import TensorProto, helper
 from edgetl.runtime.engine import start
 
 LARGEST_U8, LARGEST_S8, TERMS = 255, 127, 16
-ROWS = 4  # a single one has a kernel of its own
+PROBE_ROWS = 4  # a single one has a kernel of its own
 
 
 @cache
 def saturates_here() -> bool:
     """Whether onnxruntime's sums of uint8 times int8 saturate on this CPU, as VPMADDUBSW of x86 without VNNI does (Intel SDM, volume 2)."""
     inputs = [
-        helper.make_tensor_value_info("a", TensorProto.UINT8, [ROWS, TERMS]),
+        helper.make_tensor_value_info("a", TensorProto.UINT8, [PROBE_ROWS, TERMS]),
         helper.make_tensor_value_info("b", TensorProto.INT8, [TERMS, TERMS]),
     ]
-    output = helper.make_tensor_value_info("y", TensorProto.INT32, [ROWS, TERMS])
+    output = helper.make_tensor_value_info("y", TensorProto.INT32, [PROBE_ROWS, TERMS])
     graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "largest sums", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    given = {"a": np.full((ROWS, TERMS), LARGEST_U8, np.uint8), "b": np.full((TERMS, TERMS), LARGEST_S8, np.int8)}
+    given = {"a": np.full((PROBE_ROWS, TERMS), LARGEST_U8, np.uint8), "b": np.full((TERMS, TERMS), LARGEST_S8, np.int8)}
     (found,) = start(model.SerializeToString()).run(None, given)
     return bool((found != LARGEST_U8 * LARGEST_S8 * TERMS).any())
 

@@ -12,8 +12,8 @@ import onnxruntime as ort
 from edgetl.core.errors import InputError
 from edgetl.runtime.loading import brief
 
-LARGE = 2**23  # bytes of a model in memory, beyond which they go through a file
-QUIET = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
+FILE_FROM_BYTES = 2**23  # bytes of a model in memory, beyond which they go through a file
+FATAL_ONLY = 4  # onnxruntime's severity "fatal": errors reach us as exceptions
 
 
 def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profile: Path | None = None, name: str = "the model") -> Any:
@@ -23,7 +23,7 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
         InputError: onnxruntime does not take the model.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = QUIET
+    options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     if threads > 1:  # waiting threads that spin keep CPUs from other work, and from each other
@@ -45,7 +45,7 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
 
 def in_file(model: bytes, folder: Path) -> str | bytes:
     """A model in memory as onnxruntime is given it: a large one as a file in `folder`, since a session keeps bytes as long as it lives."""
-    if len(model) <= LARGE:
+    if len(model) <= FILE_FROM_BYTES:
         return model
     written = folder / "model.onnx"
     written.write_bytes(model)

@@ -21,7 +21,7 @@ from edgetl.runtime.session import Session, open_session
 WARM_UP = 3  # calls that are not counted: the first ones allocate and choose kernels
 DEFAULT_SIDE = 224  # pixels, where the file leaves height and width open
 NS_PER_MS = 1e6
-TURNS, FEWEST = 3, 5  # times that all models are opened anew, with so many runs each at least
+TURNS, FEWEST_RUNS = 3, 5  # times that all models are opened anew, with so many runs each at least
 MOVED = 0.1  # of a median: a measurement that moved by more is marked
 ROUNDS, WORK = 100, 30_000  # of the calibration loop, together about 60 ms
 Opened = tuple[Session, NDArray[np.float32]]
@@ -91,7 +91,7 @@ def in_turns(models: Sequence[Callable[[], Opened]], runs: int) -> list[Latency]
     Raises:
         InputError: a model that cannot be used.
     """
-    rng, turns = np.random.default_rng(0), max(1, min(TURNS, runs // FEWEST))
+    rng, turns = np.random.default_rng(0), max(1, min(TURNS, runs // FEWEST_RUNS))
     times, threads = np.zeros((runs, len(models))), [0] * len(models)
     before = calibration_loop()
     with track("latency", total=runs, unit="round") as bar:

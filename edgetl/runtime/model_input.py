@@ -13,7 +13,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.runtime.loading import show
 
-Shape = tuple[int | None, ...]  # None: any size
+InputShape = tuple[int | None, ...]  # None: any size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ModelInput:
 
     model: str
     name: str
-    shape: Shape
+    shape: InputShape
 
     def feeds(self, x: NDArray[np.float32]) -> Iterator[tuple[dict[str, NDArray[np.float32]], int]]:
         """`x` float32 [n, c, h, w] as the model takes it, and how many rows of each answer count.

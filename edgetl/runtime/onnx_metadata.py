@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,11 @@ from pathlib import Path
 import onnx
 
 from edgetl.core.errors import InputError
+from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data
-from edgetl.runtime.outputs import LABELS
+from edgetl.runtime.outputs import LABELS_KEY
 
 PREPROCESS, SPLIT, SEEN, TASK = "edgetl.preprocess", "edgetl.split", "edgetl.seen", "edgetl.task"
 TARGET, FORM, MIXED = "edgetl.target", "edgetl.form", "mixed"  # of quantized graphs: the CPU they are for; whether layers are in float
@@ -68,7 +68,7 @@ def info_of(model: onnx.ModelProto, name: str) -> ModelInfo:
     """
     props = {prop.key: prop.value for prop in model.metadata_props if prop.key not in TOOL_MARKS}
     try:
-        classes = _labels(props.pop(LABELS), _output_width(model)) if LABELS in props else None
+        classes = _labels(props.pop(LABELS_KEY), _output_width(model)) if LABELS_KEY in props else None
         preprocess = Preprocess.from_json(props.pop(PREPROCESS)) if PREPROCESS in props else None
         split = props.pop(SPLIT, None)
         seen = SeenImages.from_json(props.pop(SEEN)) if SEEN in props else SeenImages(split=split, parts={}) if split else None
@@ -82,7 +82,7 @@ def describe(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
     """A copy whose metadata is `info` and nothing else, sorted by key."""
     props = dict(info.extra) | {TASK: info.task}
     if info.classes is not None:
-        props[LABELS] = json.dumps(list(info.classes), ensure_ascii=False, separators=(",", ":"))
+        props[LABELS_KEY] = json.dumps(list(info.classes), ensure_ascii=False, separators=(",", ":"))
     if info.preprocess is not None:
         props[PREPROCESS] = info.preprocess.to_json()
     if info.seen is not None:
@@ -113,15 +113,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write the file whole or not at all; the same model gives the same bytes."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(model.SerializeToString(deterministic=True))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, model.SerializeToString(deterministic=True))
 
 
 def check(path: Path) -> None:
@@ -152,11 +144,11 @@ def _labels(text: str, width: int | None) -> tuple[str, ...]:
     try:
         labels = json.loads(text)
     except ValueError as error:
-        raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}") from error
+        raise InputError(f"expected {LABELS_KEY} to be a JSON list of class names, found {text[:80]!r}") from error
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise InputError(f"expected {LABELS} to be a JSON list of class names, found {text[:80]!r}")
+        raise InputError(f"expected {LABELS_KEY} to be a JSON list of class names, found {text[:80]!r}")
     if width not in (None, len(labels)) and not (width == 1 and len(labels) == 2):  # one output tells two classes apart
-        raise InputError(f"expected {LABELS} to name each of the {width} outputs, found {len(labels)} names")
+        raise InputError(f"expected {LABELS_KEY} to name each of the {width} outputs, found {len(labels)} names")
     return tuple(labels)
 
 

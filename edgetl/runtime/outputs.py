@@ -16,7 +16,7 @@ from edgetl.runtime.foreign.graph import drop_unused
 from edgetl.runtime.loading import load_proto, show
 from edgetl.tasks.meaning import Activation
 
-LABELS, ACTIVATION = "edgetl.labels", "edgetl.outputs"  # keys of metadata: class names, and what ends the graph
+LABELS_KEY, ACTIVATION = "edgetl.labels", "edgetl.outputs"  # keys of metadata: class names, and what ends the graph
 SAME_ORDER = frozenset({"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear"})
 ACTIVATIONS: Mapping[str, Activation] = {
     "Softmax": "softmax",
@@ -25,7 +25,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "HardSigmoid": "sigmoid",
     **dict.fromkeys(("Gemm", "MatMul", "Conv", "GlobalAveragePool"), "linear"),
 }
-SHOWN = 8
+SHOWN_OUTPUTS = 8
 
 
 class NotFinite(InputError):
@@ -41,7 +41,7 @@ class NotFinite(InputError):
         named = [places[row] if places else f"image {row}" for row in rows]
         super().__init__(
             f"expected finite outputs of {model}, found NaN or infinity for {len(named)} of {count} images:\n"
-            f"{listing(named, SHOWN)}\nWhat it answers to them is no answer. Mend the model, or give the one it was made from"
+            f"{listing(named, SHOWN_OUTPUTS)}\nWhat it answers to them is no answer. Mend the model, or give the one it was made from"
         )
 
 
@@ -138,7 +138,7 @@ def with_one_output(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
 
 
 def _named_classes(model: onnx.ModelProto) -> int | None:
-    text = next((prop.value for prop in model.metadata_props if prop.key == LABELS), "null")
+    text = next((prop.value for prop in model.metadata_props if prop.key == LABELS_KEY), "null")
     try:
         labels = json.loads(text)
     except ValueError:  # `read_info` says what is wrong with it

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgetl.core.errors import InputError
 from edgetl.runtime.engine import start
 from edgetl.runtime.loading import brief, load_proto, refuse_external_data, show
-from edgetl.runtime.model_input import ModelInput, Shape, input_of
+from edgetl.runtime.model_input import InputShape, ModelInput, input_of
 from edgetl.runtime.outputs import activation_of, pick_output, require_finite, row_width
 from edgetl.tasks.meaning import Activation
 
@@ -90,7 +90,7 @@ class Session:
         return self.input.name
 
     @property
-    def input_shape(self) -> Shape:
+    def input_shape(self) -> InputShape:
         """Batch, channels, height, width; None where any size will do."""
         return self.input.shape
 

@@ -29,22 +29,22 @@ from edgetl.models.build import OWN_NAMES, build
 from edgetl.models.channel_groups import parameter_count
 from edgetl.models.packaged import packaged, packaged_preprocess
 from edgetl.models.published import published_preprocess
-from edgetl.settings import FEW_PIXELS
+from edgetl.settings import ADAPTED_SIDE
 
 SMALL_SIDE = 64  # px: up to here, a network for small images sees all there is
 LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
 MANY_IMAGES = 20_000
 SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
-LITE_INPUT = FEW_PIXELS  # for photos below LARGE_SIDE
+LITE_INPUT = ADAPTED_SIDE  # for photos below LARGE_SIDE
 LAYER_KB, BYTES = 1.3, 1.05  # of int8 files, for each layer and each parameter: measured on edgetl's students, within 1%
 MOST_KB = 1000.0  # of a student, unless a budget says more
-SHORT = "efficientnet_lite0_short"
+SHORT_NETWORK = "efficientnet_lite0_short"
 SHORT_PARAMETERS = 880_000  # of which an int8 file has less than MOST_KB: 982 to 988 kB were seen
-Source = Literal["installed", "published", "embedded"]
+WeightSource = Literal["installed", "published", "embedded"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class NetworkChoice:
     """An architecture by name, its input size in pixels, and why, in one line; `keep`: the share of its parameters, if it is pruned."""
 
     arch: str
@@ -53,10 +53,10 @@ class Choice:
     keep: float | None = None
 
 
-def choose_teacher(side: int, images: int, *, source: Source = "installed") -> Choice:
+def choose_teacher(side: int, images: int, *, source: WeightSource = "installed") -> NetworkChoice:
     """The teacher for `images` images whose median shorter side is `side` pixels, with weights from `source`."""
     if side <= SMALL_SIDE:
-        return Choice(
+        return NetworkChoice(
             arch="cifar_resnet16",
             image_size=SMALL_INPUT,
             reason=f"the images have {side} px; this network was pretrained on images of {SMALL_INPUT} px",
@@ -65,19 +65,19 @@ def choose_teacher(side: int, images: int, *, source: Source = "installed") -> C
     match source:
         case "installed" if large:
             reason = f"{photos}; of the installed networks its frozen features gave the best linear classifier"
-            return Choice(arch="efficientnet_lite2", image_size=260, reason=reason)
+            return NetworkChoice(arch="efficientnet_lite2", image_size=260, reason=reason)
         case "installed":
             reason = f"{photos}; larger inputs would show no more detail, and all layers of this one can be trained"
-            return Choice(arch="efficientnet_lite0", image_size=LITE_INPUT, reason=reason)
+            return NetworkChoice(arch="efficientnet_lite0", image_size=LITE_INPUT, reason=reason)
         case "published":
             reason = f"{photos}; a CPU trains it in minutes, and it loses little in int8"
-            return Choice(arch="resnet18", image_size=LARGE_INPUT if large else MIDDLE_INPUT, reason=reason)
+            return NetworkChoice(arch="resnet18", image_size=LARGE_INPUT if large else MIDDLE_INPUT, reason=reason)
         case "embedded":
             reason = f"{images} photos, and no other weights are available; its input is twice as large as in pretraining"
-            return Choice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
+            return NetworkChoice(arch="cifar_resnet16", image_size=FALLBACK_INPUT, reason=reason)
 
 
-def choose_student(teacher_arch: str, image_size: int, images: int, classes: int, *, prunable: bool = True) -> Choice:
+def choose_student(teacher_arch: str, image_size: int, images: int, classes: int, *, prunable: bool = True) -> NetworkChoice:
     """The student of a teacher with inputs of `image_size` pixels, trained on `images` images; it sees the same size, or less.
 
     `prunable` says whether the teacher can be made narrower.
@@ -87,13 +87,13 @@ def choose_student(teacher_arch: str, image_size: int, images: int, classes: int
             "it is pretrained on ImageNet and has less than 1 MB in int8. On photos of ants and bees such a student was right on 93% to "
             "94%, one of 0.3 MB (--max-kb 330) on 91%, and the teacher in 5.1 MB (--student same) on 97%"
         )
-        keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT, classes, image_size))) / 1000
-        return Choice(arch=SHORT, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
+        keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT_NETWORK, classes, image_size))) / 1000
+        return NetworkChoice(arch=SHORT_NETWORK, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
         case False, _ if prunable:
             reason = f"with {images} photos, a pruned teacher scores higher than a network that starts from random weights"
-            return Choice(arch="pruned", image_size=image_size, reason=reason)
+            return NetworkChoice(arch="pruned", image_size=image_size, reason=reason)
         case True, False:
             arch, what = "edge_small", "65 thousand weights are enough"
         case False, True:
@@ -101,7 +101,7 @@ def choose_student(teacher_arch: str, image_size: int, images: int, classes: int
         case _:
             arch, what = "edge_medium", "250 thousand weights"
     reason = f"{images} images at {image_size} px: {what}; it loses less in int8 than {teacher_arch}"
-    return Choice(arch=arch, image_size=image_size, reason=reason)
+    return NetworkChoice(arch=arch, image_size=image_size, reason=reason)
 
 
 def _outline(arch: str, classes: int, image_size: int) -> nn.Module:
@@ -136,7 +136,7 @@ def candidates(side: int) -> tuple[Candidate, ...]:
     """The networks with embedded or installed weights, at the sizes worth trying for images whose median shorter side is `side` pixels."""
     small = Candidate("cifar_resnet16", SMALL_INPUT if side <= SMALL_SIDE else FALLBACK_INPUT)
     sizes = (LITE_INPUT,) if side < LARGE_SIDE else (LITE_INPUT, LARGE_INPUT)
-    lite0 = [Candidate(arch, size) for arch in (SHORT, "efficientnet_lite0") for size in sizes]
+    lite0 = [Candidate(arch, size) for arch in (SHORT_NETWORK, "efficientnet_lite0") for size in sizes]
     larger = (Candidate("efficientnet_lite1", 240), Candidate("efficientnet_lite2", 260)) if side >= LARGE_SIDE else ()
     return (small, *lite0, *larger)
 
@@ -159,7 +159,7 @@ class Sized:
     pretrained: bool = False
 
 
-LITE_STUDENTS = (SHORT, "efficientnet_lite0_shorter", "efficientnet_lite0_early")
+LITE_STUDENTS = (SHORT_NETWORK, "efficientnet_lite0_shorter", "efficientnet_lite0_early")
 EDGE_STUDENTS = ("edge_large", "edge_medium", "edge_small", "edge_tiny")
 LEAST_KEEP, MOST_KEEP = 0.12, 0.97  # below, pruning cannot come close; above, it is not worth its loss
 

@@ -18,11 +18,11 @@ from edgetl.models.narrow import pruned_name
 from edgetl.models.packaged import packaged
 from edgetl.models.prune import check_prunable, is_prunable
 from edgetl.models.weights import Weights, resolve_weights
-from edgetl.selection.candidates import Source, choose_student, choose_teacher, usual_preprocess
+from edgetl.selection.candidates import WeightSource, choose_student, choose_teacher, usual_preprocess
 from edgetl.settings import DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
 
-SOURCES: tuple[Source, ...] = ("installed", "published", "embedded")  # of the teacher's weights, in the order in which they are tried
+SOURCES: tuple[WeightSource, ...] = ("installed", "published", "embedded")  # of the teacher's weights, in the order in which they are tried
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from edgetl.settings import PipelineSettings, Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PipelineJob:
     """Everything a pipeline depends on, with nothing left to be chosen."""
 
     data: Images
@@ -62,7 +62,7 @@ def prepare(
     *,
     allow_known_data: bool = False,
     unlabelled: Images | None = None,
-) -> Job:
+) -> PipelineJob:
     """Choose what was left to `auto`.
 
     Raises:
@@ -77,11 +77,11 @@ def prepare(
     student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
     refuse_known_data(data, student.weights, allow_known_data)
     known = waived(data, (teacher.weights, student.weights))
-    job = Job(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled, waived=known)
+    job = PipelineJob(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled, waived=known)
     return with_budget(job, cache, allow_known_data=allow_known_data) if settings.search.wanted else job
 
 
-def with_budget(job: Job, cache: Path, *, allow_known_data: bool = False) -> Job:
+def with_budget(job: PipelineJob, cache: Path, *, allow_known_data: bool = False) -> PipelineJob:
     """The job with the weights that students start from which are sought under a budget.
 
     Raises:
@@ -97,12 +97,12 @@ def with_budget(job: Job, cache: Path, *, allow_known_data: bool = False) -> Job
     return replace(job, spare=spare)
 
 
-def student_size(job: Job) -> int:
+def student_size(job: PipelineJob) -> int:
     """The student's input size, pixels."""
     return job.student.settings.image_size or job.teacher.preprocess.side
 
 
-def student_name(job: Job) -> str:
+def student_name(job: PipelineJob) -> str:
     """The student's architecture; of `same`, the teacher's; of `pruned`, how much of the teacher's."""
     teacher, student = job.teacher.settings.arch, job.student.settings
     match student.arch:

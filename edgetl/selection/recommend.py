@@ -26,16 +26,16 @@ from edgetl.selection.candidates import Candidate, candidates
 from edgetl.selection.choices import knows
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.stages.lower import Lower
-from edgetl.stages.probe import Probe, Probed
+from edgetl.stages.probe import Probe, ProbeResult
 from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.training.balance import balance_for
 
-CALIBRATION, RUNS = 16, 30  # images, timed runs
-QUICK = QuantizeSettings(tune_images=0, calibration_images=CALIBRATION)  # sizes and times, not the best answers
+CALIBRATION_IMAGES, TIMED_RUNS = 16, 30  # images, timed runs
+QUICK = QuantizeSettings(tune_images=0, calibration_images=CALIBRATION_IMAGES)  # sizes and times, not the best answers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class NetworkRow:
     """A network: score out of fold (a fraction in [0, 1]) with its standard error, and what its int8 file takes."""
 
     arch: str
@@ -54,7 +54,7 @@ class Recommendation:
     """All networks, the best first; the recommended one and the reason."""
 
     images: int
-    rows: tuple[Row, ...]
+    rows: tuple[NetworkRow, ...]
     take: int
     reason: str
     metric: Literal["top1", "mean recall"] = "top1"  # of the scores: the mean over the classes where they are unbalanced
@@ -77,7 +77,7 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         InputError: no network has weights that can be used for these images.
     """
     seen = data.only("train", "val")
-    found: list[tuple[Candidate, Weights, Probed, Quantized]] = []
+    found: list[tuple[Candidate, Weights, ProbeResult, Quantized]] = []
     for candidate in candidates(seen.median_side):
         weights, why = resolve_weights(candidate.arch, "auto", do.root / WEIGHTS)
         if weights is None or weights.preprocess is None or knows(data, weights):
@@ -90,9 +90,9 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         found.append((candidate, weights, probed, _int8(seen, probed, preprocess, do, runtime)))
     if not found:
         raise InputError("expected weights of at least one network, found none that can be used. pip install --upgrade edgetl")
-    times = measure_all([quantized.int8.path for *_, quantized in found], RUNS)
+    times = measure_all([quantized.int8.path for *_, quantized in found], TIMED_RUNS)
     rows = [
-        Row(
+        NetworkRow(
             arch=candidate.arch,
             image_size=candidate.image_size,
             weights=weights.source,
@@ -115,14 +115,14 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
     return Recommendation(images=found[0][2].images, rows=tuple(rows), take=take, reason=reason, metric=metric)
 
 
-def _int8(images: Images, probed: Probed, preprocess: Preprocess, do: Workspace, runtime: Runtime) -> Quantized:
+def _int8(images: Images, probed: ProbeResult, preprocess: Preprocess, do: Workspace, runtime: Runtime) -> Quantized:
     graph = do(Lower(checkpoint=probed.checkpoint)).model
     assert read_info(graph.path).preprocess == preprocess
-    calibration = ImageTensors(images=images.only("train").take(CALIBRATION, 0), preprocess=preprocess, labelled=False)
+    calibration = ImageTensors(images=images.only("train").take(CALIBRATION_IMAGES, 0), preprocess=preprocess, labelled=False)
     return do(Quantize(model=graph, calibration=calibration, evaluation=None, settings=QUICK, classes=images.classes, runtime=runtime))
 
 
-def choice(rows: Sequence[Row]) -> tuple[int, str]:
+def choice(rows: Sequence[NetworkRow]) -> tuple[int, str]:
     """Which row to take, of rows with the best first: of those within one standard error of it the quickest (Breiman et al. 1984)."""
     best = rows[0]
     near = [row for row in rows if row.score >= best.score - best.standard_error]

@@ -26,13 +26,13 @@ from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSe
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
-from edgetl.stages.search import Search, Trial, refuse
+from edgetl.stages.search import Search, StudentTrial, refuse
 
 SHORTER = 8  # a trial has so many times fewer epochs
-CALIBRATION = 16  # images; a trial's int8 file is not tuned
+CALIBRATION_IMAGES = 16  # images; a trial's int8 file is not tuned
 SMALLER = (1.0, 0.7, 0.5)  # input sizes that are tried for a latency
-EVEN = 32  # pixels
-MARGIN = 0.97  # of a budget, when a file turned out too large
+SIDE_MULTIPLE = 32  # pixels
+BUDGET_MARGIN = 0.97  # of a budget, when a file turned out too large
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Seek:
             InputError: nothing keeps the budget.
         """
         choices: list[StudentChoice] = []
-        trials: list[Trial] = []
+        trials: list[StudentTrial] = []
         for size in self.sizes:
             for sized in self._candidates(size):
                 choice = self._choice(sized)
@@ -88,7 +88,11 @@ class Seek:
         """The input sizes to try, pixels: smaller ones are quicker."""
         largest = self.wanted.image_size or self.image_size
         shares = SMALLER if self.budget.max_ms is not None and self.wanted.image_size is None else SMALLER[:1]
-        return list(dict.fromkeys(max(EVEN, round(largest * share / EVEN) * EVEN) if share < 1 else largest for share in shares))
+        return list(
+            dict.fromkeys(
+                max(SIDE_MULTIPLE, round(largest * share / SIDE_MULTIPLE) * SIDE_MULTIPLE) if share < 1 else largest for share in shares
+            )
+        )
 
     def name(self, choice: StudentChoice) -> str:
         """The name of a student on the screen."""
@@ -112,7 +116,7 @@ class Seek:
     def _images(self) -> int:
         return len(self.data.only("train"))
 
-    def _trial(self, choice: StudentChoice, do: Do) -> Trial:
+    def _trial(self, choice: StudentChoice, do: Do) -> StudentTrial:
         s = choice.settings
         epochs = self.budget.epochs or max(1, round(s.epochs_for(self._images) / SHORTER))
         stage = Distill(
@@ -125,19 +129,21 @@ class Seek:
         )
         student = do(stage)
         assert student.val_score is not None and s.image_size is not None
-        return Trial(student=self.name(choice), image_size=s.image_size, score=student.val_score, int8=self._int8(student.checkpoint, do))
+        return StudentTrial(
+            student=self.name(choice), image_size=s.image_size, score=student.val_score, int8=self._int8(student.checkpoint, do)
+        )
 
-    def _less(self, choice: StudentChoice, trial: Trial) -> float | None:
+    def _less(self, choice: StudentChoice, trial: StudentTrial) -> float | None:
         """A smaller share for a student whose file turned out too large; None where it fits, or cannot be pruned further."""
         size, allowed = trial.int8.path.stat().st_size, (self.budget.max_kb or math.inf) * 1000
-        return round(choice.settings.share * allowed / size * MARGIN, 3) if size > allowed and choice.settings.share else None
+        return round(choice.settings.share * allowed / size * BUDGET_MARGIN, 3) if size > allowed and choice.settings.share else None
 
     def _int8(self, checkpoint: Checkpoint, do: Do) -> Int8Model:
         """The student's file, as large and as quick as the one that would ship."""
         graph = do(Lower(checkpoint=checkpoint)).model
         preprocess = read_info(graph.path).preprocess
         assert preprocess is not None
-        calibration = ImageTensors(images=self.data.only("train").take(CALIBRATION, 0), preprocess=preprocess, labelled=False)
+        calibration = ImageTensors(images=self.data.only("train").take(CALIBRATION_IMAGES, 0), preprocess=preprocess, labelled=False)
         settings = untuned(self.target)
         quantized = do(
             Quantize(
@@ -180,4 +186,4 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, classes:
 
 def untuned(settings: QuantizeSettings) -> QuantizeSettings:
     """The same target, without what takes time or looks at labels."""
-    return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION, seed=settings.seed)
+    return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION_IMAGES, seed=settings.seed)

@@ -7,12 +7,12 @@ from edgetl.core.machine import Runtime
 from edgetl.core.validated import Settings
 from edgetl.settings.deploy import ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.settings.distill import DistillSettings, SearchSettings
-from edgetl.settings.finetune import FEW_PIXELS, FinetuneSettings
+from edgetl.settings.finetune import ADAPTED_SIDE, FinetuneSettings
 from edgetl.settings.pipeline import CrossvalSettings, DataSettings, PipelineSettings
 from edgetl.settings.values import RESIZE_WORDS, Fraction, Resize, Seed, Target
 
 __all__ = [
-    "FEW_PIXELS",
+    "ADAPTED_SIDE",
     "RESIZE_WORDS",
     "CrossvalSettings",
     "DataSettings",

@@ -39,6 +39,9 @@ class QuantizeSettings(Settings):
         description="Seconds for quantization; the best model so far is written. Default: about 5 minutes of counted work, which gives "
         "the same bytes every time.",
     )
+    keep_names: bool = Field(
+        False, description="Leave the network's long names in the int8 file; its answers are the same.", json_schema_extra=dict(ADDED)
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Calibration images in memory at once.")
     seed: Seed = Field(0, description="Random seed of the choice of calibration images.")
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from edgetl.core.validated import Settings
 from edgetl.settings.values import RESIZE_WORDS, Resize, Seed, epochs_within
 
-FEW_PIXELS = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
+ADAPTED_SIDE = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
 
 
 class FinetuneSettings(Settings):
@@ -69,7 +69,7 @@ class FinetuneSettings(Settings):
     @property
     def adapts(self) -> bool:
         """Whether ImageNet's features meet inputs that are smaller than those they were learned from; once the weights are found."""
-        return self.weights == "package" and self.image_size is not None and self.image_size <= FEW_PIXELS
+        return self.weights == "package" and self.image_size is not None and self.image_size <= ADAPTED_SIDE
 
     def resolved(self) -> FinetuneSettings:
         """The same with every default that depends on whether the network adapts written out."""

@@ -37,7 +37,7 @@ from edgetl.training.device import pinned, placed
 from edgetl.training.features import features_of
 from edgetl.training.fit import fit
 from edgetl.training.inherit import inherit
-from edgetl.training.job import Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingJob
 from edgetl.training.linear import fit_linear
 from edgetl.training.mirror import settled
 from edgetl.training.score import balanced_score_with, score_with
@@ -210,9 +210,9 @@ class Distill(Stage[Student]):
         file, outputs = scratch(out) / "answers", len(self.data.classes)
         return Remembered(live, file, rounds=rounds, images=len(views.train), outputs=outputs, features=features)
 
-    def _job(self, model: Taught, teach: Teaching, views: Views, student_sees: Preprocess) -> Job:
+    def _job(self, model: Taught, teach: Teaching, views: Views, student_sees: Preprocess) -> TrainingJob:
         s, task, weights = self.settings.resolved(), Classification(classes=self.data.classes), views.balance.loss_weights
-        return Job(
+        return TrainingJob(
             title="distill",
             model=model,
             groups=[Group(parameters=self._learning(model))],

@@ -20,15 +20,15 @@ from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.models.weights import Weights
-from edgetl.report.baselines import Baseline, Baselines
+from edgetl.report.baselines import BaselineReport, Baselines
 from edgetl.settings import FinetuneSettings, Runtime
 from edgetl.training.balance import worth_of
 from edgetl.training.device import pinned
-from edgetl.training.finetuning import Scores, Work
+from edgetl.training.finetuning import Finetuning, Scores
 from edgetl.training.fit import Fit, standard_error
 from edgetl.training.mirror import FLIP
 from edgetl.training.scratch import Scratch
-from edgetl.training.strategy import Decision
+from edgetl.training.strategy import StrategyDecision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Finetune(Stage[Teacher]):
         """Write `checkpoint.safetensors`; with pretrained weights `baselines.json`; where more than the head learns, `log.csv`."""
         with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
-            work = Work(
+            work = Finetuning(
                 data=self.data,
                 preprocess=self.preprocess,
                 settings=self.settings,
@@ -112,7 +112,7 @@ class Finetune(Stage[Teacher]):
             baselines=baselines,
         )
 
-    def _baselines(self, work: Work, decision: Decision, result: Fit, probed: Scores) -> FileArtifact:
+    def _baselines(self, work: Finetuning, decision: StrategyDecision, result: Fit, probed: Scores) -> FileArtifact:
         """Write `baselines.json`; say so where pretraining did harm. A network from scratch whose training diverges is left out."""
         count = len(work.val)
         try:
@@ -155,13 +155,15 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
     return other > own + error
 
 
-def beside(scratch: Scratch, images: int) -> Baseline:
+def beside(scratch: Scratch, images: int) -> BaselineReport:
     """The score of the network from scratch, with the number and size of its training views."""
     fit = scratch.fit
     return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 
 
-def baseline(score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None) -> Baseline:
+def baseline(
+    score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None
+) -> BaselineReport:
     """A score on `images` images, with its standard error."""
     error = standard_error(score, images)
-    return Baseline(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)
+    return BaselineReport(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -31,7 +31,7 @@ from edgetl.training.linear import fit_linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probed:
+class ProbeResult:
     """A network with a new head, and how far frozen features carry it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Probed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Stage[Probed]):
+class Probe(Stage[ProbeResult]):
     """Fit a linear head on frozen features, five times, each time without a fifth of the images, and once on all of them.
 
     Raises:
@@ -66,7 +66,7 @@ class Probe(Stage[Probed]):
     seed: int
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
-    def run(self, out: Path) -> Probed:
+    def run(self, out: Path) -> ProbeResult:
         """Write `checkpoint.safetensors`."""
         (scratch := out / SCRATCH).mkdir(exist_ok=True)
         with pinned(self.runtime) as device, keeping(self.runtime):
@@ -97,7 +97,7 @@ class Probe(Stage[Probed]):
             seen=self.data.seen().beside(self.weights.record),
             provenance={"stage": self.name, "data": self.data.name, "weights": f"{self.weights.source} sha256:{self.weights.sha256}"},
         )
-        return Probed(
+        return ProbeResult(
             checkpoint=Checkpoint.of(path),
             score=score,
             standard_error=standard_error(score, worth_of(judged, groups[linear.chosen], balanced=each is None)),

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from edgetl.core.artifacts import FloatModel, Int8Model
+from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json
+from edgetl.core.files import write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -35,6 +35,7 @@ from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import in_words
 
 INT8, FLOAT, SEEN, SEARCH = "model.int8.onnx", "model.float.onnx", "seen.json", "search.json"
+NAMES = "names.json"
 PLAIN = "plain"  # a folder that is gone in the end: the model, under its own name, as the engine takes it
 
 
@@ -45,6 +46,7 @@ class Quantized:
     int8: Int8Model
     float_model: FloatModel
     decision: Decision
+    names: FileArtifact  # JSON: name of a node or value in the int8 file -> the network's own
 
     @property
     def ships(self) -> Path:
@@ -57,7 +59,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 16
+    version: ClassVar[int] = 17
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -71,7 +73,7 @@ class Quantize(Stage[Quantized]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
-        """Write `model.int8.onnx`, `model.float.onnx`, `decisions.json`, `seen.json`, and `search.json` where a budget is judged.
+        """Write both graphs, `decisions.json`, `names.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
             InputError: an evaluation image is also a calibration image, or one that the model was trained on; answers to an image that
@@ -88,9 +90,11 @@ class Quantize(Stage[Quantized]):
             decision = self._decide(reference, int8, record)
         shutil.copyfile(plain, float_model)
         shutil.rmtree(out / PLAIN, ignore_errors=True)
+        write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
-        (out / SEEN).write_text(seen.to_json() + "\n", encoding="utf-8", newline="\n")
-        return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision)
+        write_whole(out / SEEN, seen.to_json() + "\n")
+        names = FileArtifact.of(out / NAMES)
+        return Quantized(int8=Int8Model.of(int8), float_model=FloatModel.of(float_model), decision=decision, names=names)
 
     def _seen(self, said: SeenImages | None) -> SeenImages:
         """What the graphs have seen: what the model had before, as its record says or its file, and what they see here."""
@@ -122,6 +126,7 @@ class Quantize(Stage[Quantized]):
                 groups=self._groups,
                 memory=int8.with_name(SEARCH),
                 time_limit=s.time_limit,
+                keep_names=s.keep_names,
             )
         except InputError:
             answers_of(reference.session, self.calibration, batch_size=IMAGES_AT_ONCE)  # names images whose answers are not finite

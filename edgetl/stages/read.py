@@ -13,7 +13,7 @@ from edgetl.runtime.foreign.read import read_float, read_runnable
 from edgetl.runtime.foreign.side_files import ForeignModel
 from edgetl.runtime.onnx_metadata import save
 
-Form = Literal["float32", "runnable"]  # to be quantized or exported; or to answer as it does
+ReadForm = Literal["float32", "runnable"]  # to be quantized or exported; or to answer as it does
 
 
 def is_onnx(path: Path) -> bool:
@@ -21,7 +21,7 @@ def is_onnx(path: Path) -> bool:
     return path.suffix.lower() in (".onnx", ".ort")
 
 
-def read(model: Path, do: Do, form: Form = "float32") -> FloatModel:
+def read(model: Path, do: Do, form: ReadForm = "float32") -> FloatModel:
     """The ONNX file at `model`, unchanged if it can be used, else converted; the changes are reported.
 
     Raises:
@@ -50,7 +50,7 @@ class Read(Stage[ReadModel]):
     version: ClassVar[int] = 1
     source: ForeignModel
     file_name: str  # of the user's file, so that messages name it
-    form: Form
+    form: ReadForm
 
     def run(self, out: Path) -> ReadModel:
         """Write the model under its own name."""

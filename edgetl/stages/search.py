@@ -16,12 +16,12 @@ from edgetl.report.frontier import Frontier, Tried
 from edgetl.runtime.latency import measure_all, moved
 from edgetl.training.fit import standard_error
 
-RUNS = 50
+TIMED_RUNS = 50
 KB = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class StudentTrial:
     """A student: its name, input size, score on val, and its int8 file, calibrated and not tuned."""
 
     student: str
@@ -31,7 +31,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """The place of the student to take among the trials, and `frontier.json`; None: none keeps the budget."""
 
     taken: int | None
@@ -39,20 +39,20 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search(Stage[Found]):
+class Search(Stage[SearchResult]):
     """Measure the latency of the trials, once, and take the best of those that keep the budget."""
 
     name: ClassVar[str] = "search"
     version: ClassVar[int] = 2
-    trials: tuple[Trial, ...]
+    trials: tuple[StudentTrial, ...]
     images: int  # of val
     max_kb: float | None
     max_ms: float | None
 
-    def run(self, out: Path) -> Found:
+    def run(self, out: Path) -> SearchResult:
         """Write `frontier.json`."""
         sizes = [trial.int8.path.stat().st_size for trial in self.trials]
-        measured = measure_all([trial.int8.path for trial in self.trials], RUNS)
+        measured = measure_all([trial.int8.path for trial in self.trials], TIMED_RUNS)
         times = [latency.p50 for latency in measured]
         if warning := moved({trial.student: latency for trial, latency in zip(self.trials, measured, strict=True)}):
             say(f"search: {warning}")
@@ -80,13 +80,13 @@ class Search(Stage[Found]):
             tried=tried,
         )
         write_json(path := out / "frontier.json", asdict(found))
-        return Found(taken=taken, frontier=FileArtifact.of(path))
+        return SearchResult(taken=taken, frontier=FileArtifact.of(path))
 
     def _fits(self, size_bytes: int, latency_ms: float) -> bool:
         return (self.max_kb is None or size_bytes <= self.max_kb * KB) and (self.max_ms is None or latency_ms <= self.max_ms)
 
 
-def best(trials: Sequence[Trial], sizes: Sequence[int], fits: Sequence[bool]) -> int | None:
+def best(trials: Sequence[StudentTrial], sizes: Sequence[int], fits: Sequence[bool]) -> int | None:
     """The highest score among those that fit; of equals the largest file."""
     fitting = [i for i in range(len(trials)) if fits[i]]
     return max(fitting, key=lambda i: (trials[i].score, sizes[i]), default=None)

@@ -12,6 +12,7 @@ from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.read import open_bundle
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, Form
 from edgetl.core.canonical import ADDED
+from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -27,15 +28,14 @@ from edgetl.report.folds import read_folds
 from edgetl.report.frontier import read_frontier
 from edgetl.report.judgement import Judgement, Outputs
 from edgetl.report.kernel_times import kernels_report
-from edgetl.report.predictions import GALLERY, LISTED, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
+from edgetl.report.predictions import GALLERY, LISTED_IMAGES, PREDICTIONS, REPORT, THUMBNAILS, Answers, Gallery
 from edgetl.report.ruling import ruling
-from edgetl.report.schema import DataReport, ImageCounts, Latency, Models, Report, model_name
+from edgetl.report.schema import DataReport, ImageCounts, LatencyReport, Models, Report, model_name
 from edgetl.report.subjects import Subject as Subject
 from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
-from edgetl.runtime.latency import Latency as Measured
-from edgetl.runtime.latency import moved
+from edgetl.runtime.latency import Latency, moved
 from edgetl.runtime.outputs import require_finite
 from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
@@ -64,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -86,6 +86,7 @@ class Verify(Stage[Verdict]):
     order: str | None = None  # how the order of the classes was found, where no file says it
     others: tuple[str, ...] | None = None  # another order of the class names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the test images, by sha256
+    names: FileArtifact | None = field(default=None, metadata=ADDED)  # of the int8 file's nodes -> the network's own, for the report
     alike: tuple[str, ...] = field(default=(), metadata=ADDED)  # test images that look like one in train or val, by sha256
     because: str | None = field(default=None, metadata=ADDED)  # why this form ships, for the report
     settings: VerifySettings = VerifySettings()
@@ -101,19 +102,15 @@ class Verify(Stage[Verdict]):
             admitted = self._admitted()
             judged = _Judged(stage=self, data=admitted.data, admitted=admitted)
             report = judged.report()
-            _write(out / REPORT, report.to_text())
-            _write(out / PREDICTIONS, judged.answers.csv_text())
-            _write(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
+            write_whole(out / REPORT, report.to_text())
+            write_whole(out / PREDICTIONS, judged.answers.csv_text())
+            write_whole(out / GALLERY, judged.gallery(out / THUMBNAILS).to_text())
         return Verdict(report=FileArtifact.of(out / REPORT), verdict=report.verdict, shipped=report.shipped)
 
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
-        asked, waived = self.settings.seen_images, self.waived
-        return admit(self.data, self.seen, asked, waived=waived, unrecorded=self.unrecorded, alike=self.alike)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+        how = self.settings.seen_images
+        return admit(self.data, self.seen, how, waived=self.waived, unrecorded=self.unrecorded, alike=self.alike)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +147,7 @@ class _Judged:
             baselines=read_baselines(stage.baselines.path) if stage.baselines else None,
             folds=read_folds(stage.folds.path) if stage.folds else None,
             frontier=read_frontier(stage.frontier.path) if stage.frontier else None,
-            kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8")) if stage.int8 else None,
+            kernels=kernels_report(stage.int8.path, self.subjects.size("onnx_int8"), stage.names) if stage.int8 else None,
             faithful="failed" if broken else ruled.faithful,
             wish=wish,
             shipped_because=stage.because,
@@ -177,7 +174,7 @@ class _Judged:
     def gallery(self, folder: Path) -> Gallery:
         """The images to look at; where there are image files and thumbnails are wanted, with small pictures in `folder`."""
         wanted = self.stage.settings.thumbnails
-        gallery, data = self.answers.gallery(wanted or LISTED), self.data
+        gallery, data = self.answers.gallery(wanted or LISTED_IMAGES), self.data
         if not isinstance(data, Images):
             return gallery
         rows = {sha: row for row, sha in enumerate(data.hashes)}
@@ -232,18 +229,16 @@ class _Judged:
         """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
         warning = moved(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
-        data, order = self.stage.data, self.stage.order
-        doubt = None if isinstance(data, Images) else data.doubt
-        return [*filter(None, [order, doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
+        return [*filter(None, [self.stage.order, self.stage.data.doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
 
     @cached_property
-    def latencies(self) -> dict[str, Measured]:
+    def latencies(self) -> dict[str, Latency]:
         """Of each model, with what there is to say about it."""
         return self.subjects.latencies(self.stage.settings.latency_runs)
 
     def _models(self) -> Models:
         """The student's own scores are its checkpoint's; size and latency are its float ONNX's."""
-        latency = {name: Latency(**vars(found)) for name, found in self.latencies.items()}
+        latency = {name: LatencyReport(**vars(found)) for name, found in self.latencies.items()}
         rows = {name: self.judgement.model(name, self.subjects.facts(name, latency[name])) for name in self.subjects.named}
         if "student" in self.judgement.outputs:
             rows["student"] = self.judgement.model("student", self.subjects.facts("onnx_float", latency["onnx_float"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgetl.core.errors import InputError
 
-SHOWN = 12  # class names in a message
+SHOWN_CLASSES = 12  # class names in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def columns_of(wanted: Sequence[str], given: Sequence[str], model: str) -> tuple
 
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - SHOWN_CLASSES
+    return ", ".join(names[:SHOWN_CLASSES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _digits_as_numbers(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -23,7 +23,7 @@ Activation = Literal["softmax", "log_softmax", "sigmoid", "linear"]  # what ends
 ONE_OUTPUT: frozenset[Meaning] = frozenset({"sigmoid", "logit"})
 THRESHOLDS: Mapping[Meaning, float] = {"sigmoid": 0.5, "logit": 0.0}  # above it, one output answers with the second class
 ROUNDED = 0.1  # how far the sum of probabilities may be from 1 where the graph says that they are: int8 rounds each of them
-EXACT = 1e-3  # and where nothing but the sum says it
+SUM_TOLERANCE = 1e-3  # and where nothing but the sum says it
 
 
 def meaning_of(outputs: NDArray[np.float32], activation: Activation | None) -> Meaning:
@@ -39,7 +39,7 @@ def meaning_of(outputs: NDArray[np.float32], activation: Activation | None) -> M
             return "probabilities"
         case "log_softmax" if _sums_to_one(np.exp(np.minimum(outputs, 1)), ROUNDED):
             return "log_probabilities"
-    return "probabilities" if _sums_to_one(outputs, EXACT) else "logits"
+    return "probabilities" if _sums_to_one(outputs, SUM_TOLERANCE) else "logits"
 
 
 def in_words(meaning: Meaning) -> str:

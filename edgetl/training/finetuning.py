@@ -17,12 +17,12 @@ from edgetl.training.device import placed
 from edgetl.training.features import Features
 from edgetl.training.fit import Fit, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
-from edgetl.training.job import Job, Recipe
+from edgetl.training.job import Recipe, TrainingJob
 from edgetl.training.linear import Linear, fit_linear
 from edgetl.training.material import Material
 from edgetl.training.score import balanced_score_with, score_with
-from edgetl.training.scratch import PASSES, SMALL, Scratch, from_scratch, work_within
-from edgetl.training.strategy import Decision, HeadScore, decide, groups
+from edgetl.training.scratch import PASSES, SMALL_SIDE, Scratch, from_scratch, work_within
+from edgetl.training.strategy import HeadScore, StrategyDecision, decide, groups
 
 SOFT_LR = 1e-2
 VIEW_KEY = 2**31  # apart from the numbers of epochs: the head's random views are none that training sees
@@ -37,10 +37,10 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work(Material):
+class Finetuning(Material):
     """The training: the head first, then the layers that the strategy names."""
 
-    def headed(self) -> tuple[Decision, Scores | None]:
+    def headed(self) -> tuple[StrategyDecision, Scores | None]:
         """Fit the head: how to go on, and a linear head's scores on val. Without pretrained weights there is nothing to fit it on.
 
         Where more than the head will learn, it starts from a softer head: one at its optimum has weights so large that the first
@@ -116,7 +116,7 @@ class Work(Material):
             recipe=HeadRecipe(epochs=s.head_epochs, lr=lr, weight_decay=s.weight_decay, batch_size=batch_size, seed=s.seed),
         )
 
-    def trained(self, decision: Decision) -> Fit:
+    def trained(self, decision: StrategyDecision) -> Fit:
         """Train the layers of the strategy; for `features` only compute the score."""
         job = self._job(decision)
         if decision.strategy == "features":
@@ -125,10 +125,10 @@ class Work(Material):
             return Fit(best_epoch=-1, best_score=seen.score, epochs=0, best_balanced=seen.balanced)
         return fit(job, self.out, self.device)
 
-    def _job(self, decision: Decision) -> Job:
+    def _job(self, decision: StrategyDecision) -> TrainingJob:
         s = self.settings.resolved()
         assert s.layer_decay is not None
-        return Job(
+        return TrainingJob(
             title="finetune",
             model=self.model,
             groups=groups(parameter_blocks(self.model), decision.strategy, s.layer_decay),
@@ -153,7 +153,7 @@ class Work(Material):
             DivergedError: its training came to nothing.
         """
         s, size = self.settings, self.preprocess.side
-        small = SMALL if size > SMALL and runs_at(s.arch, SMALL) else size
+        small = SMALL_SIDE if size > SMALL_SIDE and runs_at(s.arch, SMALL_SIDE) else size
         count = len(self.train)
         passes = count * s.head_views + len(self.val) + PASSES * count * result.epochs
         torch.manual_seed(s.seed)

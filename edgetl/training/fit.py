@@ -25,7 +25,7 @@ from edgetl.data.pixels import PixelSet, to_input
 from edgetl.training.balance import worth_of
 from edgetl.training.device import pick_dtype, placed
 from edgetl.training.divergence import Course, refuse_diverged
-from edgetl.training.job import FEWEST, Batch, Job
+from edgetl.training.job import FEWEST_IMAGES, TrainingBatch, TrainingJob
 from edgetl.training.progress import RESUME, Evaluated, Progress, load, resumable, save
 from edgetl.training.schedule import cosine
 
@@ -50,7 +50,7 @@ def resumes(out: Path) -> bool:
     return resumable(out / SCRATCH / RESUME)
 
 
-def fit(job: Job, out: Path, device: torch.device) -> Fit:
+def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
     """Train `job.model` in place; log to `out/log.csv`; continue from `out/scratch/resume.pt` if it is there.
 
     Raises:
@@ -58,8 +58,8 @@ def fit(job: Job, out: Path, device: torch.device) -> Fit:
         InputError: fewer than two training images.
     """
     model, recipe = placed(job.model, device), job.recipe
-    if len(job.train) < FEWEST:
-        raise InputError(f"expected {FEWEST} training images at least, found {len(job.train)}. Give more images, or another split")
+    if len(job.train) < FEWEST_IMAGES:
+        raise InputError(f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or another split")
     optimizer = _optimizer(job)
     state = load(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:
@@ -81,14 +81,14 @@ def fit(job: Job, out: Path, device: torch.device) -> Fit:
     return Fit(best_epoch=state.best_epoch, best_score=state.best_score, epochs=state.epoch, best_balanced=state.best_balanced)
 
 
-def _course(job: Job, out: Path, epoch: int) -> Course:
+def _course(job: TrainingJob, out: Path, epoch: int) -> Course:
     """Where a training is, for its messages."""
     return Course(
         title=job.title, epoch=epoch, epochs=job.recipe.epochs, lr=job.recipe.lr, warmup=job.recipe.warmup, kept=out / SCRATCH / RESUME
     )
 
 
-def _finite(job: Job, seen: Evaluated, out: Path, epoch: int) -> Evaluated:
+def _finite(job: TrainingJob, seen: Evaluated, out: Path, epoch: int) -> Evaluated:
     """What was seen after an epoch, if weights and loss on val are finite."""
     refuse_diverged(job.model, course := _course(job, out, epoch))
     if not math.isfinite(seen.loss):
@@ -96,7 +96,7 @@ def _finite(job: Job, seen: Evaluated, out: Path, epoch: int) -> Evaluated:
     return seen
 
 
-def _optimizer(job: Job) -> torch.optim.Optimizer:
+def _optimizer(job: TrainingJob) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels only, as is usual: not on biases and norms."""
     groups: list[dict[str, Any]] = []
     for group in job.groups:
@@ -111,12 +111,12 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
             return torch.optim.SGD(groups, lr=job.recipe.lr, momentum=0.9, nesterov=True)
 
 
-def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device: torch.device, out: Path) -> float:
+def _train_epoch(job: TrainingJob, optimizer: torch.optim.Optimizer, epoch: int, device: torch.device, out: Path) -> float:
     """One pass over the training images in a new order; the mean loss."""
     recipe, count = job.recipe, len(job.train)
     torch.manual_seed(recipe.seed * 1_000_003 + epoch)  # dropout
     order, draws = _order(job, epoch)
-    parts = min(math.ceil(count / recipe.batch_size), count // FEWEST)
+    parts = min(math.ceil(count / recipe.batch_size), count // FEWEST_IMAGES)
     batches = list(zip(np.array_split(order, parts), np.array_split(draws, parts), strict=True))
     _thaw(job, epoch)
     total, seen = 0.0, 0
@@ -129,7 +129,7 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
         with torch.autocast(device.type, dtype=pick_dtype(device), enabled=pick_dtype(device) != torch.float32):
             places = slice(seen, seen := seen + len(chosen))
             x = to_input(views, job.preprocess)
-            loss = job.loss(job.model, Batch(x=x, labels=labels, round=_round(job, epoch), places=places, seed=recipe.seed))
+            loss = job.loss(job.model, TrainingBatch(x=x, labels=labels, round=_round(job, epoch), places=places, seed=recipe.seed))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -139,7 +139,7 @@ def _train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int, device:
     return total / count
 
 
-def _order(job: Job, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _order(job: TrainingJob, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The training images of an epoch in their order, and the draws for the view of each."""
     seed, count, number = job.recipe.seed, len(job.train), _round(job, epoch)
     draws, random = job.augment.draws(seed, number, count), np.random.Generator(np.random.Philox(key=[seed, number + 2**32]))
@@ -150,12 +150,12 @@ def _order(job: Job, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.float32]
     return random.choice(count, size=count, p=shares / shares.sum()), draws  # an image that comes twice gives two views
 
 
-def _round(job: Job, epoch: int) -> int:
+def _round(job: TrainingJob, epoch: int) -> int:
     """The number of the batches and views that an epoch shows."""
     return epoch if job.rounds is None else epoch % job.rounds
 
 
-def _thaw(job: Job, epoch: int) -> None:
+def _thaw(job: TrainingJob, epoch: int) -> None:
     """Training mode, and the groups whose time has come may learn; the norms of those that wait keep their statistics."""
     job.model.train()
     for group in (group for group in job.groups if group.begins):
@@ -175,14 +175,14 @@ def outputs_of(model: nn.Module, data: PixelSet, preprocess: Preprocess, device:
     return torch.cat([model(to_input(chunk, preprocess)).float().cpu() for chunk in chunks])
 
 
-def evaluate(job: Job, device: torch.device) -> Evaluated:
+def evaluate(job: TrainingJob, device: torch.device) -> Evaluated:
     """Loss and scores on the val images."""
     outputs, labels = outputs_of(job.model, job.val, job.preprocess, device), job.val.labels
     loss = nn.functional.cross_entropy(outputs, labels, weight=job.class_weights).item()
     return Evaluated(loss=loss, score=job.score(outputs, labels), balanced=job.balanced(outputs, labels) if job.balanced else None)
 
 
-def _note(state: Progress, job: Job, seen: Evaluated, loss: float, seconds: float) -> None:
+def _note(state: Progress, job: TrainingJob, seen: Evaluated, loss: float, seconds: float) -> None:
     """Count the epoch; keep its weights if they are better than those that are kept."""
     row = {"epoch": state.epoch, "loss": loss, "val_loss": seen.loss, "val_score": seen.score, "seconds": seconds}
     state.rows.append(row if seen.balanced is None else {**row, "val_balanced": seen.balanced})

@@ -24,8 +24,8 @@ from edgetl.models.refit import refit
 from edgetl.models.streams import backward_with_signs, turned
 from edgetl.training.device import placed
 
-IMAGES, BATCH = 96, 8
-STEPS = 3  # each looks anew at what matters
+IMAGES, BATCH_IMAGES = 96, 8
+PRUNING_STEPS = 3  # each looks anew at what matters
 EPOCH = 2**31  # keys the views: no epoch of training has this number
 
 
@@ -65,9 +65,9 @@ def inherit(
         refuse_mute(teacher(x), "the network that is pruned")
     teacher = turned(teacher, x, seed) if isinstance(teacher, EfficientNetLite) else teacher
     model, kept = teacher, {name: torch.arange(len(w)) for name, w in output_weights(teacher).items()}
-    with track("prune", STEPS, "step") as bar:
-        for step in range(1, STEPS + 1):
-            wanted = keep ** (step / STEPS) * whole / parameter_count(model)
+    with track("prune", PRUNING_STEPS, "step") as bar:
+        for step in range(1, PRUNING_STEPS + 1):
+            wanted = keep ** (step / PRUNING_STEPS) * whole / parameter_count(model)
             if wanted < 1:
                 pruned = narrower(model, arch, sees.side, wanted, x, seed)
                 model, kept = pruned.model, {name: kept[name][chosen] for name, chosen in pruned.kept.items()}
@@ -89,9 +89,9 @@ def rehearse(arch: str, classes: int, image_size: int, keep: float) -> float:
     with torch.random.fork_rng(devices=[]):
         model = build(arch, classes, image_size).eval()
     whole = parameter_count(model)
-    with track(f"try pruning {arch}", STEPS, "step") as bar:
-        for step in range(1, STEPS + 1):
-            wanted = keep ** (step / STEPS) * whole / parameter_count(model)
+    with track(f"try pruning {arch}", PRUNING_STEPS, "step") as bar:
+        for step in range(1, PRUNING_STEPS + 1):
+            wanted = keep ** (step / PRUNING_STEPS) * whole / parameter_count(model)
             if wanted < 1:
                 alike = {name: torch.ones(1, input_count(model.get_submodule(name))) for name in output_weights(model)}
                 model = prune(model, arch, image_size, wanted, alike).model
@@ -139,8 +139,8 @@ def effects(model: nn.Module, x: Tensor, seed: int) -> dict[str, Tensor]:
         return (_Gate.apply(inputs[0], add),)
 
     hooks = [layer.register_forward_pre_hook(functools.partial(gate, name)) for name, layer in layers.items()]
-    for start in range(0, len(x), BATCH):
-        backward_with_signs(model(x[start : start + BATCH].clone().requires_grad_(True)), generator)
+    for start in range(0, len(x), BATCH_IMAGES):
+        backward_with_signs(model(x[start : start + BATCH_IMAGES].clone().requires_grad_(True)), generator)
     for hook in hooks:
         hook.remove()
     return found

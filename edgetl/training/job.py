@@ -13,7 +13,7 @@ from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
 from edgetl.settings import DistillSettings, FinetuneSettings
 
-FEWEST = 2  # images in a step: a BatchNorm on a map of one pixel has no statistics of one
+FEWEST_IMAGES = 2  # images in a step: a BatchNorm on a map of one pixel has no statistics of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class TrainingBatch:
     """What a step looks at.
 
     Attributes:
@@ -73,7 +73,7 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """The network, the images and the loss of a training.
 
     Attributes:
@@ -95,7 +95,7 @@ class Job:
     val: PixelSet
     augment: Augment
     preprocess: Preprocess
-    loss: Callable[[nn.Module, Batch], Tensor]
+    loss: Callable[[nn.Module, TrainingBatch], Tensor]
     score: Callable[[Tensor, Tensor], float]
     recipe: Recipe
     rounds: int | None = None

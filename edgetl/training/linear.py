@@ -23,10 +23,10 @@ from edgetl.training.features import Features, reserve
 STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # inverse penalties, for standardized features
 FOLDS, CHOOSERS = 5, 2_000  # cross-validation, and on how many images at most
 RAM_BYTES = 1 << 30  # standardized features above that lie in a temporary file
-STEPS = 300
-ROWS = 4096  # standardized at a time
-FLAT = 1e-2  # of the mean deviation: features that hardly vary are not blown up
-SMALL = 5_000_000  # numbers: up to here threads cost more than they help, above all beside other work
+MOST_STEPS = 300
+ROWS_AT_ONCE = 4096  # standardized at a time
+FLAT_SHARE = 1e-2  # of the mean deviation: features that hardly vary are not blown up
+SMALL_NUMBERS = 5_000_000  # numbers: up to here threads cost more than they help, above all beside other work
 Labels = NDArray[np.int64]
 
 
@@ -74,7 +74,7 @@ def fit_linear(
         threads: of the linear algebra.
         groups: [n], the number of the group of near-duplicates of each image, which stays in one fold; None: none look alike.
     """
-    with threadpool_limits(threads if views[0].size > SMALL else 1):
+    with threadpool_limits(threads if views[0].size > SMALL_NUMBERS else 1):
         scaled = [_standardized(view, *(scale := _scale(views[0]))) for view in views]
         chosen = _choosers(labels, seed)
         few = [np.ascontiguousarray(view[chosen]) for view in scaled]
@@ -107,7 +107,7 @@ def _fit(x: Features, labels: Labels, strength: float, classes: int, weights: ND
     each = None if weights is None else {int(label): float(weights[label]) for label in known}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # after STEPS, what is left hardly moves an answer
-        model = LogisticRegression(C=strength, class_weight=each, max_iter=STEPS).fit(x, labels)
+        model = LogisticRegression(C=strength, class_weight=each, max_iter=MOST_STEPS).fit(x, labels)
     if len(known) == 2:  # scikit-learn gives one row: half of it to each side
         weight[known], bias[known] = np.vstack([-model.coef_, model.coef_]) / 2, np.append(-model.intercept_, model.intercept_) / 2
     else:
@@ -181,17 +181,17 @@ def _scale(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """Mean and deviation of each feature, [d] each."""
     mean = features.mean(axis=0, dtype=np.float64)
     total = np.zeros_like(mean)
-    for start in range(0, len(features), ROWS):
-        total += np.square(features[start : start + ROWS] - mean).sum(axis=0)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        total += np.square(features[start : start + ROWS_AT_ONCE] - mean).sum(axis=0)
     deviation = np.sqrt(total / len(features))
-    return mean, deviation + FLAT * max(float(deviation.mean()), 1e-6)
+    return mean, deviation + FLAT_SHARE * max(float(deviation.mean()), 1e-6)
 
 
 def _standardized(features: Features, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Features:
     """Features of mean 0 and about deviation 1, in memory or, where that would take too much of it, in a nameless file."""
     scaled = _room(features.shape)
-    for start in range(0, len(features), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
         scaled[rows] = (features[rows] - mean) / deviation
     return scaled
 

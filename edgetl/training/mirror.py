@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from edgetl.core.progress import say
 from edgetl.training.features import Features
-from edgetl.training.linear import FOLDS, STEPS, Labels, folds_of
+from edgetl.training.linear import FOLDS, MOST_STEPS, Labels, folds_of
 
 FLIP = "mirrored views"  # in the provenance of a teacher: yes or no
-MOST = 240  # images that are looked at
+MOST_IMAGES = 240  # images that are looked at
 ALPHA = 0.01  # chance that mirroring is taken away, or a class named, where it makes no difference
 STRENGTH = 1e-2  # inverse penalty, the middle of those that a head is chosen from: what is compared are answers of one head
 
@@ -51,7 +51,7 @@ def settled(asked: bool | None, teacher: Mapping[str, str], images: bool) -> boo
 
 
 def looked_at(labels: Labels, seed: int, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Indices of at most `MOST` images, as many of each class as can be, and one of each group of near-duplicates.
+    """Indices of at most `MOST_IMAGES` images, as many of each class as can be, and one of each group of near-duplicates.
 
     A frame is answered better than its mirror image where its siblings were fitted on: of a burst, one frame is enough.
 
@@ -67,7 +67,7 @@ def looked_at(labels: Labels, seed: int, groups: NDArray[np.int64] | None = None
     for label in np.unique(labels[order]):
         members = labels[order] == label
         place[members] = np.arange(members.sum())
-    return np.sort(order[np.lexsort((labels[order], place))][:MOST])
+    return np.sort(order[np.lexsort((labels[order], place))][:MOST_IMAGES])
 
 
 def mirroring(photos: Features, mirrored: Features, labels: Labels, classes: tuple[str, ...], *, seed: int, threads: int) -> Mirroring:
@@ -94,7 +94,7 @@ def mirroring(photos: Features, mirrored: Features, labels: Labels, classes: tup
             inside, outside = folds != fold, folds == fold
             mean, deviation = photos[inside].mean(axis=0), photos[inside].std(axis=0)
             deviation = deviation + 1e-2 * max(float(deviation.mean()), 1e-6)
-            head = LogisticRegression(C=STRENGTH, max_iter=STEPS).fit((photos[inside] - mean) / deviation, labels[inside])
+            head = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS).fit((photos[inside] - mean) / deviation, labels[inside])
             answers[outside] = head.predict((photos[outside] - mean) / deviation)
             reflected[outside] = head.predict((mirrored[outside] - mean) / deviation)
     return judged(answers, reflected, labels, classes)

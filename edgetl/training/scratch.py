@@ -13,12 +13,12 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
 from edgetl.training.fit import Fit, fit
-from edgetl.training.job import Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingJob
 
-SHARE = 1 / 4  # of the work of fine-tuning
+WORK_SHARE = 1 / 4  # of the work of fine-tuning
 PASSES = 3  # a training step is worth as many forward passes
-SMALL = 64  # px: larger images are shrunk, for many more views in the same time
-MOST_EPOCHS, FEWEST = 30, 500
+SMALL_SIDE = 64  # px: larger images are shrunk, for many more views in the same time
+MOST_EPOCHS, FEWEST_USED = 30, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,13 @@ class Scratch:
 
 
 def work_within(passes: float, images: int, size: int, small: int) -> tuple[int, int]:
-    """Epochs, and how many of `images` images of `small` pixels, that cost `SHARE` of `passes` forward passes of `size` pixels.
+    """Epochs, and how many of `images` images of `small` pixels, that cost `WORK_SHARE` of `passes` forward passes of `size` pixels.
 
-    Fewer epochs before fewer images; one epoch of `FEWEST` images, or of all, at least.
+    Fewer epochs before fewer images; one epoch of `FEWEST_USED` images, or of all, at least.
     """
-    views = SHARE * passes / PASSES * (size / small) ** 2
+    views = WORK_SHARE * passes / PASSES * (size / small) ** 2
     epochs = max(1, min(MOST_EPOCHS, int(views / max(1, images))))
-    return epochs, images if epochs > 1 else min(images, max(FEWEST, int(views)))
+    return epochs, images if epochs > 1 else min(images, max(FEWEST_USED, int(views)))
 
 
 def from_scratch(
@@ -67,7 +67,7 @@ def from_scratch(
     folder.mkdir(parents=True, exist_ok=True)
     small = preprocess.at(size)
     side = round(train.pixels.shape[-1] * size / preprocess.side)
-    job = Job(
+    job = TrainingJob(
         title="from scratch",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],

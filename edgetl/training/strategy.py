@@ -22,7 +22,7 @@ TRAINED: Mapping[Strategy, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class StrategyDecision:
     """Which layers are trained, and why, in words."""
 
     strategy: Strategy
@@ -48,7 +48,7 @@ class HeadScore:
     worth: float | None = None
 
 
-def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> Decision:
+def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> StrategyDecision:
     """The strategy; `frozen` is None where there are no pretrained weights, and so nothing worth freezing.
 
     `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that
@@ -57,9 +57,9 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
     are thawed in stages, others all at once.
     """
     if wanted != "auto":
-        return Decision(strategy=wanted, reason="as requested")
+        return StrategyDecision(strategy=wanted, reason="as requested")
     if frozen is None:
-        return Decision(strategy="full", reason="there are no pretrained weights")
+        return StrategyDecision(strategy="full", reason="there are no pretrained weights")
     error, hope = standard_error(frozen.score, frozen.val if frozen.worth is None else frozen.worth), (1 - frozen.score) / 2
     few = "" if frozen.worth is None else f" (they count as {frozen.worth:.0f}: classes are unbalanced, or images look alike)"
     said = (
@@ -68,9 +68,9 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
         f"The standard error on {frozen.val} val images{few} is {100 * error:.1f} points"
     )
     if hope <= error:
-        return Decision(strategy="features", reason=f"{said}: they could not show such a gain")
+        return StrategyDecision(strategy="features", reason=f"{said}: they could not show such a gain")
     strategy: Strategy = "staged" if frozen.score >= FITTING else "full"
-    return Decision(strategy=strategy, reason=f"{said}: they can show such a gain")
+    return StrategyDecision(strategy=strategy, reason=f"{said}: they can show such a gain")
 
 
 def groups(blocks: Sequence[Sequence[nn.Parameter]], strategy: Strategy, decay: float) -> list[Group]:

@@ -14,7 +14,7 @@ from edgetl.data.unlabelled import NOBODY
 from edgetl.settings import DistillSettings
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import Balancing
-from edgetl.training.job import Batch
+from edgetl.training.job import TrainingBatch
 from edgetl.training.teaching import Mixing, Taught, Teaching
 
 
@@ -72,7 +72,7 @@ class StudentLoss:
     side: int
     weights: Tensor | None
 
-    def __call__(self, _net: nn.Module, batch: Batch) -> Tensor:
+    def __call__(self, _net: nn.Module, batch: TrainingBatch) -> Tensor:
         """The loss, a scalar."""
         s, task, hard_weight = self.settings, self.task, self.settings.hard_weight or 0.0
         per_class = None if self.weights is None else self.weights.to(batch.x.device)

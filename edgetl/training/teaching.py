@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from edgetl.models.finite import refuse_mute
 from edgetl.models.heads import head_name
 from edgetl.training.features import mapped
-from edgetl.training.job import Batch
+from edgetl.training.job import TrainingBatch
 
 MIX_KEY = 2**63  # apart from the keys of views and orders
 
@@ -77,7 +77,7 @@ class Mixing:
     partner: Tensor
 
     @staticmethod
-    def of(batch: Batch, strength: float) -> Mixing:
+    def of(batch: TrainingBatch, strength: float) -> Mixing:
         """Shares from Beta(strength, strength), partners at random; the same whenever the batch comes again."""
         key = np.array([batch.seed, MIX_KEY + (batch.round << 32) + batch.places.start], dtype=np.uint64)
         random = np.random.Generator(np.random.Philox(key=key))
@@ -92,7 +92,7 @@ class Mixing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class TeacherAnswers:
     """The teacher's, to a batch: logits [n, k] and, where it is watched, features [n, d]."""
 
     logits: Tensor
@@ -102,7 +102,7 @@ class Answers:
 class Teaching(Protocol):
     """The source of the teacher's answers."""
 
-    def __call__(self, batch: Batch, x: Tensor) -> Answers:
+    def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
         """To the batch, whose views have become `x`, [n, 3, s, s]."""
         ...
 
@@ -115,7 +115,7 @@ class Live:
     shrink: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, x: Tensor) -> Answers:
+    def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
         """One forward pass.
 
         Raises:
@@ -123,7 +123,7 @@ class Live:
         """
         features, logits = self.teacher.both(self.shrink(x))
         refuse_mute(logits, "the teacher")
-        return Answers(logits=logits, features=features)
+        return TeacherAnswers(logits=logits, features=features)
 
 
 def checksums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,7 +145,7 @@ class Remembered:
         self.live, self.outputs = live, outputs
         self._rows = mapped(file, (rounds, images, 1 + outputs + features))
 
-    def __call__(self, batch: Batch, x: Tensor) -> Answers:
+    def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
         """One forward pass, or one look."""
         rows = self._rows[batch.round, batch.places]
         if not np.array_equal(rows[:, 0], checksums(rows[:, 1:])):  # not answered yet, or torn: what was half written does not count
@@ -154,4 +154,4 @@ class Remembered:
             rows[:, 0] = checksums(rows[:, 1:])
             return answers
         found = torch.from_numpy(rows[:, 1:].copy()).to(x.device)
-        return Answers(logits=found[:, : self.outputs], features=found[:, self.outputs :])
+        return TeacherAnswers(logits=found[:, : self.outputs], features=found[:, self.outputs :])

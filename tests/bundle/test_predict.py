@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from edgetl.bundle.answers import columns, to_json, to_lines, write_csv
-from edgetl.bundle.predict import BATCH, Prediction, find_images, predict
+from edgetl.bundle.predict import BATCH_IMAGES, Prediction, find_images, predict
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.runtime.onnx_metadata import ModelInfo, describe, save
@@ -164,7 +164,7 @@ def test_an_empty_json_is_an_array_too() -> None:
 
 def test_images_are_read_a_batch_ahead_and_no_further(model: Path, tmp_path: Path) -> None:
     """After the first answer the photos are taken away: what was not read yet has no answer."""
-    for number in range(3 * BATCH):
+    for number in range(3 * BATCH_IMAGES):
         (tmp_path / f"{number:04d}.png").write_bytes(picture(number, 30, 30))
     found = predict(model, [tmp_path])
     first = next(found)
@@ -172,8 +172,8 @@ def test_images_are_read_a_batch_ahead_and_no_further(model: Path, tmp_path: Pat
         path.unlink()
     rest = list(found)
     answered = [p for p in rest if p.error is None]
-    assert first.error is None and len(rest) == 3 * BATCH - 1
-    assert BATCH - 1 <= len(answered) <= 2 * BATCH - 1
+    assert first.error is None and len(rest) == 3 * BATCH_IMAGES - 1
+    assert BATCH_IMAGES - 1 <= len(answered) <= 2 * BATCH_IMAGES - 1
 
 
 def fixed(batch: int) -> onnx.ModelProto:

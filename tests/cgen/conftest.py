@@ -120,6 +120,10 @@ class Compiler:
     def library(self, model: onnx.ModelProto, preprocess: Preprocess, classes: int, *options: str) -> ctypes.CDLL:
         """The C code of a graph, compiled with all warnings as errors."""
         write_c(model, preprocess, [f"class {index}" for index in range(classes)], self.folder)
+        return self.compiled(*options)
+
+    def compiled(self, *options: str) -> ctypes.CDLL:
+        """The C code that lies in the folder."""
         file = self.folder / f"c{len(list(self.folder.iterdir()))}.so"  # a loaded one must not be written again
         command = [self.name, *STRICT, "-O1", *options, "-shared", "-fPIC", "-o", str(file), str(self.folder / "classifier.c")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

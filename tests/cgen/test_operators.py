@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from edgetl.cgen.read import read_plan
 from edgetl.core.errors import InputError
@@ -20,7 +21,7 @@ def logits(graph: Any, value: str, zero: int | None = None) -> str:
     return str(graph.node("Flatten", graph.coded(value, zero=zero)))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_conv_of_any_window(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed, size=11, color="gray" if seed % 3 == 0 else "RGB")
     draw = g.rng.integers
@@ -32,14 +33,14 @@ def test_conv_of_any_window(graph: Make, agree: Make, seed: int) -> None:
     agree(g, logits(g, g.conv(x, 12, kernel, group or 1, **form)))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_depthwise_conv(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed)
     x = g.coded(g.conv(g.image(), 6), scale=0.02)
     agree(g, logits(g, g.conv(x, 6, (3, 3), 6, pads=[seed % 2, 1, 1, 0], strides=[1 + seed % 2, 1])))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_max_pool(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed, size=9 + seed)
     x = g.coded(g.conv(g.image(), 5), scale=0.02)
@@ -59,7 +60,7 @@ def test_average_pool_of_a_part_and_of_all(graph: Make, agree: Make, seed: int) 
     agree(g, g.node("Flatten", pooled), images=20)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_global_average_pool(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed, size=10)
     x = g.coded(g.conv(g.image(), 16), scale=0.02)
@@ -67,7 +68,7 @@ def test_global_average_pool(graph: Make, agree: Make, seed: int) -> None:
     agree(g, g.node("Flatten", pooled), images=20)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_add_with_exact_scales(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed)
     unit = 2.0**-14
@@ -167,3 +168,18 @@ def test_the_plan_does_not_change_the_graph(graph: Make) -> None:
     before.CopyFrom(model)
     read_plan(model, g.preprocess)
     assert model == before
+
+
+def test_constants_may_be_nodes(graph: Make, agree: Make) -> None:
+    g = graph(4)
+    x = g.coded(g.conv(g.image(), 5))
+    shape = numpy_helper.from_array(np.array([0, -1]), "shape")
+    g.nodes.append(helper.make_node("Constant", [], ["shape"], value=shape))
+    agree(g, g.node("Reshape", x, "shape"))
+
+
+def test_a_shape_that_mixes_images_is_refused(graph: Make) -> None:
+    g = graph()
+    x = g.coded(g.conv(g.image(), 5))
+    with pytest.raises(InputError, match=r"found Reshape that makes 'v.*': a shape that one image does not have"):
+        read_plan(g.model(g.node("Reshape", x, g.constant([7, -1], np.int64))), g.preprocess)

@@ -17,6 +17,8 @@ from edgetl.bundle.read import open_bundle
 from edgetl.cli.stages import export, quantize
 from edgetl.core.errors import InputError
 from edgetl.data.sources import open_images
+from edgetl.metrics.confidence import fit_temperature
+from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings
 
 from .test_stages import LABELS, network, tensors
@@ -82,3 +84,25 @@ def test_the_float_form_of_an_int8_file_stands_near_it(given: Path) -> None:
     for number in range(3):
         rounded, plain = (np.load(given / "out" / "golden" / f"0{number}.{kind}.npy") for kind in ("output", "float"))
         assert 0 < np.abs(rounded - plain).max() < 0.1 * np.abs(plain).max()
+
+
+def test_labelled_images_give_a_temperature_and_a_threshold(given: Path) -> None:
+    evaluation, file = tensors(given / "val.npz", 80, 5, labels=True), given / "alone" / "q.onnx"
+    stored = np.load(evaluation)
+    logits = open_session(file).compute(stored["x"])
+    np.savez(evaluation, x=stored["x"], y=np.where(np.arange(80) % 5, logits.argmax(axis=1), stored["y"]))  # right on four of five at least
+    done = command(given, given / "out", "--golden-images", "1", "--eval", str(evaluation), "--min-precision", "0.75")
+    assert done.returncode == 0, done.stderr
+    rule, labels = open_bundle(given / "out").manifest.decision, np.load(evaluation)["y"]
+    assert rule is not None and (rule.images, rule.wanted_precision) == (80, 0.75)
+    assert rule.temperature == pytest.approx(fit_temperature(logits, labels), rel=1e-3)
+    assert rule.reach in ("shown", "measured") and rule.precision is not None and rule.precision >= 0.75
+    golden = json.loads((given / "out/golden/golden.json").read_text(encoding="utf-8"))
+    assert golden["temperature"] == rule.temperature
+    assert command(given, given / "plain", "--golden-images", "1").returncode == 0
+    assert open_bundle(given / "plain").manifest.decision is None
+
+
+def test_images_without_labels_fit_no_decision(given: Path) -> None:
+    done = command(given, given / "out", "--golden-images", "1", "--eval", str(tensors(given / "val.npz", 40, 5)))
+    assert done.returncode == 2 and "`y`" in done.stderr and not (given / "out").exists()

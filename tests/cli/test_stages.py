@@ -16,6 +16,7 @@ from edgetl.bundle import predict as bundle_predict
 from edgetl.bundle.answers import write_csv
 from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
+from edgetl.cli.origin import names_of
 from edgetl.cli.stages import export, quantize
 from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError, WorkspaceError
@@ -76,6 +77,9 @@ def test_the_output_is_whole_and_its_work_folder_says_why(model: Path, tmp_path:
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load(out).graph.node)
     decisions = json.loads(next(tmp_path.glob("q.onnx.work/stages/quantize-*/decisions.json")).read_text(encoding="utf-8"))
     assert decisions["decision"]["shipped"] == "int8" and decisions["quantization"]["images"] == 40
+    names = json.loads(next(tmp_path.glob("q.onnx.work/stages/quantize-*/names.json")).read_text(encoding="utf-8"))
+    assert names == decisions["quantization"]["names"] and names_of(out).path.read_text(encoding="utf-8").startswith("{")  # type: ignore[union-attr]
+    assert names_of(model) is None
     assert not list(tmp_path.glob("*inferred*")) and not list(tmp_path.glob(".*.new"))
 
 

@@ -16,7 +16,7 @@ from edgetl.core.artifacts import Checkpoint, FileArtifact
 from edgetl.core.canonical import canonical, canonical_json, digest_of, file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.settings import DistillSettings, Runtime
+from edgetl.settings import DistillSettings, QuantizeSettings, Runtime
 
 
 class Color(enum.Enum):
@@ -82,6 +82,11 @@ def test_every_field_of_every_dataclass_counts_unless_it_is_marked() -> None:
         assert digest_of(changed) != digest_of(base)
     assert digest_of(Thing(1, Runtime(threads=1))) == digest_of(Thing(1, Runtime(threads=2)))
     assert digest_of(Thing(1)) != digest_of(Thing(2))
+
+
+def test_a_setting_that_came_later_counts_only_where_it_is_set() -> None:
+    plain, kept = QuantizeSettings(), QuantizeSettings(keep_names=True)
+    assert canonical(kept) == {**canonical(plain), "keep_names": True} and "keep_names" not in canonical(plain)  # type: ignore[dict-item, operator]
 
 
 def test_artifacts_enter_by_content_and_never_by_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgetl.core.artifacts import FileArtifact
-from edgetl.core.plan import Plan, UnknownInputs
+from edgetl.core.plan import StagePlan, UnknownInputs
 from edgetl.core.stage import Stage
 from edgetl.core.workspace import Do, Workspace, folder_of
 from edgetl.settings import DistillSettings, Runtime
@@ -56,7 +56,7 @@ def ran(root: Path) -> None:
 
 
 def status(root: Path, distill: Distill | None = None, bits: int = 8) -> list[str]:
-    plan = Plan(root)
+    plan = StagePlan(root)
     with suppress(UnknownInputs):
         compose(plan, distill, bits)
     return [finding.line() for finding in plan.findings]

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from edgetl.core.imagefile import decode
 from edgetl.data.fingerprint import Fingerprint, look_of
-from edgetl.data.near import WHOLE, Groups, grouped
+from edgetl.data.near import WHOLE, NearGroups, grouped
 from edgetl.data.residuals import COARSE, EDGE, FINE, Residuals
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
@@ -90,12 +90,12 @@ HARDER: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 AMONG_PLATES = {"saved again": 0.85, "half size": 0.95, "cropped to 90%": 0.7, "cropped to 80%": 0.6, "shifted": 0.6, "next frame": 0.5}
 
 
-def recall(found: Groups, own: list[int], count: int) -> float:
+def recall(found: NearGroups, own: list[int], count: int) -> float:
     """How many of the planted images, which stand behind `count` others, are in the group of their own."""
     return float(np.mean([found.group[count + at] == found.group[of] for at, of in enumerate(own)]))
 
 
-def mixed(found: Groups, truth: list[int]) -> int:
+def mixed(found: NearGroups, truth: list[int]) -> int:
     """Groups that hold images of two scenes."""
     scenes: dict[int, set[int]] = {}
     for group, scene in zip(found.group.tolist(), truth, strict=True):

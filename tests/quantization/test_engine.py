@@ -21,6 +21,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.layout.compact import COMPACT
+from edgetl.quantization.layout.short_names import SHORT_NAMES
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.observe.statistics import observe, tensors_beside
@@ -82,7 +83,7 @@ def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_p
     ranges = {name: extremes(found) for name, found in seen.items()}
     graph = with_float_outputs(write_qdq(prepared, ranges))
     save(graph, tmp_path / "long.onnx")
-    save(COMPACT(graph), tmp_path / "short.onnx")
+    save(SHORT_NAMES(COMPACT(graph)), tmp_path / "short.onnx")
     (batch,) = noise(20, seed=2).batches(20)
     np.testing.assert_array_equal(open_session(tmp_path / "short.onnx").run(batch.x), open_session(tmp_path / "long.onnx").run(batch.x))
     assert (tmp_path / "short.onnx").stat().st_size < 0.6 * (tmp_path / "long.onnx").stat().st_size

@@ -21,7 +21,7 @@ from edgetl.report.schema import (
     ExportParity,
     ImageCounts,
     Int8Parity,
-    Latency,
+    LatencyReport,
     ModelReport,
     Models,
     Parity,
@@ -60,7 +60,7 @@ class Trial:
             score=right / len(self.labels),
             score_ci95=wilson(right, len(self.labels)),
             metrics={"top1": right / len(self.labels), "macro_f1": macro_f1(matrix)},
-            latency_ms=Latency(p50=latency_ms, p90=1.17 * latency_ms, threads=1, runs=50),
+            latency_ms=LatencyReport(p50=latency_ms, p90=1.17 * latency_ms, threads=1, runs=50),
             per_class=tuple(ClassScores(name=c, **vars(row)) for c, row in zip(self.classes, per_class(matrix), strict=True)),
             confusion=tuple(tuple(int(cell) for cell in row) for row in matrix),
         )

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from edgetl.core.errors import InputError
-from edgetl.report.baselines import Baseline, Baselines, read_baselines
+from edgetl.report.baselines import BaselineReport, Baselines, read_baselines
 from edgetl.report.html import render
 from edgetl.report.schema import Report, read_report
 
 FOUND = Baselines(
     part="val",
     images=34,
-    linear_probe=Baseline(score=0.97, standard_error=0.044),
-    from_scratch=Baseline(score=0.41, standard_error=0.08, views=422, image_size=64),
-    teacher=Baseline(score=0.971, standard_error=0.043),
+    linear_probe=BaselineReport(score=0.97, standard_error=0.044),
+    from_scratch=BaselineReport(score=0.41, standard_error=0.08, views=422, image_size=64),
+    teacher=BaselineReport(score=0.971, standard_error=0.043),
     negative_transfer=False,
     strategy="features: as asked",
 )

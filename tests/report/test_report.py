@@ -20,7 +20,7 @@ from edgetl.report.advice import helps
 from edgetl.report.html import render
 from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
-from edgetl.report.schema import ImageCounts, Models, Report, Verdict, Wish, read_report
+from edgetl.report.schema import ImageCounts, Models, Report, VerdictWord, Wish, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes, wish_words
 
@@ -224,7 +224,7 @@ def wished(report: Report, min_score: float, standing: Literal["met", "undecided
     assert ships
     wish = Wish(min_score=min_score, score=ships.score, score_ci95=ships.score_ci95, standing=standing)
     words = wish_words(wish)
-    worse: Verdict = "failed" if standing == "missed" else "passed"
+    worse: VerdictWord = "failed" if standing == "missed" else "passed"
     found = report if words is None else replace(report, verdict=worse, reasons=(words,))
     return Page(render(replace(without_matrices(found), wish=wish, faithful="certified").to_json(), {})).text
 
@@ -453,12 +453,13 @@ def test_drawing_writes_nothing_at_home_and_imports_no_torch_or_pyplot(tmp_path:
 
 def test_what_stayed_in_float_is_named(report: Report) -> None:
     layers = tuple(KernelReport(name=f"conv{i}", kind="FusedConv", share=share) for i, share in enumerate((0.2, 0.1, 0.03, 0.02)))
+    layers = (layers[0], replace(layers[1], name="layer1.0.conv1 (Conv)"), *layers[2:])
     islands = (KernelReport(name="x_QuantizeLinear", kind="QuantizeLinear", share=0.04),)
     kernels = KernelsReport(int8=0.6, conversion=0.05, floating=0.35, float_layers=layers, islands=islands)
     found = replace(report, kernels=kernels)
     assert read_report(found.to_json()) == found
-    words = "The int8 model spends 60.0% of its time in int8 kernels and 5.0% in conversions; in float run FusedConv conv0 (20.0%), "
-    assert where_time_goes(kernels) == f"{words}FusedConv conv1 (10.0%), FusedConv conv2 (3.0%) and 1 more."
+    words = "The int8 model spends 60.0% of its time in int8 kernels and 5.0% in conversions; in float run conv0 (FusedConv), 20.0%; "
+    assert where_time_goes(kernels) == f"{words}layer1.0.conv1 (Conv), 10.0%; conv2 (FusedConv), 3.0% and 1 more."
     page = Page(render(found.to_json(), {}))
     assert words in page.text and "x_QuantizeLinear" in page.text
     assert "What runs in float" in page.text

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.runtime.latency import FEWEST, MOVED, TURNS, Loop, Opened, _read, calibration_loop, in_turns, measure_all, sample
+from edgetl.runtime.latency import FEWEST_RUNS, MOVED, TURNS, Loop, Opened, _read, calibration_loop, in_turns, measure_all, sample
 from edgetl.runtime.latency import moved as warning_of
 from edgetl.runtime.session import open_session
 
@@ -51,10 +51,10 @@ def opener(paths: list[Path], order: list[int], number: int) -> Callable[[], Ope
 
 def test_all_models_are_opened_anew_in_every_turn_in_another_order(tmp_path: Path) -> None:
     path, order = network(tmp_path / "m.onnx", 1), list[int]()
-    found = in_turns([opener([path], order, number) for number in range(5)], TURNS * FEWEST)
+    found = in_turns([opener([path], order, number) for number in range(5)], TURNS * FEWEST_RUNS)
     turns = [tuple(order[start : start + 5]) for start in range(0, len(order), 5)]
     assert len(turns) == TURNS == len(set(turns)) and all(sorted(turn) == list(range(5)) for turn in turns)
-    assert [each.runs for each in found] == [TURNS * FEWEST] * 5
+    assert [each.runs for each in found] == [TURNS * FEWEST_RUNS] * 5
 
 
 def test_a_larger_model_takes_longer_and_what_the_cpu_did_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from edgetl.models.build import build, check_architecture
 from edgetl.models.channel_groups import parameter_count
 from edgetl.selection import candidates as choose
-from edgetl.selection.candidates import Source, choose_student, choose_teacher
+from edgetl.selection.candidates import WeightSource, choose_student, choose_teacher
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from edgetl.selection.candidates import Source, choose_student, choose_teacher
         (0, "embedded", "cifar_resnet16", 32),
     ],
 )
-def test_teachers(side: int, source: Source, arch: str, size: int) -> None:
+def test_teachers(side: int, source: WeightSource, arch: str, size: int) -> None:
     choice = choose_teacher(side, 500, source=source)
     assert (choice.arch, choice.image_size) == (arch, size)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from edgetl.selection.recommend import Recommendation, Row, choice, write
+from edgetl.selection.recommend import NetworkRow, Recommendation, choice, write
 
 
-def row(arch: str, score: float, ms: float, kb: float = 100.0) -> Row:
-    return Row(arch=arch, image_size=224, weights="package:x", score=score, standard_error=0.02, parameters=1000, int8_kb=kb, int8_ms=ms)
+def row(arch: str, score: float, ms: float, kb: float = 100.0) -> NetworkRow:
+    return NetworkRow(
+        arch=arch, image_size=224, weights="package:x", score=score, standard_error=0.02, parameters=1000, int8_kb=kb, int8_ms=ms
+    )
 
 
 @pytest.mark.parametrize(

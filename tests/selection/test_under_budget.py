@@ -16,7 +16,7 @@ from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB, students_under
 from edgetl.selection.job import prepare
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime, SearchSettings
-from edgetl.stages.search import Search, Trial, best, refuse
+from edgetl.stages.search import Search, StudentTrial, best, refuse
 
 
 @pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
@@ -38,14 +38,14 @@ def test_a_student_that_was_named_is_pruned_to_the_budget() -> None:
     assert found.arch == "efficientnet_lite0" and found.keep == pytest.approx(0.125, abs=0.01)
 
 
-def trial(path: Path, score: float, padding: int = 0) -> Trial:
+def trial(path: Path, score: float, padding: int = 0) -> StudentTrial:
     """A student whose file is so many bytes larger."""
     weight = numpy_helper.from_array(np.zeros((3 * 8 * 8, 4), dtype=np.float32), "w")
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", ["n", 3, 8, 8]), ("y", ["n", 4])))
     graph = helper.make_graph(nodes, "student", [x], [y], [weight], doc_string="x" * padding)
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
-    return Trial(student=path.stem, image_size=8, score=score, int8=Int8Model.of(path))
+    return StudentTrial(student=path.stem, image_size=8, score=score, int8=Int8Model.of(path))
 
 
 def test_the_best_of_those_that_fit_is_taken_and_all_are_written_down(tmp_path: Path) -> None:

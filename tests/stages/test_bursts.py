@@ -21,7 +21,7 @@ from edgetl.report.folds import read_folds
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.folds import Crossval
 from edgetl.stages.probe import Probe
-from edgetl.training.finetuning import Work
+from edgetl.training.finetuning import Finetuning
 
 SCENES, FRAMES, SIDE = 30, 6, 48
 ONE = Runtime(device="cpu", threads=1)
@@ -122,7 +122,7 @@ def test_cross_validation_and_the_choice_of_strategy_say_so_too(bursts: Images, 
         refs = tuple(replace(ref, part="val" if group in val else "train") for ref, group in zip(images.refs, images.groups, strict=True))
         parted = replace(images, refs=tuple(sorted(refs, key=lambda ref: (ref.part, ref.sha256))))
         (out := tmp_path / f"teacher {seed}").mkdir()
-        work = Work(
+        work = Finetuning(
             data=parted,
             preprocess=weights.preprocess,
             settings=settings,

@@ -21,7 +21,7 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import read_checkpoint, save_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
-from edgetl.training.job import Batch
+from edgetl.training.job import TrainingBatch
 from edgetl.training.teaching import Taught
 
 HALF = Preprocess(size=32, resize=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -64,7 +64,7 @@ def test_teacher_and_student_each_see_their_own_size_in_their_own_units(data: Im
     teach = stage._teaching(big, views, HALF, tmp_path)
     job = stage._job(Taught(small, None), teach, views, student_sees)
     pixels = views.train.pixels[:4]
-    job.loss(small, Batch(x=to_input(pixels, job.preprocess), labels=views.train.labels[:4], round=0, places=slice(0, 4), seed=0))
+    job.loss(small, TrainingBatch(x=to_input(pixels, job.preprocess), labels=views.train.labels[:4], round=0, places=slice(0, 4), seed=0))
     assert torch.allclose(big.shown, (pixels.float() / 255 - 0.5) / 0.5, atol=1e-6)
     expected = nn.functional.interpolate(big.shown, size=(24, 24), mode="bilinear", antialias=True, align_corners=False)
     assert torch.allclose(small.shown, expected, atol=1e-6)

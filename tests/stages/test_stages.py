@@ -238,6 +238,7 @@ def verification(chain: Chain, **changes: object) -> Verify:
         onnx_float=Subject(path=chain.graph.path, sha256=chain.graph.sha256, arch="edge_tiny"),
         teacher=Subject(path=chain.graph.path, sha256=chain.graph.sha256, arch="edge_tiny"),
         student=chain.student,
+        names=quantized.names,
         seen=SeenImages.of("0" * 64, train=chain.data.only("train").hashes),
         settings=VerifySettings(latency_runs=5, max_drop=0.2),
     )
@@ -269,6 +270,7 @@ def test_the_numbers_are_those_of_a_plain_count(chain: Chain, tmp_path: Path) ->
     time = report["kernels"]
     assert time["int8"] + time["conversion"] + time["floating"] == pytest.approx(1, abs=1e-3)  # type: ignore[operator]
     assert time["int8"] > 0.5 and len(time["float_layers"]) == 1  # type: ignore[arg-type, operator]  # the first, on whole numbers
+    assert time["float_layers"][0]["name"] == "stem.0.0 (Conv)"  # type: ignore[index]
 
 
 def test_images_that_the_model_has_seen_are_refused_and_named(chain: Chain, tmp_path: Path) -> None:

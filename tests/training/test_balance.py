@@ -21,7 +21,7 @@ from edgetl.training.balance import Balancing, balancing, mean_recall, worth_of
 from edgetl.training.device import pinned
 from edgetl.training.fit import Fit, _note, standard_error
 from edgetl.training.inherit import examples
-from edgetl.training.job import Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingJob
 from edgetl.training.progress import Evaluated, Progress
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import Scratch, from_scratch
@@ -57,18 +57,18 @@ def test_balanced_images_are_worth_their_number_and_unbalanced_ones_what_their_s
     assert np.std(drawn) == pytest.approx((0.8 * 0.2 / worth_of(labels)) ** 0.5, rel=0.05)
 
 
-def noted(job: Job, *seen: Evaluated) -> Progress:
+def noted(job: TrainingJob, *seen: Evaluated) -> Progress:
     state = Progress()
     for each in seen:
         _note(state, job, each, 0.0, 0.0)
     return state
 
 
-def job(*, balanced: bool) -> Job:
+def job(*, balanced: bool) -> TrainingJob:
     data, model = rare(400, 10, 0), nn.Linear(1, 2)
     balance = balancing("auto", data.labels, 2)
     assert balance.kind == "sampling"
-    return Job(
+    return TrainingJob(
         title="test",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],

@@ -24,7 +24,7 @@ from edgetl.training.features import frozen_features
 from edgetl.training.fit import fit
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.inherit import inherit
-from edgetl.training.job import Batch, Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingBatch, TrainingJob
 
 CPU = torch.device("cpu")
 PREPROCESS = Preprocess(size=16, resize=16)
@@ -40,9 +40,11 @@ def small() -> nn.Module:
     return CifarResNet((1, 1, 1), (8, 8, 8), 2)
 
 
-def job(model: nn.Module | None = None, *, train: int = 16, batch_size: int = 4, epochs: int = 4, start_counts: bool = False) -> Job:
+def job(
+    model: nn.Module | None = None, *, train: int = 16, batch_size: int = 4, epochs: int = 4, start_counts: bool = False
+) -> TrainingJob:
     model = model or small()
-    return Job(
+    return TrainingJob(
         title="distill",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],
@@ -57,11 +59,11 @@ def job(model: nn.Module | None = None, *, train: int = 16, batch_size: int = 4,
     )
 
 
-def failing_at(step: int, value: float = float("nan")) -> Job:
+def failing_at(step: int, value: float = float("nan")) -> TrainingJob:
     """A job whose loss is no number at that step (from 1)."""
     made, count = job(), [0]
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
+    def loss(net: nn.Module, batch: TrainingBatch) -> Tensor:
         count[0] += 1
         found = nn.functional.cross_entropy(net(batch.x), batch.labels)
         return found * value if count[0] == step else found
@@ -69,7 +71,7 @@ def failing_at(step: int, value: float = float("nan")) -> Job:
     return replace(made, loss=loss)
 
 
-def run(made: Job, folder: Path) -> str:
+def run(made: TrainingJob, folder: Path) -> str:
     """The message of a training that diverges."""
     with pinned(Runtime(device="cpu", threads=1)) as device, pytest.raises(DivergedError) as caught:
         fit(made, folder, device)

@@ -21,7 +21,7 @@ from edgetl.models.resnet import CifarResNet
 from edgetl.settings import Runtime
 from edgetl.training.device import pick_device, pinned
 from edgetl.training.fit import _order, fit, standard_error
-from edgetl.training.job import Group, Job, Recipe
+from edgetl.training.job import Group, Recipe, TrainingJob
 from edgetl.training.progress import resumable
 
 PREPROCESS = Preprocess(size=16, resize=16)
@@ -48,10 +48,10 @@ class WithDropout(nn.Module):
         return logits
 
 
-def job(epochs: int = 4, *, lr: float = 0.01, patience: int | None = None, start_counts: bool = False) -> Job:
+def job(epochs: int = 4, *, lr: float = 0.01, patience: int | None = None, start_counts: bool = False) -> TrainingJob:
     torch.manual_seed(0)
     model = WithDropout()
-    return Job(
+    return TrainingJob(
         title="test",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],
@@ -143,7 +143,7 @@ def test_a_torn_state_is_noticed_said_and_training_begins_anew(tmp_path: Path, t
 
 def test_the_guard_can_fail_another_seed_gives_other_weights(tmp_path: Path) -> None:
     one, other = job(1), job(1)
-    other = Job(**{**vars(other), "recipe": Recipe(**{**vars(other.recipe), "seed": 4})})
+    other = TrainingJob(**{**vars(other), "recipe": Recipe(**{**vars(other.recipe), "seed": 4})})
     with device() as cpu:
         for name, each in (("one", one), ("other", other)):
             (tmp_path / name).mkdir()
@@ -179,7 +179,7 @@ def test_patience_ends_a_training_that_goes_nowhere(tmp_path: Path) -> None:
 
 def test_the_weights_from_before_may_be_the_best(tmp_path: Path) -> None:
     trained = job(2, lr=1.0, start_counts=True)
-    trained = Job(**{**vars(trained), "score": lambda outputs, labels: -float(outputs.abs().max())})
+    trained = TrainingJob(**{**vars(trained), "score": lambda outputs, labels: -float(outputs.abs().max())})
     before = weights(trained.model)
     with device() as cpu:
         result = fit(trained, tmp_path, cpu)
@@ -200,14 +200,14 @@ def bytes_of(group: Group) -> list[bytes]:
     return [p.detach().numpy().tobytes() for p in group.parameters]
 
 
-def waiting_job() -> tuple[Job, Group]:
+def waiting_job() -> tuple[TrainingJob, Group]:
     """The stem and its norm wait for the second of two epochs."""
     made = job(2)
     net = made.model.net
     stem = [*net.conv1.parameters(), *net.bn1.parameters()]
     waits = Group(parameters=stem, begins=0.5)
     others = Group(parameters=[p for p in made.model.parameters() if all(p is not q for q in stem)])
-    return Job(**{**vars(made), "groups": [waits, others]}), waits
+    return TrainingJob(**{**vars(made), "groups": [waits, others]}), waits
 
 
 def test_a_group_waits_for_its_time_and_its_norms_with_it(tmp_path: Path) -> None:
@@ -225,12 +225,12 @@ def test_a_group_waits_for_its_time_and_its_norms_with_it(tmp_path: Path) -> Non
 
 
 def test_staged_training_interrupted_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
-    def staged() -> Job:
+    def staged() -> TrainingJob:
         made = job(4)
         first, rest = list(made.model.parameters())[:3], list(made.model.parameters())[3:]
         shares = torch.tensor([1.0, 4.0]).repeat(25)
         groups = [Group(parameters=first, begins=0.5), Group(parameters=rest)]
-        return Job(**{**vars(made), "groups": groups, "shares": shares, "class_weights": torch.tensor([0.5, 2.0])})
+        return TrainingJob(**{**vars(made), "groups": groups, "shares": shares, "class_weights": torch.tensor([0.5, 2.0])})
 
     (whole := tmp_path / "whole").mkdir()
     (parts := tmp_path / "parts").mkdir()
@@ -247,7 +247,7 @@ def test_staged_training_interrupted_and_resumed_gives_the_same_weights(tmp_path
 def test_an_image_is_drawn_in_proportion_to_its_share_and_each_time_seen_anew() -> None:
     made = job()
     shares = torch.tensor([1.0, 4.0]).repeat(25)
-    drawn = [_order(Job(**{**vars(made), "shares": shares}), epoch) for epoch in range(40)]
+    drawn = [_order(TrainingJob(**{**vars(made), "shares": shares}), epoch) for epoch in range(40)]
     odd = np.concatenate([order for order, _ in drawn]) % 2
     assert odd.mean() == pytest.approx(0.8, abs=0.03)
     assert all(len(np.unique(views, axis=0)) == 50 for _, views in drawn)

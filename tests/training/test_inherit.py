@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgetl.core.errors import InputError
 from edgetl.models.build import build
 from edgetl.models.channel_groups import CLOSE, input_count, parameter_count
-from edgetl.training.inherit import BATCH, STEPS, effects, narrower, rehearse
+from edgetl.training.inherit import BATCH_IMAGES, PRUNING_STEPS, effects, narrower, rehearse
 
 SIZE, STEP = 32, 1e-6
 
@@ -21,7 +21,7 @@ SIZE, STEP = 32, 1e-6
 def signed_sums(model: nn.Module, x: Tensor, seed: int) -> Tensor:
     """The outputs of each example, summed with the signs of that seed."""
     generator, sums = torch.Generator().manual_seed(seed), []
-    for batch in torch.split(x, BATCH):
+    for batch in torch.split(x, BATCH_IMAGES):
         with torch.no_grad():
             outputs = model(batch)
         sums.append((outputs * (torch.randint(0, 2, outputs.shape, generator=generator) * 2 - 1)).sum(1))
@@ -41,7 +41,7 @@ def signed_sums(model: nn.Module, x: Tensor, seed: int) -> Tensor:
 def test_effects_are_derivatives_by_a_factor_on_a_channel(arch: str, layer: str) -> None:
     torch.manual_seed(0)
     model = build(arch, 4, SIZE).double().eval()
-    x = torch.randn(BATCH + 1, 3, SIZE, SIZE, dtype=torch.float64)
+    x = torch.randn(BATCH_IMAGES + 1, 3, SIZE, SIZE, dtype=torch.float64)
     before = copy.deepcopy(model.state_dict())
     found = effects(model, x, seed=5)[layer]
     assert found.shape == (len(x), input_count(model.get_submodule(layer)))
@@ -75,11 +75,11 @@ def test_what_is_refused_on_paper_is_refused_after_training_and_the_other_way_ro
     """Whether so little can be left does not depend on the weights: by effects of a network of other weights, just as by none."""
     for keep, possible in ((0.4, True), (0.001, False)):
         torch.manual_seed(1)
-        model, x = build("cifar_resnet8", 4, SIZE).eval(), torch.randn(BATCH, 3, SIZE, SIZE)
+        model, x = build("cifar_resnet8", 4, SIZE).eval(), torch.randn(BATCH_IMAGES, 3, SIZE, SIZE)
         wanted, whole = nullcontext() if possible else pytest.raises(InputError, match="too narrow to leave"), parameter_count(model)
         with wanted:
             assert keep * CLOSE**2 < rehearse("cifar_resnet8", 4, SIZE, keep) <= keep
         with wanted:
-            for step in range(1, STEPS + 1):
-                model = narrower(model, "cifar_resnet8", SIZE, keep ** (step / STEPS) * whole / parameter_count(model), x, 0).model
+            for step in range(1, PRUNING_STEPS + 1):
+                model = narrower(model, "cifar_resnet8", SIZE, keep ** (step / PRUNING_STEPS) * whole / parameter_count(model), x, 0).model
             assert parameter_count(model) <= keep * whole

@@ -23,7 +23,7 @@ from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Run
 from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of
-from edgetl.training.mirror import ALPHA, FLIP, MOST, by_chance, judged, looked_at, tail
+from edgetl.training.mirror import ALPHA, FLIP, MOST_IMAGES, by_chance, judged, looked_at, tail
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -149,7 +149,7 @@ def test_of_each_class_as_many_images_as_can_be_are_looked_at() -> None:
     labels = np.array([0] * 2000 + [1] * 300 + [2] * 7)
     chosen = looked_at(labels, 0)
     counts = np.bincount(labels[chosen])
-    assert len(chosen) == len(set(chosen)) == MOST and counts[2] == 7 and abs(int(counts[0]) - int(counts[1])) <= 1
+    assert len(chosen) == len(set(chosen)) == MOST_IMAGES and counts[2] == 7 and abs(int(counts[0]) - int(counts[1])) <= 1
 
 
 def test_of_a_burst_one_frame_is_looked_at() -> None:
@@ -174,8 +174,8 @@ def test_only_answers_that_differ_count() -> None:
 def test_where_mirroring_makes_no_difference_it_is_seldom_taken_away(classes: int) -> None:
     """Photos and mirror images are right equally often, independently of each other: two tests at ALPHA, so at most twice that."""
     rng, repetitions, off = np.random.default_rng(classes), 2000, 0
-    labels = np.arange(MOST) % classes
+    labels = np.arange(MOST_IMAGES) % classes
     for _ in range(repetitions):
-        answers, reflected = (np.where(rng.random(MOST) < 0.8, labels, rng.integers(0, classes, MOST)) for _ in range(2))
+        answers, reflected = (np.where(rng.random(MOST_IMAGES) < 0.8, labels, rng.integers(0, classes, MOST_IMAGES)) for _ in range(2))
         off += not judged(answers, reflected, labels, tuple(map(str, range(classes)))).keeps
     assert off / repetitions <= 2 * ALPHA + 3 * (2 * ALPHA / repetitions) ** 0.5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgetl.models.build import build
 from edgetl.training.features import mapped
-from edgetl.training.job import Batch
+from edgetl.training.job import TrainingBatch
 from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught
 
 IMAGES, ROUNDS, CLASSES, FEATURES = 12, 3, 4, 64
@@ -27,9 +27,9 @@ def views(number: int) -> Tensor:
     return torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(number))
 
 
-def batch(number: int, start: int, stop: int) -> Batch:
+def batch(number: int, start: int, stop: int) -> TrainingBatch:
     x = views(number)[start:stop]
-    return Batch(x=x, labels=torch.zeros(len(x), dtype=torch.long), round=number, places=slice(start, stop), seed=0)
+    return TrainingBatch(x=x, labels=torch.zeros(len(x), dtype=torch.long), round=number, places=slice(start, stop), seed=0)
 
 
 def remembered(folder: Path, teacher: nn.Module, *, watched: bool = True) -> Remembered:
@@ -74,7 +74,7 @@ def test_mixing_is_the_same_whenever_a_batch_comes_again_and_else_another() -> N
 
 def test_shares_are_those_of_the_beta_distribution() -> None:
     labels = torch.zeros(IMAGES, dtype=torch.long)
-    batches = [Batch(x=views(0), labels=labels, round=number, places=slice(0, IMAGES), seed=0) for number in range(200)]
+    batches = [TrainingBatch(x=views(0), labels=labels, round=number, places=slice(0, IMAGES), seed=0) for number in range(200)]
     made = [Mixing.of(each, 0.5) for each in batches]
     shares = torch.cat([mixing.share for mixing in made]).numpy()
     assert shares.min() >= 0 and shares.max() <= 1

@@ -39,3 +39,9 @@ void classifier_probabilities(const float *logits, float *probabilities)
         probabilities[each] /= total;
     }
 }
+
+int classifier_answer(const float *probabilities)
+{
+    const int best = classifier_class(probabilities);
+    return probabilities[best] >= CLASSIFIER_THRESHOLD ? best : -1;
+}

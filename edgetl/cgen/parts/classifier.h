@@ -20,6 +20,7 @@ extern "C" {
 #define CLASSIFIER_ARENA_BYTES $arena_bytes /* RAM for activations */
 #define CLASSIFIER_TABLE_BYTES $table_bytes /* flash for weights and other constants */
 #define CLASSIFIER_TEMPERATURE $temperature /* logits are divided by it before they become probabilities */
+#define CLASSIFIER_THRESHOLD $threshold /* of the probability below which the answer is unknown */
 
 extern const char *const classifier_labels[CLASSIFIER_CLASSES]; /* UTF-8 */
 
@@ -32,6 +33,9 @@ int classifier_class(const float *logits);
 
 /* CLASSIFIER_CLASSES probabilities: softmax of logits over the temperature, within 1e-6. */
 void classifier_probabilities(const float *logits, float *probabilities);
+
+/* The class with the largest probability; -1, which means unknown, where that is below the threshold. */
+int classifier_answer(const float *probabilities);
 
 #ifdef __cplusplus
 }

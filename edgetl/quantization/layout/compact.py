@@ -1,40 +1,29 @@
-"""Small files: the same graph in fewer bytes. In a network of 80 thousand weights, names and notes weigh as much as a layer.
+"""Small files: the same graph in fewer bytes.
 
-What goes: inferred types of intermediate values, names of nodes, long names of values, copies of equal constants, and the zero
-points, all 0, of biases and of the weights of Convs.
-What stays: every other number, every operator, the names of inputs and outputs, and of layers in float, so that a profile can name them.
+What goes: inferred types of intermediate values, copies of equal constants, and the zero points, all 0, of biases and of the weights
+of Convs. What stays: every other number, every operator, every name that is left.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.int8_kernels import on_codes
-from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.graph.passes import Pass
-
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+from edgetl.quantization.layout.short_names import has_subgraphs, rename
 
 
 def compact(index: GraphIndex) -> onnx.ModelProto:
-    """A copy that computes the same, bit for bit, in fewer bytes; graphs with subgraphs keep their names."""
+    """A copy that computes the same, bit for bit, in fewer bytes."""
     result = _without_zero_points(index)
     graph = result.graph
     del graph.value_info[:]
-    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+    if has_subgraphs(graph):
         return result
     public = {value.name for value in (*graph.input, *graph.output)}
-    _rename(graph, _merge_equal_constants(graph, public))
-    _rename(graph, _short_names(graph, public))
-    int8 = on_codes(GraphIndex(result))
-    for position, node in enumerate(graph.node):
-        if node.op_type not in WEIGHTED or int8[position]:
-            node.ClearField("name")
+    rename(graph, _merge_equal_constants(graph, public))
     return result
 
 
@@ -72,29 +61,6 @@ def _merge_equal_constants(graph: onnx.GraphProto, public: set[str]) -> dict[str
     del graph.initializer[:]
     graph.initializer.extend(remaining)
     return replaced
-
-
-def _short_names(graph: onnx.GraphProto, public: set[str]) -> dict[str, str]:
-    """A short name for every value but the public ones, in order of first use."""
-    values = (name for node in graph.node for name in (*node.input, *node.output) if name and name not in public)
-    fresh = (name for name in _words() if name not in public)
-    return dict(zip(dict.fromkeys(values), fresh, strict=False))
-
-
-def _words() -> Iterator[str]:
-    words = [""]
-    while True:
-        words = [word + letter for word in words for letter in ALPHABET]
-        yield from words
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    for node in graph.node:
-        for fields in (node.input, node.output):
-            for index, name in enumerate(fields):
-                fields[index] = names.get(name, name)
-    for tensor in graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
 
 
 COMPACT = Pass(name="compact", rewrite=compact, keeps="same bits")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import onnx
 
+from edgetl.quantization.graph.network_names import NetworkNames
 from edgetl.quantization.layout.lay_out import lay_out
+from edgetl.quantization.layout.short_names import SHORT_NAMES
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, describe, read_info
 from edgetl.runtime.outputs import ACTIVATION
 from edgetl.runtime.session import InputSource, open_session
@@ -25,6 +27,7 @@ class FileForm:
         info: labels, Preprocess and other metadata of the float model, which are kept.
         inputs, outputs: the names that the float model has for them.
         activation: what ends the graph.
+        keep_names: whether nodes and values keep their long names.
     """
 
     target: Target
@@ -32,9 +35,10 @@ class FileForm:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     activation: Activation | None
+    keep_names: bool = False
 
     @staticmethod
-    def of(model: Path, calibration: InputSource, target: Target) -> FileForm:
+    def of(model: Path, calibration: InputSource, target: Target, *, keep_names: bool = False) -> FileForm:
         """The form of what is made of the file `model`.
 
         Raises:
@@ -49,10 +53,18 @@ class FileForm:
             inputs=tuple(value.name for value in session.engine.get_inputs()),
             outputs=tuple(value.name for value in session.engine.get_outputs()),
             activation=session.activation,
+            keep_names=keep_names,
         )
 
     def written(self, graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
         """What is written of a QDQ graph that leaves the layers `floating` in float."""
         ending = {} if self.activation in (None, "linear") else {ACTIVATION: self.activation}
         extra = {**self.info.extra, TARGET: self.target, **ending, **({FORM: MIXED} if floating else {})}
-        return describe(lay_out(graph, self.target, self.inputs, self.outputs), replace(self.info, extra=extra))
+        laid_out = lay_out(graph, self.target, self.inputs, self.outputs, keep_names=self.keep_names)
+        return describe(laid_out, replace(self.info, extra=extra))
+
+    def named(self, graph: onnx.ModelProto, floating: tuple[str, ...], network: NetworkNames) -> tuple[onnx.ModelProto, dict[str, str]]:
+        """What is written, and what the network calls what has a name there: name of a node or value -> its own."""
+        long = replace(self, keep_names=True).written(graph, floating)
+        written = long if self.keep_names else SHORT_NAMES(long)
+        return written, network.in_file(long, written)

@@ -14,6 +14,7 @@ from edgetl.quantization.layout.exact_adds import EXACT_ADDS
 from edgetl.quantization.layout.folded_pixel_codes import FOLDED_PIXEL_CODES
 from edgetl.quantization.layout.padded_codes import PADDED_CODES
 from edgetl.quantization.layout.public_names import public_names
+from edgetl.quantization.layout.short_names import SHORT_NAMES
 from edgetl.quantization.layout.space_to_depth import SPACE_TO_DEPTH
 from edgetl.quantization.layout.strided_shortcut import STRIDED_SHORTCUT
 from edgetl.quantization.layout.unread_nodes import UNREAD_NODES
@@ -35,9 +36,11 @@ FOR_KERNELS: tuple[Pass, ...] = (
 
 def passes(inputs: Sequence[str], outputs: Sequence[str]) -> tuple[Pass, ...]:
     """The passes in their order, for a file whose inputs and outputs have these names."""
-    return (*FOR_KERNELS, CLEAN_FILE, public_names(inputs, outputs), USED_OPSETS, COMPACT)
+    return (*FOR_KERNELS, CLEAN_FILE, public_names(inputs, outputs), USED_OPSETS, COMPACT, SHORT_NAMES)
 
 
-def lay_out(model: onnx.ModelProto, target: Target, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
-    """A QDQ graph as it is written for `target`, its inputs and outputs with these names."""
-    return run(passes(inputs, outputs), model, target)
+def lay_out(
+    model: onnx.ModelProto, target: Target, inputs: Sequence[str], outputs: Sequence[str], *, keep_names: bool = False
+) -> onnx.ModelProto:
+    """A QDQ graph as it is written for `target`, its inputs and outputs with these names, all else with long names or short ones."""
+    return run([each for each in passes(inputs, outputs) if not (keep_names and each is SHORT_NAMES)], model, target)

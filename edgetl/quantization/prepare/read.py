@@ -16,7 +16,7 @@ from edgetl.quantization.graph.editing import without
 from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.graph.opsets import with_opsets_used
 from edgetl.quantization.prepare.unholdable import refuse_unholdable
-from edgetl.runtime.engine import QUIET, in_file
+from edgetl.runtime.engine import FATAL_ONLY, in_file
 from edgetl.runtime.foreign.graph import nodes_in
 from edgetl.runtime.foreign.refusals import refuse_changing_answers
 from edgetl.runtime.loading import brief, load_proto, opset, refuse_external_data
@@ -82,7 +82,7 @@ def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         InputError: onnxruntime does not take the model.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = QUIET
+    options.log_severity_level = FATAL_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     props = [*model.metadata_props]
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:

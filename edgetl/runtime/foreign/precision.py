@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from edgetl.runtime.foreign.graph import attribute, free_name, graphs_in, nodes_in, rename_made, rename_reads, values_of
 from edgetl.runtime.loading import tensors_of
 
-NAMES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.DOUBLE: "float64"}
+TYPE_NAMES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.DOUBLE: "float64"}
 HALVES = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")  # of Cast, EyeLike, SequenceEmpty, DequantizeLinear
 
@@ -27,7 +27,7 @@ def other_precisions(model: onnx.ModelProto) -> frozenset[int]:
     ends = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     stored = {tensor.data_type for tensor in tensors_of(model.graph) if tensor.data_type in HALVES or len(tensor.dims) > 1}
     asked = {kind for node in nodes_in(model.graph) if (kind := attribute(node, "to")) in HALVES}
-    return frozenset((ends | stored | asked) & NAMES.keys())
+    return frozenset((ends | stored | asked) & TYPE_NAMES.keys())
 
 
 def to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
             _retype(value.type, kinds)
     for item in _type_attributes(model.graph):
         item.i = TensorProto.FLOAT if item.i in kinds else item.i
-    return tuple(sorted(NAMES[kind] for kind in kinds))
+    return tuple(sorted(TYPE_NAMES[kind] for kind in kinds))
 
 
 def with_float32_ends(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -53,21 +53,21 @@ def with_float32_ends(model: onnx.ModelProto) -> tuple[str, ...]:
     stored = {tensor.name for tensor in graph.initializer}
     for value in graph.input:
         kind = value.type.tensor_type.elem_type
-        if kind in NAMES and value.name not in stored:
-            inner = free_name(graph, f"{value.name}_as_{NAMES[kind]}")
+        if kind in TYPE_NAMES and value.name not in stored:
+            inner = free_name(graph, f"{value.name}_as_{TYPE_NAMES[kind]}")
             rename_reads(graph.node, value.name, inner)
             graph.node.insert(0, onnx.helper.make_node("Cast", [value.name], [inner], name=free_name(graph, f"Cast_{inner}"), to=kind))
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-            said.add(NAMES[kind])
+            said.add(TYPE_NAMES[kind])
     for value in graph.output:
         kind = value.type.tensor_type.elem_type
-        if kind in NAMES:
-            inner = free_name(graph, f"{value.name}_as_{NAMES[kind]}")
+        if kind in TYPE_NAMES:
+            inner = free_name(graph, f"{value.name}_as_{TYPE_NAMES[kind]}")
             rename_made(graph, value.name, inner)
             name = free_name(graph, f"Cast_{inner}")
             graph.node.append(onnx.helper.make_node("Cast", [inner], [value.name], name=name, to=TensorProto.FLOAT))
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-            said.add(NAMES[kind])
+            said.add(TYPE_NAMES[kind])
     return tuple(sorted(said))
 
 

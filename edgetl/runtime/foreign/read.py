@@ -25,8 +25,8 @@ from edgetl.runtime.foreign.side_files import MOST_BYTES, load_side_files
 from edgetl.runtime.foreign.sound import blamed_on, refuse_unreadable_text
 from edgetl.runtime.loading import brief, load_proto, opset
 
-STANDARD = "ai.onnx"
-Step = Callable[[onnx.ModelProto, str], tuple[str, ...]]
+STANDARD_DOMAIN = "ai.onnx"
+ReadStep = Callable[[onnx.ModelProto, str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         raise InputError(f"expected functions in {name} that can be written out, found {brief(error)}. Export it again") from error
 
 
-def _finished(path: Path, model: onnx.ModelProto, said: list[str], convert: Step) -> Foreign:
+def _finished(path: Path, model: onnx.ModelProto, said: list[str], convert: ReadStep) -> Foreign:
     for step in (_standard, _dense, _names_apart, take_images, give_scores, convert):
         said += step(model, path.name)
     refuse_not_finite(model, path.name)
@@ -126,17 +126,17 @@ def _as_it_computes(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
 
 def _standard(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
     """The standard operators under the usual of their domain's two names, the empty one."""
-    others = [item for item in model.opset_import if item.domain == STANDARD]
-    if not others and not any(node.domain == STANDARD for node in nodes_in(model.graph)):
+    others = [item for item in model.opset_import if item.domain == STANDARD_DOMAIN]
+    if not others and not any(node.domain == STANDARD_DOMAIN for node in nodes_in(model.graph)):
         return ()
     version = opset(model)
-    kept = [item for item in model.opset_import if item.domain not in ("", STANDARD)]
+    kept = [item for item in model.opset_import if item.domain not in ("", STANDARD_DOMAIN)]
     pairs = [(item.domain, item.version) for item in kept]
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*pair) for pair in [("", version), *pairs])
     for node in nodes_in(model.graph):
-        node.domain = "" if node.domain == STANDARD else node.domain
-    return (f"its operators of domain {STANDARD} are the standard ones",)
+        node.domain = "" if node.domain == STANDARD_DOMAIN else node.domain
+    return (f"its operators of domain {STANDARD_DOMAIN} are the standard ones",)
 
 
 def _dense(model: onnx.ModelProto, name: str) -> tuple[str, ...]:

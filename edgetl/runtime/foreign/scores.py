@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from edgetl.core.errors import InputError
 from edgetl.runtime.foreign.graph import FLOATS, PASSING, attribute, described, drop_unused, forget_types, free_name, makers, rename_made
-from edgetl.runtime.outputs import LABELS
+from edgetl.runtime.outputs import LABELS_KEY
 
 DECIDING = frozenset({"ArgMax", "TopK", "ZipMap", "ArrayFeatureExtractor", "LabelEncoder"})  # scores become answers
 MONOTONE = PASSING | {"Softmax", "LogSoftmax", "Sigmoid", "Normalizer"}  # between two outputs that mean the same
@@ -37,10 +37,10 @@ def _label(model: onnx.ModelProto) -> tuple[str, ...]:
     found = next(
         (names for node in model.graph.node if node.op_type == "ZipMap" and (names := attribute(node, "classlabels_strings"))), None
     )
-    if not isinstance(found, list) or any(item.key == LABELS for item in model.metadata_props):
+    if not isinstance(found, list) or any(item.key == LABELS_KEY for item in model.metadata_props):
         return ()
     names = [name.decode("utf-8", "replace") for name in found]
-    model.metadata_props.add(key=LABELS, value=json.dumps(names, ensure_ascii=False, separators=(",", ":")))
+    model.metadata_props.add(key=LABELS_KEY, value=json.dumps(names, ensure_ascii=False, separators=(",", ":")))
     return (f"its classes, as its ZipMap names them: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import edgetl
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.engine import QuantizationRecord, quantize
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn.tune import tune
 from edgetl.quantization.observe.split_for_judging import (
     FEWEST_TO_CHOOSE,
@@ -29,6 +29,7 @@ from edgetl.quantization.observe.split_for_judging import (
     spread,
     subset,
 )
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.session import InputSource, open_session
 
