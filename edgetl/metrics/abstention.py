@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from edgetl.metrics.clusters import Groups, design_effect
 
@@ -86,7 +86,7 @@ def _shown(
 
 def lower_bound(right: float, images: float, level: float) -> float:
     """Clopper and Pearson's lower bound of a share, one-sided at `level`; numbers of images may be effective ones."""
-    return 0.0 if right <= 0 else float(beta.ppf(level, right, images - right + 1))
+    return 0.0 if right <= 0 else float(betaincinv(right, images - right + 1, level))
 
 
 def _at(value: float | None, confidences: NDArray[np.float32], right: NDArray[np.bool_], reach: Reach) -> Threshold:
