@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgetl.bundle.pixel_input import NAME, Written, on_pixels, opset_of
+from edgetl.bundle.graph_writing import NAME, Written
+from edgetl.bundle.pixel_input import on_pixels, opset_of
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
@@ -22,7 +23,7 @@ from edgetl.core.preprocess_rules import pair
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.runtime.foreign.graph import graphs_in
 from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import check, save
+from edgetl.runtime.onnx_metadata import SEEN, check, save
 from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 
 MODEL, IMAGE_MODEL, ANY_SIZE_MODEL = "model.onnx", "model.image.onnx", "model.anysize.onnx"
@@ -72,8 +73,16 @@ def write_image_models(folder: Path, preprocess: Preprocess, meaning: Meaning, t
     if _batch(model) in (1, BATCH):
         made[ANY_SIZE_MODEL] = with_picture_input(model, preprocess, meaning, temperature)
     for name, graph in made.items():
-        save(graph, folder / name)
+        save(without_seen(graph), folder / name)
         check(folder / name)
+
+
+def without_seen(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its record of seen images, in place: model.onnx beside it carries it, and is what `verify` asks."""
+    kept = [item for item in model.metadata_props if item.key != SEEN]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return model
 
 
 def with_ends(

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from edgetl.bundle.image_graph import IMAGE_MODEL, MODEL
+from edgetl.bundle.image_graph import IMAGE_MODEL, MODEL, without_seen
 from edgetl.bundle.ort_bytes import in_order
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
@@ -55,7 +55,7 @@ def write_ort_forms(folder: Path) -> None:
     needed: list[onnx.ModelProto] = []
     for source, name in FORMS.items():
         with tempfile.TemporaryDirectory(prefix="edgetl-") as place:
-            single = with_batch_of_one(load_proto(folder / source)).SerializeToString(deterministic=True)
+            single = without_seen(with_batch_of_one(load_proto(folder / source))).SerializeToString(deterministic=True)
             write_whole(folder / name, in_order(_optimized(single, Path(place) / name, "ORT").read_bytes()))
             needed.append(load_proto(_optimized(single, Path(place) / source, "ONNX")))
     write_whole(folder / CONFIG, config(needed))

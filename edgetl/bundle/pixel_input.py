@@ -13,46 +13,24 @@ compared as a whole: exactly, and by arithmetic that IEEE 754 fixes, so that the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
+from edgetl.bundle.graph_writing import Written
 from edgetl.core.preprocess import Preprocess
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import UINT8_MAX
 
-NAME = "edgetl_image"  # names of values begin so
 PER_CHANNEL_OPSET = 13  # from which DequantizeLinear has an axis
 ROUNDING = ("QuantizeLinear", "Round")
 LEVELS = np.arange(UINT8_MAX + 1, dtype=np.float32)
 Table = NDArray[np.float32]  # [channels, 256]
-
-
-@dataclass(frozen=True)
-class Written:
-    """Nodes and constants, as they are written; names of values begin with `prefix`."""
-
-    prefix: str = NAME
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    values: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def node(self, kind: str, *inputs: str | NDArray[Any], output: str | None = None, **attributes: Any) -> str:
-        """One more node, whose arrays become constants; the name of its output."""
-        name = output or f"{self.prefix}_{len(self.nodes)}"
-        given = [
-            each if isinstance(each, str) else self._constant(f"{self.prefix}_{len(self.nodes)}_{i}", each) for i, each in enumerate(inputs)
-        ]
-        self.nodes.append(helper.make_node(kind, given, [name], **attributes))
-        return name
-
-    def _constant(self, name: str, value: NDArray[Any]) -> str:
-        self.values[name] = value
-        return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +75,7 @@ def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: Written) 
             zeros = (LEVELS - beginning.table)[:, 0].astype(np.uint8)
             written.node("DequantizeLinear", pixels, np.ones(len(zeros), np.float32), zeros, output=last, axis=1)
         case _ if (line := _same_line(model, beginning)) is not None:
-            gone = gone[: beginning.rounding]
-            factor, offset = (numbers.reshape(1, -1, 1, 1) for numbers in line)
-            product = written.node("Mul", written.node("Cast", pixels, to=TensorProto.FLOAT), factor)
-            written.node("Add", product, offset, output=beginning.nodes[beginning.rounding].input[0])
+            gone = _on_line(written, pixels, beginning, line, last, opset_of(model))
         case _:
             gone = ()
             _normalized(written, pixels, preprocess, model.graph.input[0].name)
@@ -206,6 +181,25 @@ def _same_line(model: onnx.ModelProto, beginning: Beginning) -> tuple[NDArray[np
     for node in beginning.nodes[beginning.rounding :]:
         found = found and _after(node, found, stored)
     return (factor, offset) if found and np.array_equal(found.table, beginning.table) else None
+
+
+def _on_line(
+    written: Written, pixels: str, beginning: Beginning, line: tuple[Table, Table], last: str, opset: int
+) -> tuple[onnx.NodeProto, ...]:
+    """The product and the sum in front of the rounding; the nodes that they replace, with a Clip that cuts nothing off."""
+    factor, offset = line
+    if opset >= PER_CHANNEL_OPSET:  # a cast and a product in one
+        zeros = np.zeros(len(factor), np.uint8)
+        product = written.node("DequantizeLinear", pixels, factor, zeros, axis=1)
+    else:
+        product = written.node("Mul", written.node("Cast", pixels, to=TensorProto.FLOAT), factor.reshape(1, -1, 1, 1))
+    rounding = beginning.nodes[beginning.rounding]
+    within = np.array_equal(np.rint(LEVELS * factor[:, None] + offset[:, None]), beginning.table)
+    if rounding.op_type == "Round" and within:
+        written.node("Round", written.node("Add", product, offset.reshape(1, -1, 1, 1)), output=last)
+        return beginning.nodes
+    written.node("Add", product, offset.reshape(1, -1, 1, 1), output=rounding.input[0])
+    return beginning.nodes[: beginning.rounding]
 
 
 def _codes(written: Written, pixels: str, beginning: Beginning, last: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from edgetl.bundle.pixel_input import Written
+from edgetl.bundle.graph_writing import Written
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from edgetl.bundle.graph_writing import Written
 from edgetl.bundle.image_graph import with_picture_input
-from edgetl.bundle.pixel_input import Written
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess, Rectangle
