@@ -424,7 +424,7 @@ def test_a_pipeline_on_new_photos_is_checked_and_names_what_it_could_not_compare
     )
     run = tmp_path / "run"
     report = run_pipeline(Request(data=str(known.data), root=tmp_path, runtime=Runtime(threads=1)), run, settings)
-    assert report["data"]["seen"] == "checked" and "(cifar10) only the name is known" in report["data"]["seen_reason"]
+    assert report["data"]["seen"] == "checked" and "(cifar10) are known by name only" in report["data"]["seen_reason"]
     for model in (run / "bundle" / "model.onnx", run / "bundle"):  # the same images, chosen by the run's own split
         with Workspace(tmp_path / f"w-{model.name}") as do:
             verdict = verify(model, str(known.data), do, JUDGE, reference=run / "bundle" / "model.float.onnx")

@@ -6,13 +6,14 @@ compared as a whole: exactly, and by arithmetic that IEEE 754 fixes, so that the
 1. A first QuantizeLinear whose codes are the levels: the pixels themselves are the codes (`quantization.candidates.pixel_codes`).
 2. A first Round whose whole numbers are the levels less a whole number a channel: one DequantizeLinear of scale 1 makes them
    (`quantization.candidates.exact_stem`).
-3. Elsewhere the operations of `Preprocess.normalize`, in its order: the same float32 numbers, bit for bit.
+3. A first rounding of other numbers: one product and one sum in front of it, where these are rounded to the same on every level.
+4. Elsewhere the operations of `Preprocess.normalize`, in its order: the same float32 numbers, bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from edgetl.quantization.graph.layers import UINT8_MAX
 
 NAME = "edgetl_image"  # names of values begin so
 PER_CHANNEL_OPSET = 13  # from which DequantizeLinear has an axis
+ROUNDING = ("QuantizeLinear", "Round")
 LEVELS = np.arange(UINT8_MAX + 1, dtype=np.float32)
 Table = NDArray[np.float32]  # [channels, 256]
 
@@ -62,12 +64,19 @@ class Beginning:
         pads: top, left, bottom, right, added before anything else; all 0 where nothing is.
         table: what becomes of each level.
         fills: what becomes of the padding, by channel.
+        line: what becomes of each level in front of the operator that rounds.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
     pads: tuple[int, int, int, int]
     table: Table
     fills: NDArray[np.float32]
+    line: Table | None = None
+
+    @property
+    def rounding(self) -> int:
+        """Which of the nodes rounds."""
+        return next(index for index, node in enumerate(self.nodes) if node.op_type in ROUNDING)
 
 
 def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: Written) -> onnx.ModelProto:
@@ -80,20 +89,23 @@ def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: Written) 
     """
     beginning, pixels = beginning_of(model, preprocess), str(written.nodes[-1].output[0])
     last = beginning.nodes[-1].output[0] if beginning.nodes else model.graph.input[0].name
+    gone = beginning.nodes
     match _folded(beginning, opset_of(model)):
         case "codes":
             _codes(written, pixels, beginning, last)
         case "whole":
             zeros = (LEVELS - beginning.table)[:, 0].astype(np.uint8)
             written.node("DequantizeLinear", pixels, np.ones(len(zeros), np.float32), zeros, output=last, axis=1)
+        case _ if (line := _same_line(model, beginning)) is not None:
+            gone = gone[: beginning.rounding]
+            factor, offset = (numbers.reshape(1, -1, 1, 1) for numbers in line)
+            product = written.node("Mul", written.node("Cast", pixels, to=TensorProto.FLOAT), factor)
+            written.node("Add", product, offset, output=beginning.nodes[beginning.rounding].input[0])
         case _:
-            beginning, last = (
-                Beginning(nodes=(), pads=(0, 0, 0, 0), table=beginning.table, fills=beginning.fills),
-                model.graph.input[0].name,
-            )
-            _normalized(written, pixels, preprocess, last)
-    gone = {id(node) for node in beginning.nodes}
-    kept = [node for node in model.graph.node if id(node) not in gone]
+            gone = ()
+            _normalized(written, pixels, preprocess, model.graph.input[0].name)
+    left_out = {id(node) for node in gone}
+    kept = [node for node in model.graph.node if id(node) not in left_out]
     return with_nodes(model, [*written.nodes, *kept], written.values)
 
 
@@ -108,9 +120,10 @@ def beginning_of(model: onnx.ModelProto, preprocess: Preprocess) -> Beginning:
         if (after := _after(node, found, stored)) is None:
             break
         nodes.append(node)
+        line = found.table if node.op_type in ROUNDING else rounded.line
         found, name = after, node.output[0]
-        if node.op_type in ("QuantizeLinear", "Round") or (node.op_type == "Clip" and rounded.nodes):
-            rounded = Beginning(nodes=tuple(nodes), pads=found.pads, table=found.table, fills=found.fills)
+        if node.op_type in ROUNDING or (node.op_type == "Clip" and rounded.nodes):
+            rounded = replace(found, nodes=tuple(nodes), line=line)
             if node.op_type != "Round":
                 break
     return rounded
@@ -180,6 +193,19 @@ def _folded(beginning: Beginning, opset: int) -> str | None:
     zeros = LEVELS - table
     whole = (zeros == zeros[:, :1]).all() and (zeros == np.rint(zeros)).all() and zeros.min() >= 0 and zeros.max() <= UINT8_MAX
     return "whole" if whole and not any(beginning.pads) and not fills.any() and opset >= PER_CHANNEL_OPSET else None
+
+
+def _same_line(model: onnx.ModelProto, beginning: Beginning) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """A factor and an offset for each channel with which every level is rounded to what it becomes; None where there are none."""
+    if beginning.line is None or any(beginning.pads):
+        return None
+    ends = beginning.line[:, [0, -1]].astype(np.float64)
+    factor, offset = ((ends[:, 1] - ends[:, 0]) / UINT8_MAX).astype(np.float32), ends[:, 0].astype(np.float32)
+    found: Beginning | None = replace(beginning, table=LEVELS * factor[:, None] + offset[:, None])
+    stored = GraphIndex(model).constants
+    for node in beginning.nodes[beginning.rounding :]:
+        found = found and _after(node, found, stored)
+    return (factor, offset) if found and np.array_equal(found.table, beginning.table) else None
 
 
 def _codes(written: Written, pixels: str, beginning: Beginning, last: str) -> None:

@@ -49,10 +49,10 @@ def check(
 
 @with_settings(settings=ExportSettings)
 def export(
-    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, a stage's folder, or an ONNX file.")],
-    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of a stage, or an ONNX file.")],
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
     settings: ExportSettings,
-    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: embedded digits.")] = None,
+    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: the embedded digits.")] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
     ] = None,
@@ -64,7 +64,7 @@ def export(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the bundle that an app embeds."""
+    """Write the bundle that an app embeds: model, labels, manifest, golden vectors."""
     from edgetl.bundle.archive import write_zip
     from edgetl.cli import stages
     from edgetl.cli.console import shown, tell

@@ -50,7 +50,7 @@ def compare(data: Images | NpzTensors, record: SeenImages | None) -> Comparison:
         alike, blind = by_look(data, record)
         found, limits = {**alike, **found}, [*limits, *blind]
     if record.by_name:
-        limits.append(f"of what the weights before were trained on ({', '.join(record.by_name)}) only the name is known, no image")
+        limits.append(f"the training images of the pretrained weights ({', '.join(record.by_name)}) are known by name only")
     return Comparison(found=found, limits=tuple(limits), complete=not untold)
 
 

@@ -39,18 +39,18 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """An int8 model, and what is known of it.
+    """An int8 model with its measurements.
 
     Attributes:
         model: the int8 graph.
-        log: what was tried and what it bought, range by range; where the remaining noise comes from.
+        log: the methods that were tried, with their effect, the ranges, and the sources of the remaining noise.
         before, after: the float and the int8 file.
-        images: calibration images that `agreement` and `sqnr_db` were measured on.
+        images: number of calibration images for `agreement` and `sqnr_db`.
         agreement: share of images with the same answer.
         interval: of that share, 95% (Wilson), as if images were independent.
         sqnr_db: of the logits against the float model's; infinite where they are equal.
-        held_out: whether these images neither set a number of the int8 model nor chose one; `log.reported.why_not` says why not.
-        placement: what onnxruntime runs in int8 and in float.
+        held_out: whether these images had no influence on the int8 model; if not, `log.reported.why_not` says why.
+        placement: the operators that onnxruntime runs in int8 and in float.
     """
 
     model: onnx.ModelProto
@@ -79,19 +79,19 @@ def quantize(
     threads: int | None = None,
     time_limit: float | None = None,
 ) -> Result:
-    """The int8 form of a float ONNX classifier.
+    """Quantize a float ONNX classifier to int8.
 
     Args:
         model: a file, or a graph in memory.
         calibration: images without labels: a folder, an .npz, an array float32 [n, c, h, w] (already preprocessed), or a stream.
-        target: the CPU it is for; `portable` answers the same on all.
-        preprocess: how images of a folder are prepared, where the model does not say.
-        tune_images: images that the tuning looks at; None: by the size of the input, 0: no tuning.
-        time_limit: seconds, by the clock; the best so far is kept. None: counted work, the same on every machine.
-        threads: of onnxruntime and torch; another number gives other bytes. None: as many as the process may use, at most 8.
+        target: the CPU that will run the model; `portable` gives the same answers on all CPUs.
+        preprocess: the preprocessing of images in a folder, if the model file does not contain it.
+        tune_images: number of images for tuning all layers together; None: chosen by the input size, 0: no tuning.
+        time_limit: seconds; the best model so far is returned. None: a fixed amount of work, the same on every machine.
+        threads: of onnxruntime and torch; another number gives other bytes. None: the CPUs that the process may use, at most 8.
 
     Raises:
-        InputError: a model or images that cannot be used: expected, found, what to do.
+        InputError: the model or the images cannot be used; the message says what was expected, what was found, and what to do.
     """
     count = threads if threads is not None else Runtime().threads
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:

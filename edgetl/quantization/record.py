@@ -1,4 +1,4 @@
-"""What the engine did, for the decision log."""
+"""The record of a quantization, for decisions.json."""
 
 from __future__ import annotations
 

@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.bundle.image_graph import ANY_SIZE_MODEL, IMAGE, IMAGE_MODEL, LOGITS
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
 from edgetl.data.images import Images
-from edgetl.quantization.candidates.unsaturated import judged_file
 from edgetl.report.numbers import Count, Exact, Finite, Share
-from edgetl.runtime.engine import start
 from edgetl.tasks.classification import Classification
 
 MOST_IMAGES = 1000  # more tell nothing new of graphs that answer like one that is judged on all
@@ -62,6 +59,8 @@ def embedded_report(
         shipped: what model.onnx gives for them, [n, k].
         labels: [n].
     """
+    from edgetl.bundle.image_graph import ANY_SIZE_MODEL, IMAGE, IMAGE_MODEL, LOGITS  # onnxruntime, which a page does without
+
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).round().astype(np.int64))
     readers = {IMAGE_MODEL: preprocess.pixels, ANY_SIZE_MODEL: preprocess.picture}
     found: dict[str, EmbeddedModel | None] = dict.fromkeys(readers)
@@ -80,6 +79,9 @@ def embedded_report(
 @contextmanager
 def _engine(path: Path) -> Iterator[Any]:
     """The session of a graph, by exact arithmetic where this CPU would saturate it."""
+    from edgetl.quantization.candidates.unsaturated import judged_file
+    from edgetl.runtime.engine import start
+
     with judged_file(path) as file:
         yield start(file)
 

@@ -154,7 +154,7 @@ def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Fo
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
     measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"
-    ships, few = form if choice.int8 else "float", f"too few images prove the budget of {budget}"
+    ships = form if choice.int8 else "float"
     match choice.settled_by:
         case "class":
             return f"{ships} ships: a class is shown to be lost in {form}"
@@ -164,6 +164,9 @@ def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Fo
             return f"{ships} ships: its answers differ from those of float on so few images that the drop must be within {budget}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
-            return f"{ships} ships, undecided: {measured}. That is {side} the budget, but {few} (--when-undecided {other} ships {other})"
+            found = f"{measured}. That is {side} the budget of {budget}, but there are too few images to prove it"
+            return f"{ships} ships, undecided: {found} (--when-undecided {other} ships {other})"
         case "asked":
-            return f"{ships} ships, undecided, as --when-undecided says: {measured}; {few}"
+            return (
+                f"{ships} ships, undecided, as --when-undecided says: {measured}. There are too few images to prove the budget of {budget}"
+            )

@@ -87,7 +87,8 @@ def verdict_of_report(report: Report) -> str:
                 f"Certified: {found}. The whole 95% interval of the drop ({points(low)} to {points(high)} points) is within the {budget}."
             )
         case "passed":
-            return f"Passed, not proven: {found}. That is within the {budget}, but too few images prove it {interval}. {needed(parity)}"
+            few = f"there are too few images to prove it {interval}"
+            return f"Passed, not proven: {found}. That is within the {budget}, but {few}. {needed(parity)}"
         case "undecided":
             return f"Undecided: {found} {interval}. That is over the {budget}, but with so few images it may be chance. {MORE}"
         case "failed":

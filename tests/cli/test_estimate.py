@@ -37,6 +37,9 @@ class Done(list[str]):
     def say(self, message: str) -> None:
         pass
 
+    def detail(self, message: str) -> None:
+        pass
+
 
 NOWHERE = Path("nothing is downloaded")
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.core.progress import detail
+from edgetl.core.progress import detail, say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
 from edgetl.quantization.graph.layers import UnknownOperator
@@ -23,6 +23,7 @@ from edgetl.tasks.classification import Classification
 
 IMAGES_AT_ONCE = 4  # images that answer: 16 of 224 px are 150 MB more
 TOO_MUCH = "too much work for what it is worth by default (--time-limit SECONDS goes by the clock instead)"
+NO_TORCH = "torch is not installed"
 TOO_LATE = "the time limit leaves no time for it"
 TOO_FEW = f"fewer than {FEWEST_TO_CHOOSE} calibration images: none can be spared to choose by"
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def in_torch(step: Callable[[], T]) -> T:
     try:
         return step()
     except ImportError as error:
-        raise NotTried(f"torch is not installed ({error})") from error
+        raise NotTried(f"{NO_TORCH} ({error})") from error
     except UnknownOperator as error:
         raise NotTried(f"no gradient of the operator {error} here") from error
     except RuntimeError as error:  # sizes that hold for one batch only, say
@@ -126,7 +127,8 @@ class Trials:
     def note(self, trial: Trial) -> None:
         """Log what was decided elsewhere, or could not be tried."""
         self.log.append(trial)
-        detail(f"quantize: {trial.line()}")
+        show = say if (trial.why_not or "").startswith(NO_TORCH) else detail  # which the user can change
+        show(f"quantize: {trial.line()}")
 
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:

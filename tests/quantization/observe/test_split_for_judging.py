@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import edgetl
 from edgetl.quantization.candidates.baseline import Baseline
+from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn.tune import tune
 from edgetl.quantization.observe.split_for_judging import (
     FEWEST_TO_CHOOSE,
@@ -28,7 +29,7 @@ from edgetl.quantization.observe.split_for_judging import (
     spread,
     subset,
 )
-from edgetl.quantization.record import QuantizationRecord, quantize
+from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.session import InputSource, open_session
 
