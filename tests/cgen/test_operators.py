@@ -40,6 +40,17 @@ def test_depthwise_conv(graph: Make, agree: Make, seed: int) -> None:
     agree(g, logits(g, g.conv(x, 6, (3, 3), 6, pads=[seed % 2, 1, 1, 0], strides=[1 + seed % 2, 1])))
 
 
+def test_sums_beyond_32_bits_wrap_as_onnxruntimes_do(graph: Make, agree: Make) -> None:
+    """Channels that are never on get biases of -2^31, from which a product may still be taken."""
+    g = graph(5, size=8)
+    x = g.conv(g.coded(g.conv(g.image(), 5), scale=0.02, zero=70), 6)
+    bias = next(tensor for tensor in reversed(g.constants) if tensor.data_type == onnx.TensorProto.INT32)
+    least = numpy_helper.to_array(bias).copy()
+    least[:3] = -(2**31)
+    bias.CopyFrom(numpy_helper.from_array(least, bias.name))
+    agree(g, logits(g, x, zero=9))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_max_pool(graph: Make, agree: Make, seed: int) -> None:
     g = graph(seed, size=9 + seed)

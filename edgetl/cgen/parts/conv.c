@@ -29,17 +29,18 @@ static const uint8_t *codes_under(const uint8_t *in, uint8_t *patch, const Windo
     return patch;
 }
 
-/* Sums of four outputs, so that each code is read once for all of them. */
-static void four_sums(const uint8_t *codes, const int8_t *weights, int32_t taps, int32_t *sums)
+/* Sums of four outputs, so that each code is read once for all of them. Sums are modulo 2^32, as onnxruntime's are. */
+static void four_sums(const uint8_t *codes, const int8_t *weights, int32_t taps, uint32_t *sums)
 {
     const int8_t *second = weights + taps, *third = second + taps, *fourth = third + taps;
-    int32_t first_sum = sums[0], second_sum = sums[1], third_sum = sums[2], fourth_sum = sums[3], tap;
+    uint32_t first_sum = sums[0], second_sum = sums[1], third_sum = sums[2], fourth_sum = sums[3];
+    int32_t tap;
     for (tap = 0; tap < taps; ++tap) {
         const int32_t code = codes[tap];
-        first_sum += code * weights[tap];
-        second_sum += code * second[tap];
-        third_sum += code * third[tap];
-        fourth_sum += code * fourth[tap];
+        first_sum += (uint32_t)(code * weights[tap]);
+        second_sum += (uint32_t)(code * second[tap]);
+        third_sum += (uint32_t)(code * third[tap]);
+        fourth_sum += (uint32_t)(code * fourth[tap]);
     }
     sums[0] = first_sum;
     sums[1] = second_sum;
@@ -53,7 +54,8 @@ static void conv(const uint8_t *in, uint8_t *out, uint8_t *patch, const Window *
     const Window s = *window;
     const int32_t outputs = s.out_channels / s.groups;
     const int32_t taps = s.kernel_height * s.kernel_width * (s.in_channels / s.groups);
-    int32_t y, x, channel, tap, each, together, sums[4];
+    uint32_t sums[4];
+    int32_t y, x, channel, tap, each, together;
     for (y = 0; y < s.out_height; ++y) {
         for (x = 0; x < s.out_width; ++x) {
             const uint8_t *under = codes_under(in, patch, window, y, x, in_zero);
@@ -62,17 +64,17 @@ static void conv(const uint8_t *in, uint8_t *out, uint8_t *patch, const Window *
                 const int8_t *weight = weights + channel * taps;
                 together = outputs - channel % outputs < 4 ? 1 : 4;
                 for (each = 0; each < together; ++each) {
-                    sums[each] = bias[channel + each];
+                    sums[each] = (uint32_t)bias[channel + each];
                 }
                 if (together == 4) {
                     four_sums(codes, weight, taps, sums);
                 } else {
                     for (tap = 0; tap < taps; ++tap) {
-                        sums[0] += codes[tap] * weight[tap];
+                        sums[0] += (uint32_t)(codes[tap] * weight[tap]);
                     }
                 }
                 for (each = 0; each < together; ++each) {
-                    *out++ = (uint8_t)limited(round_even((float)sums[each] * scale[channel + each]) + out_zero, 0, 255);
+                    *out++ = (uint8_t)limited(round_even((float)(int32_t)sums[each] * scale[channel + each]) + out_zero, 0, 255);
                 }
             }
         }

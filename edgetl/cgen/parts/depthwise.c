@@ -7,20 +7,20 @@ static void depthwise(const uint8_t *in, uint8_t *out, const Window *window, con
     for (y = 0; y < s.out_height; ++y) {
         for (x = 0; x < s.out_width; ++x) {
             for (channel = 0; channel < s.out_channels; ++channel) {
-                int32_t sum = bias[channel];
+                uint32_t sum = (uint32_t)bias[channel];
                 for (row = 0; row < s.kernel_height; ++row) {
                     const int32_t from_y = y * s.stride_height - s.top + row * s.dilation_height;
                     for (column = 0; column < s.kernel_width; ++column) {
                         const int32_t from_x = x * s.stride_width - s.left + column * s.dilation_width;
                         const int32_t weight = weights[(row * s.kernel_width + column) * s.in_channels + channel];
                         if (from_y >= 0 && from_y < s.in_height && from_x >= 0 && from_x < s.in_width) {
-                            sum += in[(from_y * s.in_width + from_x) * s.in_channels + channel] * weight;
+                            sum += (uint32_t)(in[(from_y * s.in_width + from_x) * s.in_channels + channel] * weight);
                         } else {
-                            sum += in_zero * weight;
+                            sum += (uint32_t)(in_zero * weight);
                         }
                     }
                 }
-                *out++ = (uint8_t)limited(round_even((float)sum * scale[channel]) + out_zero, 0, 255);
+                *out++ = (uint8_t)limited(round_even((float)(int32_t)sum * scale[channel]) + out_zero, 0, 255);
             }
         }
     }

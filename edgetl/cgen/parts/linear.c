@@ -5,10 +5,10 @@ static void linear(const uint8_t *in, float *logits, int32_t inputs, int32_t out
     int32_t output, input;
     for (output = 0; output < outputs; ++output) {
         const int8_t *weight = weights + output * inputs;
-        int32_t total = bias[output];
+        uint32_t total = (uint32_t)bias[output];
         for (input = 0; input < inputs; ++input) {
-            total += in[input] * weight[input];
+            total += (uint32_t)(in[input] * weight[input]);
         }
-        logits[output] = (float)total * scale[output];
+        logits[output] = (float)(int32_t)total * scale[output];
     }
 }
