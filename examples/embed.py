@@ -34,11 +34,12 @@ def prepare(path: Path, p: dict) -> np.ndarray:
 
 
 def main(bundle: Path, picture: Path) -> tuple[str, float]:
-    """The class of the picture and its softmax probability."""
+    """The class of the picture and its probability, by the temperature that the bundle gives."""
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {session.get_inputs()[0].name: prepare(picture, manifest["preprocess"])})
-    exponentials = np.exp(logits[0] - logits[0].max())
+    temperature = (manifest["decision"] or {}).get("temperature", 1.0)
+    exponentials = np.exp((logits[0] - logits[0].max()) / temperature)
     best = int(exponentials.argmax())
     return manifest["classes"][best], float(exponentials[best] / exponentials.sum())
 

@@ -21,7 +21,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
 from edgetl.core.seen import SeenImages
-from edgetl.core.workspace import SPLIT, Workspace
+from edgetl.core.workspace import LOCK, SPLIT, Workspace
 from edgetl.data.admitted import admit
 from edgetl.data.calibration import open_labelled
 from edgetl.data.earlier import write_split
@@ -226,6 +226,7 @@ def test_in_a_run_the_photos_are_split_as_the_run_split_them(known: Known, tmp_p
     images = open_images(str(known.data), split)
     (stage := run / "stages" / "distill-0").mkdir(parents=True)
     write_split(run / SPLIT, images, split)
+    (run / LOCK).touch()  # what a run leaves in its folder
     model = stage / "student.onnx"
     save_checkpoint(
         tmp_path / "s.safetensors",

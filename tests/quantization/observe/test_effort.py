@@ -103,7 +103,7 @@ def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_pat
     record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
     assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told)
-    assert any("about" in line and "on this machine" in line for line in told[:2])
+    assert any("takes at most about" in line for line in told[:2])
     assert {trial.name for trial in record.trials if trial.why_not} >= {"tuned together"}
     quantize(small, noise(60), out=tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -118,7 +118,7 @@ def test_a_time_limit_is_kept_and_the_best_so_far_is_written(
     assert time.monotonic() - begun < seconds + 15  # tuning on a million images takes many minutes; a machine may be busy
     onnx.checker.check_model(str(tmp_path / "a"))
     assert record.time_limit == seconds and max(trial.sqnr_db or 0 for trial in record.trials) > 15
-    assert any("by the clock" in line and "other bytes" in line for line in told)
+    assert any(f"stops after {seconds:g} seconds" in line and "different bytes" in line for line in told)
     if seconds < 1:
         assert "time" in str(record.trials[-1].why_not)
 
