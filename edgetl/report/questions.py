@@ -54,6 +54,15 @@ def _faithful(report: Report) -> Question:
     return Question(title="Is it a faithful copy?", answer=BADGES[verdict], tone=verdict, lines=(*meaning(report), *because))
 
 
+def in_app(report: Report) -> tuple[str, ...]:
+    """What an app developer must know of the bundle: confidences, the graphs that take pixels, flash and RAM of the C code."""
+    lines = confidence_words(report.confidence) if report.confidence else []
+    lines += embedded_words(report.embedded) if report.embedded else []
+    if report.c:
+        lines.append(f"The C code takes at most {size(report.c.flash_bytes)} of flash and {size(report.c.ram_bytes)} of RAM on a Cortex-M.")
+    return tuple(lines)
+
+
 def _good(report: Report, ships: ModelReport) -> Question:
     low, high = ships.score_ci95
     lines = [
@@ -61,8 +70,6 @@ def _good(report: Report, ships: ModelReport) -> Question:
         *_largest(report, ships),
         *_probe(report),
     ]
-    lines += confidence_words(report.confidence) if report.confidence else []
-    lines += embedded_words(report.embedded) if report.embedded else []
     wish = report.wish
     if wish is None:
         lines.append("No required score was given. With --min-score 0.9, for example, the score becomes part of the verdict.")

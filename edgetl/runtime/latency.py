@@ -57,7 +57,8 @@ def moved(measured: Mapping[str, Latency]) -> str | None:
     before, after = next(iter(measured.values())).loop_ms
     busy = max(each.busy for each in measured.values())
     return (
-        f"latencies are estimates: they changed by more than 10% during the measurement ({', '.join(apart)}; a fixed loop took "
+        "latencies are estimates: they, or the speed of this machine, changed by more than 10% during the measurement "
+        f"({', '.join(apart)}; a fixed loop took "
         f"{before:.2f} ms before and {after:.2f} ms after; other programs used {busy:.0%} of the CPU). Measure again on an idle machine"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ from onnx import numpy_helper
 
 from edgetl.bundle.read import open_bundle
 from edgetl.bundle.write import write_bundle
+from edgetl.cgen.footprint import Footprint
 from edgetl.core.errors import InputError
 from edgetl.data.sources import open_images
 from edgetl.report.embedded import embedded_report, embedded_words
+from edgetl.report.questions import in_app
 from edgetl.runtime.onnx_metadata import ModelInfo
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings
 from edgetl.tasks.classification import Classification
 
 from ..bundle.conftest import CLASSES, PICTURES, PREPROCESS, float_graph
+from .conftest import trial
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +70,10 @@ def test_a_changed_bundle_is_not_opened(bundle: Path, tmp_path: Path) -> None:
     (changed / "model.anysize.onnx").unlink()
     with pytest.raises(InputError, match=r"model\.anysize\.onnx: missing"):
         open_bundle(changed)
+
+
+def test_the_page_tells_an_app_developer_of_confidences_graphs_and_memory() -> None:
+    plainly = trial(classes=("a", "b"), count=40, student_errors=0.1).report()
+    assert in_app(plainly) == ()
+    told = in_app(replace(plainly, c=Footprint.of(50_000, 20_000)))
+    assert len(told) == 1 and "of flash and" in told[0] and "of RAM" in told[0]

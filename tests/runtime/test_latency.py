@@ -71,7 +71,7 @@ def test_a_measurement_that_moves_is_marked_and_said(tmp_path: Path) -> None:
     assert found.moved and found.spread is not None and found.spread > 1
     warning = warning_of({"student": found})
     assert warning is not None and warning.startswith(
-        "latencies are estimates: they changed by more than 10% during the measurement (student by "
+        "latencies are estimates: they, or the speed of this machine, changed by more than 10% during the measurement (student by "
     )
     assert "Measure again on an idle machine" in warning
 
