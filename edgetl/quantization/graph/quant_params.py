@@ -76,5 +76,17 @@ def with_quant_params(model: onnx.ModelProto, numbers: QuantParams) -> onnx.Mode
         values = numbers.biases[layer.bias.input[0]]
         step = np.broadcast_to(np.maximum((ours * theirs.ravel()).astype(np.float32), np.finfo(np.float32).tiny), values.shape)
         new[layer.bias.input[1]] = step if old[layer.bias.input[1]].size > 1 else step.ravel()[:1]
-        new[layer.bias.input[0]] = np.clip(np.rint(values / step), -INT32_MAX, INT32_MAX).astype(np.int32)
+        room = _room(new.get(layer.weight.input[0], old[layer.weight.input[0]]), len(values))
+        new[layer.bias.input[0]] = np.clip(np.rint(values / step).astype(np.float64), -room, room).astype(np.int32)
     return with_values(model, new)
+
+
+def _room(weights: NDArray[np.int8], channels: int) -> NDArray[np.float64]:
+    """The largest code of each bias, float64 [channels], with which no sum of products leaves int32: there kernels wrap around.
+
+    A channel with next to no weights has a small step, in which its bias is a large number.
+    """
+    axes = [axis for axis, size in enumerate(weights.shape) if size == channels]  # of a square matrix, both may be that of channels
+    sizes = np.abs(weights.astype(np.int64))
+    sums = [sizes.sum(axis=tuple(i for i in range(weights.ndim) if i != axis)) for axis in axes]
+    return np.maximum(INT32_MAX - UINT8_MAX * np.max(sums, axis=0), 0).astype(np.float64)
