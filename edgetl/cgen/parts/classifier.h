@@ -1,6 +1,7 @@
 /* A classifier in C99. It needs no library, no heap and no file system.
 
-   The logits are bit for bit those that onnxruntime gives for the same pixels with model.onnx (target "portable").
+   The logits are bit for bit those that onnxruntime gives for the same pixels with model.onnx, on a CPU on which no int8 sum
+   saturates: any CPU, for a model of target "portable".
    That holds where float is IEEE 754 single precision with round to nearest, which classifier.c checks as far as C can.
 
    Not reentrant: all calls share one arena. */
