@@ -20,7 +20,9 @@ from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
+from edgetl.core.progress import say
 from edgetl.quantization.graph.editing import with_nodes
+from edgetl.quantization.prepare.read import OLDEST_OPSET, upgraded
 from edgetl.runtime.foreign.graph import graphs_in
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import SEEN, check, save
@@ -29,6 +31,7 @@ from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 MODEL, IMAGE_MODEL, ANY_SIZE_MODEL = "model.onnx", "model.image.onnx", "model.anysize.onnx"
 IMAGE, PROBABILITIES, LOGITS = "image", "probabilities", "logits"
 BATCH, CLASSES = "batch", "classes"
+WEIGHTS_NO_INPUTS = 4  # the first IR version in which weights need not be inputs, too
 Sizes = Sequence[int | str]
 
 
@@ -67,14 +70,43 @@ def with_picture_input(
 
 
 def write_image_models(folder: Path, preprocess: Preprocess, meaning: Meaning, temperature: float) -> None:
-    """Write both beside the model.onnx in `folder`; where that takes several images at once only, model.anysize.onnx is left out."""
-    model = load_proto(folder / MODEL)
+    """Write both beside the model.onnx in `folder`.
+
+    Where that takes several images at once only, model.anysize.onnx is left out; where it is of an old opset and has an operator that
+    has no form in a newer one, both are.
+    """
+    try:
+        model = _at_least(load_proto(folder / MODEL), folder / MODEL)
+    except InputError as error:
+        say(f"export: without {IMAGE_MODEL} and {ANY_SIZE_MODEL}: {error}")
+        return
     made = {IMAGE_MODEL: with_image_input(model, preprocess, meaning, temperature)}
     if _batch(model) in (1, BATCH):
         made[ANY_SIZE_MODEL] = with_picture_input(model, preprocess, meaning, temperature)
     for name, graph in made.items():
         save(without_seen(graph), folder / name)
         check(folder / name)
+
+
+def _at_least(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model as it would be in the oldest opset that has the operators of pixels, if it is older.
+
+    ONNX before IR version 4 lists the weights among the inputs; here they are none.
+
+    Raises:
+        InputError: an operator has no form there.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, WEIGHTS_NO_INPUTS)
+    if opset_of(model) >= OLDEST_OPSET:
+        return model
+    newer = upgraded(model, path)
+    del newer.metadata_props[:]
+    newer.metadata_props.extend(model.metadata_props)
+    return newer
 
 
 def without_seen(model: onnx.ModelProto) -> onnx.ModelProto:

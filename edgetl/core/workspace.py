@@ -200,7 +200,7 @@ def reuse(stage: Stage[R], folder: Path) -> R:
         raise WorkspaceError(
             f"expected {folder} as {stage.name} left it, found it changed: {names}. Restore it, or delete that folder to make it again"
         )
-    say(f"{stage.name}: reuses the earlier result ({folder.name})")
+    say(f"{stage.name}: earlier result reused ({folder.name})")
     return load(stage, folder)
 
 

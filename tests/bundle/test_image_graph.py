@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.bundle.image_graph import with_image_input
+from edgetl.bundle.image_graph import with_image_input, write_image_models
 from edgetl.core.preprocess import Preprocess
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import Meaning
@@ -161,3 +162,25 @@ def test_any_batch_can_be_fixed_to_one_by_its_name() -> None:
     assert fixed.get_inputs()[0].shape == [1, 16, 16, 3]
     for found, expected in zip(fixed.run(None, {"image": x[:1]}), asked(model, {"image": x[:1]}), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_of_old_files_that_are_inputs_too_stay_weights(tmp_path: Path) -> None:
+    """ONNX before IR version 4 lists every weight among the inputs, here in front of the image."""
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    onnx.save_model(float_graph(), plain / "model.onnx")
+    old = onnx.load(plain / "model.onnx")
+    weights = [helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in old.graph.initializer]
+    inputs = [*weights, *old.graph.input]
+    del old.graph.input[:]
+    old.graph.input.extend(inputs)
+    old.ir_version = 3
+    (tmp_path / "old").mkdir()
+    onnx.save_model(old, tmp_path / "old" / "model.onnx")
+    for folder in ("plain", "old"):
+        write_image_models(tmp_path / folder, PREPROCESS, "logits", 1.0)
+    found = [
+        ort.InferenceSession(str(tmp_path / folder / "model.image.onnx")).run(None, {"image": pixels(PREPROCESS)})
+        for folder in ("plain", "old")
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True)) and len(weights) > 0

@@ -89,4 +89,4 @@ def _room(weights: NDArray[np.int8], channels: int) -> NDArray[np.float64]:
     axes = [axis for axis, size in enumerate(weights.shape) if size == channels]  # of a square matrix, both may be that of channels
     sizes = np.abs(weights.astype(np.int64))
     sums = [sizes.sum(axis=tuple(i for i in range(weights.ndim) if i != axis)) for axis in axes]
-    return np.maximum(INT32_MAX - UINT8_MAX * np.max(sums, axis=0), 0).astype(np.float64)
+    return np.asarray(np.maximum(INT32_MAX - UINT8_MAX * np.max(sums, axis=0), 0), dtype=np.float64)
