@@ -1,8 +1,9 @@
-"""What all tests share: the folder of real photos, weights and models, where there is one."""
+"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,34 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"needs real photos and models: no {folder} (set EDGETL_SHARED)")
     return folder.resolve()
+
+
+class Told:
+    """What is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def open(self, title: str, total: float, unit: str) -> Told:
+        return self
+
+    def close(self, bar: object) -> None:
+        pass
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def detail(self, message: str) -> None:
+        self.say(message)
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """What is said while the test runs."""
+    from edgetl.core.progress import listening  # not before the environment is set
+
+    with listening(listener := Told()):
+        yield listener.lines

@@ -70,11 +70,6 @@ def specs(path: Path, meaning: Meaning) -> tuple[tuple[TensorSpec, ...], tuple[T
     return (inputs,), (outputs,)
 
 
-def opset_of(path: Path) -> int:
-    """The version of ONNX's own operators that the file asks for."""
-    return next(int(entry.version) for entry in load_proto(path).opset_import if entry.domain in ("", "ai.onnx"))
-
-
 def is_quantized(path: Path) -> bool:
     """Whether activations pass through int8 anywhere in the graph."""
     return any(node.op_type == "QuantizeLinear" for node in load_proto(path).graph.node)

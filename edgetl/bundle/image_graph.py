@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgetl.bundle.graph_writing import NAME, Written
-from edgetl.bundle.pixel_input import on_pixels, opset_of
+from edgetl.bundle.pixel_input import on_pixels
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
@@ -24,7 +24,7 @@ from edgetl.core.progress import say
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.prepare.read import OLDEST_OPSET, upgraded
 from edgetl.runtime.foreign.graph import graphs_in
-from edgetl.runtime.loading import load_proto
+from edgetl.runtime.loading import load_proto, opset
 from edgetl.runtime.onnx_metadata import SEEN, check, save
 from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 
@@ -64,7 +64,7 @@ def with_picture_input(
     if _batch(model) not in (1, BATCH):
         raise InputError(f"expected a graph that takes one image, found one that takes {_batch(model)}. Export it with a batch of 1")
     written = Written()
-    Resizing(written=written, preprocess=preprocess, opset=opset_of(model)).pixels(IMAGE)
+    Resizing(written=written, preprocess=preprocess, opset=opset(model)).pixels(IMAGE)
     shape: list[int | str] = [1, "height", "width", preprocess.channels]
     return with_ends(model, preprocess, written, shape, meaning=meaning, temperature=temperature)
 
@@ -101,7 +101,7 @@ def _at_least(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.ir_version = max(model.ir_version, WEIGHTS_NO_INPUTS)
-    if opset_of(model) >= OLDEST_OPSET:
+    if opset(model) >= OLDEST_OPSET:
         return model
     newer = upgraded(model, path)
     del newer.metadata_props[:]

@@ -26,6 +26,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import UINT8_MAX
+from edgetl.runtime.loading import opset as opset_of
 
 PER_CHANNEL_OPSET = 13  # from which DequantizeLinear has an axis
 ROUNDING = ("QuantizeLinear", "Round")
@@ -226,8 +227,3 @@ def _normalized(written: Written, pixels: str, preprocess: Preprocess, last: str
     mean, std = (np.array(numbers, np.float32).reshape(shape) for numbers in (preprocess.mean, preprocess.std))
     value = written.node("Div", written.node("Cast", pixels, to=TensorProto.FLOAT), np.array(UINT8_MAX, np.float32))
     written.node("Div", written.node("Sub", value, mean), std, output=last)
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that the graph asks for."""
-    return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)

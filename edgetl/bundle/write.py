@@ -10,7 +10,7 @@ from edgetl.bundle.c_client import write_c_client
 from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
-from edgetl.bundle.graph import opset_of, place, specs
+from edgetl.bundle.graph import place, specs
 from edgetl.bundle.graph_specs import model_specs
 from edgetl.bundle.image_graph import MODEL, write_image_models
 from edgetl.bundle.licences import licences
@@ -25,6 +25,7 @@ from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import library_versions
+from edgetl.runtime.loading import load_proto, opset
 from edgetl.runtime.onnx_metadata import ModelInfo
 from edgetl.tasks.meaning import Meaning
 
@@ -93,7 +94,7 @@ def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str
         preprocess=preprocess,
         inputs=inputs,
         outputs=outputs,
-        opset=opset_of(out / MODEL),
+        opset=opset(load_proto(out / MODEL)),
         shipped=form,
         target=target,
         size_bytes={name: (out / name).stat().st_size for name in (MODEL, FLOAT_MODEL)},

@@ -28,6 +28,8 @@ from edgetl.quantization.candidates import unsaturated
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 
+from ..conftest import Told
+
 QUICK = QuantizeSettings(tune_images=0)  # where the numbers do not matter
 LABELS = tuple(f"digit {i}" for i in range(10))
 
@@ -225,28 +227,6 @@ def test_what_int8_loses_too_much_on_ships_mixed_and_says_so_everywhere(model: P
     assert report["kernels"]["float_layers"]
 
 
-class Ear:
-    """What is said goes into `heard`."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Ear:
-        return self
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.heard.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-
 @pytest.mark.parametrize("target", ["arm64", "portable"])
 def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: Any
@@ -254,11 +234,11 @@ def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     for place in (unsaturated, bundle_predict):
         monkeypatch.setattr(place, "saturates_here", lambda: True)
         monkeypatch.setattr(place, "cpu_name", lambda: "Some CPU")
-    out, calibration, ear, told = tmp_path / "q.onnx", tensors(tmp_path / "c.npz", 40, 0), Ear(), int(target == "arm64")
+    out, calibration, ear, told = tmp_path / "q.onnx", tensors(tmp_path / "c.npz", 40, 0), Told(), int(target == "arm64")
     with listening(ear):
         quantize(model, calibration, out, QuantizeSettings(target=target, tune_images=0))
     said = "quantize: int8 sums saturate on this CPU (Some CPU), but not on the target arm64. edgetl therefore judges with exact arithmetic"
-    assert sum(line.startswith(said) for line in ear.heard) == told
+    assert sum(line.startswith(said) for line in ear.lines) == told
     with Workspace(tmp_path / "verdict") as do:
         verdict = verify(out, str(tensors(tmp_path / "t.npz", 60, 3, labels=True)), do, VerifySettings(latency_runs=5), reference=model)
     notes = json.loads(verdict.report.path.read_text(encoding="utf-8")).get("notes", [])
@@ -266,4 +246,4 @@ def test_where_this_cpu_saturates_and_the_target_does_not_every_command_says_so(
     with listening(ear):
         folder = Path(__file__).parents[2] / "calibration" / "digits"
         list(predict(out, [folder], preprocess=Preprocess(size=32, resize=32)))
-    assert sum(line.startswith("warning: q.onnx is made for arm64. int8 sums saturate on this CPU") for line in ear.heard) == told
+    assert sum(line.startswith("warning: q.onnx is made for arm64. int8 sums saturate on this CPU") for line in ear.lines) == told

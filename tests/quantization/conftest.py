@@ -20,7 +20,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.core.progress import listening
 from edgetl.quantization.candidates.saturation import limited, pairs_of
 
 
@@ -118,35 +117,6 @@ def build_small(tmp_path: Path) -> Callable[..., Path]:
 def noise() -> type[Noise]:
     """A stream of noise images."""
     return Noise
-
-
-class Told:
-    """What is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Told:
-        return self
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What is said while the test runs."""
-    with listening(listener := Told()):
-        yield listener.lines
 
 
 # shape of the weight, and attributes: every kind of layer with a kernel of its own, odd sizes among them
