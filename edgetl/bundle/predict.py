@@ -135,8 +135,8 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
     known = info.preprocess or preprocess
     if known is None:
         raise InputError(
-            f"expected {model.name} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet; "
-            f"a FILE for this model holds {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
+            f"expected {model.name} to contain the preprocessing of its images, found none. Give it with --preprocess FILE|imagenet. "
+            f"A FILE for this model contains {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
         )
     refuse_misfit(known, session.input_shape, model.name)
     return _classifier(session, known, info.classes)
@@ -191,7 +191,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         raise InputError(f"expected image files or folders, found nothing at:\n{listing(missing)}")
     found = [(path, files.find_images(path)) for path in paths if path.is_dir()]
     if unreadable := [problem for _, inside in found for problem in inside.unreadable]:
-        raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nMend their permissions, or leave them out")
+        raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nChange their permissions, or leave them out")
     for path, inside in found:
         files.tell_left_out(path.resolve().name or str(path), path, [inside])
     below = {path: sorted(inside.images, key=lambda image: image.as_posix()) for path, inside in found}

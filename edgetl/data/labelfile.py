@@ -49,7 +49,7 @@ def _text(path: Path) -> str:
         encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
         text = data.decode(encoding)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}. Save it as UTF-8") from error
+        raise InputError(f"expected class names, one a line, in {path}, found text that is not UTF-8: {error}. Save it as UTF-8") from error
     if encoding == "utf-16":
         say(f"{path.name}: read as UTF-16")
     return text

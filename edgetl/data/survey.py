@@ -78,9 +78,9 @@ def deepened(preprocess: Preprocess, depth: Depth | None, name: str) -> Preproce
         return preprocess
     if depth.color and depth.bits <= UNUSABLE_BITS:
         raise InputError(
-            f"expected color images of 16 bits that fill them, found none in {name} with a value above {depth.largest}: they hold "
-            f"{depth.bits} bits, and of 16-bit color only the high byte is read, which is nearly black. "
-            f"Save them with 8 bits per channel (their values divided by {1 << (depth.bits - 8)})"
+            f"expected 16-bit color images that use all 16 bits, found no value above {depth.largest} in {name} ({depth.bits} bits). "
+            f"edgetl reads only the high byte of 16-bit color, so these images would be nearly black. "
+            f"Save them with 8 bits per channel (divide the values by {1 << (depth.bits - 8)})"
         )
     return preprocess if depth.color else replace(preprocess, bits=depth.bits)
 

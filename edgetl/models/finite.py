@@ -36,6 +36,6 @@ def refuse_mute(outputs: Tensor, whose: str) -> None:
     """Raise InputError unless the answers of a network, [n, k], are finite."""
     if not is_finite(outputs):
         raise InputError(
-            f"expected finite answers of {whose}, found {how_wrong(outputs)} of {outputs.numel():,} values. "
-            "Its weights are too large or damaged: give others"
+            f"expected finite outputs of {whose}, found {how_wrong(outputs)} of {outputs.numel():,} values. "
+            "Its weights are too large or damaged: give other weights"
         )

@@ -91,7 +91,7 @@ class Distill(Stage[Student]):
         teacher = read_checkpoint(self.teacher.path)
         if teacher.classes != self.data.classes:
             raise InputError(
-                f"expected a teacher of the data's classes ({', '.join(self.data.classes)}), "
+                f"expected a teacher with the classes of the data ({', '.join(self.data.classes)}), "
                 f"found one of {', '.join(teacher.classes)}. Fine-tune on this data first"
             )
         if self.settings.arch == "same":

@@ -159,16 +159,16 @@ class Quantize(Stage[Quantized]):
         trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
-                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} training images among "
+                f"{len(judging)}:\n{listing(trained, 8)}\nRemove them, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
             say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
-                f"expected evaluation images that were not calibrated on, found {len(both)} that were "
-                f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
+                f"expected evaluation images that are not in the calibration set, found {len(both)} that are "
+                f"(sha256 {sorted(both)[0][:12]}...). Remove them from one of the two"
             )
 
     def _reference(self) -> Reference:

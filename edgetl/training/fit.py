@@ -59,7 +59,9 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
     """
     model, recipe = placed(job.model, device), job.recipe
     if len(job.train) < FEWEST_IMAGES:
-        raise InputError(f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or another split")
+        raise InputError(
+            f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or choose another split"
+        )
     optimizer = _optimizer(job)
     state = load(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:

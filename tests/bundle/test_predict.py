@@ -74,7 +74,7 @@ def test_paths_that_do_not_exist_are_all_named(model: Path, tmp_path: Path) -> N
 
 def test_a_bare_model_needs_a_preprocess_and_numbers_its_classes(photos: Path, tmp_path: Path) -> None:
     save(float_graph(), tmp_path / "bare.onnx")
-    with pytest.raises(InputError, match=r"found no Preprocess .* --preprocess"):
+    with pytest.raises(InputError, match=r"expected .* to contain the preprocessing of its images, found none\. Give it with --preprocess"):
         predict(tmp_path / "bare.onnx", [photos])
     (found,) = predict(tmp_path / "bare.onnx", [photos / "a.png"], preprocess=imagenet(24))
     assert found.answer in {str(i) for i in range(len(CLASSES))}

@@ -167,7 +167,7 @@ def test_another_number_of_labels_than_outputs_is_named_before_anything_is_made(
 def test_a_folder_of_the_users_is_never_overwritten_by_a_bundle(model: Path, tmp_path: Path) -> None:
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "letter.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(WorkspaceError, match="found something else there"):
+    with pytest.raises(WorkspaceError, match="found other files there"):
         export(model, tmp_path / "documents", ExportSettings(), open_images(None, DataSettings()).only("val"))
     assert (tmp_path / "documents" / "letter.txt").read_text(encoding="utf-8") == "dear"
 

@@ -274,7 +274,7 @@ def test_a_file_that_has_gone_is_named(photos: Photos) -> None:
     root = photos({"ants": 12, "bees": 12})
     images = opened(root)
     (root / images.refs[0].where).unlink()
-    with pytest.raises(InputError, match=r"expected an image at .*, found none that can be read"):
+    with pytest.raises(InputError, match=r"expected a readable image at .*, found none"):
         images.read(0)
 
 

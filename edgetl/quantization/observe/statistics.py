@@ -171,7 +171,7 @@ def observe(
     wrong = [name for name, s in seen.items() if not np.isfinite([s.low, s.high, s.mean_low, s.mean_high]).all()]  # means keep a NaN
     if wrong:
         raise InputError(
-            f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\ncheck the model and its inputs"
+            f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\nCheck the model and its inputs"
         )
     if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST_VALUE]:
         raise InputError(
