@@ -18,7 +18,7 @@ from edgetl.data.images import SIDE_SAMPLES, Images
 LEAST_KEPT = 2 / 3  # of the median photo; below, people are told
 UNUSABLE_BITS = 12  # color files filled up to here are nearly black, and what they hold is not there to be scaled
 CHOICE = "--resize squash keeps all of it, distorted; --resize pad keeps all of it, between bands"
-HINT = 'If the model was trained on whole photos, its Preprocess says so with "fit": "squash" or "pad"'
+HINT = 'If the model was trained on whole photos, say so in its preprocessing with "fit": "squash" or "pad"'
 Size = tuple[int, int]  # width, height
 
 
@@ -91,12 +91,12 @@ def tell_depth(name: str, depth: Depth | None, preprocess: Preprocess) -> None:
         return
     held, bits = f"{name}: 16-bit images hold values up to {depth.largest}", preprocess.bits
     if bits is None and depth.bits < 16:
-        said = f'so they hold {depth.bits} bits: {(1 << depth.bits) - 1} is taken for white ("bits": {depth.bits} in the Preprocess)'
+        said = f'so they hold {depth.bits} bits: {(1 << depth.bits) - 1} is taken for white ("bits": {depth.bits} in the preprocessing)'
         say(f"{held}, {said}")
     elif bits is not None and depth.largest >> bits:
-        say(f"{held}, the Preprocess says {bits} bits: what is above {(1 << bits) - 1} is white")
+        say(f'{held}, but the preprocessing has "bits": {bits}: values above {(1 << bits) - 1} become white')
     elif bits is not None and depth.bits <= UNUSABLE_BITS < bits:
-        say(f"{held}, the Preprocess says {bits} bits: they are nearly black")
+        say(f'{held}, but the preprocessing has "bits": {bits}: they become nearly black')
 
 
 def _may_be_deep(path: Path) -> bool:

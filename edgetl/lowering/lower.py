@@ -38,7 +38,7 @@ def lower(checkpoint: Path, out: Path) -> None:
         InputError: no checkpoint, a network that the exporter does not take, or a graph that does not answer as torch does.
     """
     info = read_checkpoint(checkpoint)
-    with track(f"lower {info.arch}", total=3, unit="step") as bar:
+    with track(f"export {info.arch} to ONNX", total=3, unit="step") as bar:
         model = load_model(checkpoint)
         bar.advance()
         graph = exported(model, info)

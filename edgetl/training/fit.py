@@ -74,7 +74,7 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
             seen = _finite(job, evaluate(job, device), out, state.epoch)
             _note(state, job, seen, loss, time.perf_counter() - started)
             save(out, model, optimizer, state)
-            bar.advance(note=f"val {seen.score:.4f}")
+            bar.advance(note=f"val score {seen.score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
     for parameter in (parameter for group in job.groups if group.begins for parameter in group.parameters):

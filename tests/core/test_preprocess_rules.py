@@ -167,8 +167,8 @@ def test_a_misfit_names_the_fields_to_change() -> None:
         refuse_misfit(imagenet(), (None, 1, 128, 64), "m.onnx")
     assert str(caught.value) == (
         "expected preprocessing that gives the input of m.onnx, [n, 1, 128, 64], found preprocessing that gives [n, 3, 224, 224]. "
-        'In the preprocessing file write "color": "gray" (mean and std: one number each), "size": [128, 64] and "resize": [128, 64] (or more); '
-        "or give an .npz that is already prepared"
+        'In the preprocessing file write "color": "gray" (mean and std: one number each), '
+        '"size": [128, 64] and "resize": [128, 64] (or more); or give an .npz that is already preprocessed'
     )
     with pytest.raises(InputError, match=r'write "size": 28 and "resize": 28 \(or more\); or'):
         refuse_misfit(imagenet(), (None, 3, 28, 28), "m.onnx")

@@ -102,7 +102,7 @@ def test_nested_folders_hidden_files_and_other_files(photos: Photos, told: Any) 
     (root / "lying.png").write_bytes(b"no matter")
     images = opened(root)
     assert len(images) == 40 and images.classes == ("ants", "bees")
-    assert "photos: ignored 2 files that are no images" in told.lines
+    assert "photos: ignored 2 files that are not images" in told.lines
     assert "photos: ignored 1 images in ./ that are in no class folder" in told.lines
 
 
