@@ -65,7 +65,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    default = "" if field.default is None else f" [default: {field.default}]"
+    usual = field.default if not isinstance(field.default, bool) else "yes" if field.default else "no"
+    default = "" if usual is None else f" [default: {usual}]"
     flag = f"--{name.replace('_', '-')}"
     choices = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
     shown = "|".join(choices) if choices else None
@@ -103,7 +104,7 @@ def parse_set(assignments: list[str]) -> dict[str, dict[str, object]]:
         path, equals, value = text.partition("=")
         table, dot, key = path.strip().partition(".")
         if not (equals and dot and table and key):
-            raise SettingsError(f"expected --set TABLE.KEY=VALUE, for example --set distill.epochs=5, found {text!r}")
+            raise SettingsError(f"expected --set STAGE.KEY=VALUE, for example --set distill.epochs=5, found {text!r}")
         try:
             tables.setdefault(table, {})[key] = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:
@@ -126,5 +127,7 @@ def read_toml(config: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"expected a TOML file at {config}, found something else: {error}") from error
+    except OSError as error:
+        raise InputError(f"expected a TOML file at {config}, found none that can be read ({error.strerror})") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"expected TOML in {config}, found text that is not valid TOML: {error}") from error

@@ -253,5 +253,5 @@ def test_what_inherits_trains_shorter_and_more_gently() -> None:
 
 @pytest.mark.parametrize("keep", [0.0, 1.0, -1.0])
 def test_a_share_is_more_than_nothing_and_less_than_all(keep: float) -> None:
-    with pytest.raises(SettingsError, match="keep: input should be"):
+    with pytest.raises(SettingsError, match="keep: expected"):
         DistillSettings(keep=keep)
