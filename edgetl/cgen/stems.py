@@ -88,7 +88,11 @@ def _in_units(
 
 
 def followed(stem: Stem, *step: Any) -> Stem:
-    """One more operator behind it; behind a max pool only what keeps the order of numbers."""
+    """One more operator behind it; behind a max pool only what keeps the order of numbers.
+
+    Raises:
+        Unsupported: other operators than these, or in another order.
+    """
     if step[0] == "times" and step[1] <= 0:
         raise Unsupported("a factor that is not positive")
     if any(kind == "times" for kind, *_ in stem.conv.steps):

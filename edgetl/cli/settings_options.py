@@ -122,7 +122,11 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(config: Path | None) -> dict[str, Any]:
-    """The tables of a TOML file; none without a file."""
+    """The tables of a TOML file; none without a file.
+
+    Raises:
+        InputError: the file cannot be read, or is not TOML.
+    """
     if config is None:
         return {}
     try:

@@ -19,14 +19,13 @@ from PIL import Image
 from edgetl.core.canonical import ADDED, key_fields
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
-from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, pair, problems, shown, strangers
+from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, UNUSABLE, pair, problems, shown, strangers
 
 Resizing = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-UNUSABLE = "preprocessing that cannot be used"
 DECODED_TIMES = 2  # a picture decoded at reduced size stays at least so many times larger than it will be: the antialiased resize decides
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 

@@ -205,7 +205,11 @@ def reuse(stage: Stage[R], folder: Path) -> R:
 
 
 def load(stage: Stage[R], folder: Path) -> R:
-    """The result that lies in `folder`."""
+    """The result that lies in `folder`.
+
+    Raises:
+        WorkspaceError: result.json is not one of this stage.
+    """
     try:
         result: R = decode(type(stage).result_type(), read_json(folder / RESULT)["result"], folder)
     except (KeyError, TypeError) as error:

@@ -86,7 +86,11 @@ class Distill(Stage[Student]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Student:
-        """Write `checkpoint.safetensors`, and `log.csv` unless the student is the teacher itself."""
+        """Write `checkpoint.safetensors`, and `log.csv` unless the student is the teacher itself.
+
+        Raises:
+            InputError: the teacher has other classes than the data.
+        """
         path = out / "checkpoint.safetensors"
         teacher = read_checkpoint(self.teacher.path)
         if teacher.classes != self.data.classes:

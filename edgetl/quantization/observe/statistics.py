@@ -75,7 +75,7 @@ class Histogram:
             self.counts = kept
 
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centers of the bins that hold something, ascending, and how many values each holds."""
+        """Centers of the bins that hold something, ascending, and how many values each holds; both float64 [bins]."""
         first = (self.end - OCTAVES) * BINS
         bits = np.arange(first, first + OCTAVES * BINS, dtype=np.int32).clip(0) * 2**DROPPED_BITS + 2 ** (DROPPED_BITS - 1)
         centers = bits.astype(np.int32).view(np.float32).astype(np.float64)
