@@ -99,9 +99,7 @@ def test_weights_of_another_network_are_refused_with_how_much_fitted(tmp_path: P
     torch.save(build(saved_as, 3, 32).state_dict(), path := tmp_path / "w.pth")
     model = build(into, 3, 32)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(
-        InputError, match=r"same architecture in w\.pth, found others: \d+ of the network's \d+ tensors .* are in the file"
-    ):
+    with pytest.raises(InputError, match=r"same architecture in w\.pth, found others: \d+ of the network's \d+ tensors .* are in the file"):
         load_into(model, given(path))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
