@@ -123,7 +123,7 @@ def test_a_result_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = folder_of(tmp_path, Write(text="hello")) / "result.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**record, "result": {"length": 5}}), encoding="utf-8")
-    with pytest.raises(WorkspaceError, match=r"expected a result of write in .*, found something else"):
+    with pytest.raises(WorkspaceError, match=r"expected a result of write in .*, found other content"):
         do(tmp_path, Write(text="hello"))
 
 

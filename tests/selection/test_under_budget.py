@@ -79,7 +79,7 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had
 
 def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"part": "test"}))
-    with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found something else"):
+    with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found other content"):
         read_frontier(tmp_path / "x.json")
 
 

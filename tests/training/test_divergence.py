@@ -89,7 +89,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch_and_keeps_the_last_good_
     assert message == (
         f"distill: expected a finite loss, found {value} in epoch 3 of 4, batch 3 of 4. "
         "The training diverged: lower the learning rate (--lr, now 0.01; in a pipeline --set distill.lr=...), warm up for longer "
-        "(--warmup, now 0.25), or check the weights it started from. "
+        "(--warmup, now 0.25), or check the initial weights. "
         f"The weights after epoch 2 are finite and are kept: --weights {kept} starts from them"
     )
     saved = torch.load(kept, weights_only=True)
