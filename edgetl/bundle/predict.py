@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.bundle.decision import DecisionRule
-from edgetl.bundle.read import is_bundle, open_bundle
+from edgetl.bundle.read import MANIFEST, is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.misfit import example_for, refuse_misfit
 from edgetl.core.preprocess import Preprocess
@@ -128,6 +128,9 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
         session, manifest = open_session(bundle.model, threads=threads), bundle.manifest
         classifier = _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
         return replace(classifier, rule=manifest.decision)
+    if not model.is_file():
+        found = "a folder that is no bundle" if model.is_dir() else "nothing there"
+        raise InputError(f"expected a bundle (a folder with {MANIFEST}) or an ONNX file at {model}, found {found}")
     found = read_runnable(model)
     found.tell()
     info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads, output=output)

@@ -102,6 +102,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"expected JSON in {path}, found content that is not JSON: {error}") from error
 
 
+@contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """A folder of that name which is gone after the block, however it ends."""
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sync_tree(folder: Path) -> None:
     """Ask the disk to hold every file below `folder` before what follows."""
     for path in sorted(folder.rglob("*")):

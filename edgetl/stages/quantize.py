@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json, write_whole
+from edgetl.core.files import temporary, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -81,15 +81,14 @@ class Quantize(Stage[Quantized]):
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        with keeping(self.runtime):
+        with keeping(self.runtime), temporary(out / PLAIN) as folder:
             reference = self._reference()
-            plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
+            plain = write_plain(self.model.path, folder / self.model.path.name, reference.session, self.labels)
             seen = self._seen(read_info(plain).seen)
-            plain = recorded(plain, out / PLAIN / self.model.path.name, seen)
+            plain = recorded(plain, folder / self.model.path.name, seen)
             record = self._quantized(plain, int8, reference)
             decision = self._decide(reference, int8, record)
-        shutil.copyfile(plain, float_model)
-        shutil.rmtree(out / PLAIN, ignore_errors=True)
+            shutil.copyfile(plain, float_model)
         write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         write_whole(out / SEEN, seen.to_json() + "\n")

@@ -103,6 +103,14 @@ def test_a_refused_calibration_leaves_an_older_output_alone(model: Path, tmp_pat
     assert out.read_bytes() == b"yesterday's"
 
 
+def test_a_model_that_is_refused_leaves_no_work_folder(model: Path, tmp_path: Path) -> None:
+    calibration, out = tensors(tmp_path / "c.npz", 40, 0), tmp_path / "q.onnx"
+    quantize(model, calibration, out, QUICK)
+    with pytest.raises(InputError, match=r"found that q\.onnx is quantized already .* Give the float model"):
+        quantize(out, tensors(tmp_path / "other.npz", 40, 1), tmp_path / "again.onnx", QUICK)
+    assert not list(tmp_path.glob("again.onnx*"))
+
+
 def test_photos_need_to_be_told_how_they_are_prepared(model: Path, tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "calibration" / "digits"
     with pytest.raises(InputError, match=r"--preprocess"):

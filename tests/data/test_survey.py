@@ -90,7 +90,7 @@ def test_what_the_preprocess_says_is_not_guessed_again(tmp_path: Path, told: Any
 
 
 def test_color_of_12_bits_in_16_is_refused_since_only_its_high_byte_is_read() -> None:
-    with pytest.raises(InputError, match=r"they hold 12 bits, .* nearly black\. Save them with 8 bits per channel .*divided by 16"):
+    with pytest.raises(InputError, match=r"\(12 bits\)\. .* nearly black\. Save them with 8 bits per channel .*divide the values by 16"):
         deepened(PLAIN, Depth(largest=4095, color=True), "scans")
     assert deepened(PLAIN, Depth(largest=65535, color=True), "scans") == PLAIN
 
