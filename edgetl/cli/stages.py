@@ -10,7 +10,7 @@ from edgetl.cli.options import given_labels, given_preprocess
 from edgetl.cli.origin import NO_FLOAT, Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError
-from edgetl.core.files import disk_errors, write_whole
+from edgetl.core.files import disk_errors, refuse_special, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
@@ -84,6 +84,7 @@ def quantize(
         InputError: a model, calibration or evaluation set that cannot be used.
     """
     _refuse_missing(model)
+    refuse_special(out)
     with Workspace(out.with_name(out.name + ".work")) as do:
         graph, split = float_model(model, do), parts_of_run(model)
         info = read_info(graph.path)
