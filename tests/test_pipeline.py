@@ -247,4 +247,4 @@ def test_a_second_run_on_a_busy_folder_is_refused(tmp_path: Path) -> None:
     finally:
         first.kill()
         first.wait()
-    assert second.returncode == 2 and "another edgetl" in second.stderr and second.stdout == ""
+    assert second.returncode == 2 and "no other edgetl process" in second.stderr and second.stdout == ""
