@@ -83,8 +83,7 @@ def quantize(
     Raises:
         InputError: a model, calibration or evaluation set that cannot be used.
     """
-    _refuse_missing(model)
-    refuse_special(out)
+    _check_places(model, out)
     with Workspace(out.with_name(out.name + ".work")) as do:
         graph, split = float_model(model, do), parts_of_run(model)
         info = read_info(graph.path)
@@ -113,7 +112,9 @@ def quantize(
     return quantized
 
 
-def _refuse_missing(model: Path) -> None:
+def _check_places(model: Path, out: Path) -> None:
+    """Raise InputError if no model is there, or where a new file would replace a device."""
+    refuse_special(out)
     if not model.exists():
         raise InputError(f"expected a model at {model}, found nothing. Give an ONNX file, a checkpoint or a stage's folder")
 
