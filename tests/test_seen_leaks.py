@@ -42,27 +42,12 @@ from edgetl.selection.job import prepare
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.verify import Verify
 
+from .conftest import Told
+
 QUICK = QuantizeSettings(tune_images=0)
 JUDGE = VerifySettings(latency_runs=5, max_drop=0.2, thumbnails=0)
 TEACHER = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", baselines=False)
 PREPROCESS = imagenet(32, 36)
-
-
-class Heard(list[str]):
-    def open(self, title: str, total: float, unit: str) -> Heard:
-        return self
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
 
 
 def photos(shared: Path, part: str, count: int) -> list[Path]:
@@ -255,12 +240,11 @@ def test_rows_of_training_photos_cannot_be_checked_and_the_report_says_so(known:
     refs = known.images.only("train").refs
     x = np.stack([PREPROCESS((known.data / ref.where).read_bytes()) for ref in refs])
     np.savez(tmp_path / "t.npz", x=x, y=np.array([ref.label for ref in refs]))
-    heard = Heard()
-    with Workspace(tmp_path / "w") as do, listening(heard):
+    with Workspace(tmp_path / "w") as do, listening(told := Told()):
         verdict = verify(known.onnx, str(tmp_path / "t.npz"), do, JUDGE, reference=known.onnx)
     said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
     assert said["seen"] == "not checked" and "rows of an .npz cannot be compared with image files (train, val)" in said["seen_reason"]
-    assert any("not checked whether a model has seen these images" in line for line in heard)
+    assert any("not checked whether a model has seen these images" in line for line in told.lines)
 
 
 def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, tmp_path: Path) -> None:
