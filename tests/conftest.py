@@ -1,9 +1,10 @@
-"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said."""
+"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said; the command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,3 +81,30 @@ def told() -> Iterator[Told]:
 
     with listening(listener := Told()):
         yield listener
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit code and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def edgetl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command line in this process: a process of its own needs seconds for imports, and is for tests of processes."""
+    from edgetl.cli.app import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert isinstance(stop.value.code, int)
+        return Ended(stop.value.code, *capsys.readouterr())
+
+    return run
