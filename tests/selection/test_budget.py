@@ -1,4 +1,4 @@
-"""`edgetl pipeline --max-kb`, on real digits in real processes: it is kept, so are trials, and what cannot be is said at once."""
+"""`edgetl pipeline --max-kb`, on real digits: it is kept, so are trials, and what cannot be is said at once."""
 
 from __future__ import annotations
 
