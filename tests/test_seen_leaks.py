@@ -197,10 +197,10 @@ def test_evaluation_on_training_photos_is_refused_by_the_bare_file_too(known: Kn
     lone, again = tmp_path / "lone.onnx", tmp_path / "again"
     shutil.copyfile(known.onnx, lone)
     trained = len(known.images.only("train"))
-    with pytest.raises(InputError, match=rf"found {trained} of 40 that it was:\n.*\(train\)"):
+    with pytest.raises(InputError, match=rf"found {trained} training images among 40:\n.*\(train\)"):
         quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(known.data))
     saved_again(known, again)
-    with pytest.raises(InputError, match=r"found 6 of 6 that it was:\n.*\(looks like one in train\)"):
+    with pytest.raises(InputError, match=r"found 6 training images among 6:\n.*\(looks like one in train\)"):
         quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(again))
     assert not (tmp_path / "q.onnx").exists()
 
@@ -337,7 +337,7 @@ def test_weights_that_knew_cifar10_two_fine_tunings_ago_still_know_it(known: Kno
     refuse_known_data(renamed, found, True)
     graph = tmp_path / "model.onnx"
     lower(checkpoint.path, graph)
-    with pytest.raises(InputError, match="found cifar10, which the weights it comes from were trained on"):
+    with pytest.raises(InputError, match="found cifar10, which its pretrained weights were trained on"):
         admit(renamed.only("test"), seen_beside(graph))
     accepted = admit(renamed.only("test"), seen_beside(graph), "accept")
     assert accepted.seen == "waived" and accepted.reason is not None and "cifar10" in accepted.reason

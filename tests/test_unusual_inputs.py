@@ -129,7 +129,7 @@ def test_12_bits_in_files_of_16_are_scaled_everywhere_and_said(tmp_path: Path, t
     prepared = preparing(tmp_path / "p.json", **(THREE if channels == 3 else {}))
     found = list(predict(model, [root], preprocess=given_preprocess(prepared)))
     assert all(one.answer == one.path.parent.name for one in found)
-    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the Preprocess)' in told.text
+    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the preprocessing)' in told.text
     told.lines.clear()
     with Workspace(tmp_path / "run") as do:
         verdict = verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)

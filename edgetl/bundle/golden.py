@@ -230,4 +230,6 @@ def read_golden(folder: Path) -> Golden:
     try:
         return _adapter().validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
-        raise InputError(f"expected the index of golden vectors at {path}, found something else: {error}") from error
+        raise InputError(
+            f"expected the index of golden vectors at {path}, found other content: {error}. Export the bundle again"
+        ) from error

@@ -40,7 +40,8 @@ def head_name(model: nn.Module) -> str:
         found = next((name for path in HEAD_PATHS if (name := _last_linear(model, path))), None)
     if found is None or not isinstance(model.get_submodule(found), nn.Linear | Mlp):
         raise InputError(
-            f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}"
+            f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}. "
+            "Choose another architecture"
         )
     return found
 

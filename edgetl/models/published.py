@@ -62,4 +62,6 @@ def timm_package() -> Any:
     try:
         return importlib.import_module("timm")
     except ImportError:
-        raise InputError("expected the package timm for a timm: architecture, found none installed: pip install edgetl[timm]") from None
+        raise InputError(
+            "expected the package timm for a timm: architecture, found that it is not installed. Install it: pip install edgetl[timm]"
+        ) from None

@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json, write_whole
+from edgetl.core.files import temporary, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -81,15 +81,14 @@ class Quantize(Stage[Quantized]):
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        with keeping(self.runtime):
+        with keeping(self.runtime), temporary(out / PLAIN) as folder:
             reference = self._reference()
-            plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
+            plain = write_plain(self.model.path, folder / self.model.path.name, reference.session, self.labels)
             seen = self._seen(read_info(plain).seen)
-            plain = recorded(plain, out / PLAIN / self.model.path.name, seen)
+            plain = recorded(plain, folder / self.model.path.name, seen)
             record = self._quantized(plain, int8, reference)
             decision = self._decide(reference, int8, record)
-        shutil.copyfile(plain, float_model)
-        shutil.rmtree(out / PLAIN, ignore_errors=True)
+            shutil.copyfile(plain, float_model)
         write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         write_whole(out / SEEN, seen.to_json() + "\n")
@@ -159,16 +158,16 @@ class Quantize(Stage[Quantized]):
         trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
-                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} training images among "
+                f"{len(judging)}:\n{listing(trained, 8)}\nRemove them, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
             say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
-                f"expected evaluation images that were not calibrated on, found {len(both)} that were "
-                f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
+                f"expected evaluation images that are not in the calibration set, found {len(both)} that are "
+                f"(sha256 {sorted(both)[0][:12]}...). Remove them from one of the two"
             )
 
     def _reference(self) -> Reference:

@@ -43,6 +43,6 @@ def test_a_budget_that_nothing_can_keep_is_refused_before_any_training(pipeline:
     out = tmp_path / "run"
     done = pipeline(out, "--max-kb", "9")
     assert done.returncode == 2 and not out.exists(), done.stderr
-    assert "expected a budget that a student can keep, found 9 kB: the smallest that could be had takes about" in " ".join(
+    assert "expected a budget that a student can meet, found 9 kB: the smallest student (edge_tiny) takes about" in " ".join(
         done.stderr.split()
     )
