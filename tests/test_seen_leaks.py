@@ -205,6 +205,37 @@ def test_evaluation_on_training_photos_is_refused_by_the_bare_file_too(known: Kn
     assert not (tmp_path / "q.onnx").exists()
 
 
+def test_evaluation_on_calibration_photos_that_were_saved_again_is_refused(known: Known, tmp_path: Path) -> None:
+    """Of a model without a record: the ranges were set on what would judge them."""
+    away = tmp_path / "foreign.onnx"
+    away.write_bytes(onnx_without_record(known.onnx))
+    planted = saved_again(known, filled(tmp_path / "eval", [*known.fresh.rglob("*.jpg")]))
+    with pytest.raises(InputError, match=r"not calibrated on, found 6 of 30 that look like a calibration image") as refused:
+        quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(tmp_path / "eval"))
+    assert all(place in str(refused.value) for place in planted) and not (tmp_path / "q.onnx").exists()
+    quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(known.fresh))
+
+
+def test_of_data_by_name_no_copies_were_looked_for_and_it_is_said(known: Known, tmp_path: Path) -> None:
+    images = open_images(None, DataSettings())
+    job = prepare(images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
+    told = admit(images.only("test"), job.seen_by_judges())
+    assert told.reason is not None and "of images in train, val looks are not on record" in told.reason
+    other = prepare(known.images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
+    assert "looks" not in (admit(known.images.only("test"), other.seen_by_judges()).reason or "")
+
+
+def onnx_without_record(path: Path) -> bytes:
+    """The model as another maker's: it says nothing of what it has seen."""
+    import onnx
+
+    graph = onnx.load(path)
+    kept = [item for item in graph.metadata_props if item.key not in ("edgetl.seen", "edgetl.split")]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    return bytes(graph.SerializeToString())
+
+
 def test_in_a_run_the_photos_are_split_as_the_run_split_them(known: Known, tmp_path: Path) -> None:
     """With another seed than the default one: the test part is judged, val decides, train calibrates, and nothing is refused."""
     run, split = tmp_path / "run", DataSettings(seed=7)
@@ -263,14 +294,8 @@ def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, 
 
 
 def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_none(known: Known, tmp_path: Path) -> None:
-    import onnx
-
     foreign = tmp_path / "foreign.onnx"
-    graph = onnx.load(known.onnx)
-    kept = [item for item in graph.metadata_props if item.key not in ("edgetl.seen", "edgetl.split")]
-    del graph.metadata_props[:]
-    graph.metadata_props.extend(kept)
-    onnx.save(graph, foreign)
+    foreign.write_bytes(onnx_without_record(known.onnx))
     for subject, reference, why in (
         (foreign, foreign, "no record"),
         (known.onnx, foreign, "what foreign.onnx was trained on is not on record"),
