@@ -95,8 +95,7 @@ def quantize(
         fitting = limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
         find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
         placed = find(evaluation, names) if evaluation else None
-        if placed:
-            _refuse_alike(fitting, placed.images)
+        _refuse_alike(fitting, placed.images if placed else None)
         sources = suited(graph.path, [fitting, placed.inputs(prepared)] if placed else [fitting])
         quantized = do(
             Quantize(
@@ -113,12 +112,17 @@ def quantize(
                 runtime=runtime or Runtime(),
             )
         )
-        with disk_errors(out.parent):
-            write_whole(out, quantized.ships.read_bytes())
+        _ship(quantized, out)
     return quantized
 
 
-def _refuse_alike(calibration: TensorSource, evaluation: Images | NpzTensors) -> None:
+def _ship(quantized: Quantized, out: Path) -> None:
+    """Copy the graph that ships, whole or not at all."""
+    with disk_errors(out.parent):
+        write_whole(out, quantized.ships.read_bytes())
+
+
+def _refuse_alike(calibration: TensorSource, evaluation: Images | NpzTensors | None) -> None:
     """Images that judge the ranges were not to be among those that set them, saved again or not.
 
     Raises:
