@@ -129,8 +129,8 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
         classifier = _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
         return replace(classifier, rule=manifest.decision)
     if not model.is_file():
-        found = "a folder that is no bundle" if model.is_dir() else "nothing there"
-        raise InputError(f"expected a bundle (a folder with {MANIFEST}) or an ONNX file at {model}, found {found}")
+        instead = "a folder that is no bundle" if model.is_dir() else "nothing there"
+        raise InputError(f"expected a bundle (a folder with {MANIFEST}) or an ONNX file at {model}, found {instead}")
     found = read_runnable(model)
     found.tell()
     info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads, output=output)

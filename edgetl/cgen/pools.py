@@ -108,7 +108,7 @@ def summed(operators: list[Operator], inputs: Sequence[Value]) -> Pending:
         scaled = [Scaled(scale=each.scale, zero=each.zero) for each in (first, second)]
         found = in_whole_numbers(scaled[0], scaled[1], Scaled(scale=step, zero=zero))
         if found is None:
-            raise Unsupported("scales for which rounding differs between CPUs")
+            raise Unsupported("scales for which rounding differs between CPUs, as in files for other targets than portable")
         factors, offset, shift = found
         output = replace(parts[0])
         operators.append(Sum(first=parts[0], second=parts[1], output=output, factors=factors, offset=offset, shift=shift))

@@ -47,7 +47,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="edgetl",
-    help="From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one.",
+    help="From a folder of labelled photos to a small int8 ONNX classifier, tested for whether it still answers like the big one.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -59,7 +59,7 @@ app = typer.Typer(
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback if an error occurs.")] = False) -> None:
-    """From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one."""
+    """From a folder of labelled photos to a small int8 ONNX classifier, tested for whether it still answers like the big one."""
 
 
 @app.command()

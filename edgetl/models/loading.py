@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import say
@@ -101,7 +100,11 @@ def _fitted(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, with a position embedding of the model's image size."""
     state = dict(given)
     embedding = state.get("encoder.pos_embedding")
-    if isinstance(model, VisionTransformer) and embedding is not None and embedding.ndim == 3:
+    if embedding is None or embedding.ndim != 3:
+        return state
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings  # see published.py
+
+    if isinstance(model, VisionTransformer):
         state = dict(interpolate_embeddings(model.image_size, model.patch_size, state))
     return state
 

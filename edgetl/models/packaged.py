@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from torchvision.models import ResNet18_Weights
-
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
@@ -102,6 +100,8 @@ def packaged_preprocess(known: Packaged) -> Preprocess:
 
 def imagenet_classes() -> tuple[str, ...]:
     """The 1,000 classes in ImageNet's order, as torchvision names them."""
+    from torchvision.models import ResNet18_Weights  # not before it is asked for: see published.py
+
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 

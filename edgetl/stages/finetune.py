@@ -151,7 +151,7 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
         other, own, what, images = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", worth_of(labels)
     error = standard_error(own, images)
     if other > own + error:
-        say(f"finetune: pretraining did harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
+        say(f"finetune: pretraining may have done harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
     return other > own + error
 
 

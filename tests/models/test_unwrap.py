@@ -27,6 +27,8 @@ from edgetl.models.checkpoint import load_model, save_checkpoint
 from edgetl.models.loading import load_into
 from edgetl.models.weights import Weights, resolve_weights
 
+from ..conftest import Told
+
 ARCH = "cifar_resnet8"
 FIRST = "conv1.weight"
 
@@ -44,33 +46,14 @@ def given(path: Path) -> Weights:
     return Weights(source=f"file:{path.name}", path=path, sha256="0" * 64, preprocess=None, trained_on=None)
 
 
-class Heard:
-    """A listener that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Any:
-        raise AssertionError
-
-    def close(self, bar: Any) -> None:
-        raise AssertionError
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-
 def loaded(content: object, folder: Path) -> tuple[nn.Module, str]:
     """A network with a checkpoint of that content, and what was said about it."""
     torch.save(content, path := folder / "w.pth")
     torch.manual_seed(9)
-    with listening(heard := Heard()):
+    with listening(told := Told()):
         report = load_into(model := build(ARCH, 3, 32), given(path))
     assert not report.missing + report.mismatched + report.head
-    return model, "\n".join(heard.lines)
+    return model, told.text
 
 
 def holds(model: nn.Module, seed: int = 1) -> bool:
