@@ -51,7 +51,7 @@ BAD_LINES = {
         ["pipeline", "{tmp}/good", "--teacher", "resnet18", "--teacher-weights", "{tmp}/no.safetensors"],
         ["no.safetensors"],
     ),
-    "budget out of range": (["pipeline", "{tmp}/good", "--max-drop", "0.5"], ["max_drop", "0.2"]),
+    "budget out of range": (["pipeline", "{tmp}/good", "--max-drop", "0.5"], ["--max-drop", "0.2"]),
     "unknown key": (["pipeline", "{tmp}/good", "--set", "distill.epoch=3"], ["epoch", 'did you mean "epochs"']),
     "unknown table": (["pipeline", "{tmp}/good", "--set", "destill.epochs=3"], ["destill", 'did you mean "distill"']),
     "two problems at once": (
