@@ -25,8 +25,8 @@ def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str],
     """
     if not quantizes_activations(bundle / MODEL):
         raise InputError(
-            "expected an int8 model to write as C, found one in float: its sums would differ from CPU to CPU. "
-            "Leave --c out, or take a target and a budget with which int8 ships"
+            "expected an int8 model for --c, found a float model: float sums differ between CPUs. "
+            "Leave out --c, or quantize with a --target and a --max-drop with which the int8 model ships"
         )
     folder = bundle.joinpath(*PLACE)
     folder.mkdir(parents=True, exist_ok=True)

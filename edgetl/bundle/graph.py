@@ -46,7 +46,7 @@ def _carries(path: Path) -> None:
     missing = [key for key in (LABELS_KEY, PREPROCESS) if key not in present]
     if missing:
         raise InputError(
-            f"expected the metadata of {path.name} to hold {', '.join(missing)}, found none. Say what its classes and Preprocess are"
+            f"expected the metadata of {path.name} to contain {', '.join(missing)}, found no such entry. Give --labels and --preprocess"
         )
     info_of(model, path.name)  # labels fit the outputs
 

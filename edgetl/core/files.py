@@ -99,7 +99,16 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"expected a file {path}, found none") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"expected JSON in {path}, found something else: {error}") from error
+        raise InputError(f"expected JSON in {path}, found content that is not JSON: {error}") from error
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """A folder of that name which is gone after the block, however it ends."""
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_tree(folder: Path) -> None:
@@ -138,7 +147,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"the disk of {folder} is full. Finished work is kept: free some space and run the same command again"
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-            raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error
+            raise WorkspaceError(
+                f"expected to be able to write in {folder}, found that {error.filename} is not writable. "
+                "Change its permissions, or choose another --out"
+            ) from error
         raise
 
 

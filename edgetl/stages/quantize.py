@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json, write_whole
+from edgetl.core.files import temporary, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -65,7 +65,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 17
+    version: ClassVar[int] = 18
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -86,15 +86,15 @@ class Quantize(Stage[Quantized]):
                 are not finite.
         """
         self._check_disjoint()
-        int8, float_model, copy = out / INT8, out / FLOAT, out / PLAIN / self.model.path.name
-        with keeping(self.runtime):
+        int8, float_model = out / INT8, out / FLOAT
+        with keeping(self.runtime), temporary(out / PLAIN) as folder:
+            copy = folder / self.model.path.name
             plain, reference = self._tried(copy)
             seen = self._seen(read_info(plain).seen)
             plain = recorded(plain, copy, seen)
             record = self._quantized(plain, int8)
             decision = self._decide(reference, int8, record)
-        shutil.copyfile(plain, float_model)
-        shutil.rmtree(out / PLAIN, ignore_errors=True)
+            shutil.copyfile(plain, float_model)
         write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         write_whole(out / SEEN, seen.to_json() + "\n")
@@ -164,16 +164,16 @@ class Quantize(Stage[Quantized]):
         trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
-                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} training images among "
+                f"{len(judging)}:\n{listing(trained, 8)}\nRemove them, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
             say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
-                f"expected evaluation images that were not calibrated on, found {len(both)} that were "
-                f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
+                f"expected evaluation images that are not in the calibration set, found {len(both)} that are "
+                f"(sha256 {sorted(both)[0][:12]}...). Remove them from one of the two"
             )
 
     def _tried(self, copy: Path) -> tuple[Path, Reference | None]:

@@ -117,7 +117,7 @@ def test_a_run_is_not_written_among_the_photos_of_a_class(
 ) -> None:
     before = sorted(inputs.rglob("*"))
     assert run(monkeypatch, "pipeline", inputs / "good", "--out", inputs / "good" / out) == 2
-    assert "found the images there. Choose another --out" in capsys.readouterr().err and sorted(inputs.rglob("*")) == before
+    assert "contains images of DATA. Choose another --out" in capsys.readouterr().err and sorted(inputs.rglob("*")) == before
 
 
 def test_the_photos_around_a_run_folder_are_read_without_it(

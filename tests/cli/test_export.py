@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +24,7 @@ from edgetl.metrics.confidence import fit_temperature
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings
 
+from ..conftest import Ended
 from .test_stages import LABELS, network, tensors
 
 
@@ -41,14 +41,22 @@ def given(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(given: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ["export", given / "alone" / "q.onnx", "--out", out, "--labels", given / "labels.txt", "--preprocess", given / "p.json", *more]
-    return subprocess.run([sys.executable, "-m", "edgetl", *map(str, words)], capture_output=True, text=True)
+Command = Callable[..., Ended]
 
 
-def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(given: Path) -> None:
+@pytest.fixture
+def command(edgetl: Command, given: Path) -> Command:
+    labels, preprocess = given / "labels.txt", given / "p.json"
+
+    def run(out: Path, *more: str) -> Ended:
+        return edgetl("export", given / "alone" / "q.onnx", "--out", out, "--labels", labels, "--preprocess", preprocess, *more)
+
+    return run
+
+
+def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(given: Path, command: Command) -> None:
     for name in ("one", "two"):
-        done = command(given, given / name / "bundle", "--golden-images", "2", "--zip")
+        done = command(given / name / "bundle", "--golden-images", "2", "--zip")
         assert done.returncode == 0, done.stderr
         assert "computes without rounding" in done.stderr
     bundle = open_bundle(given / "one" / "bundle")
@@ -94,19 +102,19 @@ def test_int8_in_operators_on_integers_is_refused_with_what_to_do(given: Path) -
     assert not (given / "out").exists()
 
 
-def test_the_float_form_of_an_int8_file_stands_near_it(given: Path) -> None:
-    assert command(given, given / "out", "--golden-images", "3").returncode == 0
+def test_the_float_form_of_an_int8_file_stands_near_it(given: Path, command: Command) -> None:
+    assert command(given / "out", "--golden-images", "3").returncode == 0
     for number in range(3):
         rounded, plain = (np.load(given / "out" / "golden" / f"0{number}.{kind}.npy") for kind in ("output", "float"))
         assert 0 < np.abs(rounded - plain).max() < 0.1 * np.abs(plain).max()
 
 
-def test_labelled_images_give_a_temperature_and_a_threshold(given: Path) -> None:
+def test_labelled_images_give_a_temperature_and_a_threshold(given: Path, command: Command) -> None:
     evaluation, file = tensors(given / "val.npz", 80, 5, labels=True), given / "alone" / "q.onnx"
     stored = np.load(evaluation)
     logits = open_session(file).compute(stored["x"])
     np.savez(evaluation, x=stored["x"], y=np.where(np.arange(80) % 5, logits.argmax(axis=1), stored["y"]))  # right on four of five at least
-    done = command(given, given / "out", "--golden-images", "1", "--eval", str(evaluation), "--min-precision", "0.75")
+    done = command(given / "out", "--golden-images", "1", "--eval", str(evaluation), "--min-precision", "0.75")
     assert done.returncode == 0, done.stderr
     rule, labels = open_bundle(given / "out").manifest.decision, np.load(evaluation)["y"]
     assert rule is not None and (rule.images, rule.wanted_precision) == (80, 0.75)
@@ -114,10 +122,10 @@ def test_labelled_images_give_a_temperature_and_a_threshold(given: Path) -> None
     assert rule.reach in ("shown", "measured") and rule.precision is not None and rule.precision >= 0.75
     golden = json.loads((given / "out/golden/golden.json").read_text(encoding="utf-8"))
     assert golden["temperature"] == rule.temperature
-    assert command(given, given / "plain", "--golden-images", "1").returncode == 0
+    assert command(given / "plain", "--golden-images", "1").returncode == 0
     assert open_bundle(given / "plain").manifest.decision is None
 
 
-def test_images_without_labels_fit_no_decision(given: Path) -> None:
-    done = command(given, given / "out", "--golden-images", "1", "--eval", str(tensors(given / "val.npz", 40, 5)))
+def test_images_without_labels_fit_no_decision(given: Path, command: Command) -> None:
+    done = command(given / "out", "--golden-images", "1", "--eval", str(tensors(given / "val.npz", 40, 5)))
     assert done.returncode == 2 and "`y`" in done.stderr and not (given / "out").exists()

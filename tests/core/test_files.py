@@ -36,7 +36,7 @@ def test_json_comes_back_and_other_content_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, 0.1, None, "ß"]})
     assert read_json(tmp_path / "a.json") == {"b": [1, 0.1, None, "ß"]}
     (tmp_path / "half.json").write_text('{"b": [1,', encoding="utf-8")
-    with pytest.raises(InputError, match=r"expected JSON in .*half\.json, found something else"):
+    with pytest.raises(InputError, match=r"expected JSON in .*half\.json, found content that is not JSON"):
         read_json(tmp_path / "half.json")
     with pytest.raises(InputError, match=r"expected a file .*none\.json, found none"):
         read_json(tmp_path / "none.json")

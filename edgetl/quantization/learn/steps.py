@@ -36,7 +36,11 @@ class Steps:
     threads: int
 
     def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
-        """Other roundings or other biases, one layer after the other."""
+        """Other roundings or other biases, one layer after the other.
+
+        Raises:
+            NotTried: too few images, or no time for it.
+        """
         if len(self.fitting) < FEWEST_TO_REFINE:
             raise NotTried(f"fewer than {FEWEST_TO_REFINE} calibration images to fit on")
         if not self.plan.effort.refine:
@@ -52,7 +56,11 @@ class Steps:
         return in_torch(step)
 
     def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
-        """All numbers together, unless there is next to nothing to be won."""
+        """All numbers together, unless there is next to nothing to be won.
+
+        Raises:
+            NotTried: too few images, no time for it, or noise that is low enough already.
+        """
         if images is None and len(self.fitting) < FEWEST_TO_TUNE:
             raise NotTried(f"fewer than {FEWEST_TO_TUNE} calibration images to fit on")
         if images is None and sqnr_db >= QUIET_DB:
