@@ -1,7 +1,8 @@
 """Adds of codes in whole numbers, proven against onnxruntime's float32 formula on all 65,536 pairs of codes.
 
 onnxruntime's QLinearAdd (onnxruntime/core/mlas/lib/qladd.cpp) computes, in float32, `a A + (b B + F)` with A and B the scales of the
-inputs over that of the output and F the output's zero point less both inputs' times A and B, rounds half to even and clamps.
+inputs over that of the output and F the output's zero point less both inputs' times A and B, rounds half to even and clamps; CPUs with
+AVX2 fuse each multiplication with its addition (intrinsics/avx2/qladd_avx2.cpp). C has what both ways give.
 edgetl gives Adds scales with which every one of these numbers is a multiple of 2^-14 (`quantization.layout.exact_adds`).
 """
 
@@ -30,6 +31,19 @@ def float_sums(first: Scaled, second: Scaled, output: Scaled) -> NDArray[np.int6
     ratio_a, ratio_b = np.float32(first.scale / output.scale), np.float32(second.scale / output.scale)
     fixed = np.float32(output.zero) - (ratio_a * np.float32(first.zero) + ratio_b * np.float32(second.zero))
     sums = (ratio_a * codes)[:, None] + (ratio_b * codes + fixed)[None, :]
+    return _rounded(sums)
+
+
+def fused_sums(first: Scaled, second: Scaled, output: Scaled) -> NDArray[np.int64]:
+    """The same where each product is added before it is rounded: float64 holds both exactly."""
+    codes = np.arange(256, dtype=np.float64)
+    ratio_a, ratio_b = np.float32(first.scale / output.scale), np.float32(second.scale / output.scale)
+    fixed = np.float32(output.zero) - (ratio_a * np.float32(first.zero) + ratio_b * np.float32(second.zero))
+    inner = (float(ratio_b) * codes + float(fixed)).astype(np.float32).astype(np.float64)
+    return _rounded(((float(ratio_a) * codes)[:, None] + inner[None, :]).astype(np.float32))
+
+
+def _rounded(sums: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.clip(np.rint(sums), 0, 255).astype(np.int64)
 
 
@@ -41,8 +55,10 @@ def whole_sums(factors: tuple[int, int], offset: int, shift: int) -> NDArray[np.
 
 
 def in_whole_numbers(first: Scaled, second: Scaled, output: Scaled) -> tuple[tuple[int, int], int, int] | None:
-    """Factors, offset and shift that give the code of every pair; None where no shift does."""
+    """Factors, offset and shift that give the code of every pair; None where no shift does, or CPUs differ."""
     wanted = float_sums(first, second, output)
+    if not np.array_equal(wanted, fused_sums(first, second, output)):
+        return None
     ratios = [float(np.float32(each.scale / output.scale)) for each in (first, second)]
     for shift in SHIFTS:
         factors = (round(ratios[0] * 2**shift), round(ratios[1] * 2**shift))

@@ -194,15 +194,13 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
     finds = f"it finds {finds_of(row)}"
     times = answered(ships, report.data.classes.index(row.name))
     match times:
-        case None:
-            called = f"is right {percent(row.precision)} of the times it answers so"
         case 0:
             called = "never answers it"
-        case _ if times < FEW_IMAGES:
-            called = f"is right {round(row.precision * times)} of the {count(times, 'time')} it answers so"
+        case int() if times < FEW_IMAGES:
+            called = f"is right {round(row.precision * times)} of the {count(times, 'time')} that it answers “{row.name}”"
         case _:
-            called = f"is right {percent(row.precision)} of the times it answers so"
-    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images it may be another."]
+            called = f"{percent(row.precision)} of its answers “{row.name}” are right"
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images the weakest class may be another."]
 
 
 def finds_of(row: ClassScores) -> str:
@@ -216,7 +214,7 @@ def finds_of(row: ClassScores) -> str:
 def _validity(report: Report) -> str:
     images = f"{report.data.images.test:,} test images"
     return (
-        f"All figures are of the {images}. They hold for other images only as far as those are taken in the same way, of the same things."
+        f"All figures come from the {images}. They hold for other images only if these show the same things and are taken in the same way."
     )
 
 

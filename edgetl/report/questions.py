@@ -19,7 +19,7 @@ BADGES: Mapping[VerdictWord, str] = {
     "undecided": "Undecided",
     "failed": "Failed",
 }
-UNSURE = "The times changed by more than a tenth while they were measured, so they are a guess: see the notes."
+UNSURE = "The times changed by more than 10% while they were measured, so they are estimates: see the notes."
 Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 

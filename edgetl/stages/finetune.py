@@ -70,8 +70,8 @@ class Finetune(Stage[Teacher]):
         """Refuse what cannot come to anything."""
         if self.weights is None and self.settings.strategy == "features":
             raise InputError(
-                f"expected pretrained weights for the strategy features, found none for {self.settings.arch}: random features say little. "
-                "Give --teacher-weights FILE (finetune: --weights), or take the strategy full"
+                f"expected pretrained weights for the strategy features, found none for {self.settings.arch}: random features are useless. "
+                "Give --teacher-weights FILE (finetune: --weights), or choose the strategy full"
             )
 
     def run(self, out: Path) -> Teacher:

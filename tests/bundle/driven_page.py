@@ -35,6 +35,15 @@ data.items.add(new page.File([bytes], "{name}", {{ type: "{type}" }}));
 page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: data, cancelable: true }}));
 await until(() => seen.querySelectorAll("#answers li").length);
 found.status = status();
+found.violations = [];
+const axe = seen.createElement("script");
+axe.src = "node_modules/axe-core/axe.min.js";
+const loaded = new Promise((done) => {{ axe.onload = () => done(true); axe.onerror = () => done(false); }});
+if ({axe}) {{
+  seen.head.append(axe);
+  if (await loaded) found.violations = (await page.axe.run(seen)).violations.map((each) => `${{each.id}}: ${{each.help}}`);
+  else found.violations = ["axe-core does not load"];
+}}
 found.answers = [...seen.querySelectorAll("#answers li")].map((item) => [...item.querySelectorAll("span")].map((s) => s.textContent));
 if ({check}) {{
   seen.querySelector("details").open = true;
@@ -88,10 +97,14 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def drive(bundle: Path, photo: Path, profile: Path, *, width: int, check: bool = True, height: int = 900, shot: Path | None = None) -> Any:
-    """What the page shows for a dropped photo, and what the browser's console says; None where no browser starts here."""
+    """What the page shows for a dropped photo, and what the browser's console says; None where no browser starts here.
+
+    Where the page's node_modules have axe-core, `violations` is what it finds against accessibility.
+    """
     assert BROWSER
     kind = {".jpg": "image/jpeg", ".png": "image/png"}.get(photo.suffix, "image/x-portable-graymap")
-    text = DRIVER.format(width=width, height=height, name=photo.name, type=kind, check=str(check).lower())
+    axe = str((bundle / "clients/web/node_modules/axe-core").is_dir()).lower()
+    text = DRIVER.format(width=width, height=height, name=photo.name, type=kind, check=str(check).lower(), axe=axe)
     members: dict[str, Any] = {"driver": text.encode(), "photo": photo.read_bytes(), "found": Queue()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(type("Handler", (_Handler,), members), directory=str(bundle)))
     threading.Thread(target=server.serve_forever, daemon=True).start()

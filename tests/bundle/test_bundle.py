@@ -14,6 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from edgetl.bundle.golden import read_golden
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.graph import output_step
 from edgetl.bundle.manifest import Manifest
@@ -115,13 +116,22 @@ def test_golden_vectors_agree_with_onnxruntime(bundle: Bundle) -> None:
     assert check_golden(bundle) == []
 
 
-def test_int8_outputs_are_whole_steps_and_tolerances_say_so(bundle: Bundle) -> None:
-    tolerance = json.loads((bundle.path / "golden/golden.json").read_text(encoding="utf-8"))["tolerances"]["model.onnx"]
-    step = output_step(bundle.model)
-    assert step is not None and tolerance["step"] == step and tolerance["abs"] == tolerance["steps"] * step
-    steps = np.load(bundle.path / "golden/00.output.npy") / step
+def test_int8_outputs_are_whole_steps_and_may_be_off_by_two_or_by_what_rounding_costs(bundle: Bundle) -> None:
+    golden, step = read_golden(bundle.path), output_step(bundle.model)
+    assert step is not None and output_step(bundle.float_model) is None
+    rows = {
+        name: np.concatenate([np.load(bundle.path / "golden" / entry.outputs[name]) for entry in golden.images])
+        for name in ("model.onnx", "model.float.onnx")
+    }
+    steps = rows["model.onnx"] / step
     np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
-    assert output_step(bundle.float_model) is None
+    rounding = 4 * (rows["model.onnx"] - rows["model.float.onnx"]).std()
+    assert golden.tolerances["model.onnx"].abs == pytest.approx(max(2 * step, min(rounding, 0.05 * rows["model.onnx"].max())), rel=0.05)
+
+
+def test_a_float_model_may_be_off_by_sums_in_another_order(bundle: Bundle) -> None:
+    allowed = read_golden(bundle.path).tolerances["model.float.onnx"]
+    assert allowed.rel == 1e-3 and allowed.abs < 1e-2
 
 
 def test_golden_vectors_find_another_network(copy: Path, bundle: Bundle) -> None:
@@ -179,7 +189,7 @@ def test_local_paths_are_refused_and_named(graphs: tuple[Path, Path], info: Mode
 
 
 def test_class_names_and_preprocess_must_be_known(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="class names and a Preprocess"):
+    with pytest.raises(InputError, match=r"class names and preprocessing, found none.*give --labels"):
         make(tmp_path / "a", graphs, ModelInfo())
     with pytest.raises(InputError, match=r"one line each .* 'ant\\nbee'"):
         make(tmp_path / "b", graphs, replace(info, classes=("ant\nbee", *CLASSES[1:])))

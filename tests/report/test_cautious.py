@@ -57,7 +57,7 @@ def test_a_score_whose_interval_holds_the_largest_class_is_not_told_as_better_th
 def test_the_interval_of_a_share_is_not_that_of_a_hundred_images() -> None:
     words = " ".join(facts(with_right(390, 400)))
     assert re.search(r"right on average \(95% interval of that share: 95\.\d to 98\.\d%\)", words)
-    assert "They hold for other images only as far as those are taken in the same way" in words
+    assert "They hold for other images only if these show the same things and are taken in the same way" in words
 
 
 def test_a_time_that_moved_is_marked_where_it_is_told() -> None:

@@ -21,6 +21,7 @@ from edgetl.quantization.graph.quant_params import QuantParams, quant_params, wi
 UNITS = 2**14  # of a ratio of 1
 MOST_PARTS = UNITS // 2 // 256  # p + q at most
 MOST_UNITS = 4 * UNITS  # of both ratios: sums below 2^10
+LEAST_REACH, MOST_REACH, REACH = 8, 64, 1 / 32  # how far from the wanted units others are tried: at least, at most, as a share of them
 NEAR_FACTOR = 1.1  # how far the fraction of the two may be from theirs: within 31 times it never is
 FRACTIONS = tuple((q, p) for q in range(1, MOST_PARTS) for p in range(1, MOST_PARTS - q + 1) if math.gcd(q, p) == 1)
 Scale = np.float32
@@ -64,7 +65,8 @@ def _exact(scales: Scales, known: Mapping[Scale, Scale]) -> Scales:
         return given
     anchor = next((index for index, scale in enumerate(scales) if scale in known), 2)
     wanted = (first / q, second / p, (first + second) / (q + p))[anchor] * UNITS
-    for unit in sorted(range(max(1, int(wanted) - 8) | 1, int(wanted) + 9, 2), key=lambda unit: abs(unit - wanted)):
+    reach = max(LEAST_REACH, min(MOST_REACH, int(wanted * REACH)))  # of scales just above a power of two a third has float32 ratios
+    for unit in sorted(range(max(1, int(wanted) - reach) | 1, int(wanted) + reach + 1, 2), key=lambda unit: abs(unit - wanted)):
         found = _with_ratios(given, anchor, (q * unit / UNITS, p * unit / UNITS))
         if found is not None and len({*zip(scales, found, strict=True)}) == len({*scales}):  # equal ones still are
             return found

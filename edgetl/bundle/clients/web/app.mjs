@@ -5,6 +5,7 @@ import * as steps from "./steps.mjs";
 const RUNTIME = "./node_modules/onnxruntime-web/dist/";
 const BUNDLE = new URL("../../", import.meta.url);
 const LARGEST = 4096; // pixels of a side that are looked at
+const HOLD = 2000; // ms for which an answer to the live camera stays, so that it can be read and a screen reader can finish
 const element = (id) => document.getElementById(id);
 const say = (text) => (element("status").textContent = text);
 const fetched = async (name) => {
@@ -59,16 +60,28 @@ async function run(input) {
 const confidences = (outputs) => steps.confidences(outputs, manifest.outputs[0].kind, manifest.decision?.temperature);
 const port = { decode, resized: steps.resized, toInput: steps.toInput, run, confidences };
 
-async function answer(picture) {
+let spoken = 0; // when the answer changed last
+
+async function answer(picture, live = false) {
   const p = manifest.preprocess;
   const found = steps.decided(confidences(await run(steps.toInput(steps.resized(picture, p), p))), manifest);
   const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}%`;
-  const rule = manifest.decision;
-  const unsure = found.decision !== found.top[0].name;
-  const words = unsure ? `Not sure. Maybe ${found.top[0].name} (${percent(found.top[0].confidence)})` : `${found.decision} (${percent(found.top[0].confidence)})`;
-  if (element("status").textContent !== words) say(words); // a screen reader speaks when it changes
-  element("status").title = unsure ? `Below the threshold of ${percent(rule.threshold)}` : "";
-  element("answers").replaceChildren(...found.top.map(({ name, confidence }) => row(name, confidence, percent(confidence))));
+  const first = found.top[0];
+  const sure = found.decision === first.name;
+  const below = sure ? "" : `, below the threshold of ${percent(manifest.decision.threshold)}`;
+  // The shares below change with every frame; a screen reader speaks the answer, when it changes.
+  const share = live ? "" : ` (${percent(first.confidence)}${below})`;
+  const words = sure ? `${found.decision}${share}` : `Not sure. Maybe ${first.name}${share}`;
+  if (element("status").textContent !== words && (!live || performance.now() - spoken > HOLD)) {
+    say(words);
+    spoken = performance.now();
+  }
+  list(found.top.map(({ name, confidence }) => row(name, confidence, percent(confidence))));
+}
+
+function list(rows) {
+  element("answers").replaceChildren(...rows);
+  element("answers").hidden = !rows.length; // an empty list would be announced
 }
 
 function row(name, confidence, text) {
@@ -79,30 +92,31 @@ function row(name, confidence, text) {
   bar.setAttribute("aria-hidden", "true"); // the text beside it says the same
   label.textContent = name;
   share.textContent = text;
-  item.append(label, share, bar);
+  item.append(label, " ", share, bar);
   return item;
 }
 
-function show(picture) {
+function show(picture, name) {
   const canvas = element("shown");
   const { width, height, channels, data } = picture;
   Object.assign(canvas, { width, height, hidden: false });
   const rgba = new ImageData(width, height);
   for (let i = 0; i < width * height; i++) for (let c = 0; c < 4; c++) rgba.data[4 * i + c] = c === 3 ? 255 : data[i * channels + (channels === 3 ? c : 0)];
   canvas.getContext("2d").putImageData(rgba, 0, 0);
-  canvas.setAttribute("aria-label", "The photo that was given");
+  canvas.setAttribute("aria-label", `The photo that was given${name ? `: ${name}` : ""}`);
 }
 
 async function classify(file) {
-  if (!session || !file) return;
+  if (!file) return;
   stop();
+  if (!(await loaded)) return;
   say("Looking …");
   try {
     const picture = await decode(new Uint8Array(await file.arrayBuffer()), manifest.preprocess);
-    show(picture);
+    show(picture, file.name);
     await answer(picture);
   } catch (error) {
-    element("answers").replaceChildren();
+    list([]);
     say(`This file cannot be read as a photo (${file.name || "pasted"}). Give a JPEG or PNG.`);
   }
 }
@@ -120,6 +134,7 @@ function stop() {
 
 async function watch() {
   if (stream) return stop();
+  if (!(await loaded)) return;
   const video = element("live");
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
@@ -131,14 +146,16 @@ async function watch() {
   video.hidden = false;
   element("shown").hidden = true;
   element("camera").setAttribute("aria-pressed", "true");
+  spoken = 0;
   while (stream) {
-    if (video.videoWidth) await answer(drawn(video, video.videoWidth, video.videoHeight, manifest.preprocess));
+    if (video.videoWidth) await answer(drawn(video, video.videoWidth, video.videoHeight, manifest.preprocess), true);
     await new Promise((next) => setTimeout(next, 200)); // five answers a second are as many as can be read
   }
 }
 
 async function check() {
   element("checked").textContent = "Checking …";
+  if (!(await loaded)) throw new Error(element("status").textContent);
   const golden = await json("golden/golden.json");
   const read = (name) => fetched(`golden/${name}`);
   const lines = [];
@@ -165,4 +182,4 @@ for (const [button, input] of [["choose", "file"], ["take", "snapshot"]]) {
 element("camera").addEventListener("click", watch);
 element("check").addEventListener("click", () => check().catch((error) => (element("checked").textContent = String(error.message))));
 
-load().catch((error) => say(error.message));
+const loaded = load().then(() => true, (error) => say(error.message) && false); // a photo that is given earlier waits for it
