@@ -298,7 +298,7 @@ def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_
     foreign.write_bytes(onnx_without_record(known.onnx))
     for subject, reference, why in (
         (foreign, foreign, "no record"),
-        (known.onnx, foreign, "what foreign.onnx was trained on is not on record"),
+        (known.onnx, foreign, "there is no record of the training images of foreign.onnx"),
     ):
         with Workspace(tmp_path / f"w-{subject.stem}") as do:
             verdict = verify(subject, str(known.fresh), do, JUDGE, reference=reference)
