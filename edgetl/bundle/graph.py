@@ -70,8 +70,8 @@ def specs(path: Path, meaning: Meaning) -> tuple[tuple[TensorSpec, ...], tuple[T
     return (inputs,), (outputs,)
 
 
-def is_quantized(path: Path) -> bool:
-    """Whether activations pass through int8 anywhere in the graph."""
+def quantizes_activations(path: Path) -> bool:
+    """Whether a graph rounds activations to codes, so that CPUs may differ by a step; one whose weights alone are quantized does not."""
     return any(node.op_type == "QuantizeLinear" for node in load_proto(path).graph.node)
 
 

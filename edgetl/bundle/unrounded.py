@@ -48,8 +48,8 @@ def unrounded(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def is_int8(model: onnx.ModelProto) -> bool:
-    """Whether a graph computes with integers of few bits, in whatever form."""
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether anything in a graph is quantized, in whatever form: weights alone, QDQ, or operators on integers."""
     kinds = {node.op_type for graph in graphs_in(model.graph) for node in graph.node}
     return any(kind in ("QuantizeLinear", "DequantizeLinear") or "Integer" in kind or kind.startswith("QLinear") for kind in kinds)
 

@@ -6,15 +6,19 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.quantization import quantize_static
 
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.read import open_bundle
+from edgetl.cli.origin import origin_of
 from edgetl.cli.stages import export, quantize
 from edgetl.core.errors import InputError
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.metrics.confidence import fit_temperature
 from edgetl.runtime.session import open_session
@@ -66,6 +70,17 @@ def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(g
         assert set(archive.namelist()) == {f"bundle/{name}" for name in (*bundle.manifest.files, "manifest.json")}
         archive.extractall(given / "unpacked")
     assert open_bundle(given / "unpacked" / "bundle").sha256 == bundle.sha256
+
+
+def test_an_int8_file_of_another_tool_ships_as_what_its_weights_are(given: Path) -> None:
+    """Made by onnxruntime from all layers, or from the Convs alone."""
+    name = onnx.load(given / "m.onnx").graph.input[0].name
+    for kinds in (["Conv", "Gemm", "MatMul"], ["Conv"]):
+        feeds = iter([{name: np.load(given / "c.npz")["x"][:8]}])
+        reader = SimpleNamespace(get_next=lambda feeds=feeds: next(feeds, None))
+        quantize_static(given / "m.onnx", given / f"{len(kinds)}.onnx", reader, op_types_to_quantize=kinds)
+    with Workspace(given / "work") as do:
+        assert [origin_of(given / f"{count}.onnx", do).shipped for count in (3, 1)] == ["int8", "mixed"]
 
 
 def test_int8_in_operators_on_integers_is_refused_with_what_to_do(given: Path) -> None:

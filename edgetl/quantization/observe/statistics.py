@@ -149,9 +149,10 @@ def observe(
     """What is seen of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
 
     Raises:
-        InputError: no samples, samples that do not fit the model, or activations that are not finite.
+        InputError: no samples, samples that do not fit the model, or activations or outputs that are not finite.
     """
-    names = tuple(tensors)
+    wanted = tuple(tensors)
+    names = tuple(dict.fromkeys([*wanted, *(output.name for output in model.graph.output)]))
     seen = {name: TensorStatistics() for name in names}
     engine: Any = None
     with track("calibrate", total=len(source), unit="image") as bar:
@@ -173,6 +174,7 @@ def observe(
         raise InputError(
             f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\nCheck the model and its inputs"
         )
+    seen = {name: seen[name] for name in wanted}
     if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST_VALUE]:
         raise InputError(
             f"expected activations up to {LARGEST_VALUE:.0e}, found larger ones in {len(large)} tensors:\n{listing(large)}\n"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.quantization.candidates import plan
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn import steps
 from edgetl.quantization.learn.tune import growth
@@ -94,14 +95,14 @@ def test_the_clock_does_not_decide_what_is_counted(small: Path, noise: Any, tmp_
     """On a machine a thousand times slower, the same steps and the same bytes."""
     records = []
     for name, slower in (("a", 1.0), ("b", 1e-3)):
-        monkeypatch.setattr(steps, "speed", lambda *_, slower=slower: 1e9 * slower)
+        monkeypatch.setattr(plan, "speed", lambda *_, slower=slower: 1e9 * slower)
         records.append(quantize(small, noise(20), out=tmp_path / name, tune_images=16))
     assert records[0].effort == records[1].effort and records[0].time_limit is None
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: Told) -> None:
-    monkeypatch.setattr(steps, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
+    monkeypatch.setattr(plan, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
     record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
     assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told.lines)
