@@ -125,7 +125,7 @@ def _pickled(path: Path) -> Mapping[str, object]:
 
 def _numpy_scalars() -> list[Any]:
     """What a NumPy number in a checkpoint (a best score) is pickled as: values without code."""
-    scalar = np.float32(0).__reduce__()[0]
+    scalar: Any = np.float32(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in SCALARS]
     return [*(_named(scalar, f"numpy.{core}.multiarray") for core in ("core", "_core")), np.dtype, *kinds]
 
