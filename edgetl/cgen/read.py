@@ -68,7 +68,8 @@ def _refusal(node: onnx.NodeProto, found: str) -> str:
     where = f"{node.op_type} that makes {node.output[0]!r}"
     return (
         f"expected operators that the C code has ({', '.join(sorted(KNOWN))}), on codes, found {where}: {found}. "
-        "Take another student (edge_tiny to edge_large have what is needed), or leave --c out"
+        "Make the file with --target portable, of a network that has them (edge_tiny to edge_large, ResNets, EfficientNet-Lite, SqueezeNet "
+        "with a linear head), or leave --c out"
     )
 
 
