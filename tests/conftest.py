@@ -1,9 +1,11 @@
-"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said."""
+"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said; the command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,19 +31,22 @@ def shared() -> Path:
 
 
 class Told:
-    """What is said."""
+    """A listener that remembers: what is said, the titles of the bars, and how far each of them came."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.titles: list[str] = []
+        self.advanced: dict[str, float] = {}
 
-    def open(self, title: str, total: float, unit: str) -> Told:
-        return self
+    def open(self, title: str, total: float, unit: str) -> Line:
+        self.titles.append(title)
+        return Line(self, title)
 
     def close(self, bar: object) -> None:
         pass
 
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
+    def moved(self, title: str, steps: float, note: str) -> None:
+        self.advanced[title] = self.advanced.get(title, 0) + steps
 
     def say(self, message: str) -> None:
         self.lines.append(message)
@@ -49,11 +54,57 @@ class Told:
     def detail(self, message: str) -> None:
         self.say(message)
 
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A bar: its steps are told to the listener that opened it."""
+
+    told: Told
+    title: str
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.told.moved(self.title, steps, note)
+
+
+class Stop(Exception):
+    """Raised in the middle of work, as a kill would come."""
+
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
+def told() -> Iterator[Told]:
     """What is said while the test runs."""
     from edgetl.core.progress import listening  # not before the environment is set
 
     with listening(listener := Told()):
-        yield listener.lines
+        yield listener
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit code and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def edgetl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command line in this process: a process of its own needs seconds for imports, and is for tests of processes."""
+    from edgetl.cli.app import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert isinstance(stop.value.code, int)
+        return Ended(stop.value.code, *capsys.readouterr())
+
+    return run

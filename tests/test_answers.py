@@ -425,3 +425,16 @@ def test_a_calibration_image_without_finite_answers_is_named_where_others_judge(
     data = photos(tmp_path / "data", {"a": 3, "b": 3}, colors=[0, 3])
     with pytest.raises(InputError, match=r"finite outputs of m.onnx, found NaN or infinity for 1 of \d+ images:\n  row 7\n"):
         decided(model, tmp_path / "c.npz", data, tmp_path, prepared)
+
+
+def test_a_calibration_image_is_named_whose_output_alone_is_not_finite_whatever_it_is_used_for(tmp_path: Path) -> None:
+    """A few images are looked at before the work; the others, when they are used: to fit, to choose or to report."""
+    tail = [helper.make_node("Sub", ["z", "half"], ["s"]), helper.make_node("Sqrt", ["s"], ["logits"])]
+    weights = {"head": np.eye(2, 3, dtype=np.float32), "at": np.zeros(2, np.float32), "half": np.array([[0.2]], np.float32)}
+    model = nearest_color(tmp_path / "m.onnx", 2, head="z", tail=tail, weights=weights)
+    for row in range(0, 160, 23):
+        x = np.random.default_rng(0).random((160, 3, SIDE, SIDE), dtype=np.float32)
+        x[row, 0] *= 0.1  # hardly any red
+        np.savez(tmp_path / f"{row}.npz", x=x)
+        with pytest.raises(InputError, match=rf"finite outputs of m.onnx, found NaN or infinity for 1 of \d+ images:\n  row {row}\n"):
+            quantize(model, tmp_path / f"{row}.npz", tmp_path / f"{row}.onnx", QUICK)

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SCREEN_LINES = 55  # of a README, in an editor
+PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if page.name not in ("log.md", "CHANGELOG.md")]
+SOURCES = [path for folder in ("edgetl", "tests", "scripts", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+EXAMPLES = ("toy.py", "flat_reshapes")  # files that the guides add in front of the reader
 
 
 def drawing() -> ModuleType:
@@ -76,6 +79,26 @@ def test_the_readme_is_two_screens_and_its_tables_have_one_number_a_cell() -> No
     assert len(text.splitlines()) <= 2 * SCREEN_LINES
     cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split("|")]
     assert [cell for cell in cells if "](" not in cell and len(re.findall(r"\d+(?:\.\d+)?%", cell)) > 1] == []
+
+
+def missing_names(text: str) -> list[str]:
+    """The files and tests in backticks that are not in the checkout; a path may begin in any folder of it."""
+    found = []
+    for name in re.findall(r"`((?:[\w.-]+/)*\w+\.py(?:::\w+)?)`", text):
+        path, _, test = name.partition("::")
+        files = [file for file in SOURCES if f"/{file.relative_to(ROOT).as_posix()}".endswith(f"/{path}")]
+        there = any(f"def {test}(" in file.read_text(encoding="utf-8") for file in files) if test else bool(files)
+        if not there and not any(example in path for example in EXAMPLES):
+            found.append(name)
+    return found
+
+
+def test_files_and_tests_that_the_pages_name_are_there() -> None:
+    assert {page.name: missing for page in PAGES if (missing := missing_names(page.read_text(encoding="utf-8")))} == {}
+    assert missing_names("`edgetl/nowhere.py`, `near.py`, `test_docs.py::test_nowhere`, `data/near.py`") == [
+        "edgetl/nowhere.py",
+        "test_docs.py::test_nowhere",
+    ]
 
 
 @pytest.mark.slow

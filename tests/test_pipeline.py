@@ -1,4 +1,4 @@
-"""Laws of a whole run, on real digits, through the real command line in real processes."""
+"""Laws of a whole run, on real digits, through the real command line; in real processes where these are killed, or their traces sought."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgetl.bundle.read import open_bundle
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.report.schema import check_report
 from edgetl.settings import DataSettings
 
+from .conftest import Ended
+
 STAGES = ("finetune", "distill", "quantize", "export", "verify")
 QUICK = [
     *("--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--max-drop", "0.2", "--max-int8-drop", "0.1"),
-    *("--set", "finetune.epochs=3", "--set", "finetune.lr=0.005", "--set", "distill.epochs=10", "--set", "verify.latency_runs=5"),
+    *("--set", "finetune.epochs=2", "--set", "finetune.lr=0.005", "--set", "distill.epochs=5", "--set", "verify.latency_runs=5"),
     *("--set", "quantize.tune_images=64"),
 ]
 
@@ -38,7 +41,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "100"}
 
 
-def edgetl(home: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def process(home: Path, *words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), env=environment(home), cwd=cwd, capture_output=True, text=True, timeout=400, check=False)
 
 
@@ -54,7 +57,7 @@ def results(run: Path) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = edgetl(folder / "home", "pipeline", "--out", folder / "run", "--json", *QUICK, cwd=folder)
+    done = process(folder / "home", "pipeline", "--out", folder / "run", "--json", *QUICK, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -91,45 +94,44 @@ def test_nothing_is_written_outside_the_run_folder(undisturbed: tuple[Path, Any]
     assert [path for path in (folder / "home").rglob("*") if path.is_file()] == []
 
 
-def test_an_identical_run_does_no_stage_again(undisturbed: tuple[Path, Any]) -> None:
+def test_an_identical_run_does_no_stage_again(edgetl: Callable[..., Ended], undisturbed: tuple[Path, Any]) -> None:
     folder = undisturbed[0]
     before, report = results(folder / "run"), (folder / "run" / "report.json").read_bytes()
-    again = edgetl(folder / "home", "pipeline", "--out", folder / "run", *QUICK, cwd=folder)
+    again = edgetl("pipeline", "--out", folder / "run", *QUICK)
     assert again.returncode == 0, again.stderr
     assert results(folder / "run") == before
     assert (folder / "run" / "report.json").read_bytes() == report
 
 
 @pytest.mark.slow  # the reasons themselves: tests/core/test_plan.py
-def test_status_says_what_would_rerun_and_why(undisturbed: tuple[Path, Any]) -> None:
+def test_status_says_what_would_rerun_and_why(edgetl: Callable[..., Ended], undisturbed: tuple[Path, Any]) -> None:
     folder = undisturbed[0]
-    same = edgetl(folder / "home", "status", folder / "run")
+    same = edgetl("status", folder / "run")
     assert same.returncode == 0 and "would run" not in same.stdout, same.stdout + same.stderr
-    changed = edgetl(folder / "home", "status", folder / "run", "--set", "distill.temperature=2.0").stdout
+    changed = edgetl("status", folder / "run", "--set", "distill.temperature=2.0").stdout
     assert "finetune: done" in changed
     assert "distill: would run: settings.temperature 4.0 -> 2.0" in changed
     assert "quantize: would run: its model changed" in changed
 
 
-def test_a_changed_file_of_a_stage_is_named(undisturbed: tuple[Path, Any]) -> None:
+def test_a_changed_file_of_a_stage_is_named(edgetl: Callable[..., Ended], undisturbed: tuple[Path, Any]) -> None:
     folder = undisturbed[0]
     checkpoint = next((folder / "run" / "stages").glob("distill-*")) / "checkpoint.safetensors"
     original = checkpoint.read_bytes()
     checkpoint.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
     try:
-        refused = edgetl(folder / "home", "pipeline", "--out", folder / "run", *QUICK, cwd=folder)
+        refused = edgetl("pipeline", "--out", folder / "run", *QUICK)
     finally:
         checkpoint.write_bytes(original)
     assert refused.returncode == 2 and "checkpoint.safetensors" in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(undisturbed: tuple[Path, Any]) -> None:
+def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(edgetl: Callable[..., Ended], undisturbed: tuple[Path, Any]) -> None:
     folder = undisturbed[0]
-    home = folder / "home"
     bundle, other = folder / "run" / "bundle", folder / "run" / "stages"
     reference = next(other.glob("lower-*")) / "model.float.onnx"
     teacher = max((path / "model.float.onnx" for path in other.glob("lower-*")), key=lambda path: path.stat().st_size)
-    done = edgetl(home, "verify", reference, "--reference", teacher, "--data", "digits", "--max-drop", "0", "--json")
+    done = edgetl("verify", reference, "--reference", teacher, "--data", "digits", "--max-drop", "0", "--json")
     report = json.loads(done.stdout)
     check_report(report)
     assert done.returncode == (1 if report["verdict"] == "failed" else 0)
@@ -138,9 +140,9 @@ def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(undisturbed: tup
 
 
 @pytest.mark.slow
-def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(tmp_path: Path) -> None:
+def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(edgetl: Callable[..., Ended], tmp_path: Path) -> None:
     """The chain of docs/guide/stages.md, on a few digits in class folders."""
-    home, photos, holdout = tmp_path / "home", tmp_path / "photos", tmp_path / "holdout"
+    photos, holdout = tmp_path / "photos", tmp_path / "holdout"
     digits = open_images(None, DataSettings())
     for folder, part in ((photos, "train"), (holdout, "test")):
         images = digits.only(part).take(120, 0)  # type: ignore[arg-type]
@@ -171,12 +173,12 @@ def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(tmp_path: Path
         ("predict", tmp_path / "bundle", holdout, "--csv", tmp_path / "answers.csv"),
     ]
     for words in lines:
-        done = edgetl(home, *words)
+        done = edgetl(*words)
         assert done.returncode == 0, (words[0], done.stderr)
     assert open_bundle(tmp_path / "bundle").manifest.shipped == "int8"
     parts = [part for _, part in json.loads((tmp_path / "s" / "split.json").read_text())["images"].values()]
     known = len(parts) - parts.count("test")  # the run's own test part calibrates nothing
-    leaked = edgetl(home, "verify", tmp_path / "bundle", "--data", photos)
+    leaked = edgetl("verify", tmp_path / "bundle", "--data", photos)
     assert leaked.returncode == 2 and f"found {known} of 120 that it was trained, selected or calibrated on" in leaked.stderr
 
 
@@ -192,7 +194,7 @@ def test_killed_inside_each_stage_a_rerun_gives_the_same_bundle(
         assert finished.items() <= now.items(), f"a finished stage ran again before {stage}"
         assert not any(name.startswith(f"{stage}-") and not name.endswith(".partial") for name in now)
         finished = {name: at for name, at in now.items() if not name.endswith(".partial")}
-    last = edgetl(home, "pipeline", "--out", run, "--json", *QUICK)
+    last = process(home, "pipeline", "--out", run, "--json", *QUICK)
     assert last.returncode == 0, last.stderr
     assert finished.items() <= results(run).items()
     assert bundle_hashes(run / "bundle") == bundle_hashes(undisturbed[0] / "run" / "bundle")
@@ -234,17 +236,8 @@ def test_ctrl_c_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "interrupted. Finished work is kept: run the same command to continue"
 
 
-def test_a_second_run_on_a_busy_folder_is_refused(tmp_path: Path) -> None:
-    run, home = tmp_path / "run", tmp_path / "home"
-    first = subprocess.Popen(
-        command("pipeline", "--out", run, *QUICK), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        while not list(run.glob("stages/finetune-*.partial")):
-            assert first.poll() is None
-            time.sleep(0.02)
-        second = edgetl(home, "pipeline", "--out", run, *QUICK)
-    finally:
-        first.kill()
-        first.wait()
-    assert second.returncode == 2 and "another edgetl" in second.stderr and second.stdout == ""
+def test_a_run_on_a_busy_folder_is_refused(edgetl: Callable[..., Ended], tmp_path: Path) -> None:
+    """Between two processes, too: tests/core/test_workspace.py."""
+    with Workspace(tmp_path / "run"):
+        second = edgetl("pipeline", "--out", tmp_path / "run", *QUICK)
+    assert second.returncode == 2 and "no other edgetl process" in second.stderr and second.stdout == ""

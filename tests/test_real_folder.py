@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from .conftest import Ended
 from .data.test_formats import broken, mixed
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +26,7 @@ QUICK = (
 )
 
 
-def edgetl(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def process(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(cwd), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "edgetl", *words]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=300)
@@ -52,8 +54,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_refused_with_every_culprit_and_nothing_left_behind(folder: Path) -> None:
-    done = edgetl(folder, "pipeline", "meine photos", "--out", "refused")
+def test_refused_with_every_culprit_and_nothing_left_behind(
+    edgetl: Callable[..., Ended], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    done = edgetl("pipeline", "meine photos", "--out", "refused")
     assert done.returncode == 2 and done.stdout == ""
     for name in ("bomb.png", "empty.jpg", "half.HEIC", "half.jpg", "text.png"):
         assert f"كلب/{name}: " in done.stderr
@@ -64,7 +69,7 @@ def test_refused_with_every_culprit_and_nothing_left_behind(folder: Path) -> Non
 def test_skipped_and_counted_to_the_end(folder: Path) -> None:
     settings = [word for setting in QUICK for word in ("--set", setting)]
     words = ["--teacher", "cifar_resnet8", "--teacher-weights", "none", "--student", "edge_tiny", "--image-size", "32", *settings]
-    done = edgetl(folder, "pipeline", "meine photos", "--skip-bad-images", "--json", *words)
+    done = process(folder, "pipeline", "meine photos", "--skip-bad-images", "--json", *words)
     assert done.returncode in (0, 1), done.stderr  # so little training may well fail the verdict
     report = json.loads(done.stdout)
     intake = report["data"]["intake"]
@@ -77,7 +82,7 @@ def test_skipped_and_counted_to_the_end(folder: Path) -> None:
     assert manifest["classes"] == ["katze 猫 🐈", "كلب"] and manifest["preprocess"]["decode"] == "reduced"
 
     odd = name_that_is_no_utf8(folder)
-    listed = edgetl(folder, "predict", "runs/meine photos/bundle", "meine photos", *odd, "--csv", "answers.csv")
+    listed = process(folder, "predict", "runs/meine photos/bundle", "meine photos", *odd, "--csv", "answers.csv")
     rows = (folder / "answers.csv").read_text(encoding="utf-8").splitlines()
     assert listed.returncode == 2 and len(rows) == 1 + 194 + 3 + 5 + len(odd)
     assert not odd or any("old/\\udcc4\\udce3.png" in row for row in rows)

@@ -42,27 +42,12 @@ from edgetl.selection.job import prepare
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
 from edgetl.stages.verify import Verify
 
+from .conftest import Told
+
 QUICK = QuantizeSettings(tune_images=0)
 JUDGE = VerifySettings(latency_runs=5, max_drop=0.2, thumbnails=0)
 TEACHER = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", baselines=False)
 PREPROCESS = imagenet(32, 36)
-
-
-class Heard(list[str]):
-    def open(self, title: str, total: float, unit: str) -> Heard:
-        return self
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
 
 
 def photos(shared: Path, part: str, count: int) -> list[Path]:
@@ -212,12 +197,43 @@ def test_evaluation_on_training_photos_is_refused_by_the_bare_file_too(known: Kn
     lone, again = tmp_path / "lone.onnx", tmp_path / "again"
     shutil.copyfile(known.onnx, lone)
     trained = len(known.images.only("train"))
-    with pytest.raises(InputError, match=rf"found {trained} of 40 that it was:\n.*\(train\)"):
+    with pytest.raises(InputError, match=rf"found {trained} training images among 40:\n.*\(train\)"):
         quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(known.data))
     saved_again(known, again)
-    with pytest.raises(InputError, match=r"found 6 of 6 that it was:\n.*\(looks like one in train\)"):
+    with pytest.raises(InputError, match=r"found 6 training images among 6:\n.*\(looks like one in train\)"):
         quantize(lone, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(again))
     assert not (tmp_path / "q.onnx").exists()
+
+
+def test_evaluation_on_calibration_photos_that_were_saved_again_is_refused(known: Known, tmp_path: Path) -> None:
+    """Of a model without a record: the ranges were set on what would judge them."""
+    away = tmp_path / "foreign.onnx"
+    away.write_bytes(onnx_without_record(known.onnx))
+    planted = saved_again(known, filled(tmp_path / "eval", [*known.fresh.rglob("*.jpg")]))
+    with pytest.raises(InputError, match=r"not in the calibration set, found 6 of 30 that look like a calibration image") as refused:
+        quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(tmp_path / "eval"))
+    assert all(place in str(refused.value) for place in planted) and not (tmp_path / "q.onnx").exists()
+    quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(known.fresh))
+
+
+def test_of_data_by_name_no_copies_were_looked_for_and_it_is_said(known: Known, tmp_path: Path) -> None:
+    images = open_images(None, DataSettings())
+    job = prepare(images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
+    told = admit(images.only("test"), job.seen_by_judges())
+    assert told.reason is not None and "of images in train, val looks are not on record" in told.reason
+    other = prepare(known.images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
+    assert "looks" not in (admit(known.images.only("test"), other.seen_by_judges()).reason or "")
+
+
+def onnx_without_record(path: Path) -> bytes:
+    """The model as another maker's: it says nothing of what it has seen."""
+    import onnx
+
+    graph = onnx.load(path)
+    kept = [item for item in graph.metadata_props if item.key not in ("edgetl.seen", "edgetl.split")]
+    del graph.metadata_props[:]
+    graph.metadata_props.extend(kept)
+    return bytes(graph.SerializeToString())
 
 
 def test_in_a_run_the_photos_are_split_as_the_run_split_them(known: Known, tmp_path: Path) -> None:
@@ -255,12 +271,11 @@ def test_rows_of_training_photos_cannot_be_checked_and_the_report_says_so(known:
     refs = known.images.only("train").refs
     x = np.stack([PREPROCESS((known.data / ref.where).read_bytes()) for ref in refs])
     np.savez(tmp_path / "t.npz", x=x, y=np.array([ref.label for ref in refs]))
-    heard = Heard()
-    with Workspace(tmp_path / "w") as do, listening(heard):
+    with Workspace(tmp_path / "w") as do, listening(told := Told()):
         verdict = verify(known.onnx, str(tmp_path / "t.npz"), do, JUDGE, reference=known.onnx)
     said = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
     assert said["seen"] == "not checked" and "rows of an .npz cannot be compared with image files (train, val)" in said["seen_reason"]
-    assert any("not checked whether a model has seen these images" in line for line in heard)
+    assert any("not checked whether a model has seen these images" in line for line in told.lines)
 
 
 def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, tmp_path: Path) -> None:
@@ -279,14 +294,8 @@ def test_frames_of_one_burst_in_an_npz_are_not_independent_images(known: Known, 
 
 
 def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_none(known: Known, tmp_path: Path) -> None:
-    import onnx
-
     foreign = tmp_path / "foreign.onnx"
-    graph = onnx.load(known.onnx)
-    kept = [item for item in graph.metadata_props if item.key not in ("edgetl.seen", "edgetl.split")]
-    del graph.metadata_props[:]
-    graph.metadata_props.extend(kept)
-    onnx.save(graph, foreign)
+    foreign.write_bytes(onnx_without_record(known.onnx))
     for subject, reference, why in (
         (foreign, foreign, "no record"),
         (known.onnx, foreign, "what foreign.onnx was trained on is not on record"),
@@ -353,7 +362,7 @@ def test_weights_that_knew_cifar10_two_fine_tunings_ago_still_know_it(known: Kno
     refuse_known_data(renamed, found, True)
     graph = tmp_path / "model.onnx"
     lower(checkpoint.path, graph)
-    with pytest.raises(InputError, match="found cifar10, which the weights it comes from were trained on"):
+    with pytest.raises(InputError, match="found cifar10, which its pretrained weights were trained on"):
         admit(renamed.only("test"), seen_beside(graph))
     accepted = admit(renamed.only("test"), seen_beside(graph), "accept")
     assert accepted.seen == "waived" and accepted.reason is not None and "cifar10" in accepted.reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +19,14 @@ from edgetl.cli import stages
 from edgetl.cli.options import given_preprocess
 from edgetl.cli.verify import verify
 from edgetl.core.errors import InputError
-from edgetl.core.progress import Bar, listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 
+from .conftest import Told
+
 HEIGHT, WIDTH = 24, 40
-
-
-class Told:
-    """What was said."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        class Line:
-            def advance(self, steps: float = 1, note: str = "") -> None:
-                pass
-
-        return Line()
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.text += message + "\n"
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    told = Told()
-    with listening(told):
-        yield told
 
 
 def brightness(path: Path, channels: int) -> Path:
@@ -159,8 +129,8 @@ def test_12_bits_in_files_of_16_are_scaled_everywhere_and_said(tmp_path: Path, t
     prepared = preparing(tmp_path / "p.json", **(THREE if channels == 3 else {}))
     found = list(predict(model, [root], preprocess=given_preprocess(prepared)))
     assert all(one.answer == one.path.parent.name for one in found)
-    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the Preprocess)' in told.text
-    told.text = ""
+    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the preprocessing)' in told.text
+    told.lines.clear()
     with Workspace(tmp_path / "run") as do:
         verdict = verify(model, str(root), do, VerifySettings(latency_runs=5), reference=model, preprocess=prepared)
         report = json.loads(verdict.report.path.read_text(encoding="utf-8"))

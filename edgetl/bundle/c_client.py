@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgetl.bundle.decision import DecisionRule
-from edgetl.bundle.graph import is_quantized
+from edgetl.bundle.graph import quantizes_activations
 from edgetl.bundle.image_graph import MODEL
 from edgetl.cgen.footprint import Footprint
 from edgetl.cgen.write import write_c
@@ -23,10 +23,10 @@ def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str],
     Raises:
         InputError: a model in float, an operator that the C code does not have.
     """
-    if not is_quantized(bundle / MODEL):
+    if not quantizes_activations(bundle / MODEL):
         raise InputError(
-            "expected an int8 model to write as C, found one in float: its sums would differ from CPU to CPU. "
-            "Leave --c out, or take a target and a budget with which int8 ships"
+            "expected an int8 model for --c, found a float model: float sums differ between CPUs. "
+            "Leave out --c, or quantize with a --target and a --max-drop with which the int8 model ships"
         )
     folder = bundle.joinpath(*PLACE)
     folder.mkdir(parents=True, exist_ok=True)

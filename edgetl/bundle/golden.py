@@ -29,7 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgetl.bundle.client import PIXEL_LEVELS
 from edgetl.bundle.golden_stages import StageTolerance, tolerances, write_stages
-from edgetl.bundle.graph import is_quantized, output_step
+from edgetl.bundle.graph import output_step, quantizes_activations
 from edgetl.bundle.image_graph import MODEL
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
@@ -212,7 +212,7 @@ def _one_by_one(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _tolerance(path: Path, outputs: NDArray[np.float32], unrounded: NDArray[np.float32]) -> Tolerance:
     largest = max(1.0, float(np.abs(outputs).max()))
-    if not is_quantized(path):
+    if not quantizes_activations(path):
         return Tolerance(abs=FLOAT_SHARE * largest, rel=FLOAT_REL)
     rounding = min(ROUNDINGS * float(np.sqrt(np.mean((outputs.astype(np.float64) - unrounded) ** 2))), MOST_SHARE * largest)
     step = output_step(path)
@@ -238,4 +238,6 @@ def read_golden(folder: Path) -> Golden:
     try:
         return _adapter().validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
-        raise InputError(f"expected the index of golden vectors at {path}, found something else: {error}") from error
+        raise InputError(
+            f"expected the index of golden vectors at {path}, found other content: {error}. Export the bundle again"
+        ) from error

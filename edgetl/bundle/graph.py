@@ -46,7 +46,7 @@ def _carries(path: Path) -> None:
     missing = [key for key in (LABELS_KEY, PREPROCESS) if key not in present]
     if missing:
         raise InputError(
-            f"expected the metadata of {path.name} to hold {', '.join(missing)}, found none. Say what its classes and Preprocess are"
+            f"expected the metadata of {path.name} to contain {', '.join(missing)}, found no such entry. Give --labels and --preprocess"
         )
     info_of(model, path.name)  # labels fit the outputs
 
@@ -70,8 +70,8 @@ def specs(path: Path, meaning: Meaning) -> tuple[tuple[TensorSpec, ...], tuple[T
     return (inputs,), (outputs,)
 
 
-def is_quantized(path: Path) -> bool:
-    """Whether activations pass through int8 anywhere in the graph."""
+def quantizes_activations(path: Path) -> bool:
+    """Whether a graph rounds activations to codes, so that CPUs may differ by a step; one whose weights alone are quantized does not."""
     return any(node.op_type == "QuantizeLinear" for node in load_proto(path).graph.node)
 
 

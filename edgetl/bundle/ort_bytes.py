@@ -39,7 +39,11 @@ class Reader:
         return table + offset if offset else None
 
     def follow(self, table: int, slot: int) -> int:
-        """Where what a field points to stands."""
+        """Where what a field points to stands.
+
+        Raises:
+            InputError: the table has no such field.
+        """
         place = self.place(table, slot)
         if place is None:
             raise InputError(f"expected field {slot} in a table of an .ort file, found none. Another onnxruntime may write another format")

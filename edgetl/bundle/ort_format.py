@@ -70,7 +70,7 @@ def _optimized(model: bytes, path: Path, form: str) -> Path:
     try:
         ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"])
     except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-        raise InputError(f"expected a graph that onnxruntime converts to {path.name}, it refused: {brief(error)}") from error
+        raise InputError(f"expected a graph that onnxruntime can save as {path.name}, found that it cannot: {brief(error)}") from error
     return path
 
 

@@ -25,7 +25,7 @@ def refuse_local_paths(folder: Path, names: list[str]) -> None:
     if found:
         rows = [f"{name}: {place.decode(errors='replace')}" for name, place in found]
         raise InputError(
-            f"expected a bundle without local paths, found some:\n{listing(rows)}\nTake them out of the metadata or the provenance"
+            f"expected a bundle without paths of this computer, found:\n{listing(rows)}\nRemove them from the metadata of the model"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.bundle.decision import DecisionRule
-from edgetl.bundle.read import is_bundle, open_bundle
+from edgetl.bundle.read import MANIFEST, is_bundle, open_bundle
 from edgetl.core.errors import InputError, listing
 from edgetl.core.misfit import example_for, refuse_misfit
 from edgetl.core.preprocess import Preprocess
@@ -128,6 +128,9 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
         session, manifest = open_session(bundle.model, threads=threads), bundle.manifest
         classifier = _classifier(session, manifest.preprocess, manifest.classes, manifest.outputs[0].kind)
         return replace(classifier, rule=manifest.decision)
+    if not model.is_file():
+        instead = "a folder that is no bundle" if model.is_dir() else "nothing there"
+        raise InputError(f"expected a bundle (a folder with {MANIFEST}) or an ONNX file at {model}, found {instead}")
     found = read_runnable(model)
     found.tell()
     info, session = info_of(found.model, model.name), open_graph(found.model, name=model.name, threads=threads, output=output)
@@ -135,8 +138,8 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
     known = info.preprocess or preprocess
     if known is None:
         raise InputError(
-            f"expected {model.name} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet; "
-            f"a FILE for this model holds {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
+            f"expected {model.name} to contain the preprocessing of its images, found none. Give it with --preprocess FILE|imagenet. "
+            f"A FILE for this model contains {example_for(session.input_shape)}, with the size, mean and std that it was trained with"
         )
     refuse_misfit(known, session.input_shape, model.name)
     return _classifier(session, known, info.classes)
@@ -191,7 +194,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         raise InputError(f"expected image files or folders, found nothing at:\n{listing(missing)}")
     found = [(path, files.find_images(path)) for path in paths if path.is_dir()]
     if unreadable := [problem for _, inside in found for problem in inside.unreadable]:
-        raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nMend their permissions, or leave them out")
+        raise InputError(f"expected folders that can be read, found:\n{listing(unreadable)}\nChange their permissions, or leave them out")
     for path, inside in found:
         files.tell_left_out(path.resolve().name or str(path), path, [inside])
     below = {path: sorted(inside.images, key=lambda image: image.as_posix()) for path, inside in found}

@@ -59,12 +59,13 @@ def open_bundle(path: Path) -> Bundle:
     """
     if not is_bundle(path):
         raise InputError(
-            f"expected a bundle (a folder with {MANIFEST}) at {path}, found {'a folder without it' if path.is_dir() else 'none'}"
+            f"expected a bundle (a folder with {MANIFEST}) at {path}, found {'a folder without it' if path.is_dir() else 'none'}. "
+            "Give a folder that edgetl export or edgetl pipeline wrote"
         )
     manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
     if problems := differences(path, manifest.files):
         raise InputError(
-            f"expected the bundle {path} as it was written, found:\n{listing(problems)}\nExport it again, or restore these files"
+            f"expected the files of the bundle {path} to be unchanged, found:\n{listing(problems)}\nExport it again, or restore these files"
         )
     return Bundle(path=path, manifest=manifest, sha256=bundle_sha256(path))
 

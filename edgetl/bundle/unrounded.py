@@ -40,7 +40,7 @@ def unrounded(model: onnx.ModelProto) -> onnx.ModelProto:
             case "DequantizeLinear" | "QuantizeLinear":
                 nodes += _line(node, stored, values)
             case kind if "Integer" in kind or kind.startswith(("QLinear", "QGemm", "Dynamic")):
-                raise InputError(f"expected int8 as QuantizeLinear and DequantizeLinear (QDQ), found the operator {kind}")
+                raise InputError(f"expected an int8 model in QDQ format, found the operator {kind}. Give a model in QDQ format")
             case _:
                 nodes.append(_of_floats(node, stored, values))
     result = with_nodes(model, nodes, values)
@@ -48,8 +48,8 @@ def unrounded(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def is_int8(model: onnx.ModelProto) -> bool:
-    """Whether a graph computes with integers of few bits, in whatever form."""
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether anything in a graph is quantized, in whatever form: weights alone, QDQ, or operators on integers."""
     kinds = {node.op_type for graph in graphs_in(model.graph) for node in graph.node}
     return any(kind in ("QuantizeLinear", "DequantizeLinear") or "Integer" in kind or kind.startswith("QLinear") for kind in kinds)
 
@@ -82,7 +82,9 @@ def _line(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], values: dict
 def _numbers(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]], ndim: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scale and zero point in float32, in a shape that fits a value of `ndim` axes."""
     if any(name and name not in stored for name in node.input[1:]):
-        raise InputError(f"expected scales and zero points that are stored in the file, found computed ones at {node.output[0]}")
+        raise InputError(
+            f"expected constant scales and zero points, found computed ones for {node.output[0]}. Export it with constant ones"
+        )
     scale = stored[node.input[1]].astype(np.float32)
     zero = stored[node.input[2]].astype(np.float32) if len(node.input) > 2 and node.input[2] else np.zeros_like(scale)
     axis = channel_axis(node)

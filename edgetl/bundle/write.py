@@ -109,12 +109,15 @@ def _manifest(out: Path, info: ModelInfo, kind: Meaning, form: Form, target: str
 
 def _complete(info: ModelInfo) -> tuple[tuple[str, ...], Preprocess]:
     if info.classes is None or info.preprocess is None:
-        missing = [name for name, value in (("class names", info.classes), ("a Preprocess", info.preprocess)) if value is None]
-        raise InputError(f"expected a model that says its {' and '.join(missing)}, found none. Give them: an app could not use the bundle")
+        missing = [name for name, value in (("class names", info.classes), ("preprocessing", info.preprocess)) if value is None]
+        raise InputError(
+            f"expected a model file that contains {' and '.join(missing)}, found none. An app cannot use the bundle without them: "
+            "give --labels FILE and --preprocess FILE|imagenet"
+        )
     broken = [repr(name) for name in info.classes if len(name.splitlines()) != 1]
     if broken:
         raise InputError(
-            f"expected class names of one line each (labels.txt holds a line for each), found {', '.join(broken)}. Rename them"
+            f"expected class names of one line each (labels.txt has one line per class), found {', '.join(broken)}. Rename them"
         )
     return info.classes, info.preprocess
 

@@ -28,7 +28,7 @@ def window_of(attributes: Mapping[str, Any], kernel: Pair, size: Pair) -> tuple[
     strides, dilations = (tuple(attributes.get(name) or (1, 1)) for name in ("strides", "dilations"))
     pads = tuple(attributes.get("pads") or (0, 0, 0, 0))
     if len(pads) != 4:
-        raise Unsupported("another number of dimensions than height and width")
+        raise Unsupported("not two spatial dimensions")
     sides = [_length(size[axis], kernel[axis], strides[axis], dilations[axis], pads[axis::2], attributes) for axis in (0, 1)]
     window = Window(kernel=kernel, strides=strides, pads=(pads[0], pads[1]), dilations=dilations)
     return window, (sides[0], sides[1])

@@ -25,7 +25,7 @@ def on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Map
     """
     source, weight, bias, scale = _parts(inputs)
     if weight.ndim != 4:
-        raise Unsupported("another number of dimensions than height and width")
+        raise Unsupported("not two spatial dimensions")
     ordered = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
 
     def finish(step: np.float32, zero: int) -> Tensor:
@@ -55,7 +55,7 @@ def linear(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
     weight = weight if attributes.get("transB", 0) else weight.T
     tensor = getattr(source.source, "tensor", None)
     if not isinstance(tensor, Tensor) or not np.array_equal(source.source.index.reshape(-1), straight(tensor.shape).reshape(-1)):
-        raise Unsupported("codes that were moved in a way that the C code does not have")
+        raise Unsupported("a reordering of int8 values that the C code does not support")
     ordered = np.ascontiguousarray(weight.reshape(len(weight), *tensor.shape).transpose(0, 2, 3, 1))
     window = Window(kernel=(tensor.height, tensor.width))
 
@@ -76,7 +76,7 @@ def _parts(inputs: Sequence[Value]) -> tuple[Decoded, NDArray[np.int8], NDArray[
     """Activations, weight, bias and the weight's scale of each output."""
     source, weight, bias = ([*inputs, None])[:3]
     if not isinstance(source, Decoded) or not source.plain or not isinstance(weight, Packed):
-        raise Unsupported("float numbers: its sums would differ from CPU to CPU")
+        raise Unsupported("float weights: float sums differ between CPUs")
     if weight.codes.dtype != np.int8 or weight.zero.any():
         raise Unsupported("weights that are not int8 with the zero point 0")
     if bias is not None and (not isinstance(bias, Packed) or bias.codes.dtype != np.int32):

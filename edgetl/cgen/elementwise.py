@@ -55,20 +55,20 @@ def elementwise(kind: str, inputs: Sequence[Value]) -> Value:
         return _through(first, np.rint)
     elif kind in ARITHMETIC and len(inputs) == 2:
         return _computed(kind, inputs)
-    raise Unsupported("float numbers in a place where the C code has codes")
+    raise Unsupported("float values where the C code needs int8 values")
 
 
 def _computed(kind: str, inputs: Sequence[Value]) -> Value:
     """Arithmetic with constants."""
     by = next((value.value.astype(np.float32) for value in inputs if isinstance(value, Stored)), None)
     if by is None or (kind in ("Sub", "Div") and not isinstance(inputs[1], Stored)):
-        raise Unsupported("both sides computed, in float")
+        raise Unsupported("two computed float inputs")
     other = inputs[0] if isinstance(inputs[1], Stored) else inputs[1]
     if isinstance(other, Stem) and kind == "Mul" and by.size == 1:
         return followed(other, "times", float(by.reshape(())))
     if isinstance(other, Levels) and by.size in (1, len(other.values)):
         return _through(other, lambda values: ARITHMETIC[kind](values, by.reshape((-1, 1) if values.ndim == 2 else (-1,))))
-    raise Unsupported("float numbers in a place where the C code has codes")
+    raise Unsupported("float values where the C code needs int8 values")
 
 
 def _through(value: Levels | Decoded, function: Callable[[np.ndarray], np.ndarray]) -> Value:
@@ -76,5 +76,5 @@ def _through(value: Levels | Decoded, function: Callable[[np.ndarray], np.ndarra
     if isinstance(value, Decoded):
         return replace(value, values=function(value.values))
     if value.codes:
-        raise Unsupported("arithmetic on codes")
+        raise Unsupported("arithmetic on int8 values without DequantizeLinear")
     return replace(value, values=function(value.values), fill=np.broadcast_to(function(value.fill), value.fill.shape))

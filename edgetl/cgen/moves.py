@@ -27,13 +27,13 @@ def moved(kind: str, value: Value, constants: Sequence[np.ndarray], attributes: 
         assert isinstance(source, Codes | Levels)
         return replace(value, source=source)
     if not isinstance(value, Codes | Levels):
-        raise Unsupported("floats, which are not computed before they are moved")
+        raise Unsupported("float values")
     if kind == "Pad":
         return _padded(value, constants, attributes)
     try:
         return replace(value, index=_turned(kind, value.index, constants, attributes))
     except ValueError as error:
-        raise Unsupported(f"a shape that one image does not have ({error})") from None
+        raise Unsupported(f"a shape that does not fit one image ({error})") from None
 
 
 def _turned(kind: str, index: Index, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Index:
@@ -41,7 +41,7 @@ def _turned(kind: str, index: Index, constants: Sequence[np.ndarray], attributes
         case "Transpose":
             order = attributes.get("perm", list(range(index.ndim))[::-1])
             if order[0] != 0:
-                raise Unsupported("images of a batch turned into something else")
+                raise Unsupported("a change of the batch dimension")
             return index.transpose(order)
         case "Reshape":
             wanted = [int(size) for size in constants[0]]
@@ -61,19 +61,19 @@ def _padded(value: Codes | Levels, constants: Sequence[np.ndarray], attributes: 
     """Bands of a constant around it."""
     amounts = constants[0].astype(int) if constants else np.array([FREE])
     if attributes.get("mode", b"constant") != b"constant" or len(amounts) != 2 * value.index.ndim or len(constants) > 2:
-        raise Unsupported("a mode or axes of its own")
+        raise Unsupported("a mode other than constant, or given axes")
     fill = constants[1].reshape(()) if len(constants) > 1 else np.zeros((), value.values.dtype if isinstance(value, Levels) else np.uint8)
     cut = np.minimum(amounts, 0).reshape(2, -1)
     index = value.index[tuple(slice(-int(low), size + int(high)) for low, high, size in zip(*cut, value.index.shape, strict=True))]
     widths = np.maximum(amounts, 0).reshape(2, -1).T
     if isinstance(value, Levels):
         if widths[:2].any() or index.shape[1] != len(value.fill) or (value.index < 0).any():
-            raise Unsupported("bands around other bands, or around channels of an image")
+            raise Unsupported("padding of a padded tensor, or of the channels of an image")
         channels = -1 - np.arange(len(value.fill)).reshape(1, -1, 1, 1)
         bands = np.pad(np.ones(index.shape, bool), widths)
         return replace(value, index=np.where(bands, np.pad(index, widths), channels), fill=np.full(len(value.fill), fill, value.fill.dtype))
     if (value.index < 0).any() and value.fill != int(fill):
-        raise Unsupported("bands of two values")
+        raise Unsupported("padding with two values")
     return replace(value, index=np.pad(index, widths, constant_values=-1), fill=int(fill))
 
 
@@ -101,14 +101,14 @@ def placed(operators: list[Operator], value: Codes | Levels) -> Tensor:
         return value.tensor
     tensor, index = value.tensor, value.index
     if index.ndim != 4 or not (index >= 0).any():
-        raise Unsupported("codes that were moved in a way that the C code does not have")
+        raise Unsupported("a reordering of int8 values that the C code does not support")
     before = np.argwhere(index[0] >= 0)[0]
     inner = tuple(slice(low, low + size) for low, size in zip(before, tensor.shape, strict=True))
     expected = np.full(index.shape[1:], -1, np.int64)
     if expected[inner].shape == tensor.shape:
         expected[inner] = straight(tensor.shape)[0]
     if not np.array_equal(expected, index[0]):
-        raise Unsupported("codes that were moved in a way that the C code does not have")
+        raise Unsupported("a reordering of int8 values that the C code does not support")
     output = Tensor(channels=index.shape[1], height=index.shape[2], width=index.shape[3])
     channels, top, left = (int(low) for low in before)
     operators.append(Pad(source=tensor, output=output, before=(top, left, channels), fill=value.fill))
@@ -125,7 +125,7 @@ def _loaded(operators: list[Operator], value: Levels) -> Tensor:
         index, squares = index.reshape(1, channels, IN_SQUARE * rows, IN_SQUARE * columns), True
     pads = lying(index, (channels, *value.size), by_channel=True)
     if pads is None:
-        raise Unsupported("an image that was moved in a way that the C code does not have")
+        raise Unsupported("a reordering of the input image that the C code does not support")
     output = Tensor(channels=value.index.shape[1], height=value.index.shape[2], width=value.index.shape[3])
     codes, fill = value.values.astype(np.uint8), value.fill.astype(np.uint8)
     operators.append(Load(output=output, codes=codes, fill=fill, pads=pads, size=value.size, squares=squares))

@@ -15,7 +15,7 @@ from edgetl.cgen.sums import Scaled, in_whole_numbers
 from edgetl.cgen.tensors import Tensor
 from edgetl.cgen.values import Codes, Decoded, Levels, Pending, Stem, Unsupported, Value, encode, straight
 
-IN_FLOAT = "float numbers in a place where the C code has codes"
+IN_FLOAT = "float values where the C code needs int8 values"
 
 
 def max_pool(operators: list[Operator], value: Value, attributes: Mapping[str, Any]) -> Value:
@@ -104,11 +104,11 @@ def summed(operators: list[Operator], inputs: Sequence[Value]) -> Pending:
     def finish(step: np.float32, zero: int) -> Tensor:
         parts = [placed(operators, each.source) for each in (first, second)]
         if parts[0].shape != parts[1].shape:
-            raise Unsupported("two shapes")
+            raise Unsupported("inputs of two shapes")
         scaled = [Scaled(scale=each.scale, zero=each.zero) for each in (first, second)]
         found = in_whole_numbers(scaled[0], scaled[1], Scaled(scale=step, zero=zero))
         if found is None:
-            raise Unsupported("scales with which sums round otherwise from CPU to CPU, as in files for another target than portable")
+            raise Unsupported("scales for which rounding differs between CPUs, as in files for other targets than portable")
         factors, offset, shift = found
         output = replace(parts[0])
         operators.append(Sum(first=parts[0], second=parts[1], output=output, factors=factors, offset=offset, shift=shift))
@@ -124,13 +124,13 @@ def concat(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
         Unsupported: along another axis than the channels'.
     """
     if attributes.get("axis") not in (1, -3):
-        raise Unsupported("another axis than the channels'")
+        raise Unsupported("an axis other than that of the channels")
     sources = [_plain(value) for value in inputs]
 
     def finish(step: np.float32, zero: int) -> Tensor:
         parts = tuple(placed(operators, mapped(operators, each, encode(each.values, step, zero))) for each in sources)
         if len({(part.height, part.width) for part in parts}) > 1:
-            raise Unsupported("two shapes")
+            raise Unsupported("inputs of two shapes")
         output = replace(parts[0], channels=sum(part.channels for part in parts))
         operators.append(Concat(parts=parts, output=output))
         return output
@@ -147,5 +147,5 @@ def _plain(value: Value) -> Decoded:
 def _kernel(attributes: Mapping[str, Any]) -> tuple[int, int]:
     kernel = attributes["kernel_shape"]
     if len(kernel) != 2:
-        raise Unsupported("another number of dimensions than height and width")
+        raise Unsupported("not two spatial dimensions")
     return int(kernel[0]), int(kernel[1])

@@ -65,11 +65,11 @@ def read_plan(model: onnx.ModelProto, preprocess: Preprocess) -> Plan:
 
 
 def _refusal(node: onnx.NodeProto, found: str) -> str:
-    where = f"{node.op_type} that makes {node.output[0]!r}"
+    where = f"{node.op_type} (output {node.output[0]!r})"
     return (
-        f"expected operators that the C code has ({', '.join(sorted(KNOWN))}), on codes, found {where}: {found}. "
-        "Make the file with --target portable, of a network that has them (edge_tiny to edge_large, ResNets, EfficientNet-Lite, SqueezeNet "
-        "with a linear head), or leave --c out"
+        f"expected operators that edgetl can write as C ({', '.join(sorted(KNOWN))}), on int8 values, found {where}: {found}. "
+        "Quantize with --target portable, or choose another student (edge_tiny to edge_large, ResNets, EfficientNet-Lite, SqueezeNet with a "
+        "linear head can be written as C), or leave out --c"
     )
 
 
@@ -101,7 +101,9 @@ class _Reader:
         elif isinstance(value, Decoded) and isinstance(value.source, Codes) and value.plain:
             classes = moves.decoded(value, self.operators)
         if classes is None:
-            raise InputError(f"expected logits from a Gemm, or from codes, found {answer!r} made otherwise. Leave --c out")
+            raise InputError(
+                f"expected logits that a Gemm or a DequantizeLinear computes, found another operator for {answer!r}. Leave out --c"
+            )
         return Plan(image=(height, width, channels), classes=classes, operators=tuple(self.operators))
 
     def result(self, node: onnx.NodeProto) -> Value:
@@ -115,7 +117,7 @@ class _Reader:
         if node.op_type == "Constant" and "value" in attributes:
             return Stored(value=numpy_helper.to_array(attributes["value"]))
         if not inputs or len(inputs) != len([name for name in node.input if name]):
-            raise Unsupported("inputs that no operator so far has made")
+            raise Unsupported("inputs that no earlier operator computes")
         first = inputs[0]
         match node.op_type:
             case "DequantizeLinear":
@@ -144,7 +146,7 @@ class _Reader:
                 return moves.moved(node.op_type, first, [constant(value) for value in inputs[1:]], attributes)
             case kind if kind in KNOWN:
                 return elementwise(kind, inputs)
-        raise Unsupported("no such operator in C")
+        raise Unsupported("edgetl has no C code for this operator")
 
     def quantized(self, value: Value, scale: np.ndarray, zero: np.ndarray | None = None) -> Value:
         """What a QuantizeLinear makes: what waited for it is computed now."""
@@ -156,19 +158,19 @@ class _Reader:
             codes = encode(value.values.astype(np.float32), scales[:, None], zeros.astype(np.int64)[:, None])
             return replace(value, values=codes, fill=encode(value.fill.astype(np.float32), scales, zeros.astype(np.int64)))
         if len(scales) > 1:
-            raise Unsupported("a scale for each channel")
+            raise Unsupported("a scale per channel")
         step, offset = np.float32(scales[0]), int(zeros[0])
         match value:
             case Decoded():
                 return moves.mapped(self.operators, value, encode(value.values, step, offset))
             case Pending():
                 if value.bounds and not _without_effect(value.bounds, step, offset):
-                    raise Unsupported("Relu or Clip that its QuantizeLinear does not take up")
+                    raise Unsupported("a Relu or Clip that the range of its QuantizeLinear does not replace")
                 tensor = value.finish(step, offset)
             case Stem():
                 tensor = rounded(self.operators, value, step, offset).tensor
             case _:
-                raise Unsupported("floats that no operator on codes made")
+                raise Unsupported("float values that no quantized operator computes")
         return Codes(tensor=tensor, index=straight(tensor.shape))
 
 
@@ -180,9 +182,9 @@ def _dequantized(inputs: list[Value]) -> Value:
     if isinstance(first, Stored):
         return Packed(codes=first.value, scale=scale, zero=zero, has_zero=len(inputs) > 2)
     if not isinstance(first, Codes) and not (isinstance(first, Levels) and first.codes):
-        raise Unsupported("floats where codes are read")
+        raise Unsupported("float values in place of int8 values")
     if len(scale) > 1:
-        raise Unsupported("a scale for each channel")
+        raise Unsupported("a scale per channel")
     return Decoded(source=first, scale=np.float32(scale[0]), zero=int(zero[0]), values=decode(np.float32(scale[0]), int(zero[0])))
 
 

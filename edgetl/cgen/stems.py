@@ -20,7 +20,7 @@ from edgetl.cgen.values import Levels, Stem, Unsupported, Whole, lying
 
 EXACT = 2**24  # float32 holds every whole number up to it
 INT16 = 2**15 - 1
-NOT_WHOLE = "float numbers: its sums would differ from CPU to CPU"
+NOT_WHOLE = "float values: float sums differ between CPUs"
 
 
 def exact_conv(source: Levels | Whole, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Stem:
@@ -32,7 +32,7 @@ def exact_conv(source: Levels | Whole, constants: Sequence[np.ndarray], attribut
     weight = constants[0].astype(np.float64)
     bias = constants[1].astype(np.float64) if len(constants) > 1 else np.zeros(len(weight))
     if weight.ndim != 4:
-        raise Unsupported("another number of dimensions than height and width")
+        raise Unsupported("not two spatial dimensions")
     levels, tensor, size, most, bands = _read(source)
     whole, whole_bias, unit = _in_units(weight, bias, most)
     attributes = {**attributes, "pads": [each + more for each, more in zip(attributes.get("pads") or (0, 0, 0, 0), bands, strict=True)]}
@@ -88,7 +88,11 @@ def _in_units(
 
 
 def followed(stem: Stem, *step: Any) -> Stem:
-    """One more operator behind it; behind a max pool only what keeps the order of numbers."""
+    """One more operator behind it; behind a max pool only what keeps the order of numbers.
+
+    Raises:
+        Unsupported: other operators than these, or in another order.
+    """
     if step[0] == "times" and step[1] <= 0:
         raise Unsupported("a factor that is not positive")
     if any(kind == "times" for kind, *_ in stem.conv.steps):

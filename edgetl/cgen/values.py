@@ -125,7 +125,7 @@ def decode(scale: np.float32, zero: int) -> NDArray[np.float32]:
 
 
 def encode(values: NDArray[np.float32], scale: NDArray[np.float32] | np.float32, zero: NDArray[np.int64] | int) -> NDArray[np.uint8]:
-    """What a QuantizeLinear makes of floats: divided in float32, rounded half to even."""
+    """The uint8 codes that QuantizeLinear makes of floats of any shape: divided in float32, rounded half to even."""
     return np.asarray(np.clip(np.rint(values / scale) + zero, 0, CODES - 1), np.uint8)
 
 

@@ -11,18 +11,14 @@ import typer
 
 from edgetl.cli.bundle import bundle_app, export
 from edgetl.cli.exit_codes import guarded
+from edgetl.cli.option_groups import MachineOptions, ModelOptions, TableOptions
 from edgetl.cli.options import (
+    DATA_ROOT,
     Answering,
     AsJson,
-    Assign,
-    Config,
     Data,
-    Device,
     KnownData,
-    LabelsOption,
     Output,
-    PixelDisk,
-    PixelMemory,
     PreprocessOption,
     Rehash,
     Root,
@@ -34,7 +30,7 @@ from edgetl.cli.options import (
     answering,
     running,
 )
-from edgetl.cli.settings_options import merged, parse_set, read_toml, with_settings
+from edgetl.cli.settings_options import with_settings
 from edgetl.cli.training import distill, finetune, recommend
 from edgetl.pipeline_options import PipelineOptions
 from edgetl.settings import (
@@ -51,7 +47,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="edgetl",
-    help="From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one.",
+    help="From a folder of labelled photos to a small int8 ONNX classifier, tested for whether it still answers like the big one.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -63,23 +59,20 @@ app = typer.Typer(
 
 @app.callback()
 def common(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback if an error occurs.")] = False) -> None:
-    """From a folder of labelled photos to a small int8 ONNX classifier, with proof that it answers like the big one."""
+    """From a folder of labelled photos to a small int8 ONNX classifier, tested for whether it still answers like the big one."""
 
 
 @app.command()
 @with_settings(options=PipelineOptions)
 def pipeline(
+    *,
     options: PipelineOptions,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [dim]\\[default: runs/<data name>][/]", show_default=False)] = None,
     unlabeled: Unlabeled = None,
-    config: Config = None,
-    assign: Assign = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
+    given: TableOptions,
+    machine: MachineOptions,
+    root: Root = DATA_ROOT,
     allow_known_data: KnownData = False,
     rehash: Rehash = False,
     strict: Strict = False,
@@ -87,14 +80,13 @@ def pipeline(
     as_json: AsJson = False,
 ) -> None:
     """Run all five stages: from photos to a verified int8 model."""
-    settings = PipelineSettings.from_tables(merged(read_toml(config), parse_set(assign or []), options.tables()))
+    settings = PipelineSettings.from_tables(given.tables(options.tables()))
     from edgetl.cli.console import conclude, shown
     from edgetl.cli.pipeline import Request, data_name, recorded_threads, run_pipeline
 
     folder = out or Path("runs") / data_name(data)
 
-    machine: dict[str, Any] = {"device": device, "pixel_memory": pixel_memory, "pixel_disk": pixel_disk}
-    with shown(verbose=verbose), running(threads, recorded_threads(folder), **machine) as runtime:
+    with shown(verbose=verbose), machine.running(recorded_threads(folder)) as runtime:
         others = None if unlabeled is None else str(unlabeled)
         request = Request(data=data, root=root, unlabeled=others, allow_known_data=allow_known_data, rehash=rehash, runtime=runtime)
         report = run_pipeline(request, folder, settings)
@@ -108,6 +100,7 @@ for command in (recommend, finetune, distill):
 @app.command()
 @with_settings(settings=QuantizeSettings)
 def quantize(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A float ONNX classifier, a checkpoint, or the folder of a stage.")],
     calibration: Annotated[Path, typer.Option(help="Folder of images, or an .npz file with `x` (float32 NCHW, already preprocessed).")],
     out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="Model to write; intermediate files go to FILE.onnx.work/.")],
@@ -120,9 +113,7 @@ def quantize(
             help="Labelled images that decide whether int8 or float ships; none of them may be in the calibration set.",
         ),
     ] = None,
-    preprocess: PreprocessOption = None,
-    labels: LabelsOption = None,
-    output: Output = None,
+    known: ModelOptions,
     skip_bad_images: SkipBad = False,
     threads: Threads = None,
     verbose: Verbose = False,
@@ -132,9 +123,10 @@ def quantize(
     from edgetl.cli import stages
     from edgetl.cli.console import VERDICT_FAILED, shown, tell, warn
 
-    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
     with shown(verbose=verbose) as console, running(threads) as runtime:
-        result = stages.quantize(model, calibration, out, settings, evaluation=evaluation, **given, runtime=runtime)
+        result = stages.quantize(
+            model, calibration, out, settings, evaluation=evaluation, skip_bad_images=skip_bad_images, **vars(known), runtime=runtime
+        )
         decision, before, after = result.decision, result.float_model.path.stat().st_size, out.stat().st_size
         warn(console, decision, out)
     facts = {"model": str(out), "shipped": decision.shipped, "size_ratio": round(after / before, 4), **vars(decision)}
@@ -149,14 +141,13 @@ app.command()(export)
 @app.command()
 @with_settings(settings=VerifySettings)
 def verify(
+    *,
     subject: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_MODEL", help="A bundle, or an ONNX file.")],
     data: Annotated[str, typer.Option(help="Labelled test images that no model has seen: class folders, a CSV, or an .npz file.")],
     settings: VerifySettings,
     reference: Annotated[Path | None, typer.Option(metavar="MODEL", help="Model to compare with: an ONNX file or a checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html. Default: they are not written.")] = None,
-    preprocess: PreprocessOption = None,
-    labels: LabelsOption = None,
-    output: Output = None,
+    known: ModelOptions,
     skip_bad_images: SkipBad = False,
     threads: Answering = None,
     strict: Strict = False,
@@ -170,14 +161,15 @@ def verify(
     from edgetl.core.workspace import Workspace
     from edgetl.report.publish import publish_report
 
-    given: dict[str, Any] = {"preprocess": preprocess, "labels": labels, "output": output, "skip_bad_images": skip_bad_images}
     with (
         shown(verbose=verbose),
         answering(threads) as count,
         tempfile.TemporaryDirectory(prefix="edgetl-") as folder,
         Workspace(out or Path(folder)) as do,
     ):
-        verdict = run(subject, data, do, settings, reference=reference, **given, runtime=Runtime(threads=count))
+        verdict = run(
+            subject, data, do, settings, reference=reference, skip_bad_images=skip_bad_images, **vars(known), runtime=Runtime(threads=count)
+        )
         report = read_json(verdict.report.path)
         if out:
             publish_report(verdict.folder, out)
@@ -212,10 +204,10 @@ def predict(
 @app.command()
 @with_settings(options=PipelineOptions)
 def status(
+    *,
     options: PipelineOptions,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder of `edgetl pipeline`.")],
-    config: Config = None,
-    assign: Assign = None,
+    given: TableOptions,
     as_json: AsJson = False,
 ) -> None:
     """List the stages that `edgetl pipeline` would run again in this folder with these options, and why."""
@@ -223,7 +215,7 @@ def status(
     from edgetl.cli.pipeline import explain
 
     with shown():
-        findings = explain(folder, merged(read_toml(config), parse_set(assign or []), options.tables()))
+        findings = explain(folder, given.tables(options.tables()))
     show_findings(findings, as_json)
 
 

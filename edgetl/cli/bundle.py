@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from edgetl.cli.options import Answering, AsJson, LabelsOption, Output, PreprocessOption, Verbose, answering
+from edgetl.cli.option_groups import ModelOptions
+from edgetl.cli.options import Answering, AsJson, Verbose, answering
 from edgetl.cli.settings_options import with_settings
 from edgetl.settings import DataSettings, ExportSettings
 
@@ -49,6 +50,7 @@ def check(
 
 @with_settings(settings=ExportSettings)
 def export(
+    *,
     model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of a stage, or an ONNX file.")],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
     settings: ExportSettings,
@@ -56,9 +58,7 @@ def export(
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
     ] = None,
-    labels: LabelsOption = None,
-    output: Output = None,
-    preprocess: PreprocessOption = None,
+    known: ModelOptions,
     zipped: Annotated[bool, typer.Option("--zip", help="Also write BUNDLE.zip: the same bundle, the same bytes.")] = False,
     threads: Answering = None,
     verbose: Verbose = False,
@@ -72,8 +72,7 @@ def export(
 
     with shown(verbose=verbose), answering(threads):
         images = open_images(golden, DataSettings()).only("val")
-        given: dict[str, Any] = {"labels": labels, "output": output, "preprocess": preprocess, "evaluation": evaluation}
-        bundle = stages.export(model, out, settings, images, **given)
+        bundle = stages.export(model, out, settings, images, evaluation=evaluation, **vars(known))
         packed = str(write_zip(out, out.with_name(f"{out.name}.zip"))) if zipped else None
     tell(
         as_json,

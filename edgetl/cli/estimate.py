@@ -81,8 +81,7 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     tuning = tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
     disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
     plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; "
-    plan += f"{TRIALS} students tried; " if job.settings.search.wanted else ""
-    plan += "no student" if student.arch == "same" else f"student {student_name(job)}, {times(small_epochs)}"
+    plan += planned_student(job, small_epochs)
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
@@ -94,6 +93,13 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     quantizing = min(min(tuning, FLOPS * DEFAULT_MULTIPLY_ADDS) / speed, job.settings.quantize.time_limit or inf)
     seconds = work / speed + quantizing + OVERHEAD_S
     return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
+
+
+def planned_student(job: PipelineJob, epochs: int) -> str:
+    """What becomes the student, in words: under a budget that is known only when some have been tried."""
+    if job.student.settings.arch == "same":
+        return "no student"
+    return f"student {f'the best of {TRIALS} tried' if job.settings.search.wanted else student_name(job)}, {times(epochs)}"
 
 
 def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:

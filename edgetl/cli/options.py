@@ -15,19 +15,16 @@ from edgetl.core.files import read_json
 from edgetl.core.machine import MOST_THREADS, Runtime
 from edgetl.core.progress import say
 
-Data = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DATA", help="One folder per class, or train/, val/, test/ of such folders; a CSV; cifar10. Default: handwritten digits."
-    ),
-]
-NeedData = Annotated[
-    str, typer.Argument(metavar="DATA", help="One folder per class, or train/, val/, test/ of such folders; a CSV; cifar10 or digits.")
-]
 if TYPE_CHECKING:
     from edgetl.core.preprocess import Preprocess
 
 RUNNING = "How it runs"
+DATA_ROOT = Path("data")
+KINDS_OF_DATA = "One folder per class, or train/, val/, test/ of such folders; a CSV; cifar10"
+
+Data = Annotated[str | None, typer.Argument(metavar="DATA", help=f"{KINDS_OF_DATA}. Default: handwritten digits.")]
+NeedData = Annotated[str, typer.Argument(metavar="DATA", help=f"{KINDS_OF_DATA} or digits.")]
+RunFolder = Annotated[Path, typer.Option(help="Run folder.")]
 Device = Annotated[str, typer.Option(rich_help_panel=RUNNING, help="auto, cpu, cuda or mps.")]
 Threads = Annotated[
     int | None,

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.read import MANIFEST, is_bundle
-from edgetl.bundle.unrounded import is_int8
+from edgetl.bundle.unrounded import is_quantized
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
@@ -20,6 +20,7 @@ from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
 from edgetl.data.earlier import read_split, run_of
 from edgetl.data.images import Part
 from edgetl.quantization.candidates.saturation import saturating
+from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED, layers
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import FORM, MIXED, TARGET, ModelInfo, read_info
@@ -66,7 +67,7 @@ def origin_of(model: Path, do: Workspace) -> Origin:
             seen=SeenImages.from_json((folder / SEEN).read_text(encoding="utf-8")),
             target=read_info(int8.path).extra.get(TARGET, "portable"),
         )
-    if is_int8(load_proto(model)):
+    if is_quantized(load_proto(model)):
         return _of_int8(model, do)
     graph = read(model, do)
     info = read_info(graph.path)
@@ -84,7 +85,7 @@ def _of_int8(model: Path, do: Workspace) -> Origin:
     return Origin(
         float_model=do(Unround(int8=int8)).model,
         int8=int8,
-        shipped=form_of(info) if is_quantized(info) else "int8" if all_in_int8(graph) else "mixed",
+        shipped=form_of(info) if made_int8(info) else "int8" if all_in_int8(graph) else "mixed",
         seen=seen_beside(model) or info.seen or SeenImages.of("unknown"),
         target=info.extra.get(TARGET) or ("x86" if saturating(graph) else "portable"),
         without_float=True,
@@ -94,17 +95,17 @@ def _of_int8(model: Path, do: Workspace) -> Origin:
 def all_in_int8(model: ModelProto) -> bool:
     """Whether every Conv, Gemm and MatMul of a QDQ graph has an int8 weight."""
     weighted = [node for node in model.graph.node if node.op_type in WEIGHTED]
-    return len(weighted) == sum(1 for _ in layers(model))
+    return len(weighted) == sum(1 for _ in layers(GraphIndex(model)))
 
 
-def is_quantized(info: ModelInfo) -> bool:
-    """Whether edgetl made the graph int8."""
+def made_int8(info: ModelInfo) -> bool:
+    """Whether edgetl made the graph int8: it says for which target."""
     return TARGET in info.extra
 
 
 def form_of(info: ModelInfo) -> Form:
     """The form of the graph: float, int8 or mixed."""
-    if not is_quantized(info):
+    if not made_int8(info):
         return "float"
     return "mixed" if info.extra.get(FORM) == MIXED else "int8"
 

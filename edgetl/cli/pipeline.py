@@ -102,7 +102,8 @@ def check_out(out: Path, data: str | None) -> None:
     inside = photos.resolve() in out.resolve().parents and bool(find_images(out).images)
     if photos.resolve() == out.resolve() or inside:
         raise InputError(
-            f"expected a folder for the run at {out}, found the images there. Choose another --out, for example {out / 'runs'}"
+            f"expected a run folder (--out) without photos, found that {out} contains images of DATA. "
+            f"Choose another --out, for example {out / 'runs'}"
         )
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 from edgetl.bundle.answers import Tally, to_csv, to_json, to_lines
 from edgetl.bundle.predict import find_images, open_classifier
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import disk_errors, whole_text
+from edgetl.core.files import disk_errors, refuse_special, whole_text
 from edgetl.core.preprocess import Preprocess
 
 STANDARD_INPUT = Path("-")  # standard input among the images, standard output as the CSV
@@ -74,7 +74,7 @@ def run_predict(
         others = "The others are answered. " if tally.answers else ""
         raise InputError(
             f"expected images, found {tally.unreadable} of {tally.images} files that {what}:\n"
-            f"{listing(tally.culprits)}{_more(tally)}\n{others}Replace these, or leave them out"
+            f"{listing(tally.culprits)}{_more(tally)}\n{others}Replace these files, or leave them out"
         )
 
 
@@ -82,7 +82,7 @@ def check_csv(csv: Path | None, as_json: bool) -> None:
     """Pass if the CSV can be written where it was asked for.
 
     Raises:
-        InputError: a folder lies there, there is no folder to hold it, or both CSV and JSON on standard output.
+        InputError: a folder or a device is there, there is no folder to hold it, or both CSV and JSON on standard output.
     """
     if csv is None:
         return
@@ -91,7 +91,9 @@ def check_csv(csv: Path | None, as_json: bool) -> None:
             raise InputError("expected one kind of result on standard output, found --json and --csv -. Leave one out, or name a file")
     elif csv.is_dir() or not csv.absolute().parent.is_dir():
         found = "a folder" if csv.is_dir() else f"no folder {csv.absolute().parent}"
-        raise InputError(f"expected a place for a CSV file at {csv}, found {found}. Give a file in a folder that is there")
+        raise InputError(f"expected to be able to write a CSV file at {csv}, found {found}. Name a file in an existing folder")
+    else:
+        refuse_special(csv)
 
 
 def named(images: Sequence[Path], given: BinaryIO) -> list[Path]:
@@ -130,7 +132,7 @@ def _listed(given: BinaryIO) -> list[Path]:
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
     paths = [Path(os.fsdecode(line)) for line in lines if line]
     if not paths:
-        raise InputError("expected paths on standard input, one a line, found none. Give some, or name files and folders instead of -")
+        raise InputError("expected paths on standard input, one per line, found none. Give paths there, or name files instead of -")
     return paths
 
 

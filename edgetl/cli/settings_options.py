@@ -6,7 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic.fields import FieldInfo
@@ -15,20 +15,25 @@ from rich.markup import escape
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.settings import Settings
 
-if TYPE_CHECKING:
-    pass
+
+class OptionGroup:
+    """Base of frozen dataclasses whose fields are options that several commands share, each annotated as one."""
 
 
 def with_settings(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator: the parameter `name` of kind K becomes one option for each field of K.
+    """A decorator: the parameter `name` of kind K becomes one option for each field of K, after the other parameters.
 
     A field whose name is taken already gets that of its parameter in front (`--split-seed`). What the user left
-    out keeps the default of the settings.
+    out keeps the default of the settings. A parameter whose type is an `OptionGroup` becomes the options of that
+    group, in its place.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        kept = [p for p in signature.parameters.values() if p.name not in kinds]
+        own = [p for p in signature.parameters.values() if p.name not in kinds]
+        groups = {p.name: p.annotation for p in own if inspect.isclass(p.annotation) and issubclass(p.annotation, OptionGroup)}
+        members = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
+        kept = [option for p in own for option in (members[p.name].values() if p.name in groups else (p,))]
         taken = {p.name for p in kept}
         made: dict[str, dict[str, inspect.Parameter]] = {}
         for name, kind in kinds.items():
@@ -40,7 +45,8 @@ def with_settings(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Ca
         def run(**values: Any) -> None:
             given = {name: {field: values.pop(p.name) for field, p in options.items()} for name, options in made.items()}
             built = {name: kinds[name](**{f: v for f, v in options.items() if v is not None}) for name, options in given.items()}
-            command(**values, **built)
+            grouped = {name: group(**{field: values.pop(field) for field in members[name]}) for name, group in groups.items()}
+            command(**values, **built, **grouped)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept] + [
             p for options in made.values() for p in options.values()
@@ -59,7 +65,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    default = "" if field.default is None else f" [default: {field.default}]"
+    usual = field.default if not isinstance(field.default, bool) else "yes" if field.default else "no"
+    default = "" if usual is None else f" [default: {usual}]"
     flag = f"--{name.replace('_', '-')}"
     choices = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
     shown = "|".join(choices) if choices else None
@@ -97,7 +104,7 @@ def parse_set(assignments: list[str]) -> dict[str, dict[str, object]]:
         path, equals, value = text.partition("=")
         table, dot, key = path.strip().partition(".")
         if not (equals and dot and table and key):
-            raise SettingsError(f"expected --set TABLE.KEY=VALUE, for example --set distill.epochs=5, found {text!r}")
+            raise SettingsError(f"expected --set STAGE.KEY=VALUE, for example --set distill.epochs=5, found {text!r}")
         try:
             tables.setdefault(table, {})[key] = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:
@@ -115,10 +122,16 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(config: Path | None) -> dict[str, Any]:
-    """The tables of a TOML file; none without a file."""
+    """The tables of a TOML file; none without a file.
+
+    Raises:
+        InputError: the file cannot be read, or is not TOML.
+    """
     if config is None:
         return {}
     try:
         return tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"expected a TOML file at {config}, found something else: {error}") from error
+    except OSError as error:
+        raise InputError(f"expected a TOML file at {config}, found none that can be read ({error.strerror})") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"expected TOML in {config}, found text that is not valid TOML: {error}") from error

@@ -7,21 +7,20 @@ from typing import Annotated
 
 import typer
 
-from edgetl.cli.options import AsJson, Device, KnownData, NeedData, PixelDisk, PixelMemory, Root, Threads, Unlabeled, Verbose, running
+from edgetl.cli.option_groups import MachineOptions
+from edgetl.cli.options import DATA_ROOT, AsJson, KnownData, NeedData, Root, RunFolder, Unlabeled, Verbose
 from edgetl.cli.settings_options import with_settings
-from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings
 
 
 @with_settings(split=DataSettings)
 def recommend(
+    *,
     data: NeedData,
     split: DataSettings,
     out: Annotated[Path | None, typer.Option(help="Folder. [dim]\\[default: runs/<data name>-recommend][/]", show_default=False)] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
+    machine: MachineOptions,
+    root: Root = DATA_ROOT,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +31,7 @@ def recommend(
     folder = out or Path("runs") / f"{data_name(data)}-recommend"
     with (
         opened(data, folder, split, root, verbose=verbose) as (images, do),
-        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+        machine.running() as runtime,
     ):
         from edgetl.selection.recommend import recommend as rank
         from edgetl.selection.recommend import write
@@ -44,15 +43,13 @@ def recommend(
 
 @with_settings(settings=FinetuneSettings, split=DataSettings)
 def finetune(
+    *,
     data: NeedData,
-    out: Annotated[Path, typer.Option(help="Run folder.")],
+    out: RunFolder,
     settings: FinetuneSettings,
     split: DataSettings,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
+    machine: MachineOptions,
+    root: Root = DATA_ROOT,
     allow_known_data: KnownData = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -64,7 +61,7 @@ def finetune(
 
     with (
         opened(data, out, split, root, verbose=verbose) as (images, do),
-        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+        machine.running() as runtime,
     ):
         checkpoint = stages.finetune(images, settings, do, runtime, allow_known_data=allow_known_data)
         write_results(out, {"finetune": checkpoint.path})
@@ -77,17 +74,15 @@ def finetune(
 
 @with_settings(settings=DistillSettings, split=DataSettings)
 def distill(
+    *,
     data: NeedData,
     teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher: a file, the folder of a stage, or a run folder.")],
-    out: Annotated[Path, typer.Option(help="Run folder.")],
+    out: RunFolder,
     settings: DistillSettings,
     split: DataSettings,
     unlabeled: Unlabeled = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    pixel_memory: PixelMemory = Runtime().pixel_memory_gib,
-    pixel_disk: PixelDisk = Runtime().pixel_disk_gib,
-    root: Root = Path("data"),
+    machine: MachineOptions,
+    root: Root = DATA_ROOT,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +93,7 @@ def distill(
 
     with (
         opened(data, out, split, root, teacher, verbose=verbose) as (images, do),
-        running(threads, device=device, pixel_memory=pixel_memory, pixel_disk=pixel_disk) as runtime,
+        machine.running() as runtime,
     ):
         others = unlabelled(unlabeled, images, split)
         checkpoint = stages.distill(images, teacher, settings, do, runtime, unlabelled=others)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl.cli.options import given_preprocess
-from edgetl.cli.origin import float_model, form_of, is_quantized, names_of, parts_of_run, seen_beside, seen_by
+from edgetl.cli.origin import float_model, form_of, made_int8, names_of, parts_of_run, seen_beside, seen_by
 from edgetl.cli.stages import given_names
 from edgetl.core.artifacts import BundleFolder, FileArtifact
 from edgetl.core.progress import say
@@ -124,7 +124,7 @@ def model_stage(
     `names` are its classes, where they are known.
     """
     info, prepared = read_info(path), given_preprocess(preprocess)
-    quantized = is_quantized(info)
+    quantized = made_int8(info)
     known = info.preprocess or prepared
     placed = place(path, data, names, output=output, preprocess=known, skip_bad_images=skip_bad_images, split=parts_of_run(given))
     model = judged(path, placed.output)

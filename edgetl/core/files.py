@@ -30,7 +30,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is at `path` when the block ends well; else what stood there before stays."""
+    """A stream whose content is at `path` when the block ends well; else what stood there before stays.
+
+    Raises:
+        InputError: a device or pipe is there, which a new file would replace.
+    """
+    refuse_special(path)
     clear_killed(path)
     temporary = unfinished(path)
     try:
@@ -41,6 +46,12 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise InputError if a device, pipe or socket is at `path`: a file that is renamed to it would take its place."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"expected a regular file or nothing at {path}, found a device or pipe. Choose another file to write")
 
 
 def unfinished(path: Path) -> Path:
@@ -99,7 +110,16 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"expected a file {path}, found none") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"expected JSON in {path}, found something else: {error}") from error
+        raise InputError(f"expected JSON in {path}, found content that is not JSON: {error}") from error
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """A folder of that name which is gone after the block, however it ends."""
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync_tree(folder: Path) -> None:
@@ -138,7 +158,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"the disk of {folder} is full. Finished work is kept: free some space and run the same command again"
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
-            raise WorkspaceError(f"expected to be able to write in {folder}, found that {error.filename} is not writable") from error
+            raise WorkspaceError(
+                f"expected to be able to write in {folder}, found that {error.filename} is not writable. "
+                "Change its permissions, or choose another --out"
+            ) from error
         raise
 
 

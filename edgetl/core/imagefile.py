@@ -150,7 +150,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             _check_size(*image.size)
             yield image
     except UnidentifiedImageError as error:
-        raise InputError(f"expected an image, found {len(data)} bytes of no format that Pillow reads") from error
+        raise InputError(f"expected an image, found {len(data)} bytes in a format that Pillow does not read") from error
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(int(pixels.group()) if pixels else math.inf) from None
@@ -168,11 +168,11 @@ def _check_size(width: int, height: int) -> None:
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise _too_large(width * height)
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(f"absurdly thin: expected sides of at most {MAX_ASPECT} to 1, found {width} x {height} pixels. Crop it")
+        raise InputError(f"too narrow: expected an aspect ratio of at most {MAX_ASPECT} to 1, found {width} x {height} pixels. Crop it")
 
 
 def _too_large(pixels: float) -> InputError:
-    return InputError(f"absurdly large: expected at most {MAX_MEGAPIXELS} megapixels, found {pixels / 1e6:.0f}. Save it smaller")
+    return InputError(f"too large: expected at most {MAX_MEGAPIXELS} megapixels, found {pixels / 1e6:.0f}. Save it smaller")
 
 
 def register_heif(data: bytes) -> None:
@@ -186,7 +186,7 @@ def register_heif(data: bytes) -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise InputError("a HEIC image, which needs pillow-heif: pip install pillow-heif") from None
+        raise InputError("is a HEIC image, which needs the package pillow-heif. Install it: pip install pillow-heif") from None
     register_heif_opener()
 
 
@@ -235,7 +235,7 @@ def _high_bytes(image: Image.Image, bits: int | None) -> Image.Image:
     """16-bit gray as 8-bit gray. Pillow reads 16-bit PGM as mode I, and TIFF of 12 bits, whose header says so, as mode I;16."""
     stored = _stored_bits(image)
     if image.mode == "I" and (image.format != "PPM" or stored != 16):
-        raise InputError("integers of 32 bits or with a sign, which do not say what is white. Save it with 8 or 16 bits")
+        raise InputError("has 32-bit or signed integer pixels, for which no white level is defined. Save it with 8 or 16 bits")
     filled = stored if stored != 16 or bits is None else bits
     return Image.fromarray((np.asarray(image).astype(np.int64) >> (filled - 8)).clip(0, 255).astype(np.uint8))
 
@@ -244,5 +244,5 @@ def _from_unit(values: NDArray[np.float32]) -> Image.Image:
     """Gray in [0, 1] as 8-bit gray."""
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):
-        raise InputError(f"floating-point values from {low:g} to {high:g}, expected 0 (black) to 1 (white). Save it with 8 or 16 bits")
+        raise InputError(f"expected floating-point pixels from 0 to 1 (white), found {low:g} to {high:g}. Save it with 8 or 16 bits")
     return Image.fromarray(np.rint(values * 255).astype(np.uint8))

@@ -8,7 +8,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import CHANNELS, pair, shown
 
-OR_PREPARED = "or give an .npz that is already prepared"
+OR_PREPARED = "or give an .npz that is already preprocessed"
 
 
 def refuse_misfit(preprocess: Preprocess, shape: Sequence[int | None], model: str) -> None:
@@ -22,13 +22,13 @@ def refuse_misfit(preprocess: Preprocess, shape: Sequence[int | None], model: st
         return
     if channels not in (None, *CHANNELS.values()):
         raise InputError(
-            f"expected a model that takes images of 1 or 3 channels, found that {model} takes {channels}, which image files do not hold. "
-            "Give an .npz that is already prepared"
+            f"expected a model that takes images of 1 or 3 channels, found that {model} takes {channels}, which image files do not have. "
+            "Give an .npz that is already preprocessed"
         )
     raise InputError(
-        f"expected a Preprocess that gives what {model} takes, {_dimensions(channels, height, width)}, "
-        f"found one that gives {_dimensions(*preprocess.shape)}. "
-        f"In the Preprocess write {', '.join(_changes(preprocess, channels, height, width))}; {OR_PREPARED}"
+        f"expected preprocessing that gives the input of {model}, {_dimensions(channels, height, width)}, "
+        f"found preprocessing that gives {_dimensions(*preprocess.shape)}. "
+        f"In the preprocessing file write {', '.join(_changes(preprocess, channels, height, width))}; {OR_PREPARED}"
     )
 
 

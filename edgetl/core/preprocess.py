@@ -19,7 +19,7 @@ from PIL import Image
 from edgetl.core.canonical import ADDED, key_fields
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
-from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, pair, problems, shown, strangers
+from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, UNUSABLE, pair, problems, shown, strangers
 
 Resizing = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
@@ -71,7 +71,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         """Raise SettingsError naming everything that is wrong."""
         if wrong := problems(vars(self)):
-            raise SettingsError("a Preprocess that cannot be used:\n  " + "\n  ".join(wrong))
+            raise SettingsError(f"{UNUSABLE}:\n  " + "\n  ".join(wrong))
 
     @property
     def channels(self) -> int:
@@ -92,7 +92,7 @@ class Preprocess:
         """
         height, width = pair(self.size)
         if height != width:
-            raise InputError(f"expected a square input, found one of {height} x {width} pixels. edgetl trains networks for squares only")
+            raise InputError(f"expected a square input, found {height} x {width} pixels. edgetl trains networks with square inputs only")
         return height
 
     def at(self, size: int) -> Preprocess:
@@ -210,7 +210,7 @@ class Preprocess:
         names = [f.name for f in fields(Preprocess)]
         needed = [f.name for f in fields(Preprocess) if f.default is MISSING]
         if wrong := strangers(said, names, needed):
-            raise SettingsError("a Preprocess that cannot be used:\n  " + "\n  ".join(wrong))
+            raise SettingsError(f"{UNUSABLE}:\n  " + "\n  ".join(wrong))
         given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
         for name in ("mean", "std"):
             if name in given:
@@ -224,17 +224,17 @@ class Preprocess:
         Raises:
             InputError: not JSON, fields unknown or missing, or values out of range.
         """
-        expected = "expected a Preprocess as JSON (size, resize, filter, mean, std)"
+        expected = "expected preprocessing as JSON (size, resize, filter, mean, std)"
         try:
             said = json.loads(text)
         except ValueError as error:
-            raise InputError(f"{expected}, found text that is no JSON: {text[:80]!r}") from error
+            raise InputError(f"{expected}, found text that is not JSON: {text[:80]!r}") from error
         if not isinstance(said, dict):
-            raise InputError(f"{expected}, found no object in braces: {text[:80]!r}")
+            raise InputError(f"{expected}, found no JSON object {{...}}: {text[:80]!r}")
         try:
             return Preprocess.from_fields(said)
         except SettingsError as error:
-            raise InputError(f"{expected}, found {str(error).replace('a Preprocess', 'one', 1)}") from error
+            raise InputError(f"{expected}, found {error}") from error
 
 
 def _per_channel(values: Any, color: object) -> Any:

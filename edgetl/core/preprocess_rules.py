@@ -9,6 +9,7 @@ from typing import Any
 
 from edgetl.core.errors import nearest
 
+UNUSABLE = "preprocessing that cannot be used"
 FILTER_NAMES = ("bilinear", "bicubic", "lanczos")
 FITS = ("crop", "squash", "pad")
 CHANNELS = {"RGB": 3, "gray": 1}

@@ -1,7 +1,7 @@
 """Progress messages. Library code never prints: it reports what it does, and a front end shows it.
 
     with track("distill", total=30, unit="epoch") as bar:
-        bar.advance(note="val 0.981")
+        bar.advance(note="val score 0.981")
     say("finetune: trains all layers")
     detail("finetune: a linear head on frozen features reaches 89.4% (1287 images, cross-validated)")
 

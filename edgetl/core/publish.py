@@ -27,14 +27,14 @@ def check_place(target: Path, marker: str) -> None:
         WorkspaceError: something of the user's lies there.
     """
     mend_place(target)
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
+    if (target.exists() and not target.is_dir()) or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
         raise WorkspaceError(
-            f"expected a free place or an earlier result (with {marker}) at {target}, found something else there. Choose another --out"
+            f"expected nothing or an earlier result (a folder with {marker}) at {target}, found other files there. Choose another --out"
         )
     if target.is_dir() and (others := strangers(target, marker)):
         raise WorkspaceError(
-            f"expected nothing but an earlier result at {target}, found what edgetl did not put there:\n{listing(others)}\n"
-            "Move it elsewhere, or choose another --out"
+            f"expected only files of an earlier result in {target}, found files that edgetl did not write:\n{listing(others)}\n"
+            "Move them elsewhere, or choose another --out"
         )
 
 

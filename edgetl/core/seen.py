@@ -168,7 +168,7 @@ class SeenImages:
             )
             return read if "looks" in data else replace(read, bytes_only=frozenset(read.kept) - read.rows)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"expected a record of seen images, found something else: {error}") from error
+            raise InputError(f"expected a record of the images that a model was trained on, found other content: {error}") from error
 
     def _beyond_train(self, part: str, seen: frozenset[str]) -> frozenset[str]:
         return seen if part == "train" else frozenset(prefix for prefix in seen if not self.is_in("train", prefix))

@@ -31,14 +31,17 @@ class Settings(BaseModel):
 
 
 def _explain(kind: type[BaseModel], error: ValidationError) -> str:
-    lines = [f"{_table(kind)} settings that cannot be used:"]
+    options = kind.__name__.endswith("Options")
+    lines = [f"{'options' if options else f'{_table(kind)} settings'} that cannot be used:"]
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(str(part) for part in problem["loc"])
+        where = f"--{key.replace('_', '-')}" if options else key
         if problem["type"] == "extra_forbidden":
             known = list(kind.model_fields)
-            lines.append(f"  {where}: unknown{nearest(where, known)}; known: {', '.join(known)}")
+            lines.append(f"  {where}: unknown{nearest(key, known)}; known: {', '.join(known)}")
         else:
-            lines.append(f"  {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}, found {problem.get('input')!r}")
+            expected = problem["msg"].replace("Input should be", "expected", 1)
+            lines.append(f"  {where}: {expected[0].lower()}{expected[1:]}, found {problem.get('input')!r}")
     return "\n".join(lines)
 
 

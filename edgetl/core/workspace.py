@@ -69,7 +69,7 @@ class Workspace:
             self._take()
         except Timeout:
             raise LockedError(
-                f"expected to be alone in {self.root}, found another edgetl at work there. Wait for it, or choose another --out"
+                f"expected no other edgetl process in {self.root}, found one at work there. Wait until it ends, or choose another --out"
             ) from None
         except OSError as error:
             remove_empty(self._made)
@@ -198,19 +198,23 @@ def reuse(stage: Stage[R], folder: Path) -> R:
     if changed or record.get("key") != stage.key:
         names = ", ".join(changed) or RESULT
         raise WorkspaceError(
-            f"expected {folder} as {stage.name} left it, found it changed: {names}. Restore it, or delete that folder to make it again"
+            f"expected {folder} as {stage.name} wrote it, found changed files: {names}. Restore them, or delete that folder and run again"
         )
     say(f"{stage.name}: earlier result reused ({folder.name})")
     return load(stage, folder)
 
 
 def load(stage: Stage[R], folder: Path) -> R:
-    """The result that lies in `folder`."""
+    """The result that lies in `folder`.
+
+    Raises:
+        WorkspaceError: result.json is not one of this stage.
+    """
     try:
         result: R = decode(type(stage).result_type(), read_json(folder / RESULT)["result"], folder)
     except (KeyError, TypeError) as error:
         raise WorkspaceError(
-            f"expected a result of {stage.name} in {folder}, found something else ({error}). Delete that folder to make it again"
+            f"expected a result of {stage.name} in {folder}, found other content ({error}). Delete that folder and run again"
         ) from error
     return result
 

@@ -64,9 +64,9 @@ def admit(
     if known:
         raise InputError(
             f"expected test images that the model has not seen, found {known}: its score would prove nothing. "
-            "Give other images, or let them judge all the same with --seen-images accept"
+            "Give other images, or use these nevertheless with --seen-images accept"
         )
-    limits = [*compared.limits, *(f"what {name} was trained on is not on record" for name in unrecorded)]
+    limits = [*compared.limits, *(f"there is no record of the training images of {name}" for name in unrecorded)]
     kept: Images | NpzTensors | NpzRows = data
     if found := compared.found:
         if seen == "refuse":
@@ -103,15 +103,15 @@ def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:
     rows = [f"{place} ({found[sha]})" for place, sha in places(data) if sha in found]
     return InputError(
         f"expected test images that the model has not seen, found {len(found)} of {len(data)} "
-        f"that it was trained, selected or calibrated on:\n"
-        f"{listing(rows, 8)}\nTake them out, or let them be dropped with --seen-images drop"
+        f"that were used to train, select or calibrate it:\n"
+        f"{listing(rows, 8)}\nRemove them, or let edgetl leave them out with --seen-images drop"
     )
 
 
 def _known_set(data: Images | NpzTensors, record: SeenImages | None) -> str | None:
     """What is wrong with a data set of which the record holds the name and no image; None where nothing is."""
     if isinstance(data, Images) and record and data.origin and data.origin in record.by_name:
-        return f"{data.origin}, which the weights it comes from were trained on"
+        return f"{data.origin}, which its pretrained weights were trained on"
     return None
 
 
@@ -123,7 +123,7 @@ def labels_of(data: Images | NpzTensors | NpzRows, classes: Sequence[str]) -> ND
     """
     labels = data.labels
     if labels is None:
-        raise InputError("expected labelled test images, found an .npz without `y`. Add the labels (int) as `y`")
+        raise InputError("expected labelled test images, found an .npz file without `y`. Add the labels (int) as `y`")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
         raise InputError(
             f"expected labels 0 to {len(classes) - 1}, found {labels.min()} to {labels.max()}. Give images of the model's classes"

@@ -46,12 +46,12 @@ def open_calibration(
     if not path.exists():
         beside = [other.name for other in sorted(path.parent.iterdir())] if path.parent.is_dir() else []
         raise InputError(
-            f"expected calibration inputs at {path}, found nothing{nearest(path.name, beside)}. Give a folder of images or an .npz"
+            f"expected calibration inputs at {path}, found nothing{nearest(path.name, beside)}. Give a folder of images or an .npz file"
         )
     if path.suffix.lower() == NPZ and path.is_file():
         return open_npz(path)
     if not path.is_dir():
-        raise InputError(f"expected a folder of images or an .npz for calibration, found the file {path}")
+        raise InputError(f"expected a folder of images or an .npz file for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
     images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
@@ -209,10 +209,9 @@ def needs_preprocess(preprocess: Preprocess | None, data: str) -> Preprocess:
     """
     if preprocess is None:
         raise InputError(
-            f"expected a Preprocess for the images in {data}, found none in the model. "
-            "Give one with --preprocess FILE (JSON: size, resize, filter, color, mean, std; one-channel models: "
-            '"color": "gray") or --preprocess imagenet, '
-            "or an .npz that is already preprocessed"
+            f"expected preprocessing for the images in {data}, found none in the model file. "
+            "Give it with --preprocess FILE (JSON: size, resize, filter, color, mean, std; one-channel models: "
+            '"color": "gray") or --preprocess imagenet, or give an .npz that is already preprocessed'
         )
     return preprocess
 

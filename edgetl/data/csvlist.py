@@ -47,7 +47,7 @@ def read_csv(path: Path) -> Collection:
         cells = [(lines.line_num, row) for row in lines if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"expected a CSV in UTF-8 (path,label[,part]) at {path}, found something else: {error}. Save it as UTF-8"
+            f"expected a CSV in UTF-8 (path,label[,part]) at {path}, found a file that cannot be read as such: {error}. Save it as UTF-8"
         ) from error
     _check_header(path, header)
     header = _with_part(path, header, [dict(zip(header, row, strict=False)) for _, row in cells])

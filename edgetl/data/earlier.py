@@ -84,6 +84,6 @@ def write_split(path: Path, images: Images, settings: DataSettings) -> None:
 
 def _no_split(path: Path) -> InputError:
     return InputError(
-        f"expected the parts of an earlier run's images in {path}, found something else. Choose another --out, or delete the file: "
-        "the images are then split anew, and those that judged may come to train"
+        f"expected the split (train, val, test) of an earlier run in {path}, found other content. Choose another --out, or delete the "
+        "file: edgetl then splits the images again, and images of the earlier test part may be used for training"
     )

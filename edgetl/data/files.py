@@ -41,9 +41,7 @@ class FileSource:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise InputError(
-                f"expected an image at {path}, found none that can be read ({error.strerror}). Put it back or leave it out"
-            ) from error
+            raise InputError(f"expected a readable image at {path}, found none ({error.strerror}). Restore it, or leave it out") from error
 
 
 @dataclass(frozen=True, kw_only=True)

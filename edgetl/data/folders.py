@@ -37,7 +37,7 @@ def read_folder(root: Path) -> Collection:
     _tell_nested(name, root, found)
     ignored = sum(here.others for here in found.values())
     if ignored:
-        say(f"{name}: ignored {ignored} files that are no images")
+        say(f"{name}: ignored {ignored} files that are not images")
     return Collection(name=name, root=root, items=tuple(items), groups=groups, problems=tuple(problems), ignored=ignored)
 
 

@@ -48,8 +48,10 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
         encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
         text = data.decode(encoding)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected class names, one a line, in {path}, found no such text: {error}. Save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"expected a file of class names at {path}, found none that can be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected class names, one a line, in {path}, found text that is not UTF-8: {error}. Save it as UTF-8") from error
     if encoding == "utf-16":
         say(f"{path.name}: read as UTF-16")
     return text

@@ -61,9 +61,9 @@ def load_cifar10(root: Path, *, train: bool) -> Any:
             return CIFAR10(str(root), train=train, download=True)
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"expected CIFAR-10 in {root}, found neither it nor a way to download it: {error}\n"
-            f"Fetch cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) and unpack it in {root}, "
-            "or say with --root where it lies"
+            f"expected CIFAR-10 in {root}, found none, and the download failed: {error}\n"
+            f"Download cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) and unpack it in {root}, "
+            "or give the folder that contains it with --root"
         ) from error
 
 

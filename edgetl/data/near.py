@@ -17,8 +17,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from edgetl.core.progress import track
 from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
@@ -169,6 +167,9 @@ def _stars(count: int, edges: Indices, near: Near) -> Indices:
     group = np.arange(count)
     if not len(edges):
         return group
+    from scipy.sparse import csr_array  # 11 MB that only images with copies need; every command imports this module
+    from scipy.sparse.csgraph import connected_components
+
     _, component = connected_components(csr_array((np.ones(len(edges), dtype=bool), edges.T), shape=(count, count)), directed=False)
     sizes = np.bincount(component)
     known = {(int(one), int(other)) for one, other in edges}

@@ -80,7 +80,7 @@ class NpzTensors:
             return ()
         found = groups_of_rows(self._blocks(max(1, SCAN_BYTES // self._row_bytes)), self.hashes)
         if found:
-            say(f"{self.path.name}: {sum(map(len, found))} rows look like another one, in {len(found)} groups: intervals are made for that")
+            say(f"{self.path.name}: {sum(map(len, found))} rows look like another one ({len(found)} groups); the intervals allow for that")
         return found
 
     @property

@@ -62,7 +62,11 @@ def _byte_order(dtype: np.dtype[np.generic]) -> str:
 
 
 def read_labels(path: Path, archive: zipfile.ZipFile, count: int) -> NDArray[np.int64]:
-    """`y` as int64 [count]."""
+    """`y` as int64 [count].
+
+    Raises:
+        InputError: another shape or type, or negative labels.
+    """
     with archive.open("y.npy") as stream:
         shape, _, dtype = read_header(stream)
         if dtype.kind not in "iu" or shape != (count,):
@@ -77,7 +81,11 @@ def read_labels(path: Path, archive: zipfile.ZipFile, count: int) -> NDArray[np.
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, whether in Fortran order, and dtype; the stream then stands at the first number."""
+    """Shape, whether in Fortran order, and dtype; the stream then stands at the first number.
+
+    Raises:
+        ValueError: another version of the format than 1 and 2.
+    """
     match npy.read_magic(stream):
         case (1, 0):
             return npy.read_array_header_1_0(stream)
@@ -88,7 +96,11 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.g
 
 
 def fill(stream: IO[bytes], target: memoryview) -> None:
-    """Read exactly as many bytes as `target` has."""
+    """Read exactly as many bytes as `target` has.
+
+    Raises:
+        EOFError: the stream ends before.
+    """
     at = 0
     while at < len(target):
         piece = stream.read(min(PIECE_BYTES, len(target) - at))
@@ -99,7 +111,7 @@ def fill(stream: IO[bytes], target: memoryview) -> None:
 
 
 def not_finite_rows(x: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The rows that hold NaN or infinity."""
+    """The rows of x, float32 [n, ...], that hold NaN or infinity: int64 [k], ascending."""
     rows: NDArray[np.int64] = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
     return rows
 

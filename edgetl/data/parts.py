@@ -83,15 +83,15 @@ def refuse_hidden_parts(root: Path, classes: Sequence[Path]) -> None:
     holders = [folder for folder, names in inside.items() if _hold_parts(names)]
     if holders and len(classes) > 1:
         raise InputError(
-            f"expected class folders in {root}, found parts inside of folders:\n{_shown(holders, inside)}\n"
-            f"Did you mean {holders[0]}? If these are classes, turn the folders round (train/CLASS/), "
+            f"expected class folders in {root}, found train, val or test folders inside of folders:\n{_shown(holders, inside)}\n"
+            f"Did you mean {holders[0]}? If these are classes, swap the levels (train/CLASS/), "
             "or name each image's class and part in a CSV (path,label,part)"
         )
     twins = [folder for folder, names in inside.items() if any(folder != other and alike(names, inside[other]) for other in inside)]
     if 2 * len(twins) > len(classes):
         raise InputError(
-            f"expected class folders in {root}, found folders that hold the same folders, as parts do:\n{_shown(twins, inside)}\n"
-            "If they are parts, name them train/, val/ and test/. If they are classes, put the images of each right into its folder, "
+            f"expected class folders in {root}, found folders that all contain the same subfolders:\n{_shown(twins, inside)}\n"
+            "If they are parts of a split, name them train/, val/ and test/. If they are classes, put the images directly into them, "
             "or name each image's class in a CSV (path,label)"
         )
 

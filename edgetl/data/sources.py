@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgetl.core.errors import InputError, listing, nearest
-from edgetl.core.progress import say
+from edgetl.core.progress import detail, say
 from edgetl.data.collected import images_of
 from edgetl.data.csvlist import read_csv
 from edgetl.data.digits import digit_images
@@ -217,7 +217,8 @@ def _tell_alike(
 ) -> None:
     """What looks alike and how sure that is, and which of it lies in different parts all the same."""
     if alike:
-        say(f"{collection.name}: {alike} near-duplicates (resized copies, bursts); each group of them is kept in one part")
+        kept = "" if across else "; each group of them is kept in one part"
+        say(f"{collection.name}: {alike} near-duplicates (resized copies, bursts){kept}")
     if found.by_nature or (alike and found.typical is not None):
         say(f"{collection.name}: {found.certainty(alike)}")
     if not across:
@@ -227,3 +228,5 @@ def _tell_alike(
         members[groups.get(ref.sha256, ref.sha256)].append(ref)
     split = [" ~ ".join(f"{ref.where} ({ref.part})" for ref in group) for group in members.values() if len({r.part for r in group}) > 1]
     say(f"{collection.name}: {across} near-duplicates are in different parts, so scores may be too high:\n{listing(split, GROUPS_SHOWN)}")
+    if len(split) > GROUPS_SHOWN:
+        detail(f"{collection.name}: all of them:\n{listing(split, len(split))}")

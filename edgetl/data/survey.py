@@ -18,7 +18,7 @@ from edgetl.data.images import SIDE_SAMPLES, Images
 LEAST_KEPT = 2 / 3  # of the median photo; below, people are told
 UNUSABLE_BITS = 12  # color files filled up to here are nearly black, and what they hold is not there to be scaled
 CHOICE = "--resize squash keeps all of it, distorted; --resize pad keeps all of it, between bands"
-HINT = 'If the model was trained on whole photos, its Preprocess says so with "fit": "squash" or "pad"'
+HINT = 'If the model was trained on whole photos, say so in its preprocessing with "fit": "squash" or "pad"'
 Size = tuple[int, int]  # width, height
 
 
@@ -78,9 +78,9 @@ def deepened(preprocess: Preprocess, depth: Depth | None, name: str) -> Preproce
         return preprocess
     if depth.color and depth.bits <= UNUSABLE_BITS:
         raise InputError(
-            f"expected color images of 16 bits that fill them, found none in {name} with a value above {depth.largest}: they hold "
-            f"{depth.bits} bits, and of 16-bit color only the high byte is read, which is nearly black. "
-            f"Save them with 8 bits per channel (their values divided by {1 << (depth.bits - 8)})"
+            f"expected 16-bit color images that use all 16 bits, found no value above {depth.largest} in {name} ({depth.bits} bits). "
+            f"edgetl reads only the high byte of 16-bit color, so these images would be nearly black. "
+            f"Save them with 8 bits per channel (divide the values by {1 << (depth.bits - 8)})"
         )
     return preprocess if depth.color else replace(preprocess, bits=depth.bits)
 
@@ -91,12 +91,12 @@ def tell_depth(name: str, depth: Depth | None, preprocess: Preprocess) -> None:
         return
     held, bits = f"{name}: 16-bit images hold values up to {depth.largest}", preprocess.bits
     if bits is None and depth.bits < 16:
-        said = f'so they hold {depth.bits} bits: {(1 << depth.bits) - 1} is taken for white ("bits": {depth.bits} in the Preprocess)'
+        said = f'so they hold {depth.bits} bits: {(1 << depth.bits) - 1} is taken for white ("bits": {depth.bits} in the preprocessing)'
         say(f"{held}, {said}")
     elif bits is not None and depth.largest >> bits:
-        say(f"{held}, the Preprocess says {bits} bits: what is above {(1 << bits) - 1} is white")
+        say(f'{held}, but the preprocessing has "bits": {bits}: values above {(1 << bits) - 1} become white')
     elif bits is not None and depth.bits <= UNUSABLE_BITS < bits:
-        say(f"{held}, the Preprocess says {bits} bits: they are nearly black")
+        say(f'{held}, but the preprocessing has "bits": {bits}: they become nearly black')
 
 
 def _may_be_deep(path: Path) -> bool:

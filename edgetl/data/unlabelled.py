@@ -25,7 +25,7 @@ def open_unlabelled(folder: Path, data: Images, *, skip_bad_images: bool = False
         InputError: no folder, no images, or images that do not decode (all named).
     """
     if not folder.is_dir():
-        raise InputError(f"expected a folder of photos at {folder}, found {'a file' if folder.exists() else 'nothing'} there (--unlabeled)")
+        raise InputError(f"expected a folder of photos for --unlabeled, found {'a file' if folder.exists() else 'nothing'} at {folder}")
     found = unlabelled_images(folder, skip_bad_images=skip_bad_images)
     own = set(data.hashes)
     fresh = replace(found, refs=tuple(ref for ref in found.refs if ref.sha256 not in own))

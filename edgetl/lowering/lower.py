@@ -38,7 +38,7 @@ def lower(checkpoint: Path, out: Path) -> None:
         InputError: no checkpoint, a network that the exporter does not take, or a graph that does not answer as torch does.
     """
     info = read_checkpoint(checkpoint)
-    with track(f"lower {info.arch}", total=3, unit="step") as bar:
+    with track(f"export {info.arch} to ONNX", total=3, unit="step") as bar:
         model = load_model(checkpoint)
         bar.advance()
         graph = exported(model, info)
@@ -62,7 +62,10 @@ def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
             return _program(model, example) if TorchVersion(torch.__version__) >= FIRST_WITH_PROGRAMS else _traced(model, example)
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"expected a network that torch exports to ONNX, found that {info.arch} at {side} px is none: {reason}") from error
+        raise InputError(
+            f"expected a network that torch can export to ONNX, found that it cannot export {info.arch} at {side} px: {reason}. "
+            "Choose another architecture"
+        ) from error
 
 
 def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
@@ -123,9 +126,9 @@ def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
         allowed = EXPORT_TOLERANCE * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:
             raise InputError(
-                f"expected the ONNX graph of {info.arch} to answer as torch does within {allowed:.2g}, "
+                f"expected the logits of the ONNX graph of {info.arch} to differ from torch by at most {allowed:.2g}, "
                 f"found a difference of {difference:.2g} on {count} random images. "
-                "Train longer or at a lower rate if logits are huge; else choose another architecture"
+                "If the logits are huge, train longer or with a lower learning rate; otherwise choose another architecture"
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Groups = NDArray[np.int64]
-PRIOR_GROUPS = 2  # groups of equal answers that the estimate begins with: what they add was chosen by simulation (docs/adr/0029)
+PRIOR_GROUPS = 1  # groups of equal answers that the estimate begins with: what they add was chosen by simulation (docs/adr/0029)
 
 
 def group_numbers(hashes: Sequence[str], groups: Iterable[Sequence[str]]) -> Groups:
@@ -24,8 +24,9 @@ def design_effect(values: NDArray[np.bool_] | NDArray[np.int64], groups: Groups 
     1 + rho (sum n_g^2 / n - 1) for groups of n_g images (Donner & Klar 2000, "Design and Analysis of Cluster Randomization Trials";
     dividing counts by it: Rao & Scott 1992, "A simple method for the analysis of clustered binary data", Biometrics 48:577-585).
     rho, the correlation of two images of one group, is the mean product of their distances from the mean, over the variance. Few
-    groups in which anything happened cannot show that it is small: rho is drawn towards 1 as if `PRIOR_GROUPS` more had been seen in
-    which all images answer alike, and is 1 where nothing happened.
+    images that differ from the rest cannot show that it is small, since the groups that differ as a whole may be those that were not
+    seen: rho is drawn towards 1 as if `PRIOR_GROUPS` more had been seen in which all images answer alike, beside as many groups as
+    the images that differ would fill. It is 1 where nothing differs.
 
     Args:
         values: one for each image, [n]: whether it is right, or -1, 0, 1 for gained, neither, lost.
@@ -38,13 +39,12 @@ def design_effect(values: NDArray[np.bool_] | NDArray[np.int64], groups: Groups 
     if not pairs:
         return 1.0
     given = values.astype(np.float64)
-    usual = _most_frequent(values)
+    differs = values != _most_frequent(values)
     apart, variance = given - given.mean(), float(given.var())
-    happened = np.bincount(group, weights=values != usual, minlength=len(sizes)) > 0
-    count = int((happened & (sizes > 1)).sum())
+    filled = float((np.bincount(group, weights=differs, minlength=len(sizes)) / sizes)[sizes > 1].sum())
     sums = np.bincount(group, weights=apart, minlength=len(sizes))
     rho = (float((sums**2).sum() - (apart**2).sum()) / (pairs * variance)) if variance > 0 else 1.0
-    drawn = (count * min(max(rho, 0.0), 1.0) + PRIOR_GROUPS) / (count + PRIOR_GROUPS)
+    drawn = (filled * min(max(rho, 0.0), 1.0) + PRIOR_GROUPS) / (filled + PRIOR_GROUPS)
     return 1.0 + drawn * pairs / len(values)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
@@ -30,6 +29,8 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
         logits: float32 [n, k], k at least 2.
         labels: int64 [n].
     """
+    from scipy.optimize import minimize_scalar  # 12 MB that only exports need; every command imports this module
+
     images, classes = logits.shape
     if images < FEWEST_IMAGES:
         return 1.0

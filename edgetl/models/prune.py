@@ -52,7 +52,7 @@ def check_prunable(arch: str) -> None:
         InputError: they cannot.
     """
     if not is_prunable(arch):
-        raise _refusal(arch, "its channels are regrouped on the way")
+        raise _refusal(arch, "a layer inside of it regroups the channels")
 
 
 def prune(model: nn.Module, arch: str, image_size: int, keep: float, effects: Mapping[str, Tensor]) -> Pruned:

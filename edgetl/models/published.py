@@ -1,12 +1,13 @@
-"""Published facts about torchvision's networks: names, addresses of weights, preprocessing. Nothing is downloaded."""
+"""Published facts about torchvision's networks: names, addresses of weights, preprocessing. Nothing is downloaded.
+
+torchvision is imported when it is asked: its import takes longer than torch's, and edgetl's own networks do without it.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 from typing import Any
-
-from torchvision import models as torchvision_models
 
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import FILTERS, Preprocess
@@ -17,12 +18,16 @@ TIMM = "timm:"
 @functools.cache
 def torchvision_names() -> tuple[str, ...]:
     """Torchvision's classification networks."""
-    return tuple(torchvision_models.list_models(module=torchvision_models))
+    from torchvision import models
+
+    return tuple(models.list_models(module=models))
 
 
 def published_weights(arch: str) -> Any | None:
     """Torchvision's recommended weights of an architecture (`url`, `meta`, `transforms()`), or None if it has none."""
-    return torchvision_models.get_model_weights(arch).DEFAULT if arch in torchvision_names() else None
+    from torchvision import models
+
+    return models.get_model_weights(arch).DEFAULT if arch in torchvision_names() else None
 
 
 def published_preprocess(arch: str) -> Preprocess | None:
@@ -57,4 +62,6 @@ def timm_package() -> Any:
     try:
         return importlib.import_module("timm")
     except ImportError:
-        raise InputError("expected the package timm for a timm: architecture, found none installed: pip install edgetl[timm]") from None
+        raise InputError(
+            "expected the package timm for a timm: architecture, found that it is not installed. Install it: pip install edgetl[timm]"
+        ) from None

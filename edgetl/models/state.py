@@ -54,7 +54,7 @@ def plain_tensors(tensors: Mapping[str, Tensor], file: str) -> dict[str, Tensor]
     if quantized:
         raise InputError(
             f"expected floating point weights in {file}, found quantized tensors:\n{listing(quantized, 3)}\n"
-            "Give the weights from before quantization"
+            "Give the weights before quantization"
         )
     dense = {name: value.detach() if value.layout == torch.strided else value.detach().to_dense() for name, value in tensors.items()}
     return {name: value.float() if value.is_floating_point() else value for name, value in dense.items()}
@@ -80,7 +80,7 @@ def read_description(path: Path) -> dict[str, str]:
             return dict(stream.metadata() or {})
     except (SafetensorError, OSError) as error:
         found = foreign_kind(path) if path.is_file() else None
-        raise InputError(f"expected a safetensors file at {path}, found {found or f'something else: {error}'}") from error
+        raise InputError(f"expected a safetensors file at {path}, found {found or f'other content: {error}'}") from error
 
 
 def classes_in(description: Mapping[str, str], name: str) -> tuple[str, ...] | None:
@@ -109,7 +109,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> Mapping[str, object]:
     if is_safetensors(path):
-        raise InputError(f"expected a file that torch.save wrote at {path}, found a safetensors file. Name it {path.stem}{SAFETENSORS}")
+        raise InputError(
+            f"expected a file that torch.save wrote at {path}, found a safetensors file. Rename it to {path.stem}{SAFETENSORS}"
+        )
     if kind := foreign_kind(path):
         raise InputError(f"expected a state dict at {path}, found {kind}")
     try:
@@ -132,9 +134,11 @@ def _numpy_scalars() -> list[Any]:
 def _unreadable(path: Path) -> str:
     expected = f"expected a state dict at {path} that can be read without running its code"
     if (needs := conversion(path)) is None:
-        return f"{expected}, found a file that is damaged or of another kind. Download or copy it again, or save it anew: torch.save(...)"
+        return (
+            f"{expected}, found a file that is damaged or of another kind. Download or copy it again, or save it again with torch.save(...)"
+        )
     classes, line = needs
     found = f"{expected}, found a pickle that needs code ({', '.join(classes[:3])}{', ...' if len(classes) > 3 else ''})"
     if not line:
-        return f"{found} and no weights beside it. Save them with torch.save(model.state_dict(), 'weights.pth')"
-    return f"{found}. If you trust who made it, convert it with this line, which runs its code, and give the new file:\n{line}"
+        return f"{found} and has no weights outside of it. Save the weights with torch.save(model.state_dict(), 'weights.pth')"
+    return f"{found}. If you trust its author, convert it with this line, which runs its code, and give the new file:\n{line}"

@@ -77,8 +77,8 @@ def unwrap(content: Mapping[str, object], own: Mapping[str, Tensor], file: str) 
     rivals = [made for made in fitting[1:] if made.rank == first.rank and most[0] and not _same(made, first)]
     if rivals:
         raise InputError(
-            f"expected one network in {file}, found {1 + len(rivals)} that fit alike:\n"
-            f"{listing([made.place for made in (first, *rivals)], 6)}\nSave the one you mean alone, with torch.save"
+            f"expected one network in {file}, found {1 + len(rivals)} that fit equally well:\n"
+            f"{listing([made.place for made in (first, *rivals)], 6)}\nSave the one you mean in a file of its own, with torch.save"
         )
     others = [made.place for made in candidates if made.averaged != first.averaged and 2 * made.fits[0] >= most[0] > 0]
     return dict(first.tensors), "; ".join(filter(None, [first.said, _choice(first, others)]))

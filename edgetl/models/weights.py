@@ -91,7 +91,7 @@ def _automatic(arch: str, cache: Path, assets: Path) -> tuple[Weights | None, st
         return found, f"weights that come with edgetl, pretrained on {found.trained_on or 'unnamed data'}"
     if package := packaged(arch):
         return _packaged(arch, package)
-    known = published_weights(arch)
+    known = None if arch in OWN_NAMES else published_weights(arch)
     if known is None:
         return None, f"edgetl {'has' if arch in OWN_NAMES else 'downloads'} no weights for {arch}"
     try:

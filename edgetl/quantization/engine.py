@@ -15,11 +15,12 @@ import onnx
 from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
+from edgetl.quantization.candidates.plan import Plan, planned
 from edgetl.quantization.candidates.trials import Trials, answers
 from edgetl.quantization.candidates.unsaturated import tell_if_saturated
 from edgetl.quantization.graph.network_names import NetworkNames
 from edgetl.quantization.layout.file_form import FileForm
-from edgetl.quantization.learn.steps import Plan, Steps, planned
+from edgetl.quantization.learn.steps import Steps
 from edgetl.quantization.observe.effort import Clock
 from edgetl.quantization.observe.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
 from edgetl.quantization.observe.split_for_judging import CalibrationParts, PartSizes, subset

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from edgetl.core.progress import detail, say
 from edgetl.quantization.candidates.baseline import Baseline
+from edgetl.quantization.candidates.plan import Plan
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import Trial, Trials
 from edgetl.quantization.graph.passes import run
 from edgetl.quantization.layout.lay_out import FOR_PIXELS
 from edgetl.quantization.learn.noise import NoiseSource
-from edgetl.quantization.learn.steps import Plan
 from edgetl.quantization.observe.effort import Effort
 from edgetl.quantization.observe.ranges import ChosenRange
 from edgetl.quantization.observe.split_for_judging import PartSizes

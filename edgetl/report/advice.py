@@ -25,7 +25,10 @@ def advice(report: Report) -> list[str]:
                 embed,
             ]
         case "undecided":
-            return ["Test it on more images before you ship it; these prove nothing.", *helps(report)]
+            return [
+                "Test it on more images before you ship it; these prove neither that it is good enough nor that it is not.",
+                *helps(report),
+            ]
         case "failed":
             return _remedies(report)
 

@@ -78,31 +78,34 @@ def confidence_words(found: ConfidenceReport) -> list[str]:
 
 def _honesty(found: ConfidenceReport) -> str:
     if found.images < FEWEST_IMAGES:
-        return f"Whether its confidences mean what they say: {found.images} test images are too few to tell."
-    over = "more than chance explains" if found.ece_after > found.ece_by_chance_most else "no more than chance explains"
+        return f"{found.images} test images are too few to measure the calibration error of its confidences."
+    over = "more than chance explains" if found.ece_after > found.ece_by_chance_most else "within chance"
     temperature = (
-        f"with the temperature {found.temperature:g} fitted on {found.fitted_on} val images"
+        f"{100 * found.ece_before:.1f} without the temperature {found.temperature:g}, which was fitted on {found.fitted_on} val images"
         if found.temperature != 1
-        else f"no temperature was fitted ({found.fitted_on} val images)"
+        else f"no temperature was fitted on the {found.fitted_on} val images"
     )
     return (
-        f"Its confidences are off by {100 * found.ece_after:.1f} points (expected calibration error; {100 * found.ece_before:.1f} without "
-        f"temperature; {temperature}), {over}: honest ones would show {100 * found.ece_by_chance:.1f} on {found.images:,} images, up "
-        f"to {100 * found.ece_by_chance_most:.1f} in 95 of 100 cases."
+        f"The expected calibration error of its confidences is {100 * found.ece_after:.1f} points ({temperature}). That is {over}: on "
+        f"{found.images:,} images, perfect confidences would show {100 * found.ece_by_chance:.1f} points on average, and at most "
+        f"{100 * found.ece_by_chance_most:.1f} in 95 of 100 cases."
     )
 
 
 def _threshold(found: ConfidenceReport) -> str:
     wanted = f"{100 * found.wanted_precision:g}%"
     if found.threshold is None:
-        why = "val has too few images" if found.reach == "too few images" else "no threshold reaches it on val"
-        return f"No answer is “unknown”: {wanted} of the given answers shall be right (--min-precision), and {why}."
-    told = f"Below a confidence of {found.threshold:.2f} the app answers “unknown”"
-    sure = "shown on val" if found.reach == "shown" else f"measured on {found.fitted_on} val images, too few to show it"
+        why = "val has too few images to choose a threshold" if found.reach == "too few images" else "no threshold reaches that on val"
+        return f"No answer is “unknown”: {wanted} of the given answers should be right (--min-precision), but {why}."
+    few = "" if found.reach == "shown" else f", too few to prove it ({found.fitted_on})"
+    told = (
+        f"Below a confidence of {found.threshold:.2f} the app answers “unknown”, so that {wanted} of the given answers are right; "
+        f"the threshold was chosen on val images{few}."
+    )
     if found.precision is None or found.precision_ci95 is None:
-        return f"{told}, for {wanted} right ({sure}): that is every test image."
+        return f"{told} Every test image is below it."
     low, high = (100 * share for share in found.precision_ci95)
     return (
-        f"{told}, for {wanted} right ({sure}): {found.answered:,} of {found.images:,} test images get an answer, of which "
-        f"{100 * found.precision:.1f}% are right (95% interval {low:.1f} to {high:.1f})."
+        f"{told} Of {found.images:,} test images {found.answered:,} get an answer, and {100 * found.precision:.1f}% of these answers are "
+        f"right (95% interval {low:.1f} to {high:.1f})."
     )

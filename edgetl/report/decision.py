@@ -111,7 +111,6 @@ def by_labels(
         others: another order of the class names that is as likely.
     """
     task, wanted, labels, max_drop = reference.task, reference.outputs, reference.labels, alike.max_drop
-    assert labels is not None
     before, after = task.correct(wanted, labels), task.correct(candidate, labels)
     found = paired_drop(before, after, groups=groups)
     lost = class_losses(labels, before, after, max_drop, groups=groups)

@@ -100,8 +100,8 @@ def embedded_words(found: Embedded) -> list[str]:
     """The same in sentences."""
     named = {"model.image.onnx, which takes pixels,": found.image, "model.anysize.onnx, which takes any picture,": found.anysize}
     return [
-        f"{name} scores {100 * model.score:.1f}% on {model.images:,} test images ({100 * model.shipped_score:.1f}% model.onnx) and agrees "
-        f"with it on {100 * model.agreement:.1f}%{', bit for bit' if model.max_abs_diff == 0 else ''}."
+        f"{name} scores {100 * model.score:.1f}% on {model.images:,} test images (model.onnx: {100 * model.shipped_score:.1f}%) and "
+        f"gives the same answer on {100 * model.agreement:.1f}% of them{', with the same logits' if model.max_abs_diff == 0 else ''}."
         for name, model in named.items()
         if model is not None
     ]

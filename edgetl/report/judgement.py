@@ -127,7 +127,7 @@ class Judgement:
         shipped = model_name(self.shipped)
         reference = "teacher" if "teacher" in self.outputs else "onnx_float"
         if reference == shipped or not {reference, shipped} <= self.outputs.keys():
-            raise InputError("expected two models to compare, found one. Give the other with --reference MODEL")
+            raise InputError("expected two models to compare, found one. Give the model to compare with: --reference MODEL")
         return reference, shipped
 
     def _export(self) -> ExportParity | None:

@@ -47,4 +47,4 @@ def read_part(path: Path, kind: type[PartReport], what: str) -> PartReport:
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as error:
-        raise InputError(f"expected {what} at {path}, found something else: {error}. Run it again") from error
+        raise InputError(f"expected {what} at {path}, found other content: {error}. Delete its folder and run again") from error

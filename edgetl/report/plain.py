@@ -33,12 +33,26 @@ def summary(report: Report) -> list[str]:
             return [f"{_copy(report)}. Whether that is good enough depends on your application: --min-score states the required score."]
         case "passed" | "undecided" if wish and report.faithful == "certified":
             return [f"{_copy(report)}. There are too few images to say whether it reaches the required score of {percent(wish.min_score)}."]
-        case "passed":
-            return ["The measured drop is within the budget, but there are too few images to prove it."]
-        case "undecided":
-            return ["The measured drop is over the budget, but with so few images it may be chance. The test proves neither."]
+        case "passed" | "undecided":
+            return [_unproven(report)]
         case "failed":
             return ["A requirement is not met, or the measurements prove nothing; the reasons are below."]
+
+
+def _unproven(report: Report) -> str:
+    """Of the drop and of the reasons, what keeps the verdict from a better word."""
+    parity = deciding(report)
+    match parity.verdict if parity else report.verdict:
+        case "certified":
+            return "The drop is within the budget, at 95% confidence, but something else is open; the reasons are below."
+        case "undecided":
+            return "The measured drop is over the budget, but with so few images it may be chance. The test proves neither."
+        case _ if report.reasons:
+            return (
+                "The measured drop is within the budget, but there are too few images to prove it, and more is open; the reasons are below."
+            )
+        case _:
+            return "The measured drop is within the budget, but there are too few images to prove it."
 
 
 def _copy(report: Report) -> str:
@@ -100,8 +114,10 @@ def _meaning(report: Report, parity: DropParity) -> str:
             return "The bundle gives other outputs here than where it was made; the notes say which."
         case "failed" if report.parity.export and not report.parity.export.passed:
             return "The exported file gives other outputs than the network that it was made from."
+        case "passed" if reasons and parity.verdict == "passed":
+            return f"{_sentences(reasons)} Nor do {count(parity.images, 'image')} prove the budget of {budget}. {needed(parity)}"
         case "failed" | "undecided" | "passed" if reasons:
-            return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in reasons)
+            return _sentences(reasons)
         case "certified" if high <= 0:
             return f"On images like these it is no worse than the {reference} (at 95% confidence)."
         case "certified":
@@ -110,7 +126,7 @@ def _meaning(report: Report, parity: DropParity) -> str:
         case "passed":
             return (
                 f"The measured drop is within the budget of {budget}, but {count(parity.images, 'image')} are too few to prove it: "
-                f"the drop may be up to {points(high)} points. {needed(parity)}"
+                f"the 95% interval of the drop ends at {points(high)} points. {needed(parity)}"
             )
         case "undecided":
             return (
@@ -122,6 +138,10 @@ def _meaning(report: Report, parity: DropParity) -> str:
                 f"It loses {points(parity.drop)} points against the {reference}, at least {points(parity.drop_ci95[0])} at 95% confidence; "
                 f"the budget is {budget}."
             )
+
+
+def _sentences(reasons: list[str]) -> str:
+    return " ".join(f"{reason[:1].upper()}{reason[1:]}." for reason in reasons)
 
 
 def facts(report: Report) -> list[str]:
@@ -170,19 +190,17 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
     if row is None:
         return []
     if row.f1 == 1:
-        return ["It found every image of every class."]
+        return ["It found every test image of every class."]
     finds = f"it finds {finds_of(row)}"
     times = answered(ships, report.data.classes.index(row.name))
     match times:
-        case None:
-            called = f"is right {percent(row.precision)} of the times it answers so"
         case 0:
             called = "never answers it"
-        case _ if times < FEW_IMAGES:
-            called = f"is right {round(row.precision * times)} of the {count(times, 'time')} it answers so"
+        case int() if times < FEW_IMAGES:
+            called = f"is right {round(row.precision * times)} of the {count(times, 'time')} that it answers “{row.name}”"
         case _:
-            called = f"is right {percent(row.precision)} of the times it answers so"
-    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images it may be another."]
+            called = f"{percent(row.precision)} of its answers “{row.name}” are right"
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images the weakest class may be another."]
 
 
 def finds_of(row: ClassScores) -> str:
@@ -196,7 +214,7 @@ def finds_of(row: ClassScores) -> str:
 def _validity(report: Report) -> str:
     images = f"{report.data.images.test:,} test images"
     return (
-        f"All figures are of the {images}. They hold for other images only as far as those are taken in the same way, of the same things."
+        f"All figures come from the {images}. They hold for other images only if these show the same things and are taken in the same way."
     )
 
 

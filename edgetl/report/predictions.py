@@ -85,7 +85,7 @@ class Gallery:
         try:
             return _adapter().validate_json(text)
         except ValidationError as error:
-            raise InputError(f"expected the gallery of a verdict, found something else: {error}") from error
+            raise InputError(f"expected the example images of a report, found other content: {error}") from error
 
 
 @cache

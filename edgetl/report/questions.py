@@ -19,7 +19,7 @@ BADGES: Mapping[VerdictWord, str] = {
     "undecided": "Undecided",
     "failed": "Failed",
 }
-UNSURE = "The times changed by more than a tenth while they were measured, so they are a guess: see the notes."
+UNSURE = "The times changed by more than 10% while they were measured, so they are estimates: see the notes."
 Tone = Literal["certified", "passed", "undecided", "failed", "open"]
 
 
@@ -118,7 +118,7 @@ def _small(report: Report, ships: ModelReport) -> Question:
             answer += f", {ratio(first.latency_ms.p50, ships.latency_ms.p50)} faster"
     if limits:
         kept = all(keeps for keeps, _ in limits)
-        answer, tone = ("Within its budget" if kept else "Over its budget"), ("certified" if kept else "failed")
+        answer, tone = ("Within its budget, as measured" if kept else "Over its budget, as measured"), ("certified" if kept else "failed")
     unsure = [UNSURE] if any(model.latency_ms and model.latency_ms.moved for model in (first, ships)) else []
     lines = (*thrift(report, ships), *(line for _, line in limits), *unsure)
     return Question(title="Is it small and fast?", answer=answer, tone=tone, lines=lines)  # type: ignore[arg-type]
@@ -166,6 +166,6 @@ def _negative_transfer(report: Report) -> list[str]:
         return []
     name = reference_name(report)
     return [
-        f"On the {report.baselines.images} val images the same network from scratch is better than the {name}. The pretrained weights may "
-        "do harm here (--teacher-weights none)."
+        f"On the {report.baselines.images} val images the same network from scratch is better than the {name}, by more than one standard "
+        "error. That may be chance, or the pretrained weights do harm here (--teacher-weights none)."
     ]

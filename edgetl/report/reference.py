@@ -13,7 +13,6 @@ from edgetl.metrics.clusters import Groups, design_effect
 from edgetl.metrics.evidence import evidence
 from edgetl.metrics.recall import ClassLoss
 from edgetl.report.ruling import ignorance, misordered
-from edgetl.runtime.session import Session
 from edgetl.tasks.classification import Classification
 
 
@@ -21,10 +20,9 @@ from edgetl.tasks.classification import Classification
 class Reference:
     """The float model's answers to the images that judge."""
 
-    session: Session
     source: TensorSource
     outputs: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64]
     task: Classification
 
     @property
@@ -34,7 +32,6 @@ class Reference:
 
     def shows_nothing(self, others: tuple[str, ...] | None, groups: Groups | None) -> str | None:
         """Why labelled images prove nothing about what answers like this model; None where they may."""
-        assert self.labels is not None
         answers = self.task.answers(self.outputs)
         found = evidence(confusion(self.labels, answers, len(self.names)), design_effect(answers == self.labels, groups))
         return misordered(answers, self.labels, self.names, others, "float model", groups) or ignorance(found, self.names, "float model")

@@ -161,7 +161,8 @@ def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Fo
         case "interval":
             return f"{ships} ships: {measured}; the whole interval is {choice.standing} the budget of {budget}"
         case "agreement":
-            return f"{ships} ships: its answers differ from those of float on so few images that the drop must be within {budget}"
+            rest = f"so few images that the drop is within {budget}, at 95% confidence"
+            return f"{ships} ships: its answers differ from those of float on {rest}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
             found = f"{measured}. That is {side} the budget of {budget}, but there are too few images to prove it"

@@ -143,7 +143,7 @@ class Subjects:
         preprocess = read_info(path).preprocess or self.preprocess
         if preprocess is None:
             raise InputError(
-                f"expected {path} to say how images are prepared, found no Preprocess in it. Give one with --preprocess FILE|imagenet, "
+                f"expected {path} to contain the preprocessing of its images, found none. Give it with --preprocess FILE|imagenet, "
                 "or an .npz that is already prepared"
             )
         return preprocess

@@ -148,7 +148,7 @@ def where_time_goes(kernels: KernelsReport) -> str:
         return f"{words}; no Conv, Gemm or MatMul runs in float."
     named = "; ".join(f"{layer.label}, {percent(layer.share)}" for layer in kernels.float_layers[:3])
     more = len(kernels.float_layers) - 3
-    return f"{words}; in float run {named}{f' and {more} more' if more > 0 else ''}."
+    return f"{words}. These layers run in float: {named}{f' and {more} more' if more > 0 else ''}."
 
 
 def deciding(report: Report) -> DropParity | None:

@@ -39,8 +39,8 @@ def start(model: Path | bytes, *, threads: int = 1, optimize: bool = True, profi
             del model
             return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-        refused = f"it refused {name}: {brief(error)}"
-        raise InputError(f"expected a model that onnxruntime {ort.__version__} runs on a CPU, {refused}{_older(str(error))}") from error
+        refused = f"found that it cannot load {name}: {brief(error)}"
+        raise InputError(f"expected a model that onnxruntime {ort.__version__} can run on a CPU, {refused}{_older(str(error))}") from error
 
 
 def in_file(model: bytes, folder: Path) -> str | bytes:

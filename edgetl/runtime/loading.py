@@ -35,7 +35,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
     except InputError:
         raise
     except Exception as error:  # protobuf's DecodeError is an Exception and no more
-        raise InputError(f"expected an ONNX file at {path}, found something else: {brief(error)}") from error
+        raise InputError(f"expected an ONNX file at {path}, found content that is not ONNX: {brief(error)}") from error
     if not model.graph.node:
         raise InputError(f"expected an ONNX file at {path}, found one without any operators")
     return model

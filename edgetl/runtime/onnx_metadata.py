@@ -137,7 +137,7 @@ def check_model(model: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, TypeError) as error:
-        raise InputError(f"expected a sound ONNX graph in {name}, onnx's checker found: {brief(error)}") from error
+        raise InputError(f"expected a valid ONNX graph in {name}, the ONNX checker found: {brief(error)}") from error
 
 
 def _labels(text: str, width: int | None) -> tuple[str, ...]:

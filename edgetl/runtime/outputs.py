@@ -41,7 +41,7 @@ class NotFinite(InputError):
         named = [places[row] if places else f"image {row}" for row in rows]
         super().__init__(
             f"expected finite outputs of {model}, found NaN or infinity for {len(named)} of {count} images:\n"
-            f"{listing(named, SHOWN_OUTPUTS)}\nWhat it answers to them is no answer. Mend the model, or give the one it was made from"
+            f"{listing(named, SHOWN_OUTPUTS)}\nThese outputs cannot be used. Repair the model, or give the one that it was made from"
         )
 
 
@@ -82,15 +82,15 @@ def pick_output(nodes: Sequence[Any], model: onnx.ModelProto, name: str, *, outp
             raise InputError(f"expected a float output {output} of shape [n, k] in {name}, found {found}. Give one of these with --output")
         return named[0]
     if not rows:
-        raise InputError(f"expected {name} to have a float output of shape [n, k], found {found}: edgetl takes classifiers")
+        raise InputError(f"expected {name} to have a float output of shape [n, k], found {found}. edgetl takes image classifiers only")
     classes = width or _named_classes(model)
     fitting = [node for node in rows if classes and row_width(node) == classes]
     fitting = fitting or [node for node in rows if classes == 2 and row_width(node) == 1]
     if len(rows) == 1 or len(fitting) == 1:
         return rows[0] if len(rows) == 1 else fitting[0]
-    reason = f"{len(fitting)} of them have {classes} numbers an image" if classes else "nothing says how many classes there are"
+    reason = f"{len(fitting)} of them have {classes} values per image" if classes else "the number of classes is not known"
     raise InputError(
-        f"expected one output to take the answers from, found several in {name} ({found}), and {reason}. Say which one with --output NAME"
+        f"expected one output with class scores, found several in {name} ({found}), and {reason}. Name the output with --output NAME"
     )
 
 

@@ -111,7 +111,7 @@ class Session:
         return outputs
 
     def compute(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `run`, whatever the numbers are: for inputs that are no images."""
+        """As `run` (x: float32 [n, c, h, w]), but outputs need not be finite: for inputs that are not images."""
         if not self.pace.one_by_one:
             try:
                 return np.concatenate([self._rows(feed)[:count] for feed, count in self.input.feeds(x)])

@@ -148,7 +148,8 @@ def refuse_known_data(images: Images, weights: Weights | None, allowed: bool) ->
     if known:
         raise InputError(
             f"expected val and test images that the pretrained weights have not seen, found {len(known)} that {weights.source} was "
-            f"trained or selected on:\n{listing(sorted(known), 8)}\nSplit as then (--split-seed, the same photos). {way_out}"
+            f"trained or selected on:\n{listing(sorted(known), 8)}\n"
+            f"Use the split of that training (the same photos and --split-seed). {way_out}"
         )
 
 
@@ -201,8 +202,8 @@ def _for_training(known: Preprocess, arch: str, size: int | None) -> Preprocess:
     """
     if known.color != "RGB":
         raise InputError(
-            f"expected weights of a network that takes RGB, found ones of {arch} that takes {known.color}. edgetl trains RGB networks, "
-            "which take gray photos too; quantize, export and verify take gray models as they are"
+            f"expected weights of a network with RGB input, found weights of {arch} with {known.color} input. edgetl trains networks "
+            "with RGB input, also on gray photos; quantize, export and verify accept models with gray input"
         )
     return known.at(size or known.side)
 

@@ -49,9 +49,12 @@ class PipelineJob:
         return seen if self.unlabelled is None else seen.also(looks=self.unlabelled.looks, train=self.unlabelled.hashes)
 
     def seen_by_judges(self) -> SeenImages:
-        """As `seen`, for the test part of the same data, whose split has kept together what looks alike, or has said where not."""
-        before = self.known_before()
-        return replace(self.seen(), looks=before.looks, bytes_only=before.bytes_only)
+        """As `seen`, for the test part of the same data, whose split has kept together what looks alike, or has said where not.
+
+        Of data sets by name no looks are known: there the split could do neither, and `bytes_only` says so.
+        """
+        before, own = self.known_before(), self.data.only("train", "val").seen()
+        return replace(self.seen(), looks=before.looks, bytes_only=before.bytes_only | own.bytes_only)
 
 
 def prepare(

@@ -89,7 +89,7 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         probed = do(Probe(data=seen, preprocess=preprocess, arch=candidate.arch, weights=weights, seed=seed, runtime=runtime))
         found.append((candidate, weights, probed, _int8(seen, probed, preprocess, do, runtime)))
     if not found:
-        raise InputError("expected weights of at least one network, found none that can be used. pip install --upgrade edgetl")
+        raise InputError("expected weights of at least one network, found none. Install edgetl again: pip install --force-reinstall edgetl")
     times = measure_all([quantized.int8.path for *_, quantized in found], TIMED_RUNS)
     rows = [
         NetworkRow(

@@ -169,8 +169,8 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, classes:
     """
     if student == "same":
         raise InputError(
-            "expected a student that can be made smaller under --max-kb and --max-ms, found same: the teacher has the size it has. "
-            "Leave out --student, or the budget"
+            "expected a student whose size can be chosen for --max-kb or --max-ms, found --student same, which has the size of the "
+            "teacher. Leave out --student, or the budget"
         )
     only = None if student == "auto" else teacher if student == "pruned" else student
     found = students_under(budget.max_kb, classes, size, only=only, pretrained=pretrained)
@@ -179,8 +179,8 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, classes:
     smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
     named, way_out = ("", "") if only is None else (f" for {student}", ", or leave out --student")
     raise InputError(
-        f"expected a budget that a student can keep, found {budget.max_kb:g} kB{named}: the smallest that could be had takes about "
-        f"{smallest:.0f} kB (edge_tiny). Allow more with --max-kb{way_out}"
+        f"expected a budget that a student can meet, found {budget.max_kb:g} kB{named}: the smallest student (edge_tiny) takes about "
+        f"{smallest:.0f} kB. Allow more with --max-kb{way_out}"
     )
 
 

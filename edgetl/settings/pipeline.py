@@ -45,7 +45,11 @@ class PipelineSettings(Settings):
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Mapping[str, object]]) -> PipelineSettings:
-        """Settings from nested tables, all problems of all tables in one SettingsError."""
+        """Settings from nested tables, all problems of all tables in one SettingsError.
+
+        Raises:
+            SettingsError: an unknown table or key, or a value out of range; a line for each.
+        """
         problems: list[str] = []
         built: dict[str, Settings] = {}
         for name, table in tables.items():

@@ -86,12 +86,16 @@ class Distill(Stage[Student]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Student:
-        """Write `checkpoint.safetensors`, and `log.csv` unless the student is the teacher itself."""
+        """Write `checkpoint.safetensors`, and `log.csv` unless the student is the teacher itself.
+
+        Raises:
+            InputError: the teacher has other classes than the data.
+        """
         path = out / "checkpoint.safetensors"
         teacher = read_checkpoint(self.teacher.path)
         if teacher.classes != self.data.classes:
             raise InputError(
-                f"expected a teacher of the data's classes ({', '.join(self.data.classes)}), "
+                f"expected a teacher with the classes of the data ({', '.join(self.data.classes)}), "
                 f"found one of {', '.join(teacher.classes)}. Fine-tune on this data first"
             )
         if self.settings.arch == "same":

@@ -70,8 +70,8 @@ class Finetune(Stage[Teacher]):
         """Refuse what cannot come to anything."""
         if self.weights is None and self.settings.strategy == "features":
             raise InputError(
-                f"expected pretrained weights for the strategy features, found none for {self.settings.arch}: random features say little. "
-                "Give --teacher-weights FILE (finetune: --weights), or take the strategy full"
+                f"expected pretrained weights for the strategy features, found none for {self.settings.arch}: random features are useless. "
+                "Give --teacher-weights FILE (finetune: --weights), or choose the strategy full"
             )
 
     def run(self, out: Path) -> Teacher:
@@ -151,7 +151,7 @@ def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
         other, own, what, images = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", worth_of(labels)
     error = standard_error(own, images)
     if other > own + error:
-        say(f"finetune: pretraining did harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
+        say(f"finetune: pretraining may have done harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
     return other > own + error
 
 

@@ -67,7 +67,11 @@ class Probe(Stage[ProbeResult]):
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> ProbeResult:
-        """Write `checkpoint.safetensors`."""
+        """Write `checkpoint.safetensors`.
+
+        Raises:
+            InputError: the network does not end in a linear layer.
+        """
         (scratch := out / SCRATCH).mkdir(exist_ok=True)
         with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.seed)

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import write_json, write_whole
+from edgetl.core.files import temporary, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -21,14 +24,16 @@ from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.engine import quantize
+from edgetl.quantization.observe.split_for_judging import subset
 from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.report.decision import Decision, by_agreement, by_calibration, by_labels
 from edgetl.report.reference import Reference
 from edgetl.runtime.answers import answers_of
 from edgetl.runtime.onnx_metadata import read_info
+from edgetl.runtime.outputs import NotFinite
 from edgetl.runtime.plain_file import recorded, write_plain
-from edgetl.runtime.session import open_session
+from edgetl.runtime.session import Session, open_session
 from edgetl.settings import QuantizeSettings, Runtime
 from edgetl.tasks.class_order import check_width
 from edgetl.tasks.classification import Classification
@@ -36,6 +41,7 @@ from edgetl.tasks.meaning import in_words
 
 INT8, FLOAT, SEEN, SEARCH = "model.int8.onnx", "model.float.onnx", "seen.json", "search.json"
 NAMES = "names.json"
+TRIED_IMAGES = 16  # calibration images that show whether a model can be used, where none judge
 PLAIN = "plain"  # a folder that is gone in the end: the model, under its own name, as the engine takes it
 
 
@@ -59,7 +65,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 18
+    version: ClassVar[int] = 19
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -81,15 +87,14 @@ class Quantize(Stage[Quantized]):
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        with keeping(self.runtime):
-            reference = self._reference()
-            plain = write_plain(self.model.path, out / PLAIN / self.model.path.name, reference.session, self.labels)
+        with keeping(self.runtime), temporary(out / PLAIN) as folder:
+            copy = folder / self.model.path.name
+            plain, reference = self._tried(copy)
             seen = self._seen(read_info(plain).seen)
-            plain = recorded(plain, out / PLAIN / self.model.path.name, seen)
-            record = self._quantized(plain, int8, reference)
+            plain = recorded(plain, copy, seen)
+            record = self._quantized(plain, int8)
             decision = self._decide(reference, int8, record)
-        shutil.copyfile(plain, float_model)
-        shutil.rmtree(out / PLAIN, ignore_errors=True)
+            shutil.copyfile(plain, float_model)
         write_json(out / NAMES, dict(record.names))
         write_json(out / "decisions.json", {"decision": asdict(decision), "quantization": asdict(record)})
         write_whole(out / SEEN, seen.to_json() + "\n")
@@ -105,7 +110,7 @@ class Quantize(Stage[Quantized]):
                 seen = seen.also(looks=images.looks if images else {}, rows=images is None, **{part: source.hashes})
         return seen
 
-    def _quantized(self, model: Path, int8: Path, reference: Reference) -> QuantizationRecord:
+    def _quantized(self, model: Path, int8: Path) -> QuantizationRecord:
         """Write the int8 form of `model` to `int8`.
 
         Raises:
@@ -129,7 +134,7 @@ class Quantize(Stage[Quantized]):
                 keep_names=s.keep_names,
             )
         except InputError:
-            answers_of(reference.session, self.calibration, batch_size=IMAGES_AT_ONCE)  # names images whose answers are not finite
+            self._name_not_finite(open_session(model, threads=self.runtime.threads))
             raise
 
     def _budget(self) -> Budget | None:
@@ -146,9 +151,9 @@ class Quantize(Stage[Quantized]):
         """The groups of near-duplicates among the evaluation images, int64 [n]."""
         return group_numbers(self.evaluation.hashes, self.groups) if self.groups and self.evaluation else None
 
-    def _decide(self, reference: Reference, int8: Path, record: QuantizationRecord) -> Decision:
+    def _decide(self, reference: Reference | None, int8: Path, record: QuantizationRecord) -> Decision:
         s = self.settings
-        if self.evaluation is None or reference.labels is None:
+        if reference is None:
             return by_calibration(record, s.max_drop)
         candidate, _ = judged_outputs(int8, reference.source, batch_size=IMAGES_AT_ONCE, threads=self.runtime.threads)
         found = by_agreement(reference, candidate, record, s.max_drop)
@@ -159,32 +164,57 @@ class Quantize(Stage[Quantized]):
         trained = trained_on(self.evaluation, self.seen)
         if trained:
             raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} of {len(judging)} that it was:\n"
-                f"{listing(trained, 8)}\nTake them out, or give other images with --eval"
+                f"expected evaluation images that the model was not trained on, found {len(trained)} training images among "
+                f"{len(judging)}:\n{listing(trained, 8)}\nRemove them, or give other images with --eval"
             )
         if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
             say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
         both = set(self.calibration.hashes) & judging
         if both:
             raise InputError(
-                f"expected evaluation images that were not calibrated on, found {len(both)} that were "
-                f"(sha256 {sorted(both)[0][:12]}...). Take them out of one of the two"
+                f"expected evaluation images that are not in the calibration set, found {len(both)} that are "
+                f"(sha256 {sorted(both)[0][:12]}...). Remove them from one of the two"
             )
 
-    def _reference(self) -> Reference:
-        """What the float model answers to the images that judge; before any work, so that a model that cannot be used is refused."""
+    def _tried(self, copy: Path) -> tuple[Path, Reference | None]:
+        """The float model's file in plain form (`write_plain`), and its answers to the images that judge; None where there are none.
+
+        Before any work, so that a model that cannot be used is refused. What onnxruntime holds for it is let go of before the work.
+        """
         threads, classes = self.runtime.threads, len(self.classes) or None
         session = open_session(self.model.path, threads=threads, output=self.output, classes=classes)
-        source = self.calibration if self.evaluation is None else self.evaluation
-        outputs, labels = answers_of(session, source, batch_size=IMAGES_AT_ONCE)
-        if self.evaluation is not None and labels is None:
-            raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
+        outputs, labels = self._answers(session)
         if self.classes:
             check_width(outputs.shape[1], self.classes, session.name)
         task = Classification(classes=self.classes).reading(outputs, session.activation)
         if task.meaning != "logits":
             say(f"outputs of {session.name}: {in_words(task.meaning)}")
-        return Reference(session=session, source=source, outputs=outputs, labels=labels, task=task)
+        plain = write_plain(self.model.path, copy, session, self.labels)
+        if self.evaluation is None or labels is None:
+            return plain, None
+        return plain, Reference(source=self.evaluation, outputs=outputs, labels=labels, task=task)
+
+    def _answers(self, session: Session) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+        """What the model answers to the images that judge, and their labels; to a few calibration images where none do.
+
+        Raises:
+            InputError: images that judge and have no labels.
+            NotFinite: answers that are not finite; all calibration images with such answers are named.
+        """
+        if self.evaluation is not None:
+            outputs, labels = answers_of(session, self.evaluation, batch_size=IMAGES_AT_ONCE)
+            if labels is None:
+                raise InputError("expected labelled evaluation images, found none with labels. An .npz needs `y` (int)")
+            return outputs, labels
+        try:
+            return answers_of(session, subset(self.calibration, TRIED_IMAGES), batch_size=IMAGES_AT_ONCE)
+        except NotFinite:
+            self._name_not_finite(session)
+            raise
+
+    def _name_not_finite(self, session: Session) -> None:
+        """Raise NotFinite where answers to calibration images are not finite; it names these images."""
+        answers_of(session, self.calibration, batch_size=IMAGES_AT_ONCE)
 
 
 def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list[str]:

@@ -98,6 +98,6 @@ def refuse(frontier: Frontier) -> InputError:
     asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (frontier.max_ms, "ms")) if value is not None)
     smallest, quickest = min(row.size_bytes for row in frontier.tried) / KB, min(row.latency_ms for row in frontier.tried)
     return InputError(
-        f"expected a budget that a student can keep, found {asked}: the smallest that was tried takes {smallest:.0f} kB, the quickest "
-        f"{quickest:.2f} ms. Allow more with --max-kb or --max-ms, or name a student (--student edge_tiny)"
+        f"expected a budget that a student can meet, found {asked}: the smallest student that was tried takes {smallest:.0f} kB, the "
+        f"fastest {quickest:.2f} ms. Allow more with --max-kb or --max-ms, or name a student (--student edge_tiny)"
     )

@@ -64,7 +64,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]

@@ -56,7 +56,7 @@ def check_width(width: int, classes: Sequence[str], model: str) -> None:
         return
     found = f"found {width} {'output' if width == 1 else 'outputs'} of {model} and {len(classes)} classes ({listed(classes)})"
     todo = (
-        f"Say which output is which: --labels FILE with {width} class names, one a line, in the order of the outputs"
+        f"Name the outputs: --labels FILE with {width} class names, one per line, in the order of the outputs"
         if width > len(classes)
         else "Give images of the model's classes only, or a model of these classes"
     )
@@ -73,7 +73,7 @@ def columns_of(wanted: Sequence[str], given: Sequence[str], model: str) -> tuple
         return None
     if sorted(wanted) != sorted(given):
         raise InputError(
-            f"expected {model} to know the same {len(wanted)} classes ({listed(wanted)}), found {len(given)} ({listed(given)}). "
+            f"expected {model} to have the same {len(wanted)} classes ({listed(wanted)}), found {len(given)} ({listed(given)}). "
             "Compare models of the same classes"
         )
     return tuple(given.index(name) for name in wanted)

@@ -35,16 +35,16 @@ class Course:
 
     def _advice(self, where: str) -> str:
         if self.epoch < 0 or (self.epoch == 0 and where.startswith("batch 1 ")):
-            return "No step was taken before, so the weights it started from are too large or damaged: give others (--weights)."
+            return "No training step was made before, so the initial weights are too large or damaged: give other weights (--weights)."
         return (
             f"The training diverged: lower the learning rate (--lr, now {self.lr:g}; in a pipeline --set {self.title}.lr=...), "
-            f"let it rise for longer (--warmup, now {self.warmup:g}), or check the weights it started from."
+            f"warm up for longer (--warmup, now {self.warmup:g}), or check the initial weights."
         )
 
     def _kept(self) -> str:
         if self.epoch < 1 or not self.kept.exists():
-            return "No epoch had ended well; no checkpoint was written"
-        return f"The weights after epoch {self.epoch}, the last good ones, are kept: --weights {self.kept} starts from them"
+            return "No epoch ended with finite weights; no checkpoint was written"
+        return f"The weights after epoch {self.epoch} are finite and are kept: --weights {self.kept} starts from them"
 
 
 def refuse_diverged(model: nn.Module, course: Course) -> None:

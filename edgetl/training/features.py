@@ -63,7 +63,7 @@ def frozen_features(
             if not np.isfinite(found).all():
                 raise InputError(
                     f"expected finite features of the pretrained network, found NaN or infinity for the images {start + 1} to {rows.stop} "
-                    f"of {count}. Its weights are too large or damaged: give others (--weights; pipeline: --teacher-weights)"
+                    f"of {count}. Its weights are too large or damaged: give other weights (--weights; pipeline: --teacher-weights)"
                 )
             width = found.shape[1]
             checksum = zlib.crc32(np.ascontiguousarray(found).data, checksum)

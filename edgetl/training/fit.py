@@ -59,7 +59,9 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
     """
     model, recipe = placed(job.model, device), job.recipe
     if len(job.train) < FEWEST_IMAGES:
-        raise InputError(f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or another split")
+        raise InputError(
+            f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or choose another split"
+        )
     optimizer = _optimizer(job)
     state = load(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:
@@ -72,7 +74,7 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
             seen = _finite(job, evaluate(job, device), out, state.epoch)
             _note(state, job, seen, loss, time.perf_counter() - started)
             save(out, model, optimizer, state)
-            bar.advance(note=f"val {seen.score:.4f}")
+            bar.advance(note=f"val score {seen.score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
     for parameter in (parameter for group in job.groups if group.begins for parameter in group.parameters):

@@ -68,7 +68,7 @@ def from_scratch(
     small = preprocess.at(size)
     side = round(train.pixels.shape[-1] * size / preprocess.side)
     job = TrainingJob(
-        title="from scratch",
+        title="baseline from scratch",
         model=model,
         groups=[Group(parameters=list(model.parameters()))],
         train=train.shrunk(side),

@@ -189,7 +189,7 @@ def test_local_paths_are_refused_and_named(graphs: tuple[Path, Path], info: Mode
 
 
 def test_class_names_and_preprocess_must_be_known(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="class names and a Preprocess"):
+    with pytest.raises(InputError, match=r"class names and preprocessing, found none.*give --labels"):
         make(tmp_path / "a", graphs, ModelInfo())
     with pytest.raises(InputError, match=r"one line each .* 'ant\\nbee'"):
         make(tmp_path / "b", graphs, replace(info, classes=("ant\nbee", *CLASSES[1:])))

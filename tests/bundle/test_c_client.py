@@ -74,7 +74,7 @@ def test_bundle_check_compiles_it_and_names_the_image_that_differs(bundle: Bundl
 
 
 def test_a_float_model_is_refused(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected an int8 model to write as C, found one in float"):
+    with pytest.raises(InputError, match="expected an int8 model for --c, found a float model"):
         written(tmp_path / "bundle", graphs, info, shipped=graphs[0], form="float", c=True)
 
 

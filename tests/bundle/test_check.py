@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from edgetl.bundle.write import write_bundle
 from edgetl.core.errors import InputError
 from edgetl.runtime.onnx_metadata import ModelInfo
 
+from ..conftest import Ended
 from .conftest import PICTURES, float_graph
 
 
@@ -40,10 +40,6 @@ def copy(bundle: Bundle, tmp_path: Path) -> Path:
 
 def found(folder: Path) -> dict[str, Finding]:
     return {finding.part: finding for finding in check_bundle(folder)}
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "edgetl", "bundle", "check", *arguments], capture_output=True, text=True)
 
 
 def test_a_sound_bundle_passes(bundle: Bundle) -> None:
@@ -139,14 +135,14 @@ def test_a_client_of_the_bundle_is_run_and_its_last_line_told(copy: Path) -> Non
         assert code == 0 or "00.png: resized check" in (*finding.problems, finding.skipped)
 
 
-def test_exit_codes_and_json(bundle: Bundle, copy: Path, tmp_path: Path) -> None:
-    good = run(str(bundle.path), "--json")
+def test_exit_codes_and_json(edgetl: Callable[..., Ended], bundle: Bundle, copy: Path, tmp_path: Path) -> None:
+    good = edgetl("bundle", "check", bundle.path, "--json")
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["ok"] is True
     (copy / "golden/00.png").write_bytes(b"no image")
-    bad = run(str(copy))
+    bad = edgetl("bundle", "check", copy)
     assert bad.returncode == 1 and "golden/00.png: changed" in bad.stdout
-    nothing = run(str(tmp_path))
+    nothing = edgetl("bundle", "check", tmp_path)
     assert nothing.returncode == 2 and "expected a bundle" in nothing.stderr and nothing.stdout == ""
 
 

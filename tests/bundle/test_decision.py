@@ -72,7 +72,7 @@ def test_few_images_change_nothing_and_are_told() -> None:
     assert (rule.temperature, rule.threshold, rule.reach, rule.images) == (1.0, None, "too few images", 12)
     assert rule.decide("a", 0.0) == "a"
     words = confidence_words(confidence_report(rule, TASK, outputs, labels))
-    assert "12 test images are too few to tell" in words[0] and "val has too few images" in words[1]
+    assert "12 test images are too few to measure" in words[0] and "val has too few images to choose" in words[1]
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,17 @@ def test_paths_that_do_not_exist_are_all_named(model: Path, tmp_path: Path) -> N
         predict(model, [tmp_path])
 
 
+def test_a_folder_that_is_no_bundle_is_named_as_such(photos: Path, tmp_path: Path) -> None:
+    expected = r"expected a bundle \(a folder with manifest\.json\) or an ONNX file at .*, found"
+    with pytest.raises(InputError, match=f"{expected} a folder that is no bundle"):
+        predict(photos, [photos])
+    with pytest.raises(InputError, match=f"{expected} nothing there"):
+        predict(tmp_path / "none.onnx", [photos])
+
+
 def test_a_bare_model_needs_a_preprocess_and_numbers_its_classes(photos: Path, tmp_path: Path) -> None:
     save(float_graph(), tmp_path / "bare.onnx")
-    with pytest.raises(InputError, match=r"found no Preprocess .* --preprocess"):
+    with pytest.raises(InputError, match=r"expected .* to contain the preprocessing of its images, found none\. Give it with --preprocess"):
         predict(tmp_path / "bare.onnx", [photos])
     (found,) = predict(tmp_path / "bare.onnx", [photos / "a.png"], preprocess=imagenet(24))
     assert found.answer in {str(i) for i in range(len(CLASSES))}

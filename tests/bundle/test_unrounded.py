@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.bundle.unrounded import is_int8, unrounded
+from edgetl.bundle.unrounded import is_quantized, unrounded
 from edgetl.core.errors import InputError
 
 from .conftest import PREPROCESS, picture
@@ -26,7 +26,7 @@ def test_it_answers_between_float_and_int8(graphs: tuple[Path, Path]) -> None:
     float_model, int8 = (onnx.load(path) for path in graphs)
     made = unrounded(int8)
     onnx.checker.check_model(made, full_check=True)
-    assert not is_int8(made) and is_int8(int8) and not is_int8(float_model)
+    assert not is_quantized(made) and is_quantized(int8) and not is_quantized(float_model)
     x = np.stack([PREPROCESS(picture(seed, 40, 40)) for seed in range(8)])
     exact, rounded, between = (outputs(model, x) for model in (float_model, int8, made))
     assert 0 < np.abs(between - exact).mean() < np.abs(rounded - exact).mean()

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,30 @@ from safetensors.torch import save_file
 
 from edgetl.models.build import build
 
+from ..conftest import Ended
 
-def edgetl(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.getcwd()]))}
-    line = [sys.executable, "-m", "edgetl", *map(str, words)]
-    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+Refused = Callable[..., str]
 
 
-def refused(*words: object, cwd: Path | None = None) -> str:
+@pytest.fixture
+def refused(edgetl: Callable[..., Ended]) -> Refused:
     """The message of a refused command, in one line."""
-    done = edgetl(*words, cwd=cwd)
+
+    def message(*words: object) -> str:
+        return reason(edgetl(*words))
+
+    return message
+
+
+def reason(done: Ended | subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr, (done.returncode, done.stderr)
     return " ".join(done.stderr.split())
+
+
+def process(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own: where a disk is full, it closes its standard output."""
+    line = [sys.executable, "-m", "edgetl", *map(str, words)]
+    return subprocess.run(line, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=300, check=False)
 
 
 def photos(root: Path, salt: int = 0, **counts: int) -> Path:
@@ -86,7 +98,7 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_parts_that_do_not_fit_together_are_told_all_at_once(tmp_path: Path) -> None:
+def test_parts_that_do_not_fit_together_are_told_all_at_once(refused: Refused, tmp_path: Path) -> None:
     root = tmp_path / "data"
     photos(root / "train", ants=12, bees=12)
     photos(root / "val", salt=1, ants=3, wasps=3)
@@ -103,7 +115,7 @@ def test_parts_that_do_not_fit_together_are_told_all_at_once(tmp_path: Path) -> 
     assert not (tmp_path / "run" / "stages").exists()
 
 
-def test_weights_of_another_architecture_are_named(tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_named(refused: Refused, tmp_path: Path) -> None:
     save_file(build("cifar_resnet8", 10, 32).state_dict(), tmp_path / "w.safetensors")
     words = ("--teacher", "cifar_resnet20", "--teacher-weights", tmp_path / "w.safetensors", "--out", tmp_path / "run")
     message = refused("pipeline", photos(tmp_path / "data", ants=20, bees=20), *words)
@@ -111,14 +123,14 @@ def test_weights_of_another_architecture_are_named(tmp_path: Path) -> None:
     assert not list((tmp_path / "run").rglob("*.safetensors"))
 
 
-def test_unknown_keys_of_a_toml_file_are_all_named_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_keys_of_a_toml_file_are_all_named_with_the_nearest(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text("[distill]\nepoch = 3\n[quantise]\ntarget = 'x86'\n", encoding="utf-8")
     message = refused("pipeline", photos(tmp_path / "data", ants=20, bees=20), "--config", tmp_path / "s.toml", "--out", tmp_path / "run")
     assert 'epoch: unknown (did you mean "epochs"?)' in message and '[quantise]: unknown table (did you mean "quantize"?)' in message
     assert not (tmp_path / "run").exists()
 
 
-def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_named(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     data = photos(tmp_path / "data", ants=20, bees=20)
     assert str(tmp_path / "file") in refused("pipeline", data, "--out", tmp_path / "file")
@@ -128,7 +140,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_disk_that_is_too_small_is_told_before_training(tmp_path: Path, tiny_disk: Path) -> None:
+def test_a_disk_that_is_too_small_is_told_before_training(refused: Refused, tmp_path: Path, tiny_disk: Path) -> None:
     message = refused("pipeline", photos(tmp_path / "data", ants=20, bees=20), "--out", tiny_disk / "run", "--student", "edge_tiny")
     assert "MiB of free disk" in message and "Free some space, or choose another --out" in message
     assert not list(tiny_disk.rglob("*.safetensors"))
@@ -138,17 +150,17 @@ def test_a_disk_that_fills_up_loses_nothing_and_the_same_line_goes_on_with_more_
     out = tiny_disk / "q.onnx"
     out.write_bytes(b"an older output")
     words = ("quantize", model(tmp_path / "m.onnx"), "--calibration", arrays(tmp_path / "c.npz"), "--out", out)
-    message = refused(*words)
+    message = reason(process(*words))
     assert "q.onnx.work is full" in message and "free some space and run the same command again" in message
     assert out.read_bytes() == b"an older output"
     assert {name for name in files_in(tiny_disk) if name.endswith(".onnx") and ".partial/" not in name} <= {"q.onnx"}
     subprocess.run(["mount", "-o", "remount,size=16m", tiny_disk], check=True)
-    assert edgetl(*words).returncode == 0
+    assert process(*words).returncode == 0
     onnx.checker.check_model(onnx.load(out), full_check=True)
     assert not [name for name in files_in(tiny_disk) if ".partial" in name]
 
 
-def test_a_file_of_a_bundle_that_was_changed_is_named(tmp_path: Path) -> None:
+def test_a_file_of_a_bundle_that_was_changed_is_named(edgetl: Callable[..., Ended], refused: Refused, tmp_path: Path) -> None:
     out, bundle = tmp_path / "q.onnx", tmp_path / "bundle"
     (tmp_path / "labels.txt").write_text("ants\nbees\n", encoding="utf-8")
     (tmp_path / "p.json").write_text('{"size": 24, "resize": 24}', encoding="utf-8")

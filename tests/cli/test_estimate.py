@@ -20,26 +20,7 @@ from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime
 from edgetl.training.device import finished
 
-
-class Done(list[str]):
-    """The titles of what took time."""
-
-    def open(self, title: str, total: float, unit: str) -> Done:
-        self.append(title)
-        return self
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def close(self, bar: object) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
-
-    def detail(self, message: str) -> None:
-        pass
-
+from ..conftest import Told
 
 NOWHERE = Path("nothing is downloaded")
 
@@ -64,14 +45,14 @@ def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_i
         seen=images.only("train", "val").seen(),
         provenance={},
     )
-    done = Done()
+    told = Told()
     with (
-        listening(done),
+        listening(told),
         Workspace(tmp_path / "w") as do,
         pytest.raises(InputError, match=r"found cifar_resnet8: its layers are too narrow to leave"),
     ):
         distill(images, teacher, DistillSettings(arch="pruned", keep=1e-5), do, Runtime(device="cpu", threads=1))
-    assert done == ["try pruning cifar_resnet8"]
+    assert told.titles == ["try pruning cifar_resnet8"]
 
 
 def test_teachers_of_timm_are_guarded_as_those_of_torchvision() -> None:

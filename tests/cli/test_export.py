@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.quantization import quantize_static
 
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.read import open_bundle
+from edgetl.cli.origin import origin_of
 from edgetl.cli.stages import export, quantize
 from edgetl.core.errors import InputError
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.metrics.confidence import fit_temperature
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings
 
+from ..conftest import Ended
 from .test_stages import LABELS, network, tensors
 
 
@@ -37,14 +41,22 @@ def given(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(given: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ["export", given / "alone" / "q.onnx", "--out", out, "--labels", given / "labels.txt", "--preprocess", given / "p.json", *more]
-    return subprocess.run([sys.executable, "-m", "edgetl", *map(str, words)], capture_output=True, text=True)
+Command = Callable[..., Ended]
 
 
-def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(given: Path) -> None:
+@pytest.fixture
+def command(edgetl: Command, given: Path) -> Command:
+    labels, preprocess = given / "labels.txt", given / "p.json"
+
+    def run(out: Path, *more: str) -> Ended:
+        return edgetl("export", given / "alone" / "q.onnx", "--out", out, "--labels", labels, "--preprocess", preprocess, *more)
+
+    return run
+
+
+def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(given: Path, command: Command) -> None:
     for name in ("one", "two"):
-        done = command(given, given / name / "bundle", "--golden-images", "2", "--zip")
+        done = command(given / name / "bundle", "--golden-images", "2", "--zip")
         assert done.returncode == 0, done.stderr
         assert "computes without rounding" in done.stderr
     bundle = open_bundle(given / "one" / "bundle")
@@ -58,6 +70,17 @@ def test_an_int8_file_alone_becomes_a_whole_bundle_and_a_zip_of_the_same_bytes(g
         assert set(archive.namelist()) == {f"bundle/{name}" for name in (*bundle.manifest.files, "manifest.json")}
         archive.extractall(given / "unpacked")
     assert open_bundle(given / "unpacked" / "bundle").sha256 == bundle.sha256
+
+
+def test_an_int8_file_of_another_tool_ships_as_what_its_weights_are(given: Path) -> None:
+    """Made by onnxruntime from all layers, or from the Convs alone."""
+    name = onnx.load(given / "m.onnx").graph.input[0].name
+    for kinds in (["Conv", "Gemm", "MatMul"], ["Conv"]):
+        feeds = iter([{name: np.load(given / "c.npz")["x"][:8]}])
+        reader = SimpleNamespace(get_next=lambda feeds=feeds: next(feeds, None))
+        quantize_static(given / "m.onnx", given / f"{len(kinds)}.onnx", reader, op_types_to_quantize=kinds)
+    with Workspace(given / "work") as do:
+        assert [origin_of(given / f"{count}.onnx", do).shipped for count in (3, 1)] == ["int8", "mixed"]
 
 
 def test_int8_in_operators_on_integers_is_refused_with_what_to_do(given: Path) -> None:
@@ -79,19 +102,19 @@ def test_int8_in_operators_on_integers_is_refused_with_what_to_do(given: Path) -
     assert not (given / "out").exists()
 
 
-def test_the_float_form_of_an_int8_file_stands_near_it(given: Path) -> None:
-    assert command(given, given / "out", "--golden-images", "3").returncode == 0
+def test_the_float_form_of_an_int8_file_stands_near_it(given: Path, command: Command) -> None:
+    assert command(given / "out", "--golden-images", "3").returncode == 0
     for number in range(3):
         rounded, plain = (np.load(given / "out" / "golden" / f"0{number}.{kind}.npy") for kind in ("output", "float"))
         assert 0 < np.abs(rounded - plain).max() < 0.1 * np.abs(plain).max()
 
 
-def test_labelled_images_give_a_temperature_and_a_threshold(given: Path) -> None:
+def test_labelled_images_give_a_temperature_and_a_threshold(given: Path, command: Command) -> None:
     evaluation, file = tensors(given / "val.npz", 80, 5, labels=True), given / "alone" / "q.onnx"
     stored = np.load(evaluation)
     logits = open_session(file).compute(stored["x"])
     np.savez(evaluation, x=stored["x"], y=np.where(np.arange(80) % 5, logits.argmax(axis=1), stored["y"]))  # right on four of five at least
-    done = command(given, given / "out", "--golden-images", "1", "--eval", str(evaluation), "--min-precision", "0.75")
+    done = command(given / "out", "--golden-images", "1", "--eval", str(evaluation), "--min-precision", "0.75")
     assert done.returncode == 0, done.stderr
     rule, labels = open_bundle(given / "out").manifest.decision, np.load(evaluation)["y"]
     assert rule is not None and (rule.images, rule.wanted_precision) == (80, 0.75)
@@ -99,10 +122,10 @@ def test_labelled_images_give_a_temperature_and_a_threshold(given: Path) -> None
     assert rule.reach in ("shown", "measured") and rule.precision is not None and rule.precision >= 0.75
     golden = json.loads((given / "out/golden/golden.json").read_text(encoding="utf-8"))
     assert golden["temperature"] == rule.temperature
-    assert command(given, given / "plain", "--golden-images", "1").returncode == 0
+    assert command(given / "plain", "--golden-images", "1").returncode == 0
     assert open_bundle(given / "plain").manifest.decision is None
 
 
-def test_images_without_labels_fit_no_decision(given: Path) -> None:
-    done = command(given, given / "out", "--golden-images", "1", "--eval", str(tensors(given / "val.npz", 40, 5)))
+def test_images_without_labels_fit_no_decision(given: Path, command: Command) -> None:
+    done = command(given / "out", "--golden-images", "1", "--eval", str(tensors(given / "val.npz", 40, 5)))
     assert done.returncode == 2 and "`y`" in done.stderr and not (given / "out").exists()

@@ -106,10 +106,10 @@ def test_paths_come_from_stdin_and_the_csv_goes_to_stdout(model: Path, photos: P
     ("words", "message"),
     [
         (["{photos}/none", "{photos}/gone.png"], "found nothing at:\n  {photos}/none\n  {photos}/gone.png"),
-        (["{photos}", "--csv", "{photos}"], "expected a place for a CSV file at {photos}, found a folder"),
+        (["{photos}", "--csv", "{photos}"], "expected to be able to write a CSV file at {photos}, found a folder"),
         (["{photos}", "--csv", "{photos}/none/a.csv"], "found no folder {photos}/none"),
         (["{photos}", "--csv", "-", "--json"], "expected one kind of result on standard output"),
-        (["-"], "expected paths on standard input, one a line, found none"),
+        (["-"], "expected paths on standard input, one per line, found none"),
         (["{photos}", "--top-k", "0"], "--top-k"),
         (["{photos}/torn.jpg"], "found 1 of 1 files that cannot be read"),
     ],

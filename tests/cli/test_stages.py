@@ -103,6 +103,14 @@ def test_a_refused_calibration_leaves_an_older_output_alone(model: Path, tmp_pat
     assert out.read_bytes() == b"yesterday's"
 
 
+def test_a_model_that_is_refused_leaves_no_work_folder(model: Path, tmp_path: Path) -> None:
+    calibration, out = tensors(tmp_path / "c.npz", 40, 0), tmp_path / "q.onnx"
+    quantize(model, calibration, out, QUICK)
+    with pytest.raises(InputError, match=r"found that q\.onnx is quantized already .* Give the float model"):
+        quantize(out, tensors(tmp_path / "other.npz", 40, 1), tmp_path / "again.onnx", QUICK)
+    assert not list(tmp_path.glob("again.onnx*"))
+
+
 def test_photos_need_to_be_told_how_they_are_prepared(model: Path, tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "calibration" / "digits"
     with pytest.raises(InputError, match=r"--preprocess"):
@@ -167,7 +175,7 @@ def test_another_number_of_labels_than_outputs_is_named_before_anything_is_made(
 def test_a_folder_of_the_users_is_never_overwritten_by_a_bundle(model: Path, tmp_path: Path) -> None:
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "letter.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(WorkspaceError, match="found something else there"):
+    with pytest.raises(WorkspaceError, match="found other files there"):
         export(model, tmp_path / "documents", ExportSettings(), open_images(None, DataSettings()).only("val"))
     assert (tmp_path / "documents" / "letter.txt").read_text(encoding="utf-8") == "dear"
 

@@ -28,32 +28,11 @@ from edgetl.data.sources import open_images
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 
+from ..conftest import Told
+
 QUICK = QuantizeSettings(tune_images=0)
 Array = NDArray[Any]
 Change = Callable[[onnx.ModelProto, Path], None]
-
-
-class Heard:
-    """A listener that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Heard:
-        self.lines.append(title)
-        return self
-
-    def close(self, bar: Any) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
 
 
 def network(*, channels_last: bool = False, dtype: Any = np.float32, opset: int = 20) -> onnx.ModelProto:
@@ -122,11 +101,10 @@ def saved(path: Path, kind: str) -> tuple[Path, Callable[[Array], Array], str]:
 def test_every_form_is_quantized_and_verified_under_its_own_name(tmp_path: Path, kind: str) -> None:
     path, turned, said = saved(tmp_path / "theirs.onnx", kind)
     np.savez(tmp_path / "c.npz", x=images(40, 0))
-    heard = Heard()
-    with listening(heard):
+    with listening(told := Told()):
         quantize(path, tmp_path / "c.npz", tmp_path / "q.onnx", QUICK)
-    assert any(f"theirs.onnx: {said}" in line for line in heard.lines) or not said
-    assert not any("model.float.onnx" in line for line in heard.lines)
+    assert any(f"theirs.onnx: {said}" in line for line in told.lines) or not said
+    assert not any("model.float.onnx" in line for line in told.lines + told.titles)
     x = images(60, 1)
     wanted = answers(path, turned(x))
     assert alike(wanted, open_session(tmp_path / "q.onnx").run(x)) > 25

@@ -161,7 +161,7 @@ def test_json_writes_down_even_what_is_fixed_today() -> None:
     "text", ["", "[]", "3", "null", "{}", '{"size": 32}', '{"size": 32, "resize": 32, "gamma": 2}', '{"size": 2, "resize": 2}']
 )
 def test_other_json_is_refused_with_what_was_expected(text: str) -> None:
-    with pytest.raises(InputError, match=r"expected a Preprocess as JSON \(size, resize, filter, mean, std\)"):
+    with pytest.raises(InputError, match=r"expected preprocessing as JSON \(size, resize, filter, mean, std\)"):
         Preprocess.from_json(text)
 
 
@@ -169,7 +169,7 @@ def test_everything_wrong_is_said_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Preprocess(size=4, resize=3, filter="nearest", std=(1.0, 0.0, 1.0), layout="NHWC", decode="half")  # type: ignore[arg-type]
     assert str(caught.value).splitlines() == [
-        "a Preprocess that cannot be used:",
+        "preprocessing that cannot be used:",
         "  size: expected 8 to 1024 pixels, found 4",
         "  resize: expected at least size (4), found 3",
         '  filter: expected "bilinear", "bicubic" or "lanczos", found "nearest"',
@@ -188,7 +188,7 @@ def truncated() -> bytes:
     "data", [b"", b"no image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, truncated()], ids=["empty", "text", "header only", "half"]
 )
 def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
-    with pytest.raises(InputError, match=r"expected an image, found .*(cannot be decoded|no format that Pillow reads)"):
+    with pytest.raises(InputError, match=r"expected an image, found .*(cannot be decoded|a format that Pillow does not read)"):
         imagenet()(data)
 
 

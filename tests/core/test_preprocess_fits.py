@@ -127,5 +127,5 @@ def test_the_share_that_the_crop_keeps_is_that_of_the_area(p: Preprocess, size: 
 
 def test_training_sizes_are_squares() -> None:
     assert imagenet(96).side == 96 and Preprocess(size=(96, 96), resize=96).side == 96
-    with pytest.raises(InputError, match=r"expected a square input, found one of 32 x 64 pixels\. edgetl trains networks for squares only"):
+    with pytest.raises(InputError, match=r"expected a square input, found 32 x 64 pixels\. edgetl trains networks with square inputs only"):
         Preprocess(size=(32, 64), resize=64).at(48)

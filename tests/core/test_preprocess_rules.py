@@ -22,7 +22,7 @@ def refused(**changes: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         Preprocess.from_json(json.dumps({**PLAIN, **changes}))
     first, *lines = str(caught.value).splitlines()
-    assert first == "expected a Preprocess as JSON (size, resize, filter, mean, std), found one that cannot be used:"
+    assert first == "expected preprocessing as JSON (size, resize, filter, mean, std), found preprocessing that cannot be used:"
     return [line.strip() for line in lines]
 
 
@@ -166,13 +166,13 @@ def test_a_misfit_names_the_fields_to_change() -> None:
     with pytest.raises(InputError) as caught:
         refuse_misfit(imagenet(), (None, 1, 128, 64), "m.onnx")
     assert str(caught.value) == (
-        "expected a Preprocess that gives what m.onnx takes, [n, 1, 128, 64], found one that gives [n, 3, 224, 224]. "
-        'In the Preprocess write "color": "gray" (mean and std: one number each), "size": [128, 64] and "resize": [128, 64] (or more); '
-        "or give an .npz that is already prepared"
+        "expected preprocessing that gives the input of m.onnx, [n, 1, 128, 64], found preprocessing that gives [n, 3, 224, 224]. "
+        'In the preprocessing file write "color": "gray" (mean and std: one number each), '
+        '"size": [128, 64] and "resize": [128, 64] (or more); or give an .npz that is already preprocessed'
     )
     with pytest.raises(InputError, match=r'write "size": 28 and "resize": 28 \(or more\); or'):
         refuse_misfit(imagenet(), (None, 3, 28, 28), "m.onnx")
-    with pytest.raises(InputError, match=r"takes 4, which image files do not hold\. Give an \.npz"):
+    with pytest.raises(InputError, match=r"takes 4, which image files do not have\. Give an \.npz"):
         refuse_misfit(imagenet(), (None, 4, 224, 224), "m.onnx")
 
 

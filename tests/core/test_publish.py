@@ -89,7 +89,7 @@ def test_what_was_not_published_here_is_never_replaced(tmp_path: Path) -> None:
     source, target = result(tmp_path / "source", b"new"), tmp_path / "bundle"
     target.mkdir()
     (target / "holiday.jpg").write_bytes(b"mine")
-    with pytest.raises(WorkspaceError, match=r"expected a free place or an earlier result \(with manifest\.json\) at .*bundle"):
+    with pytest.raises(WorkspaceError, match=r"expected nothing or an earlier result \(a folder with manifest\.json\) at .*bundle"):
         publish_folder(source, target, MARKER)
     assert (target / "holiday.jpg").read_bytes() == b"mine"
 
@@ -102,6 +102,6 @@ def test_a_file_beside_those_that_were_published_is_never_removed(manifest: str,
     (target / "notes.txt").write_text("mine", encoding="utf-8")
     for name in (".DS_Store", "Thumbs.db"):
         (target / name).write_bytes(b"of a file manager")
-    with pytest.raises(WorkspaceError, match=r"found what edgetl did not put there:\n  notes\.txt\nMove it elsewhere"):
+    with pytest.raises(WorkspaceError, match=r"found files that edgetl did not write:\n  notes\.txt\nMove them elsewhere"):
         publish_folder(source, target, MARKER)
     assert (target / "notes.txt").read_text(encoding="utf-8") == "mine"

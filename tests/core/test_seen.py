@@ -43,7 +43,7 @@ def test_one_line_of_json_brings_it_back_and_order_leaves_no_trace() -> None:
     ],
 )
 def test_other_text_is_refused_with_a_reason(text: str) -> None:
-    with pytest.raises(InputError, match="expected a record of seen images, found something else"):
+    with pytest.raises(InputError, match="expected a record of the images that a model was trained on, found other content"):
         SeenImages.from_json(text)
 
 

@@ -108,10 +108,10 @@ def test_a_run_folder_may_move(tmp_path: Path) -> None:
 def test_reuse_names_the_files_that_changed_and_says_what_to_do(tmp_path: Path) -> None:
     text = do(tmp_path, Write(text="hello"))
     text.file.path.write_text("hellO", encoding="utf-8")
-    with pytest.raises(WorkspaceError, match=r"found it changed: deep/text\.txt\. Restore it, or delete that folder to make it again"):
+    with pytest.raises(WorkspaceError, match=r"found changed files: deep/text\.txt\. Restore them, or delete that folder and run again"):
         do(tmp_path, Write(text="hello"))
     (text.file.path.parents[1] / "attempts.txt").unlink()
-    with pytest.raises(WorkspaceError, match=r"found it changed: attempts\.txt, deep/text\.txt\."):
+    with pytest.raises(WorkspaceError, match=r"found changed files: attempts\.txt, deep/text\.txt\."):
         do(tmp_path, Write(text="hello"))
     text.file.path.write_text("hello", encoding="utf-8")
     (text.file.path.parents[1] / "attempts.txt").write_text("x", encoding="utf-8")
@@ -123,7 +123,7 @@ def test_a_result_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = folder_of(tmp_path, Write(text="hello")) / "result.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**record, "result": {"length": 5}}), encoding="utf-8")
-    with pytest.raises(WorkspaceError, match=r"expected a result of write in .*, found something else"):
+    with pytest.raises(WorkspaceError, match=r"expected a result of write in .*, found other content"):
         do(tmp_path, Write(text="hello"))
 
 
@@ -295,7 +295,7 @@ def test_the_last_write_is_result_json_and_then_comes_the_rename(tiny: Path, tmp
 
 
 def test_a_second_process_gets_a_clear_error_and_a_killed_one_holds_no_lock(tiny: Path, tmp_path: Path) -> None:
-    message = r"expected to be alone in .*run, found another edgetl at work there\. Wait for it, or choose another --out"
+    message = r"expected no other edgetl process in .*run, found one at work there\. Wait until it ends, or choose another --out"
     with stuck(tiny, tmp_path / "run", at="held"), pytest.raises(LockedError, match=message), Workspace(tmp_path / "run"):
         pass
     with Workspace(tmp_path / "run"):

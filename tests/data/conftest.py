@@ -1,54 +1,15 @@
-"""Small real image files, and what the library said."""
+"""Small real image files."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from edgetl.core.progress import Bar, listening
-
-
-class Told:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.advanced: dict[str, float] = {}
-
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        told = self
-
-        class Line:
-            def advance(self, steps: float = 1, note: str = "") -> None:
-                told.advanced[title] = told.advanced.get(title, 0) + steps
-
-        return Line()
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    told = Told()
-    with listening(told):
-        yield told
 
 
 def image_bytes(name: str, kind: str = "PNG", size: tuple[int, int] = (12, 10)) -> bytes:

@@ -61,7 +61,7 @@ def test_calibration_from_an_npz_needs_no_preprocess(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ["calibration", "evaluation"])
 def test_images_without_a_preprocess_are_refused(photos: Photos, entry: str) -> None:
     root = photos({"ants": 12, "bees": 12})
-    with pytest.raises(InputError, match=r"expected a Preprocess for the images in .*--preprocess FILE .* or --preprocess imagenet"):
+    with pytest.raises(InputError, match=r"expected preprocessing for the images in .*--preprocess FILE .* or --preprocess imagenet"):
         open_calibration(root, None) if entry == "calibration" else open_evaluation(str(root), None)
 
 
@@ -72,7 +72,7 @@ def test_calibration_paths_that_cannot_be_used(photos: Photos, tmp_path: Path) -
     (root / "photos" / "001.png").write_bytes(b"")
     for path, words in (
         (root / "photo", r'found nothing \(did you mean "photos"\?\)\. Give a folder of images or an \.npz'),
-        (root / "a.txt", "expected a folder of images or an .npz for calibration, found the file"),
+        (root / "a.txt", "expected a folder of images or an .npz file for calibration, found the file"),
         (root / "empty", "no images. Give a folder that holds some"),
         (root / "photos", "  000.png: no image, or of a kind that cannot be read\n  001.png: empty file"),
     ):

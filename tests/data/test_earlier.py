@@ -113,7 +113,7 @@ def test_a_run_folder_keeps_its_split_and_says_why_it_does_not(photos: Callable[
 @pytest.mark.parametrize("content", [[], {"images": []}, {"images": {"00": ["a", "dog"]}}, {"images": {"00": 1}}])
 def test_what_is_no_split_is_refused(tmp_path: Path, content: object) -> None:
     write_json(tmp_path / "split.json", content)
-    with pytest.raises(InputError, match=r"expected the parts of an earlier run's images in .*split.json, found something else"):
+    with pytest.raises(InputError, match=r"expected the split \(train, val, test\) of an earlier run in .*split.json, found other content"):
         Earlier.read(tmp_path / "split.json", DataSettings())
 
 

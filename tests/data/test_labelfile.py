@@ -104,7 +104,7 @@ def test_accents_in_two_characters_become_one(tmp_path: Path) -> None:
         ),
         ("", "expected class names, one a line, in {path}, found none"),
         ("\n\n", "expected class names, one a line, in {path}, found none"),
-        (b"caf\xe9\n", "found no such text: 'utf-8' codec can't decode"),
+        (b"caf\xe9\n", "found text that is not UTF-8: 'utf-8' codec can't decode"),
         ("cat\x07\ndog", "expected class names of one line each in {path}, found:\n  'cat\\x07'"),
         ("[1, 2]", "expected a list of class names or an object"),
         ('{"cat": 0, "dog": 0}', "expected a list of class names or an object"),
@@ -119,7 +119,7 @@ def test_what_is_not_clear_is_named(content: str | bytes, words: str, tmp_path: 
 
 def test_broken_json_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "found broken JSON" in refused(written(tmp_path, '{"0": "cat"', "labels.json"))
-    assert "found no such text" in refused(tmp_path / "none.txt")
+    assert "none.txt, found none that can be read (No such file" in refused(tmp_path / "none.txt")
 
 
 def test_another_number_of_names_than_outputs_is_named(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_cifar10_from_disk_keeps_its_test_part_and_folds_train(root: Path) -> No
 def test_neither_on_disk_nor_to_be_downloaded_is_one_error(tmp_path: Path, told: Any) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
-        InputError, match=r"expected CIFAR-10 in .*file, found neither it nor a way to download it: (.|\n)*say with --root where it lies"
+        InputError,
+        match=r"expected CIFAR-10 in .*file, found none, and the download failed: (.|\n)*the folder that contains it with --root",
     ):
         open_images("cifar10", DataSettings(), root=tmp_path / "file")
     assert f"cifar10: not in {tmp_path / 'file'}; downloads 170 MB" in told.lines

@@ -106,8 +106,8 @@ def test_a_part_whose_images_nobody_labelled_is_asked_for(photos: Photos) -> Non
 @pytest.mark.parametrize(("first", "second"), [("alpha", "beta"), ("train", "holdout"), ("2023_set", "holdout")])
 def test_folders_of_the_same_folders_are_asked_for(first: str, second: str, photos: Photos) -> None:
     message = refused(photos(classes(first, second)))
-    assert "found folders that hold the same folders, as parts do:" in message and f"{second}/: cat, dog" in message
-    assert "If they are parts, name them train/, val/ and test/" in message and "CSV (path,label)" in message
+    assert "found folders that all contain the same subfolders:" in message and f"{second}/: cat, dog" in message
+    assert "If they are parts of a split, name them train/, val/ and test/" in message and "CSV (path,label)" in message
 
 
 def test_a_part_for_each_class_is_asked_for(photos: Photos) -> None:
@@ -117,7 +117,10 @@ def test_a_part_for_each_class_is_asked_for(photos: Photos) -> None:
 
 def test_parts_inside_of_classes_and_of_one_of_several_folders_are_asked_for(photos: Photos) -> None:
     message = refused(photos({f"{label}/{part}": 5 for label in ("cat", "dog") for part in ("train", "test")}))
-    assert "found parts inside of folders:\n  cat/: test, train\n  dog/: test, train" in message and "train/CLASS/" in message
+    assert (
+        "found train, val or test folders inside of folders:\n  cat/: test, train\n  dog/: test, train" in message
+        and "train/CLASS/" in message
+    )
     root = photos({**classes("dataset/train", "dataset/val"), "more": 5}, root="second")
     assert f"Did you mean {root / 'dataset'}?" in refused(root)
 

@@ -102,7 +102,7 @@ def test_nested_folders_hidden_files_and_other_files(photos: Photos, told: Any) 
     (root / "lying.png").write_bytes(b"no matter")
     images = opened(root)
     assert len(images) == 40 and images.classes == ("ants", "bees")
-    assert "photos: ignored 2 files that are no images" in told.lines
+    assert "photos: ignored 2 files that are not images" in told.lines
     assert "photos: ignored 1 images in ./ that are in no class folder" in told.lines
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_has_gone_is_named(photos: Photos) -> None:
     root = photos({"ants": 12, "bees": 12})
     images = opened(root)
     (root / images.refs[0].where).unlink()
-    with pytest.raises(InputError, match=r"expected an image at .*, found none that can be read"):
+    with pytest.raises(InputError, match=r"expected a readable image at .*, found none"):
         images.read(0)
 
 

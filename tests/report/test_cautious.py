@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgetl.metrics.choice import FormChoice
+from edgetl.metrics.parity import paired_drop
 from edgetl.report.html import render
-from edgetl.report.plain import facts, summary
+from edgetl.report.plain import facts, meaning, summary
 from edgetl.report.questions import UNSURE, overruns, questions
+from edgetl.report.ruling import choice_words
 from edgetl.report.schema import Report
 
 from .conftest import Trial, trial
@@ -54,7 +57,7 @@ def test_a_score_whose_interval_holds_the_largest_class_is_not_told_as_better_th
 def test_the_interval_of_a_share_is_not_that_of_a_hundred_images() -> None:
     words = " ".join(facts(with_right(390, 400)))
     assert re.search(r"right on average \(95% interval of that share: 95\.\d to 98\.\d%\)", words)
-    assert "They hold for other images only as far as those are taken in the same way" in words
+    assert "They hold for other images only if these show the same things and are taken in the same way" in words
 
 
 def test_a_time_that_moved_is_marked_where_it_is_told() -> None:
@@ -72,3 +75,24 @@ def test_a_loss_that_is_shown_is_not_told_as_certain() -> None:
     lost = replace(report.parity.int8, drop=0.04, drop_ci95=(0.02, 0.07), verdict="failed")
     words = " ".join(overruns(replace(report, parity=replace(report.parity, int8=lost))))
     assert "Chance hardly explains that (95% interval 2.00 to 7.00)" in words
+
+
+def test_what_keeps_a_verdict_back_is_what_is_said() -> None:
+    """A drop that is proven is not called unproven, and one within the budget not over it, because something else is open."""
+    report = trial(student_errors=0).report()
+    assert report.parity.end_to_end
+    proven = replace(report.parity, end_to_end=replace(report.parity.end_to_end, verdict="certified"))
+    within = replace(report.parity, end_to_end=replace(report.parity.end_to_end, verdict="passed"))
+    doubt = replace(report, parity=proven, verdict="passed", faithful="passed", reasons=("the class “a” looks lost",))
+    assert "within the budget, at 95% confidence, but something else is open" in summary(doubt)[0]
+    low = replace(report, parity=within, verdict="undecided", faithful="passed", reasons=("the shipped model is right on 70%",))
+    assert "over the budget" not in summary(low)[0] and "too few images to prove it, and more is open" in summary(low)[0]
+    both = " ".join(meaning(replace(doubt, parity=within)))
+    assert "looks lost" in both and "Nor do" in both and "prove the budget" in both
+
+
+def test_chance_is_not_excluded_in_words() -> None:
+    """Clopper and Pearson's bound of a disagreement holds in 95 of 100 cases, a standard error in 84."""
+    drop = paired_drop(np.ones(400, dtype=bool), np.ones(400, dtype=bool))
+    found = FormChoice(int8=True, standing="undecided", settled_by="agreement")
+    assert choice_words(found, drop, 0.01, "int8").endswith("the drop is within 1 point, at 95% confidence")

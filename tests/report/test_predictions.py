@@ -87,5 +87,5 @@ def test_file_names_that_are_no_text_are_kept_as_escapes(simulated: Trial) -> No
 def test_a_gallery_reads_back_and_nothing_else_does(simulated: Trial) -> None:
     gallery = simulated.images().gallery(5)
     assert Gallery.from_text(gallery.to_text()) == gallery
-    with pytest.raises(InputError, match="expected the gallery of a verdict"):
+    with pytest.raises(InputError, match="expected the example images of a report"):
         Gallery.from_text('{"judged": "many"}')

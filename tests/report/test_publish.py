@@ -56,7 +56,7 @@ def test_a_folder_of_something_else_publishes_nothing(judged: Path, tmp_path: Pa
     (judged / GALLERY).write_text("[]", encoding="utf-8")
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(InputError, match="expected the gallery of a verdict"):
+    with pytest.raises(InputError, match="expected the example images of a report"):
         publish_report(judged, out)
     assert list(out.iterdir()) == []
 

@@ -458,7 +458,8 @@ def test_what_stayed_in_float_is_named(report: Report) -> None:
     kernels = KernelsReport(int8=0.6, conversion=0.05, floating=0.35, float_layers=layers, islands=islands)
     found = replace(report, kernels=kernels)
     assert read_report(found.to_json()) == found
-    words = "The int8 model spends 60.0% of its time in int8 kernels and 5.0% in conversions; in float run conv0 (FusedConv), 20.0%; "
+    words = "The int8 model spends 60.0% of its time in int8 kernels and 5.0% in conversions. "
+    words += "These layers run in float: conv0 (FusedConv), 20.0%; "
     assert where_time_goes(kernels) == f"{words}layer1.0.conv1 (Conv), 10.0%; conv2 (FusedConv), 3.0% and 1 more."
     page = Page(render(found.to_json(), {}))
     assert words in page.text and "x_QuantizeLinear" in page.text

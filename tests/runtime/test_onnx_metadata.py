@@ -47,7 +47,7 @@ def test_a_bare_model_tells_nothing(tmp_path: Path) -> None:
         ("edgetl.labels", '{"0": "cat"}', "expected edgetl.labels to be a JSON list"),
         ("edgetl.labels", '["cat", 3, "dog"]', "expected edgetl.labels to be a JSON list"),
         ("edgetl.labels", '["cat", "dog"]', "expected edgetl.labels to name each of the 3 outputs, found 2 names"),
-        ("edgetl.preprocess", "{}", "expected a Preprocess as JSON"),
+        ("edgetl.preprocess", "{}", "expected preprocessing as JSON"),
     ],
 )
 def test_strangers_metadata_is_checked(tmp_path: Path, key: str, value: str, message: str) -> None:
@@ -80,10 +80,10 @@ def test_unsound_graphs_are_found(tmp_path: Path) -> None:
     broken = model()
     broken.graph.node[0].input[0] = "nowhere"
     save(broken, tmp_path / "broken.onnx")
-    with pytest.raises(InputError, match=r"expected a sound ONNX graph in broken.onnx, onnx's checker found: .*"):
+    with pytest.raises(InputError, match=r"expected a valid ONNX graph in broken.onnx, the ONNX checker found: .*"):
         check(tmp_path / "broken.onnx")
     wrong = model()
     wrong.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
     save(wrong, tmp_path / "wrong.onnx")
-    with pytest.raises(InputError, match="onnx's checker found"):
+    with pytest.raises(InputError, match="the ONNX checker found"):
         check(tmp_path / "wrong.onnx")

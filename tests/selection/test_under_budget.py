@@ -73,17 +73,17 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had
     found = Frontier(part="val", images=9, standard_error=0.1, max_bytes=9_000, max_ms=0.1, tried=rows)
     error = refuse(found)
     assert isinstance(error, InputError)
-    least = "the smallest that was tried takes 30 kB, the quickest 0.25 ms."
-    assert str(error).startswith(f"expected a budget that a student can keep, found 9 kB and 0.1 ms: {least}")
+    least = "the smallest student that was tried takes 30 kB, the fastest 0.25 ms."
+    assert str(error).startswith(f"expected a budget that a student can meet, found 9 kB and 0.1 ms: {least}")
 
 
 def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"part": "test"}))
-    with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found something else"):
+    with pytest.raises(InputError, match=r"expected what the search for a student wrote at .*x\.json, found other content"):
         read_frontier(tmp_path / "x.json")
 
 
 def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
     settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
-    with pytest.raises(InputError, match=r"expected a student that can be made smaller .* found same"):
+    with pytest.raises(InputError, match=r"expected a student whose size can be chosen .* found --student same"):
         prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)

@@ -103,5 +103,5 @@ def test_a_teacher_with_nan_in_its_weights_is_refused_whatever_the_student(
 def test_a_teacher_whose_answers_overflow_is_refused(data: Images, teacher: Checkpoint, tmp_path: Path) -> None:
     (out := tmp_path / "out").mkdir()
     stage = Distill(teacher=damaged(teacher, "fc.weight", 3e38), data=data, settings=STUDENT, runtime=ONE_THREAD)
-    with pytest.raises(InputError, match=r"expected finite answers of the teacher, found .* Its weights are too large or damaged"):
+    with pytest.raises(InputError, match=r"expected finite outputs of the teacher, found .* Its weights are too large or damaged"):
         stage.run(out)

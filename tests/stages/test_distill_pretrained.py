@@ -21,7 +21,8 @@ from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill
 
-from .conftest import Stop, StopIn
+from ..conftest import Stop
+from .conftest import StopIn
 
 SEES = Preprocess(size=32, resize=32)
 WANTED = DistillSettings(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +30,8 @@ from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of
 from edgetl.training.progress import Progress, save
 
-from .conftest import Stop, StopIn
+from ..conftest import Stop, Told
+from .conftest import StopIn
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -91,11 +91,11 @@ def test_a_head_of_two_layers_is_in_the_checkpoint(digits: Images, weights: Weig
     assert teacher.val_score > 0.7
 
 
-def test_auto_says_what_it_chose_and_why(digits: Images, weights: Weights, tmp_path: Path, told: Any) -> None:
+def test_auto_says_what_it_chose_and_why(digits: Images, weights: Weights, tmp_path: Path, told: Told) -> None:
     teacher = ran(stage(digits, weights, epochs=1), tmp_path / "out")
     assert teacher.strategy in ("features", "staged") and "on 30 val images is" in teacher.reason
-    assert sum(line.endswith(f"(strategy {teacher.strategy})") for line in told) == 1
-    assert f"finetune: {teacher.reason}" in told
+    assert sum(line.endswith(f"(strategy {teacher.strategy})") for line in told.lines) == 1
+    assert f"finetune: {teacher.reason}" in told.lines
 
 
 def test_random_weights_and_a_head_alone_are_refused_before_anything_is_done(digits: Images) -> None:
@@ -113,7 +113,7 @@ def test_baselines_are_measured_on_val_written_and_say_what_they_had(digits: Ima
     assert json.loads(teacher.baselines.path.read_text())["strategy"] == "full: as requested"
 
 
-def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Images, weights: Weights, tmp_path: Path, told: Any) -> None:
+def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Images, weights: Weights, tmp_path: Path, told: Told) -> None:
     """Its training goes on from an epoch whose weights are so large that its loss overflows, as too high a rate leaves them."""
     torch.manual_seed(0)
     model = build("cifar_resnet16", 3, 32)
@@ -127,7 +127,7 @@ def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Image
     found = read_baselines(teacher.baselines.path)
     assert (found.from_scratch, found.negative_transfer) == (None, False) and found.linear_probe.score > 0.7
     said = "no comparison with the network from scratch, because its training diverged: from scratch: expected a finite loss, found "
-    assert said in " ".join(told)
+    assert said in " ".join(told.lines)
 
 
 def as_training_makes_it(model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -161,21 +161,6 @@ def test_balancing_finds_more_of_the_rare_class(
 # killed
 
 
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    class Ear(StopIn):
-        def say(self, message: str) -> None:
-            lines.append(message)
-
-        def detail(self, message: str) -> None:
-            self.say(message)
-
-    with listening(Ear("", 0)):
-        yield lines
-
-
 @pytest.mark.parametrize("strategy", ["features", *(pytest.param(name, marks=pytest.mark.slow) for name in ("staged", "full"))])
 def test_killed_anywhere_the_same_bytes_come_out(
     digits: Images, weights: Weights, tmp_path: Path, strategy: Literal["features", "staged", "full"]
@@ -185,7 +170,7 @@ def test_killed_anywhere_the_same_bytes_come_out(
         undisturbed = do(made)
     with Workspace(tmp_path / "parts") as do:
         training = [("finetune", 2)] if strategy != "features" else []
-        for title, steps in [("features", 2), ("head", 2), *training, ("from scratch", 1)]:
+        for title, steps in [("features", 2), ("head", 2), *training, ("baseline from scratch", 1)]:
             with pytest.raises(Stop), listening(StopIn(title, steps)):
                 do(made)
         resumed = do(made)

@@ -43,5 +43,5 @@ def test_one_output_tells_two_classes_apart_and_no_more() -> None:
 def test_outputs_are_matched_by_the_names_of_their_classes() -> None:
     assert columns_of(["a", "b"], ["a", "b"], "m.onnx") is None
     assert columns_of(["a", "b", "c"], ["c", "a", "b"], "m.onnx") == (1, 2, 0)
-    with pytest.raises(InputError, match=r"expected m.onnx to know the same 2 classes \(a, b\), found 2 \(a, c\)"):
+    with pytest.raises(InputError, match=r"expected m.onnx to have the same 2 classes \(a, b\), found 2 \(a, c\)"):
         columns_of(["a", "b"], ["a", "c"], "m.onnx")

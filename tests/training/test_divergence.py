@@ -88,9 +88,9 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch_and_keeps_the_last_good_
     kept = tmp_path / "scratch" / "resume.pt"
     assert message == (
         f"distill: expected a finite loss, found {value} in epoch 3 of 4, batch 3 of 4. "
-        "The training diverged: lower the learning rate (--lr, now 0.01; in a pipeline --set distill.lr=...), let it rise for longer "
-        "(--warmup, now 0.25), or check the weights it started from. "
-        f"The weights after epoch 2, the last good ones, are kept: --weights {kept} starts from them"
+        "The training diverged: lower the learning rate (--lr, now 0.01; in a pipeline --set distill.lr=...), warm up for longer "
+        "(--warmup, now 0.25), or check the initial weights. "
+        f"The weights after epoch 2 are finite and are kept: --weights {kept} starts from them"
     )
     saved = torch.load(kept, weights_only=True)
     assert saved["progress"]["epoch"] == 2 and finite(saved["model"])
@@ -106,8 +106,8 @@ def test_the_same_line_again_says_the_same_again(tmp_path: Path) -> None:
 
 def test_a_first_loss_that_is_no_number_is_blamed_on_the_weights(tmp_path: Path) -> None:
     message = run(failing_at(1), tmp_path)
-    assert "in epoch 1 of 4, batch 1 of 4. No step was taken before, so the weights it started from are too large or damaged" in message
-    assert message.endswith("No epoch had ended well; no checkpoint was written") and not (tmp_path / "scratch").exists()
+    assert "in epoch 1 of 4, batch 1 of 4. No training step was made before, so the initial weights are too large or damaged" in message
+    assert message.endswith("No epoch ended with finite weights; no checkpoint was written") and not (tmp_path / "scratch").exists()
 
 
 def test_weights_that_are_no_numbers_after_an_epoch_are_named(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_teacher_whose_answers_overflow_is_not_pruned() -> None:
     teacher = CifarResNet((1, 1, 1), (16, 32, 64), 2)
     with torch.no_grad():
         teacher.get_parameter("fc.weight").fill_(3e38)
-    with pytest.raises(InputError, match="expected finite answers of the network that is pruned"):
+    with pytest.raises(InputError, match="expected finite outputs of the network that is pruned"):
         pruned(teacher)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import Bar, listening
+from edgetl.core.progress import listening
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import CifarResNet
@@ -23,6 +23,8 @@ from edgetl.training.device import pick_device, pinned
 from edgetl.training.fit import _order, fit, standard_error
 from edgetl.training.job import Group, Recipe, TrainingJob
 from edgetl.training.progress import resumable
+
+from ..conftest import Stop, Told
 
 PREPROCESS = Preprocess(size=16, resize=16)
 
@@ -66,29 +68,14 @@ def job(epochs: int = 4, *, lr: float = 0.01, patience: int | None = None, start
     )
 
 
-class Stop(Exception):
-    """Raised in the middle of a run, as a kill would come."""
-
-
-class StopAfter:
+class StopAfter(Told):
     """A listener that interrupts the run when `epochs` are done."""
 
     def __init__(self, epochs: int) -> None:
+        super().__init__()
         self.left = epochs
 
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        return self
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
-
-    def detail(self, message: str) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
+    def moved(self, title: str, steps: float, note: str) -> None:
         self.left -= bool(note)
         if note and self.left == 0:
             raise Stop

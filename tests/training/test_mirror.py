@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from PIL import Image, ImageDraw
 from scipy.stats import binomtest
 
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import Bar, listening
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
@@ -24,6 +22,8 @@ from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune, Teacher
 from edgetl.training.fit import outputs_of
 from edgetl.training.mirror import ALPHA, FLIP, MOST_IMAGES, by_chance, judged, looked_at, tail
+
+from ..conftest import Told
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -73,30 +73,6 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Images:
     return folder(tmp_path_factory.mktemp("letters") / "letters", LETTERS)
 
 
-@pytest.fixture
-def told() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    class Ear:
-        def open(self, title: str, total: float, unit: str) -> Bar:
-            return self
-
-        def close(self, bar: Bar) -> None:
-            pass
-
-        def say(self, message: str) -> None:
-            lines.append(message)
-
-        def detail(self, message: str) -> None:
-            self.say(message)
-
-        def advance(self, steps: float = 1, note: str = "") -> None:
-            pass
-
-    with listening(Ear()):
-        yield lines
-
-
 def taught(data: Images, weights: Weights | None, out: Path, settings: FinetuneSettings = SETTINGS) -> Teacher:
     out.mkdir()
     return Finetune(data=data.only("train", "val"), preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD).run(out)
@@ -110,10 +86,10 @@ def right(made: Teacher, data: Images) -> float:
 
 
 def test_letters_that_mirror_into_each_other_are_not_mirrored_and_stay_apart(
-    letters: Images, weights: Weights, tmp_path: Path, told: list[str]
+    letters: Images, weights: Weights, tmp_path: Path, told: Told
 ) -> None:
     made = taught(letters, weights, tmp_path / "photos tell")
-    said = next(line for line in told if line.startswith("finetune: random horizontal flips off: of "))
+    said = next(line for line in told.lines if line.startswith("finetune: random horizontal flips off: of "))
     assert "a linear head takes" in said and "when they are mirrored" in said
     assert read_checkpoint(made.checkpoint.path).provenance[FLIP] == "no"
     assert made.baselines is not None and read_baselines(made.baselines.path).mirroring == said.removeprefix("finetune: ")
@@ -138,10 +114,10 @@ def test_shapes_that_mirror_into_themselves_are_mirrored(weights: Weights, tmp_p
     assert read_checkpoint(made.checkpoint.path).provenance[FLIP] == "yes"
 
 
-def test_without_pretrained_weights_it_is_said_what_is_assumed(letters: Images, tmp_path: Path, told: list[str]) -> None:
+def test_without_pretrained_weights_it_is_said_what_is_assumed(letters: Images, tmp_path: Path, told: Told) -> None:
     settings = FinetuneSettings(arch="cifar_resnet8", image_size=32, epochs=1, weights="none")
     made = taught(letters, None, tmp_path / "out", settings)
-    assert "finetune: random horizontal flips on: the default, because a test needs pretrained weights" in told
+    assert "finetune: random horizontal flips on: the default, because a test needs pretrained weights" in told.lines
     assert read_checkpoint(made.checkpoint.path).provenance[FLIP] == "yes"
 
 

@@ -13,11 +13,13 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from edgetl.core.progress import Bar, listening
+from edgetl.core.progress import listening
 from edgetl.training.features import frozen_features
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.linear import fit_linear
 from edgetl.training.schedule import cosine
+
+from ..conftest import Stop, Told
 
 CPU = torch.device("cpu")
 
@@ -47,29 +49,14 @@ class Counting(nn.Module):
         return self.weight * x.mean(dim=(2, 3))
 
 
-class Stop(Exception):
-    """Raised in the middle, as a kill would come."""
-
-
-class StopAt:
+class StopAt(Told):
     """A listener that interrupts when so many images are done."""
 
     def __init__(self, images: float) -> None:
+        super().__init__()
         self.left = images
 
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        return self
-
-    def close(self, bar: Bar) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
-
-    def detail(self, message: str) -> None:
-        pass
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
+    def moved(self, title: str, steps: float, note: str) -> None:
         self.left -= steps
         if self.left <= 0 < steps:
             raise Stop

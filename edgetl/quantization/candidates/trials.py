@@ -79,7 +79,11 @@ class NotTried(Exception):
 
 
 def in_torch(step: Callable[[], T]) -> T:
-    """What `step` gives, which imports torch itself: nothing else here needs it."""
+    """What `step` gives, which imports torch itself: nothing else here needs it.
+
+    Raises:
+        NotTried: torch is not installed, or cannot run the graph, or has no gradient for one of its operators.
+    """
     try:
         return step()
     except ImportError as error:

@@ -1,6 +1,7 @@
 """ONNX operators in torch, so that a graph has gradients. Semantics: the ONNX operator specifications, opset 13 to 21.
 
 Each function takes the node's attributes and its inputs (None where one is left out) and gives its output or outputs.
+Shapes are those of the ONNX specification: images are [n, c, h, w].
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ def max_pool(a: Attributes, x: Tensor) -> Tensor:
 
 
 def average_pool(a: Attributes, x: Tensor) -> Tensor:
-    """AveragePool of 2 spatial dimensions."""
+    """AveragePool of 2 spatial dimensions.
+
+    Raises:
+        UnknownOperator: uneven padding.
+    """
     begin, end = spatial_padding(a, x.shape[2:], a["kernel_shape"])
     counted, ceil = bool(a.get("count_include_pad", 0)), bool(a.get("ceil_mode", 0))
     if begin != end:
@@ -82,7 +87,11 @@ def clip(a: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | Non
 
 
 def pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
-    """Pad, mode constant."""
+    """Pad, mode constant.
+
+    Raises:
+        UnknownOperator: another mode.
+    """
     if a.get("mode", b"constant") not in (b"constant", "constant"):
         raise UnknownOperator(f"Pad with mode {a['mode']!r}")
     sizes, dims = pads.tolist(), x.dim()
@@ -94,7 +103,11 @@ def pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None, axe
 
 
 def slices(a: Attributes, x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None) -> Tensor:
-    """Slice with positive steps."""
+    """Slice with positive steps.
+
+    Raises:
+        UnknownOperator: a negative step.
+    """
     chosen = axes.tolist() if axes is not None else list(range(len(starts)))
     strides = steps.tolist() if steps is not None else [1] * len(starts)
     if min(strides) < 1:

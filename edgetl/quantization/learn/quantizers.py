@@ -94,7 +94,7 @@ class Weight(nn.Module):
         return codes - too_much.reshape(codes.shape)
 
     def numbers(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Codes and scale, as the int8 graph has them."""
+        """Codes, int8 in the shape of the weight, and scale, float32 in a shape that broadcasts to it, as the int8 graph has them."""
         return self.int8_codes().detach().numpy().astype(np.int8), self.get_buffer("scale").numpy()
 
     def forward(self) -> Tensor:
@@ -117,5 +117,5 @@ class Bias(nn.Module):
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Round half to even; the gradient is that of x."""
+    """Round a tensor of any shape half to even; the gradient is that of x (straight-through)."""
     return x + (torch.round(x) - x).detach()

@@ -137,7 +137,7 @@ class _Refining(Simulation):
 
 
 def channel_means(output: Tensor, kind: str) -> Tensor:
-    """Means of the channels of a layer's output: axis 1 of a Conv's, the last of a matrix product's."""
+    """Means of the channels of a layer's output, float32 [channels]: axis 1 of a Conv's, the last axis of a matrix product's."""
     channels = output.transpose(1, -1) if kind == "Conv" else output
     return channels.reshape(-1, channels.shape[-1]).mean(0)
 

@@ -96,7 +96,7 @@ class Simulation(nn.Module):
             raise UnknownOperator(node.op_type)
 
     def forward(self, x: Tensor, watch: Collection[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the values named in `watch`."""
+        """Logits [n, k] for images x [n, c, h, w], and the values named in `watch`, by name."""
         values: dict[str, Any] = {self.input: x}
         seen: dict[str, Tensor] = {}
         for step in self.steps:

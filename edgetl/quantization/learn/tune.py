@@ -154,7 +154,7 @@ def squares(values: Tensor) -> Tensor:
 
 
 def parts_of(x: Tensor) -> Iterator[Tensor]:
-    """As many images at a time as fit into memory with their activations."""
+    """Parts of the images x [n, c, h, w], as many at a time as fit into memory with their activations."""
     yield from torch.split(x, max(1, PIXELS_AT_ONCE // (x.shape[2] * x.shape[3])))
 
 

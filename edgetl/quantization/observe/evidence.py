@@ -81,7 +81,7 @@ class Watched:
 def refuse_nothing(shown: Shown) -> None:
     """Raise InputError where every value of every image is zero: no range can come of it."""
     if not shown.low.any() and not shown.high.any():
-        raise InputError(f"expected calibration images, found blank ones: nothing but zeros in all of them. {ADVICE}")
+        raise InputError(f"expected calibration images, found only blank ones: all their values are zero. {ADVICE}")
 
 
 def problems_of(shown: Shown, source: InputSource, answers: NDArray[np.float32]) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def least_squared_error(centers: NDArray[np.float64], counts: NDArray[np.float64
 
 
 def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.float64], total: float, bounds: Range) -> float:
-    """Mean squared difference between values and what their uint8 codes stand for."""
+    """Mean squared difference between values (bin centers and counts, float64 [bins]) and what their uint8 codes stand for."""
     scale = (bounds.high - bounds.low) / UINT8_MAX
     if not total:
         return 0.0
@@ -132,7 +132,7 @@ def reconstruction_error(centers: NDArray[np.float64], counts: NDArray[np.float6
 
 
 def with_zeros(histogram: Histogram) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centers and counts, zeros included, in ascending order."""
+    """Centers and counts, float64 [bins], zeros included, in ascending order."""
     centers, counts = histogram.points()
     at = int(np.searchsorted(centers, 0.0))
     return np.insert(centers, at, 0.0), np.insert(counts, at, histogram.zeros)

@@ -75,7 +75,7 @@ class Histogram:
             self.counts = kept
 
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centers of the bins that hold something, ascending, and how many values each holds."""
+        """Centers of the bins that hold something, ascending, and how many values each holds; both float64 [bins]."""
         first = (self.end - OCTAVES) * BINS
         bits = np.arange(first, first + OCTAVES * BINS, dtype=np.int32).clip(0) * 2**DROPPED_BITS + 2 ** (DROPPED_BITS - 1)
         centers = bits.astype(np.int32).view(np.float32).astype(np.float64)
@@ -149,9 +149,10 @@ def observe(
     """What is seen of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
 
     Raises:
-        InputError: no samples, samples that do not fit the model, or activations that are not finite.
+        InputError: no samples, samples that do not fit the model, or activations or outputs that are not finite.
     """
-    names = tuple(tensors)
+    wanted = tuple(tensors)
+    names = tuple(dict.fromkeys([*wanted, *(output.name for output in model.graph.output)]))
     seen = {name: TensorStatistics() for name in names}
     engine: Any = None
     with track("calibrate", total=len(source), unit="image") as bar:
@@ -171,8 +172,9 @@ def observe(
     wrong = [name for name, s in seen.items() if not np.isfinite([s.low, s.high, s.mean_low, s.mean_high]).all()]  # means keep a NaN
     if wrong:
         raise InputError(
-            f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\ncheck the model and its inputs"
+            f"expected finite activations, found NaN or infinity in {len(wrong)} tensors:\n{listing(wrong)}\nCheck the model and its inputs"
         )
+    seen = {name: seen[name] for name in wanted}
     if large := [name for name, found in seen.items() if max(-found.low, found.high) > LARGEST_VALUE]:
         raise InputError(
             f"expected activations up to {LARGEST_VALUE:.0e}, found larger ones in {len(large)} tensors:\n{listing(large)}\n"

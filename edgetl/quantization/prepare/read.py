@@ -93,7 +93,9 @@ def optimized(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         try:
             ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors derive from Exception and share no base of their own
-            raise InputError(f"expected a model that onnxruntime {ort.__version__} runs, it refused {path.name}: {brief(error)}") from error
+            raise InputError(
+                f"expected a model that onnxruntime {ort.__version__} can run, found that it cannot load {path.name}: {brief(error)}"
+            ) from error
         result = onnx.load(target)
     del result.metadata_props[:]
     result.metadata_props.extend(props)
@@ -111,8 +113,10 @@ def _without_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
 def _refuse_hopeless(model: onnx.ModelProto, path: Path) -> None:
     kinds = {node.op_type for node in model.graph.node} | {node.op_type for function in model.functions for node in function.node}
     if found := sorted(kinds & QUANTIZED):
-        what = f"{path.name} quantized already ({', '.join(found)})"
-        raise InputError(f"expected a float model, found {what}: give the model it was made from")
+        raise InputError(
+            f"expected a float model, found that {path.name} is quantized already ({', '.join(found)}). "
+            "Give the float model that it was made from"
+        )
     if not kinds & WEIGHTED:
         only = ", ".join(sorted(kinds))
         raise InputError(f"expected {path.name} to contain Conv, Gemm or MatMul, found only {only}: nothing to quantize")

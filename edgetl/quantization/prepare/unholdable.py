@@ -29,7 +29,7 @@ def refuse_unholdable(model: onnx.ModelProto, name: str) -> None:
                 found.append(f"{tensor.name} of {node.op_type} {node.name or node.output[0]}: {what}")
     if found:
         raise InputError(
-            f"expected finite weights up to {LARGEST_WEIGHT:.0e} in {name}, found others, which no int8 model can answer like:\n"
+            f"expected finite weights up to {LARGEST_WEIGHT:.0e} in {name}, found values that no int8 model can represent:\n"
             f"{listing(found)}\n"
-            "Train or export the model again, and look at its loss"
+            "Train or export the model again, and check its loss"
         )

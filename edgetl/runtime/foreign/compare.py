@@ -34,8 +34,8 @@ def compared(before: bytes, after: onnx.ModelProto, name: str) -> str:
     noise = float(np.linalg.norm(before_outputs - after_outputs) / max(float(np.linalg.norm(before_outputs)), 1e-12))
     if noise > MOST_NOISE:
         raise InputError(
-            f"expected {name} to answer alike in float32, found answers to noise that differ by {noise:.0%}: it depends on how its types "
-            "round. Export it in float32"
+            f"expected the same outputs of {name} after conversion to float32, found a difference of {noise:.0%} on a random input: "
+            "they depend on the rounding of its number format. Export the model in float32"
         )
     return ""
 

@@ -68,7 +68,8 @@ def values_of(tensor: onnx.TensorProto, name: str = "") -> NDArray[Any]:
     except (ValueError, TypeError, KeyError) as error:
         called = tensor.name or name or "a constant"
         raise InputError(
-            f"expected {called} to fill its shape {list(tensor.dims)}, it does not: {brief(error)}. Export it again"
+            f"expected {called} to have values for its shape {list(tensor.dims)}, found another number of them: {brief(error)}. "
+            "Export the model again"
         ) from error
 
 

@@ -93,7 +93,7 @@ def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         return onnx.inliner.inline_local_functions(model)
     except Exception as error:  # the inliner's errors are RuntimeErrors, ValidationErrors and more
-        raise InputError(f"expected functions in {name} that can be written out, found {brief(error)}. Export it again") from error
+        raise InputError(f"expected functions in {name} that onnx can inline, found: {brief(error)}. Export it again") from error
 
 
 def _finished(path: Path, model: onnx.ModelProto, said: list[str], convert: ReadStep) -> Foreign:
@@ -159,7 +159,7 @@ def _filled(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     try:
         dense[tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)] = values
     except (IndexError, ValueError) as error:
-        found = f"found places outside of it: {error}"
+        found = f"found indices outside of it: {error}"
         raise InputError(f"expected the sparse weight {sparse.values.name} of {name} to fit its shape, {found}. Export it again") from error
     return numpy_helper.from_array(dense, sparse.values.name)
 

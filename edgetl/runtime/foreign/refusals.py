@@ -30,13 +30,13 @@ def refuse_changing_answers(model: onnx.ModelProto, name: str) -> None:
     for node in nodes_in(model.graph):
         if node.op_type in RANDOM:
             raise InputError(
-                f"expected {name} to give one answer to one image, found the random operator {_said(node)}: its answers are random, "
-                "as those of a graph exported in training mode. Call model.eval(), or take that operator out, and export it again"
+                f"expected {name} to give the same output for the same image, found the random operator {_said(node)}, "
+                "as in a graph exported in training mode. Call model.eval(), or remove that operator, and export it again"
             )
         if sign := _training(node, known, opset(model)):
             raise InputError(
-                f"expected {name} as it answers, found a graph exported in training mode ({_said(node)}, {sign}): its answers depend on "
-                "the other images of a batch, or on chance. Call model.eval() and export it again"
+                f"expected {name} in inference mode, found a graph exported in training mode ({_said(node)}, {sign}): its outputs depend "
+                "on the other images of a batch, or on random numbers. Call model.eval() and export it again"
             )
 
 

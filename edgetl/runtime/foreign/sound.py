@@ -28,7 +28,7 @@ def blamed_on(path: Path) -> Iterator[None]:
         try:
             onnx.checker.check_model(str(path))
         except Exception as found:  # the checker's errors are ValidationErrors and more
-            raise InputError(f"expected a sound ONNX graph in {path.name}, onnx's checker found: {brief(found)}") from error
+            raise InputError(f"expected a valid ONNX graph in {path.name}, the ONNX checker found: {brief(found)}") from error
         raise
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.quantization.candidates import plan
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn import steps
 from edgetl.quantization.learn.tune import growth
@@ -19,6 +20,8 @@ from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, FEWEST_CAL
 from edgetl.quantization.observe.split_for_judging import Arrays, spread, subset
 from edgetl.quantization.observe.work import DEPTHWISE_FACTOR, Work
 from edgetl.quantization.prepare.prepare import prepare
+
+from ...conftest import Told
 
 EVERYTHING = Wanted(calibration=256, refined=8, tuned=1195, attributed=31)
 SQUEEZENET = Work(products=818_924_576, values=11_946_848, rounding=21_238_970_358)
@@ -92,33 +95,31 @@ def test_the_clock_does_not_decide_what_is_counted(small: Path, noise: Any, tmp_
     """On a machine a thousand times slower, the same steps and the same bytes."""
     records = []
     for name, slower in (("a", 1.0), ("b", 1e-3)):
-        monkeypatch.setattr(steps, "speed", lambda *_, slower=slower: 1e9 * slower)
+        monkeypatch.setattr(plan, "speed", lambda *_, slower=slower: 1e9 * slower)
         records.append(quantize(small, noise(20), out=tmp_path / name, tune_images=16))
     assert records[0].effort == records[1].effort and records[0].time_limit is None
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: list[str]) -> None:
-    monkeypatch.setattr(steps, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
+def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: Told) -> None:
+    monkeypatch.setattr(plan, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
     record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
-    assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told)
-    assert any("takes at most about" in line for line in told[:2])
+    assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told.lines)
+    assert any("takes at most about" in line for line in told.lines[:2])
     assert {trial.name for trial in record.trials if trial.why_not} >= {"tuned together"}
     quantize(small, noise(60), out=tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 3.0])
-def test_a_time_limit_is_kept_and_the_best_so_far_is_written(
-    small: Path, noise: Any, tmp_path: Path, seconds: float, told: list[str]
-) -> None:
+def test_a_time_limit_is_kept_and_the_best_so_far_is_written(small: Path, noise: Any, tmp_path: Path, seconds: float, told: Told) -> None:
     begun = time.monotonic()
     record = quantize(small, noise(60), out=tmp_path / "a", tune_images=1_000_000, time_limit=seconds)
     assert time.monotonic() - begun < seconds + 15  # tuning on a million images takes many minutes; a machine may be busy
     onnx.checker.check_model(str(tmp_path / "a"))
     assert record.time_limit == seconds and max(trial.sqnr_db or 0 for trial in record.trials) > 15
-    assert any(f"stops after {seconds:g} seconds" in line and "different bytes" in line for line in told)
+    assert any(f"stops after {seconds:g} seconds" in line and "different bytes" in line for line in told.lines)
     if seconds < 1:
         assert "time" in str(record.trials[-1].why_not)
 

@@ -73,6 +73,6 @@ def test_the_decision_record_says_so(small: Path, noise: Any, tmp_path: Path) ->
 
 
 def test_nothing_but_zeros_is_refused(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected calibration images, found blank ones: nothing but zeros in all of them. Calibrate on"):
+    with pytest.raises(InputError, match=r"expected calibration images, found only blank ones: all their values are zero. Calibrate on"):
         quantize(small, Arrays(np.zeros((8, 3, 16, 16), np.float32)), out=tmp_path / "q.onnx", tune_images=0)
     assert not (tmp_path / "q.onnx").exists()

@@ -33,6 +33,8 @@ from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.session import InputSource, open_session
 
+from ...conftest import Told
+
 COUNT = 60
 TRIED = ("extremes as ranges", "ranges by reconstruction", "second-order rounding", "biases corrected", "tuned together")
 
@@ -199,13 +201,13 @@ def test_what_is_reported_is_what_onnxruntime_answers(small: Path, noise: Any, t
 
 @pytest.mark.parametrize(("count", "judged", "held_out", "images"), [(3, 0, False, 3), (12, 0, True, 2), (20, 4, True, 2)])
 def test_with_few_images_fewer_ways_are_tried_and_it_is_said(
-    small: Path, noise: Any, tmp_path: Path, told: list[str], count: int, judged: int, held_out: bool, images: int
+    small: Path, noise: Any, tmp_path: Path, told: Told, count: int, judged: int, held_out: bool, images: int
 ) -> None:
     record = quantize(small, noise(count), out=tmp_path / "q.onnx")
     tried = [trial for trial in record.trials if trial.name in TRIED and trial.why_not is None]
     assert len(tried) == max(1, judged) and all(trial.judged == bool(judged) for trial in tried)
     assert (record.reported.held_out, record.reported.images) == (held_out, images)
-    said = "\n".join(told)
+    said = told.text
     assert ("are not held out" in said and "not held out (too few calibration images" in said) == (not held_out)
     assert ("only one method is tried, since a choice between methods needs at least 20" in said) == (count == 12)
     assert ("the only method that is tried" in said) == (judged == 0)

@@ -22,6 +22,8 @@ from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.search import MOST_EVALUATIONS, Budget, Evaluation, fewest, order, remembered, with_neighbours
 from edgetl.runtime.session import open_session
 
+from ...conftest import Told
+
 GOOD = Evaluation(floating=(), agreement=1.0, drop=0.0, lost=False, size_bytes=1000, ms=1.0, float_ms=2.0)
 
 
@@ -105,7 +107,7 @@ def undecided(path: Path, x: np.ndarray[Any, Any]) -> None:
     onnx.save(model, path)
 
 
-def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, tmp_path: Path, told: list[str]) -> None:
+def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, tmp_path: Path, told: Told) -> None:
     """Images half as strong again as those of the calibration overflow int8; what has more answers right leaves layers in float."""
     (batch,) = noise(1000, seed=4).batches(1000)
     undecided(small, 1.5 * batch.x)
@@ -117,7 +119,9 @@ def test_more_layers_in_float_bring_the_answers_closer(small: Path, noise: Any, 
     assert record.floating and record.within and (wanted == found).mean() >= 0.8
     assert 1 < len(record.evaluations) <= MOST_EVALUATIONS
     assert record.floating_by == "evaluation" and record.reported.held_out  # the figures come from calibration images
-    assert f"quantize: these layers stay in float: {', '.join(record.floating)}" in told and all("(" in name for name in record.floating)
+    assert f"quantize: these layers stay in float: {', '.join(record.floating)}" in told.lines and all(
+        "(" in name for name in record.floating
+    )
     assert set(record.floating) <= {record.names.get(node.name) for node in onnx.load(tmp_path / "mixed.onnx").graph.node}
 
 

@@ -88,7 +88,7 @@ def test_overflow_in_float16_is_said(build: Build, save: Save) -> None:
 
 def test_answers_that_changed_with_the_types_are_refused(build: Build) -> None:
     other = build(stored={"b": np.full(5, 3, np.float32)})
-    with pytest.raises(InputError, match=r"expected m.onnx to answer alike in float32, found answers to noise that differ by"):
+    with pytest.raises(InputError, match=r"expected the same outputs of m.onnx after conversion to float32, found a difference of"):
         compared(build().SerializeToString(), other, "m.onnx")
     assert compared(build().SerializeToString(), build(), "m.onnx") == ""
 

@@ -150,6 +150,7 @@ def check(bundle, manifest, run):
 
 
 def main():
+    """Classify one picture, or run the check: see the first lines."""
     bundle = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parents[2]
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
