@@ -179,7 +179,7 @@ def test_each_stage_runs_alone_and_takes_what_the_one_before_gave(edgetl: Callab
     parts = [part for _, part in json.loads((tmp_path / "s" / "split.json").read_text())["images"].values()]
     known = len(parts) - parts.count("test")  # the run's own test part calibrates nothing
     leaked = edgetl("verify", tmp_path / "bundle", "--data", photos)
-    assert leaked.returncode == 2 and f"found {known} of 120 that it was trained, selected or calibrated on" in leaked.stderr
+    assert leaked.returncode == 2 and f"found {known} of 120 that were used to train, select or calibrate it" in leaked.stderr
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM])
@@ -240,4 +240,4 @@ def test_a_run_on_a_busy_folder_is_refused(edgetl: Callable[..., Ended], tmp_pat
     """Between two processes, too: tests/core/test_workspace.py."""
     with Workspace(tmp_path / "run"):
         second = edgetl("pipeline", "--out", tmp_path / "run", *QUICK)
-    assert second.returncode == 2 and "another edgetl" in second.stderr and second.stdout == ""
+    assert second.returncode == 2 and "no other edgetl process" in second.stderr and second.stdout == ""

@@ -107,7 +107,7 @@ def test_training_photos_that_were_saved_again_are_found_and_no_other(known: Kno
     record = seen_beside(known.onnx) if bare else known.images.seen()
     assert isinstance(data, Images) and record is not None
     assert not any(record.part_of(sha) for sha in data.hashes)  # no byte is the same
-    with pytest.raises(InputError, match=rf"found 6 of {len(data)} that it was") as refused:
+    with pytest.raises(InputError, match=rf"found 6 of {len(data)} that were used to") as refused:
         admit(data, record)
     named = {line.strip().rpartition(" (")[0] for line in str(refused.value).splitlines() if "looks like one in train" in line}
     assert named == planted
@@ -182,7 +182,7 @@ def test_a_bare_onnx_file_refuses_its_training_photos_away_from_its_folder(known
     assert sum(len(item.value) for item in model_props(lone) if item.key == "edgetl.seen") < 2000  # characters, for 40 photos
     with (
         Workspace(tmp_path / "w") as do,
-        pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40 that it was"),
+        pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40 that were used to"),
     ):
         verify(lone, str(known.data), do, JUDGE, reference=known.onnx)
 
@@ -210,7 +210,7 @@ def test_evaluation_on_calibration_photos_that_were_saved_again_is_refused(known
     away = tmp_path / "foreign.onnx"
     away.write_bytes(onnx_without_record(known.onnx))
     planted = saved_again(known, filled(tmp_path / "eval", [*known.fresh.rglob("*.jpg")]))
-    with pytest.raises(InputError, match=r"not calibrated on, found 6 of 30 that look like a calibration image") as refused:
+    with pytest.raises(InputError, match=r"not in the calibration set, found 6 of 30 that look like a calibration image") as refused:
         quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(tmp_path / "eval"))
     assert all(place in str(refused.value) for place in planted) and not (tmp_path / "q.onnx").exists()
     quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(known.fresh))
@@ -298,7 +298,7 @@ def test_a_model_without_a_record_is_not_checked_nor_is_one_whose_reference_has_
     foreign.write_bytes(onnx_without_record(known.onnx))
     for subject, reference, why in (
         (foreign, foreign, "no record"),
-        (known.onnx, foreign, "what foreign.onnx was trained on is not on record"),
+        (known.onnx, foreign, "there is no record of the training images of foreign.onnx"),
     ):
         with Workspace(tmp_path / f"w-{subject.stem}") as do:
             verdict = verify(subject, str(known.fresh), do, JUDGE, reference=reference)

@@ -118,7 +118,7 @@ def test_without_a_preprocess_one_for_the_model_is_shown(tmp_path: Path) -> None
     model = brightness(tmp_path / "m.onnx", 1)
     with pytest.raises(InputError) as caught:
         open_classifier(model)
-    example = str(caught.value).partition("holds ")[2].partition("}")[0] + "}"
+    example = str(caught.value).partition("this model contains ")[2].partition("}")[0] + "}"
     (tmp_path / "p.json").write_text(example)
     assert open_classifier(model, preprocess=given_preprocess(str(tmp_path / "p.json"))).session.input_shape[1:] == (1, HEIGHT, WIDTH)
 

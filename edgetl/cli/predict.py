@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 from edgetl.bundle.answers import Tally, to_csv, to_json, to_lines
 from edgetl.bundle.predict import find_images, open_classifier
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import disk_errors, whole_text
+from edgetl.core.files import disk_errors, refuse_special, whole_text
 from edgetl.core.preprocess import Preprocess
 
 STANDARD_INPUT = Path("-")  # standard input among the images, standard output as the CSV
@@ -82,7 +82,7 @@ def check_csv(csv: Path | None, as_json: bool) -> None:
     """Pass if the CSV can be written where it was asked for.
 
     Raises:
-        InputError: a folder lies there, there is no folder to hold it, or both CSV and JSON on standard output.
+        InputError: a folder or a device is there, there is no folder to hold it, or both CSV and JSON on standard output.
     """
     if csv is None:
         return
@@ -92,6 +92,8 @@ def check_csv(csv: Path | None, as_json: bool) -> None:
     elif csv.is_dir() or not csv.absolute().parent.is_dir():
         found = "a folder" if csv.is_dir() else f"no folder {csv.absolute().parent}"
         raise InputError(f"expected to be able to write a CSV file at {csv}, found {found}. Name a file in an existing folder")
+    else:
+        refuse_special(csv)
 
 
 def named(images: Sequence[Path], given: BinaryIO) -> list[Path]:

@@ -10,7 +10,7 @@ from edgetl.cli.options import given_labels, given_preprocess
 from edgetl.cli.origin import NO_FLOAT, Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import disk_errors, write_whole
+from edgetl.core.files import disk_errors, refuse_special, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.seen import SeenImages
@@ -87,7 +87,7 @@ def quantize(
     Raises:
         InputError: a model, calibration or evaluation set that cannot be used.
     """
-    _refuse_missing(model)
+    _check_places(model, out)
     with Workspace(out.with_name(out.name + ".work")) as do:
         graph, split = float_model(model, do), parts_of_run(model)
         info = read_info(graph.path)
@@ -134,12 +134,14 @@ def _refuse_alike(calibration: TensorSource, evaluation: Images | NpzTensors | N
     alike, _ = by_look(evaluation, SeenImages.of("", looks=fitted.looks, calibration=fitted.hashes))
     if rows := [place for place, sha in places(evaluation) if sha in alike and sha not in fitted.hashes]:
         raise InputError(
-            f"expected evaluation images that were not calibrated on, found {len(rows)} of {len(evaluation)} that look like a calibration "
-            f"image:\n{listing(rows, 8)}\nTake them out of one of the two"
+            f"expected evaluation images that are not in the calibration set, found {len(rows)} of {len(evaluation)} that look like a "
+            f"calibration image:\n{listing(rows, 8)}\nRemove them from one of the two"
         )
 
 
-def _refuse_missing(model: Path) -> None:
+def _check_places(model: Path, out: Path) -> None:
+    """Raise InputError if no model is there, or where a new file would replace a device."""
+    refuse_special(out)
     if not model.exists():
         raise InputError(f"expected a model at {model}, found nothing. Give an ONNX file, a checkpoint or a stage's folder")
 

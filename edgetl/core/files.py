@@ -30,7 +30,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is at `path` when the block ends well; else what stood there before stays."""
+    """A stream whose content is at `path` when the block ends well; else what stood there before stays.
+
+    Raises:
+        InputError: a device or pipe is there, which a new file would replace.
+    """
+    refuse_special(path)
     clear_killed(path)
     temporary = unfinished(path)
     try:
@@ -41,6 +46,12 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise InputError if a device, pipe or socket is at `path`: a file that is renamed to it would take its place."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"expected a regular file or nothing at {path}, found a device or pipe. Choose another file to write")
 
 
 def unfinished(path: Path) -> Path:

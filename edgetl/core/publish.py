@@ -27,7 +27,7 @@ def check_place(target: Path, marker: str) -> None:
         WorkspaceError: something of the user's lies there.
     """
     mend_place(target)
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
+    if (target.exists() and not target.is_dir()) or (target.is_dir() and any(target.iterdir()) and not (target / marker).is_file()):
         raise WorkspaceError(
             f"expected nothing or an earlier result (a folder with {marker}) at {target}, found other files there. Choose another --out"
         )

@@ -1,7 +1,8 @@
 """How alike two pictures of one kind of thing are: what is left of each when the picture that they share is taken away.
 
 Photos of one kind of part under a fixed camera show mostly the part. So each is laid over the mean picture of the set, at a few sizes
-and at every place (normalized cross-correlation, Lewis 1995, by FFT), and what the mean explains there is taken away by least squares.
+and at every place, to parts of a pixel (normalized cross-correlation, Lewis 1995, by FFT; the top of a parabola), and what the mean
+explains there is taken away by least squares.
 What is left lies in the frame of the mean picture: a crop, a shifted frame and the photo they are of then lie over each other, and two
 photos are compared by the correlation of what is left where both show something (docs/adr/0045-copies-among-pictures-of-one-kind.md).
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from edgetl.data.thumbs import SIDE, Numbers, Pictures
 
@@ -76,20 +77,35 @@ def _band(gray: Pictures) -> Pictures:
 
 def _registered(gray: Pictures, mean: Pictures) -> tuple[Pictures, NDArray[np.bool_]]:
     """The bands of pictures [k, SIDE, SIDE] in the frame of the mean picture where they fit best, and where they show something."""
-    best = np.full(len(gray), -2.0)
-    placed, shown = np.zeros_like(gray), np.zeros(gray.shape, dtype=np.bool_)
+    best, size_of, corner = np.full(len(gray), -2.0), np.zeros(len(gray), dtype=np.int64), np.zeros((len(gray), 2))
     spectrum = rfft2(mean)
     for size in SIZES:
-        resized = _resized(gray, size)
-        bands, slack = _band(resized), SLACK if size == SIDE else 0
+        bands, slack = _band(_resized(gray, size)), SLACK if size == SIDE else 0
         fits = _fits(bands[:, slack : size - slack, slack : size - slack], mean, spectrum)
         at = fits.reshape(len(gray), -1).argmax(axis=1)
         found = fits.reshape(len(gray), -1)[np.arange(len(gray)), at]
         for index in np.flatnonzero(found > best):
-            down, right = (int(place) - slack for place in divmod(int(at[index]), fits.shape[2]))
-            _place(bands[index], down, right, placed[index], shown[index])
+            down, right = divmod(int(at[index]), fits.shape[2])
+            size_of[index] = size
+            corner[index] = down - slack + _beside(fits[index, :, right], down), right - slack + _beside(fits[index, down], right)
         best = np.maximum(best, found)
+    placed, shown = np.zeros_like(gray), np.zeros(gray.shape, dtype=np.bool_)
+    for size in SIZES:
+        here = np.flatnonzero(size_of == size)
+        whole = np.round(corner[here])
+        for index, picture, (down, right), part in zip(here, _resized(gray[here], size), whole, corner[here] - whole, strict=True):
+            band = _band(shift(picture, part, order=3, mode="nearest")[None])[0]
+            _place(band, int(down), int(right), placed[index], shown[index])
     return placed, shown
+
+
+def _beside(fits: Numbers, at: int) -> float:
+    """How far from the best whole pixel the best place lies, in [-0.5, 0.5]: the top of the parabola through it and its neighbours."""
+    if not 0 < at < len(fits) - 1:
+        return 0.0
+    before, here, after = fits[at - 1 : at + 2]
+    curve = before - 2 * here + after
+    return float(np.clip((before - after) / (2 * curve), -0.5, 0.5)) if curve < 0 else 0.0
 
 
 def _resized(gray: Pictures, size: int) -> Pictures:
@@ -122,13 +138,24 @@ def _place(band: Pictures, down: int, right: int, placed: Pictures, shown: NDArr
 
 
 def _unexplained(placed: Pictures, shown: NDArray[np.bool_], mean: Pictures) -> Pictures:
-    """float32 [n, SIDE * SIDE]: what least squares on the mean picture and its slopes (shifts below a pixel) leave."""
-    controls = np.stack([np.ones_like(mean), mean, *np.gradient(mean)]).reshape(4, -1).astype(np.float64)
-    products = (controls[:, None] * controls).reshape(16, -1)
+    """float32 [n, SIDE * SIDE]: what least squares on `_controls` leaves."""
+    controls = _controls(mean)
+    count = len(controls)
+    products = (controls[:, None] * controls).reshape(count**2, -1)
     left = []
     for rows in _slices(len(placed)):
         where, values = shown[rows].reshape(-1, SIDE * SIDE), placed[rows].reshape(-1, SIDE * SIDE)
-        grams = (where @ products.T).reshape(-1, 4, 4) + 1e-6 * np.eye(4)
+        grams = (where @ products.T).reshape(-1, count, count) + 1e-6 * np.eye(count)
         weights = np.linalg.solve(grams, (values @ controls.T)[..., None])[..., 0]
         left.append(((values - weights @ controls) * where).astype(np.float32))
     return np.concatenate(left)
+
+
+def _controls(mean: Pictures) -> Numbers:
+    """[8, SIDE * SIDE]: the mean picture, and how it changes where it is shifted by less than a pixel, blurred or enlarged a little."""
+    slopes = np.gradient(mean)
+    (down_down, down_right), (_, right_right) = (np.gradient(slope) for slope in slopes)
+    at = (np.arange(SIDE) - (SIDE - 1) / 2) / SIDE
+    enlarged = at[:, None] * slopes[0] + at * slopes[1]
+    found = np.stack([np.ones_like(mean), mean, *slopes, down_down, down_right, right_right, enlarged])
+    return np.asarray(found.reshape(len(found), -1), dtype=np.float64)

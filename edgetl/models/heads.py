@@ -98,7 +98,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new, strict=True)
+    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new)
     if _is_squeezenet(network):
         network.num_classes = num_classes
     return network
@@ -117,7 +117,7 @@ def with_head(model: nn.Module, kind: Literal["linear", "mlp"]) -> nn.Module:
         if _is_squeezenet(model) and not _pooled(model):
             model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), head)
         elif kind == "mlp":
-            model.set_submodule(head_name(model), head, strict=True)
+            model.set_submodule(head_name(model), head)
     return model
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,20 @@ def _pickled(path: Path) -> Mapping[str, object]:
 
 def _numpy_scalars() -> list[Any]:
     """What a NumPy number in a checkpoint (a best score) is pickled as: values without code."""
-    scalar = np.float32(0).__reduce__()[0]
+    scalar: Any = np.float32(0).__reduce__()[0]
     kinds = [type(np.dtype(name)) for name in SCALARS]
-    return [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype, *kinds]
+    return [*(_named(scalar, f"numpy.{core}.multiarray") for core in ("core", "_core")), np.dtype, *kinds]
+
+
+def _named(function: Callable[..., Any], module: str) -> Callable[..., Any]:
+    """`function` under the name of another module: torch 2.5 does not take pairs of a function and its name."""
+
+    @functools.wraps(function)
+    def same(*given: Any) -> Any:
+        return function(*given)
+
+    same.__module__ = module
+    return same
 
 
 def _unreadable(path: Path) -> str:

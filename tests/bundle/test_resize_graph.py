@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from edgetl.runtime.onnx_metadata import ModelInfo
 from .conftest import PREPROCESS, float_graph, picture
 
 FITS, FILTERS = ("crop", "squash", "pad"), ("bilinear", "bicubic", "lanczos")
-SHARED = os.environ.get("EDGETL_SHARED")
 
 
 def preprocess_of(fit: str, kind: str, color: str = "RGB", size: Rectangle = 32, resize: Rectangle = 32) -> Preprocess:
@@ -92,11 +90,10 @@ def test_older_opsets_do_the_same() -> None:
     assert off(resizer(preprocess, opset=12), preprocess, smooth(1, 50, 70)).max() <= 1
 
 
-@pytest.mark.skipif(SHARED is None, reason="EDGETL_SHARED names no folder with photos")
 @pytest.mark.parametrize(("fit", "kind"), list(itertools.product(FITS, FILTERS)))
-def test_photos_are_within_one_level_on_99_percent(fit: str, kind: str) -> None:
+def test_photos_are_within_one_level_on_99_percent(shared: Path, fit: str, kind: str) -> None:
     preprocess = preprocess_of(fit, kind, size=96, resize=110 if fit == "crop" else 96)
-    session, photos = resizer(preprocess), sorted(Path(SHARED or "", "data/hymenoptera").rglob("*.jpg"))[::40]
+    session, photos = resizer(preprocess), sorted((shared / "data" / "hymenoptera").rglob("*.jpg"))[::40]
     assert len(photos) > 3
     for path in photos:
         assert (off(session, preprocess, Image.open(path)) <= 1).mean() >= 0.99, path.name

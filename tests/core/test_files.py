@@ -32,6 +32,16 @@ def test_when_writing_fails_the_old_content_stays_and_nothing_is_left_over(tmp_p
     assert (tmp_path / "target" / "inside").read_text(encoding="utf-8") == "old"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InputError, match=rf"expected a regular file or nothing at .*{name}, found a device or pipe"):
+            write_whole(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_json_comes_back_and_other_content_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, 0.1, None, "ß"]})
     assert read_json(tmp_path / "a.json") == {"b": [1, 0.1, None, "ß"]}

@@ -119,7 +119,9 @@ def test_metadata_is_kept_and_local_paths_are_not(small: Path, noise: Any, tmp_p
 
 def test_a_quantized_model_is_refused(small: Path, noise: Any, tmp_path: Path) -> None:
     quantize(small, noise(4), out=tmp_path / "int8.onnx")
-    with pytest.raises(InputError, match=r"expected a float model, found int8.onnx quantized already \(DequantizeLinear, QuantizeLinear\)"):
+    with pytest.raises(
+        InputError, match=r"expected a float model, found that int8.onnx is quantized already \(DequantizeLinear, QuantizeLinear\)"
+    ):
         quantize(tmp_path / "int8.onnx", noise(4), out=tmp_path / "again.onnx")
     assert not (tmp_path / "again.onnx").exists()
 

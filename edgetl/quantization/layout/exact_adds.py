@@ -26,24 +26,25 @@ NEAR_FACTOR = 1.1  # how far the fraction of the two may be from theirs: within 
 FRACTIONS = tuple((q, p) for q in range(1, MOST_PARTS) for p in range(1, MOST_PARTS - q + 1) if math.gcd(q, p) == 1)
 Scale = np.float32
 Scales = tuple[Scale, Scale, Scale]
+Codes = tuple[Scale, int]  # scale and zero point
 
 
 def with_exact_adds(index: GraphIndex) -> onnx.ModelProto:
     """A QDQ graph with slightly other scales of what goes into Adds and comes out of them, and biases in the codes that follow from it.
 
-    Equal scales stay equal, since operators that only hand codes on need that. An Add of which other Adds give two scales already
-    stays as it is, and so does one whose inputs' scales are more than 31 times apart.
+    Equal scales of equal zero points stay equal, since operators that only hand codes on need that. An Add of which other Adds give two
+    scales already stays as it is, and so does one whose inputs' scales are more than 31 times apart.
     """
     numbers = quant_params(index.model)
-    given = {name: Scale(scale) for name, (scale, _) in numbers.activations.items()}
-    moved: dict[Scale, Scale] = {}
+    given = {name: (Scale(scale), zero) for name, (scale, zero) in numbers.activations.items()}
+    moved: dict[Codes, Scale] = {}
     for names in adds(index):
         if all(name in given for name in names):
             first, second, output = (given[name] for name in names)
-            scales = (first, second, output)
-            found = _exact(scales, {scale: moved[scale] for scale in scales if scale in moved})
-            moved.update(zip(scales, found, strict=True))
-    activations = {name: (float(moved.get(given[name], given[name])), zero) for name, (_, zero) in numbers.activations.items()}
+            codes = (first, second, output)
+            found = _exact(codes, {each: moved[each] for each in codes if each in moved})
+            moved.update(zip(codes, found, strict=True))
+    activations = {name: (float(moved.get(given[name], given[name][0])), zero) for name, (_, zero) in numbers.activations.items()}
     return with_quant_params(index.model, QuantParams(activations=activations, biases=numbers.biases, beside=numbers.beside))
 
 
@@ -56,19 +57,19 @@ def adds(index: GraphIndex) -> Iterator[tuple[str, str, str]]:
                 yield first.input[1], second.input[1], after.input[1]
 
 
-def _exact(scales: Scales, known: Mapping[Scale, Scale]) -> Scales:
+def _exact(codes: tuple[Codes, Codes, Codes], known: Mapping[Codes, Scale]) -> Scales:
     """Scales near the given ones with ratios as above, what is known unchanged; where there are none, the given ones."""
-    one, other, output = (known.get(scale, scale) for scale in scales)
+    one, other, output = (known.get(each, each[0]) for each in codes)
     given, first, second = (one, other, output), float(one) / float(output), float(other) / float(output)
     q, p = min(FRACTIONS, key=lambda fraction: abs(math.log(fraction[0] / fraction[1] * second / first)))
     if len(known) > 1 or max(first * p, second * q) > NEAR_FACTOR * min(first * p, second * q) or (first + second) * UNITS > MOST_UNITS:
         return given
-    anchor = next((index for index, scale in enumerate(scales) if scale in known), 2)
+    anchor = next((index for index, each in enumerate(codes) if each in known), 2)
     wanted = (first / q, second / p, (first + second) / (q + p))[anchor] * UNITS
     reach = max(LEAST_REACH, min(MOST_REACH, int(wanted * REACH)))  # of scales just above a power of two a third has float32 ratios
     for unit in sorted(range(max(1, int(wanted) - reach) | 1, int(wanted) + reach + 1, 2), key=lambda unit: abs(unit - wanted)):
         found = _with_ratios(given, anchor, (q * unit / UNITS, p * unit / UNITS))
-        if found is not None and len({*zip(scales, found, strict=True)}) == len({*scales}):  # equal ones still are
+        if found is not None and len({*zip(codes, found, strict=True)}) == len({*codes}):  # equal ones still are
             return found
     return given
 

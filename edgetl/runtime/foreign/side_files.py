@@ -1,20 +1,21 @@
 """Weights in files beside the ONNX file (the specification's "external data", what torch's exporter writes by default).
 
-A location is a path that a stranger wrote. onnx's own loader refuses what leaves the folder, links and hard links, offsets and
-lengths beyond the file (CVE-2026-27489, CVE-2026-34447); what it refuses is said here with what to do. onnxruntime never
-follows a location: it is given models that hold their weights.
+A location is a path that a stranger wrote. What leaves the folder, links and hard links, offsets and lengths beyond the file are refused
+here (CVE-2026-27489, CVE-2026-34447): onnx's own loader does so in its newest versions only. onnxruntime never follows a location: it is
+given models that hold their weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.canonical import file_sha256
@@ -58,8 +59,8 @@ def load_side_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
     for tensor in tensors:
         place = _place(location_of(tensor), path, tensor.name or "a constant")
         try:
-            load_external_data_for_tensor(tensor, str(path.parent))
-        except (onnx.checker.ValidationError, ValueError, OSError) as error:
+            tensor.raw_data = _read(tensor, place)
+        except (ValueError, OSError) as error:
             raise InputError(
                 f"expected the weights of {path.name} in {place.name} beside it, which cannot be read (external data): {brief(error)}. "
                 "Export the model again, or save it as one file"
@@ -69,7 +70,29 @@ def load_side_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
                 f"expected {wanted} bytes for {tensor.name} of {path.name} in {place.name} (external data), found {len(tensor.raw_data)}. "
                 "Export the model again, or copy both files again"
             )
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
     return tuple(locations)
+
+
+def _read(tensor: onnx.TensorProto, place: Path) -> bytes:
+    """The bytes that a tensor's entries name in the file at `place`, to the end of it where they give no length.
+
+    Raises:
+        ValueError: a hard link, no numbers, or bytes beyond the file.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    opened = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(opened, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if status.st_nlink > 1:
+            raise ValueError("it is a hard link, whose content other names may change")
+        offset = int(entries.get("offset") or 0)
+        length = int(entries.get("length") or status.st_size - offset)
+        if not 0 <= offset <= offset + length <= status.st_size:
+            raise ValueError(f"the model names bytes {offset} to {offset + length}, the file has {status.st_size}")
+        stream.seek(offset)
+        return stream.read(length)
 
 
 def outside(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

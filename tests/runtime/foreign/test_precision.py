@@ -25,9 +25,13 @@ TYPES = [
 ]
 
 
+KINDS = {np.dtype(dtype): kind for kind, dtype, _ in TYPES}
+
+
 def stored_as(model: onnx.ModelProto, dtype: Any) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), tensor.name))
+        values = numpy_helper.to_array(tensor).astype(dtype)  # onnx 1.17 takes no bfloat16 in `from_array`
+        tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, KINDS[values.dtype], values.shape, values.tobytes(), raw=True))
     return model
 
 
