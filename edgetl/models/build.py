@@ -91,7 +91,7 @@ def _construct(arch: str, num_classes: int, image_size: int) -> nn.Module:
         case _ if arch in LITE_NAMES:
             return efficientnet_lite(arch, num_classes)
         case _ if arch.startswith(COMPUTED_WIDTHS):
-            wanted = torch.get_default_device()
+            wanted = torch.empty(0).device  # torch 2.5 gives `get_default_device` no device of a `with` block
             with torch.device("cpu"):
                 return _from_elsewhere(arch, num_classes, image_size).to(wanted)
         case _:
