@@ -70,7 +70,7 @@ def _preprocess(said: Any) -> Preprocess:
     if not isinstance(said, dict):
         raise ValueError("the fields of a Preprocess expected")
     try:
-        return Preprocess.from_fields({name: value for name, value in said.items() if name not in ("antialias", "rounding", "luma")})
+        return Preprocess.from_fields(said)
     except SettingsError as error:
         raise ValueError("\n".join(line.strip() for line in str(error).splitlines()[1:])) from error
 

@@ -51,7 +51,9 @@ def check(
 @with_settings(settings=ExportSettings)
 def export(
     *,
-    model: Annotated[Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of a stage, or an ONNX file.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="STUDENT_OR_ONNX", help="A checkpoint, the folder of finetune or distill, or an ONNX file.")
+    ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
     settings: ExportSettings,
     golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: the embedded digits.")] = None,

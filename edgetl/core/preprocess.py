@@ -1,8 +1,7 @@
 """Preprocess: from the bytes of an image to the tensor a network was trained on.
 
-One value; Pillow and numpy only. Training's evaluation transform, calibration, verification, the manifest and
-the sample code of the bundle all derive from it. The order is: decode, EXIF orientation, color, resize,
-center crop, scale, normalize, layout.
+One value; Pillow and numpy only. Training's evaluation transform, calibration, verification, the manifest and the sample code of the
+bundle all derive from it. The order is: decode, EXIF orientation, color, resize, center crop, scale, normalize, layout.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from PIL import Image
 from edgetl.core.canonical import ADDED, key_fields
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
-from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, UNUSABLE, pair, problems, shown, strangers
+from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, SPELLED_OUT, UNUSABLE, pair, problems, shown, strangers
 
 Resizing = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
@@ -202,11 +201,12 @@ class Preprocess:
 
     @staticmethod
     def from_fields(said: Mapping[str, Any]) -> Preprocess:
-        """The value whose fields JSON gave.
+        """The value whose fields JSON gave; what a manifest adds to them follows from the others.
 
         Raises:
             SettingsError: fields unknown, missing or out of range; a line each.
         """
+        said = {name: value for name, value in said.items() if name not in SPELLED_OUT}
         names = [f.name for f in fields(Preprocess)]
         needed = [f.name for f in fields(Preprocess) if f.default is MISSING]
         if wrong := strangers(said, names, needed):

@@ -14,6 +14,7 @@ from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.read import Bundle
 from edgetl.bundle.schema import manifest_schema, mismatches, schema_text
 from edgetl.bundle.write import write_bundle
+from edgetl.cli.options import given_preprocess
 from edgetl.core.preprocess import Preprocess
 from edgetl.runtime.onnx_metadata import ModelInfo
 
@@ -100,8 +101,10 @@ def test_the_reference_implementation_agrees(bundle: Bundle) -> None:
         Preprocess(size=(24, 16), resize=(30, 16), decode="full", filter="lanczos"),
     ],
 )
-def test_every_preprocess_is_spelled_out_and_read_back(bundle: Bundle, preprocess: Preprocess) -> None:
+def test_every_preprocess_is_spelled_out_and_read_back(bundle: Bundle, preprocess: Preprocess, tmp_path: Path) -> None:
     text = replace(bundle.manifest, preprocess=preprocess).to_json()
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+    assert given_preprocess(str(tmp_path / "manifest.json")) == preprocess  # --preprocess manifest.json
     assert list(mismatches(json.loads(text), manifest_schema())) == []
     assert Manifest.from_json(text).preprocess == preprocess
     told = json.loads(text)["preprocess"]
