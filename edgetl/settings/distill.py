@@ -85,8 +85,12 @@ class DistillSettings(Settings):
         return 0.4 if self.inherits and self.keep is None else self.keep
 
     def epochs_for(self, images: int) -> int:
-        """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200, of pretrained 16,000."""
-        views, least, most = (3_200, 5, 20) if self.inherits else (16_000, 8, 80) if self.pretrained else (18_000, 15, 100)
+        """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200.
+
+        Of pretrained weights 16,000, or as many as 20 epochs have, up to 50,000 (docs/photos.md: flowers).
+        """
+        patient = max(8, min(20, 50_000 // max(1, images)))
+        views, least, most = (3_200, 5, 20) if self.inherits else (16_000, patient, 80) if self.pretrained else (18_000, 15, 100)
         return epochs_within(self.epochs, images, views=views, least=least, most=most)
 
     def batch_for(self, images: int) -> int:

@@ -77,7 +77,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"

@@ -90,3 +90,10 @@ def test_photos_without_labels_are_learned_from_and_recorded_as_seen(data: Image
     seen = read_checkpoint(student.checkpoint.path).seen
     assert all(seen.part_of(sha) == "train" for sha in others.hashes)
     assert student.checkpoint.sha256 != stage(data, teacher).run(without).checkpoint.sha256
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(100, 80), (211, 76), (1_000, 20), (2_500, 20), (5_000, 10), (10_000, 8)])
+def test_thousands_of_photos_are_all_looked_at_often_enough(images: int, epochs: int) -> None:
+    settings = DistillSettings(arch="efficientnet_lite0_short", weights="package")
+    assert settings.epochs_for(images) == epochs
+    assert settings.but(epochs=3).epochs_for(images) == 3

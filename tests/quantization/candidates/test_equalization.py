@@ -21,12 +21,12 @@ from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationPar
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.runtime.engine import start
 
-rng = np.random.default_rng(0)
-IMAGES = rng.standard_normal((16, 3, 16, 16), dtype=np.float32)
+IMAGES = np.random.default_rng(0).standard_normal((16, 3, 16, 16), dtype=np.float32)
 
 
 def graph(nodes: list[onnx.NodeProto], *, outputs: tuple[str, ...] = ("y",), depthwise: bool = False) -> onnx.ModelProto:
     """A graph of x [n, 3, 16, 16] with weights of 8 very uneven channels: w1, b1, v1 (3 to 8), w2, v2 (8 to 8), w3 (8 to 5), g (8 to 5)."""
+    rng = np.random.default_rng(1)
     uneven = (10.0 ** rng.uniform(-2, 2, (8, 1, 1, 1))).astype(np.float32)
 
     def drawn(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
