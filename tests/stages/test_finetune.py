@@ -126,7 +126,9 @@ def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Image
     assert teacher.baselines is not None and teacher.checkpoint.path.is_file()
     found = read_baselines(teacher.baselines.path)
     assert (found.from_scratch, found.negative_transfer) == (None, False) and found.linear_probe.score > 0.7
-    said = "no comparison with the network from scratch, because its training diverged: baseline from scratch: expected a finite loss, found "
+    said = (
+        "no comparison with the network from scratch, because its training diverged: baseline from scratch: expected a finite loss, found "
+    )
     assert said in " ".join(told.lines)
 
 
