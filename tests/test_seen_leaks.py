@@ -220,9 +220,9 @@ def test_of_data_by_name_no_copies_were_looked_for_and_it_is_said(known: Known, 
     images = open_images(None, DataSettings())
     job = prepare(images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
     told = admit(images.only("test"), job.seen_by_judges())
-    assert told.reason is not None and "of images in train, val looks are not on record" in told.reason
+    assert told.reason is not None and "a train or val image that was saved again is not recognized" in told.reason
     other = prepare(known.images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
-    assert "looks" not in (admit(known.images.only("test"), other.seen_by_judges()).reason or "")
+    assert "saved again" not in (admit(known.images.only("test"), other.seen_by_judges()).reason or "")
 
 
 def onnx_without_record(path: Path) -> bytes:
@@ -395,7 +395,7 @@ def test_a_checkpoint_of_an_older_edgetl_says_through_its_weights_what_it_knew(k
 def test_an_older_record_is_read_and_what_it_cannot_show_is_said(known: Known) -> None:
     old = SeenImages.from_json(replace(known.images.seen(), looks={}, bytes_only=frozenset(("train", "val")), trained_on=()).to_json())
     found = admit(open_labelled(str(known.fresh)), old)
-    assert found.seen == "checked" and found.reason is not None and "a copy that was saved again does not show" in found.reason
+    assert found.seen == "checked" and found.reason is not None and "image that was saved again is not recognized" in found.reason
     with pytest.raises(InputError, match=rf"found {len(known.images.only('train', 'val'))} of 40"):
         admit(open_labelled(str(known.data)), old)
 

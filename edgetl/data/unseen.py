@@ -77,13 +77,14 @@ def _beyond_chance(count: int, rate: float) -> int:
 
 def by_look(data: Images, record: SeenImages) -> tuple[dict[str, str], list[str]]:
     """sha256 -> part of the images that look like one on record (saved again, in another size); and what could not be compared."""
-    blind = [f"of images in {', '.join(sorted(record.bytes_only))} looks are not on record: a copy that was saved again does not show"]
+    parts = " or ".join(sorted(record.bytes_only))
+    blind = [f"a {parts} image that was saved again is not recognized, since the record of {parts} has no perceptual hashes"]
     limits = blind if record.bytes_only else []
     known = [(sha, short_look(data.looks[sha])) for sha in data.hashes if sha in data.looks]
     if not record.looks or not len(data):
         return {}, limits
     if len(known) < len(data):
-        limits = [*limits, f"looks of {len(data) - len(known)} test images are not known: copies that were saved again do not show"]
+        limits = [*limits, f"{len(data) - len(known)} test images have no perceptual hash: copies that were saved again are not recognized"]
     if not known:
         return {}, limits
     mine = _signs([look for _, look in known])
