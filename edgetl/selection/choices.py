@@ -92,6 +92,7 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
             wanted.image_size or teacher_size,
             len(images),
             len(images.classes),
+            side=images.median_side,
             prunable=is_prunable(teacher_arch),
         )
         arch, keep = choice.arch, wanted.keep or choice.keep

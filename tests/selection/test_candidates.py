@@ -35,6 +35,14 @@ def test_the_student_of_an_efficientnet_lite_is_a_shorter_one_and_sees_224_pixel
     assert (choice.arch, choice.image_size, choice.keep) == ("efficientnet_lite0_short", size, 0.52)
 
 
+@pytest.mark.parametrize(
+    ("side", "arch"), [(65, "efficientnet_lite0_early"), (159, "efficientnet_lite0_early"), (160, "efficientnet_lite0_short")]
+)
+def test_images_with_little_detail_get_the_early_student_whole(side: int, arch: str) -> None:
+    choice = choose_student("efficientnet_lite0", 160, 1000, 5, side=side)
+    assert (choice.arch, choice.image_size, choice.keep is None) == (arch, 160, side < 160)
+
+
 @pytest.mark.parametrize("classes", [2, 14, 100, 1000])
 def test_the_default_student_stays_below_a_megabyte_however_large_its_head_is(classes: int) -> None:
     choice = choose_student("efficientnet_lite2", 260, 5000, classes)
