@@ -9,7 +9,7 @@
 | photos, nothing to download either | cifar_resnet16, embedded            | 64 px  | pruned                                       |
 
 52% are for two classes: a larger head leaves less to the rest.
-What they were chosen by is in docs/adr/0024 to 0026. Networks for photos have ReLU or ReLU6 and no
+What they were chosen by is in docs/adr/0024 to 0026 and 0046. Networks for photos have ReLU or ReLU6 and no
 squeeze-and-excite, so that int8 keeps their answers. `pruned` is the teacher, narrower: it inherits what pretraining gave, which a few
 hundred photos cannot teach a network that starts from nothing. A teacher that cannot be pruned gets edge_medium, or edge_large from
 20,000 images on. Epochs follow from the number of images (`edgetl.settings`, `epochs_for`).
