@@ -85,19 +85,8 @@ def choose_student(
 
     `side` is the median shorter side of the images, pixels; `prunable` says whether the teacher can be made narrower.
     """
-    if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE and side < LARGE_SIDE:
-        reason = (
-            "it is pretrained on ImageNet and ends at maps of 1/16 of the image, which is as deep as images with little detail need. Of "
-            "1,500 flowers of 128 px it was right on 71% in 0.43 MB of int8, a deeper student on 66% in 0.99 MB"
-        )
-        return NetworkChoice(arch=EARLY_NETWORK, image_size=image_size, reason=reason)
     if teacher_arch.startswith("efficientnet_lite") and image_size > SMALL_SIDE:
-        reason = (
-            "it is pretrained on ImageNet and has less than 1 MB in int8. On photos of ants and bees such a student was right on 93% to "
-            "94%, one of 0.3 MB (--max-kb 330) on 91%, and the teacher in 5.1 MB (--student same) on 97%"
-        )
-        keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT_NETWORK, classes, image_size))) / 1000
-        return NetworkChoice(arch=SHORT_NETWORK, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
+        return _early_student(image_size) if side < LARGE_SIDE else _short_student(image_size, classes)
     small, many = image_size < SMALL_SIDE, images >= MANY_IMAGES
     match small, many:
         case False, _ if prunable:
@@ -111,6 +100,23 @@ def choose_student(
             arch, what = "edge_medium", "250 thousand weights"
     reason = f"{images} images at {image_size} px: {what}; it loses less in int8 than {teacher_arch}"
     return NetworkChoice(arch=arch, image_size=image_size, reason=reason)
+
+
+def _early_student(image_size: int) -> NetworkChoice:
+    reason = (
+        "it is pretrained on ImageNet and ends at maps of 1/16 of the image, which is as deep as images with little detail need. Of "
+        "1,500 flowers of 128 px it was right on 71% in 0.43 MB of int8, a deeper student on 66% in 0.99 MB"
+    )
+    return NetworkChoice(arch=EARLY_NETWORK, image_size=image_size, reason=reason)
+
+
+def _short_student(image_size: int, classes: int) -> NetworkChoice:
+    reason = (
+        "it is pretrained on ImageNet and has less than 1 MB in int8. On photos of ants and bees such a student was right on 93% to "
+        "94%, one of 0.3 MB (--max-kb 330) on 91%, and the teacher in 5.1 MB (--student same) on 97%"
+    )
+    keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT_NETWORK, classes, image_size))) / 1000
+    return NetworkChoice(arch=SHORT_NETWORK, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
 
 
 def _outline(arch: str, classes: int, image_size: int) -> nn.Module:
