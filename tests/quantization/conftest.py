@@ -254,3 +254,25 @@ def without_vnni(tmp_path_factory: pytest.TempPathFactory) -> Answered:
         pytest.skip(reason)
     environment = script["environment"](tmp_path_factory.mktemp("without_vnni"))
     return lambda cases: answered([], environment, cases)
+
+
+def bounded_layers(path: Path, layers: Sequence[str] = ("first", "second", "third"), side: int = 16) -> Path:
+    """Layers with a Relu6 each, whose channels have weights of other sizes, a spatial mean and a Gemm: 4 logits out."""
+    rng, nodes, stored, before = np.random.default_rng(3), [], [], "image"
+    for channels, name in zip((3, *[12] * len(layers)), layers, strict=False):
+        weights = rng.standard_normal((12, channels, 3, 3)) * np.geomspace(0.02, 1, 12)[:, None, None, None]
+        stored.append(numpy_helper.from_array(weights.astype(np.float32), f"{name}_weight"))
+        nodes.append(helper.make_node("Conv", [before, f"{name}_weight"], [f"{name}_sum"], name=name, pads=[1] * 4))
+        nodes.append(helper.make_node("Clip", [f"{name}_sum", "zero", "six"], [f"{name}_out"], name=f"{name}_bound"))
+        before = f"{name}_out"
+    stored += [numpy_helper.from_array(np.float32(value), name) for name, value in (("zero", 0), ("six", 6))]
+    stored.append(numpy_helper.from_array(rng.standard_normal((12, 4)).astype(np.float32), "head"))
+    nodes += [helper.make_node("GlobalAveragePool", [before], ["mean"], name="mean"), helper.make_node("Flatten", ["mean"], ["flat"])]
+    nodes.append(helper.make_node("Gemm", ["flat", "head"], ["logits"], name="classifier"))
+    image, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("image", ["n", 3, side, side]), ("logits", ["n", 4]))
+    )
+    graph = helper.make_graph(nodes, "bounded", [image], [logits], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path

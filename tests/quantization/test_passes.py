@@ -177,6 +177,7 @@ def test_each_pass_of_layout_keeps_what_it_says(small: Path, tmp_path: Path, tar
     changed = laid_out_and_held(every_form(tmp_path / "a.onnx", side), target, photos(12, 3, side))
     changed |= laid_out_and_held(residual(tmp_path / "b.onnx"), target, photos(12, 3, 16))
     changed |= laid_out_and_held(every_form(tmp_path / "c.onnx"), target, photos(12, 3, 32), floating=("stem",))
+    changed |= laid_out_and_held(residual(tmp_path / "d.onnx"), target, photos(12, 3, 16), floating=("two",))
     changed |= laid_out_and_held(small, target, photos(12, 3, 16))
     every = {each.name for each in layout_passes((), ()) if target in each.targets}
     unchanged = {"clean file", "unread nodes", "used operator sets"}  # these graphs are

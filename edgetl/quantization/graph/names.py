@@ -13,7 +13,7 @@ import onnx
 RESERVED_PREFIX = "edgetl_"
 SUFFIXES = (
     "_scale", "_zero_point", "_quantized", "_QuantizeLinear", "_DequantizeLinear",  # of onnxruntime's writer
-    "_codes", "_flat", "_last", "_of_", "_pooled", "_product", "_shape", "_turned",  # of edgetl's passes
+    "_codes", "_flat", "_held", "_last", "_least", "_of_", "_pooled", "_product", "_shape", "_turned",  # of edgetl's passes
 )  # fmt: skip
 
 

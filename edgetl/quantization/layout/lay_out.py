@@ -11,6 +11,7 @@ from edgetl.quantization.layout.channels_last_adds import CHANNELS_LAST_ADDS
 from edgetl.quantization.layout.clean_file import CLEAN_FILE
 from edgetl.quantization.layout.compact import COMPACT
 from edgetl.quantization.layout.exact_adds import EXACT_ADDS
+from edgetl.quantization.layout.float_layers import FLOAT_LAYERS
 from edgetl.quantization.layout.folded_pixel_codes import FOLDED_PIXEL_CODES
 from edgetl.quantization.layout.padded_codes import PADDED_CODES
 from edgetl.quantization.layout.public_names import public_names
@@ -31,6 +32,7 @@ FOR_KERNELS: tuple[Pass, ...] = (
     CHANNELS_LAST_ADDS,
     STRIDED_SHORTCUT,
     SPACE_TO_DEPTH,
+    FLOAT_LAYERS,
 )
 
 

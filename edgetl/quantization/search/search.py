@@ -23,6 +23,7 @@ from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.learn.noise import NoiseSource
 
 MOST_EVALUATIONS = 12  # of graphs, each under onnxruntime
+BOUNDING = ("Relu", "Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,23 +163,25 @@ def _behind(index: GraphIndex, node: onnx.NodeProto) -> list[str]:
     """The outputs of a layer, and of the Relu or Clip that reads it."""
     found = [*node.output]
     for name in node.output:
-        bounding = (reader for reader in index.readers[name] if reader.op_type in ("Relu", "Clip") and reader.input[0] == name)
+        bounding = (reader for reader in index.readers[name] if reader.op_type in BOUNDING and reader.input[0] == name)
         found += (behind for reader in bounding for behind in reader.output)
     return found
 
 
 def with_neighbours(model: onnx.ModelProto, layers: Sequence[str]) -> set[str]:
-    """`layers`, and the operators without weights that only they give values to, or only they read: codes would be made for nothing."""
+    """`layers`, and the operators without weights that only they give values to, or only they read: codes would be made for nothing.
+
+    A Relu or Clip goes with what gives it values: in front of it, 256 codes would have to cover what it cuts off.
+    """
     chosen = set(layers)
     index = GraphIndex(model)
     before = -1
     while len(chosen) > before:
         before = len(chosen)
         for node in model.graph.node:
-            sides = (
-                [index.producers[name] for name in node.input if name in index.producers],
-                [other for name in node.output for other in index.readers[name]],
-            )
+            sides = [[index.producers[name] for name in node.input if name in index.producers]]
+            if node.op_type not in BOUNDING:
+                sides.append([other for name in node.output for other in index.readers[name]])
             if node.op_type not in WEIGHTED and any(side and all(other.name in chosen for other in side) for side in sides):
                 chosen.add(node.name)
     return chosen

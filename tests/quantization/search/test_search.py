@@ -23,6 +23,7 @@ from edgetl.quantization.search.search import MOST_EVALUATIONS, Budget, Evaluati
 from edgetl.runtime.session import open_session
 
 from ...conftest import Told
+from ..conftest import bounded_layers
 
 GOOD = Evaluation(floating=(), agreement=1.0, drop=0.0, lost=False, size_bytes=1000, ms=1.0, float_ms=2.0)
 
@@ -88,6 +89,13 @@ def test_what_lies_between_layers_in_float_alone_is_in_float_too(small: Path) ->
     assert with_neighbours(model, []) == set()
     between = with_neighbours(model, ["stem", "depth"]) - {"stem", "depth"}
     assert all(node.op_type not in ("Add", "Gemm") for node in model.graph.node if node.name in between)
+
+
+def test_what_bounds_a_layer_in_int8_is_in_int8_too(tmp_path: Path) -> None:
+    """In front of a Relu6, 256 codes would have to cover what it cuts off."""
+    model = prepare(bounded_layers(tmp_path / "bounded.onnx"))
+    assert with_neighbours(model, ["second"]) == {"second", "second_bound"}
+    assert with_neighbours(model, ["first"]) == {"first", "first_bound"}
 
 
 def strict(noise: Any, small: Path, out: Path, **budget: float) -> Any:
