@@ -37,15 +37,15 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
     """
     refuse_special(path)
     clear_killed(path)
-    temporary = unfinished(path)
+    beside = unfinished(path)
     try:
-        with temporary.open("wb") as stream:
+        with beside.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        os.replace(beside, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def refuse_special(path: Path) -> None:
@@ -114,8 +114,8 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
-    """A folder of that name which is gone after the block, however it ends."""
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Remove `folder` after the block, however it ends."""
     try:
         yield folder
     finally:
