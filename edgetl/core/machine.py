@@ -1,4 +1,4 @@
-"""What a stage may use of the machine. No torch."""
+"""The resources of the machine that a stage may use. No torch."""
 
 from __future__ import annotations
 
