@@ -134,11 +134,9 @@ def _own_name(node: onnx.NodeProto) -> str:
 
 def _traced_module(node: onnx.NodeProto) -> str:
     """`/features/features.1/conv/conv.0/Conv_1` -> `features.1.conv.0`; empty for a name of another form."""
-    root, *scopes, last = node.name.split("/")
-    if root or not scopes or not re.fullmatch(rf"{node.op_type}(_\d+)?", last):
-        return ""
+    traced = re.fullmatch(rf"/(.+)/{node.op_type}(_\d+)?", node.name)
     path: list[str] = []
-    for scope in scopes:
+    for scope in traced[1].split("/") if traced else ():
         if path and scope.startswith(f"{path[-1]}."):  # within an nn.Sequential, which gives its own name in front
             path[-1] = scope
         else:

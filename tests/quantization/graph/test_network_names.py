@@ -77,6 +77,14 @@ def test_a_layer_of_a_traced_graph_is_called_as_its_module_too(tmp_path: Path) -
     assert any("onnx::" in node.input[1] for node in model.graph.node if node.op_type == "Conv")
 
 
+@pytest.mark.parametrize("name", ["first", "/Gemm", "scope/Gemm", "/scope/Relu", "/scope/Gemm_x", "/", "a.b/c"])
+def test_a_layer_with_a_name_of_another_form_is_called_as_its_node(name: str) -> None:
+    weight = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    values = [helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, ["n", 3]) for value in ("x", "y")]
+    model = helper.make_model(helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"], name)], "g", values[:1], values[1:], [weight]))
+    assert NetworkNames.of(model, model)("y") == f"{name} (Gemm)"
+
+
 def test_batchnorm_that_is_merged_into_a_layer_leaves_it_its_name(build_small: Any) -> None:
     model = build_small(batch_norm=True)
     prepared = prepare(model)
