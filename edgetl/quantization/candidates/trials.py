@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
@@ -84,6 +85,7 @@ def in_torch(step: Callable[[], T]) -> T:
     Raises:
         NotTried: torch is not installed, or cannot run the graph, or has no gradient for one of its operators.
     """
+    return_freed_memory()  # these steps set the peak
     try:
         return step()
     except ImportError as error:
