@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
@@ -92,6 +93,7 @@ def quantize(
         judging = parts.for_search if evaluation is None else evaluation
         judge = CandidateEvaluator(model, judging, budget, form.written, threads, groups)
         searched = within_budget(baseline.model, baseline.in_float, trials.best, baseline.min_max_ranges, noise, judge, memory, clock)
+    return_freed_memory()  # of torch's steps, before the graph is written and run once more
     network, names = _write(form, searched, model, baseline.model, out)
     by = chosen_by(searched, evaluation)
     found = reported(model, out, parts, searched=by == "calibration", activation=form.activation, threads=threads)
