@@ -93,7 +93,6 @@ def quantize(
         judging = parts.for_search if evaluation is None else evaluation
         judge = CandidateEvaluator(model, judging, budget, form.written, threads, groups)
         searched = within_budget(baseline.model, baseline.in_float, trials.best, baseline.min_max_ranges, noise, judge, memory, clock)
-    return_freed_memory()  # of torch's steps, before the graph is written and run once more
     network, names = _write(form, searched, model, baseline.model, out)
     by = chosen_by(searched, evaluation)
     found = reported(model, out, parts, searched=by == "calibration", activation=form.activation, threads=threads)
@@ -164,6 +163,7 @@ def _learn(trials: Trials, steps: Steps, tune_images: int | None) -> None:
 
 def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.ModelProto, out: Path) -> tuple[NetworkNames, dict[str, str]]:
     """Check and write the model; return the network's own names, and the names in the file."""
+    return_freed_memory()  # of torch's steps, before the graph is laid out and run once more
     network = NetworkNames.of(load_proto(given), quantized)
     if searched.floating:
         say(f"quantize: these layers stay in float: {', '.join(map(network, searched.floating))}")
