@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """Nothing is under way yet that could be lost or would have to be put away."""
+    """Exit at once: no work has begun that could be lost."""
     os.write(2, b"interrupted\n")
     os._exit(INTERRUPTED)
 

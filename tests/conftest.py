@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real photos, weights and models, where there is one; a listener to what is said; the command line."""
+"""What all tests share: the folder of real photos and models, embedded weights, a listener, the command line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from edgetl.models.weights import Weights
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the core to the other process
@@ -28,6 +32,16 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"needs real photos and models: no {folder} (set EDGETL_SHARED)")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    """The embedded weights of `cifar_resnet16`."""
+    from edgetl.models.weights import resolve_weights
+
+    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+    assert found is not None and found.source.startswith("embedded:")
+    return found
 
 
 class Told:

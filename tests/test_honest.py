@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetl.cli import app
 from edgetl.cli.console import show_report, warnings_of
 from edgetl.cli.stages import quantize
 from edgetl.metrics.parity import tango
 from edgetl.report.html import render
 from edgetl.settings import QuantizeSettings
 
+from .conftest import Ended
 from .test_answers import COLORS, JUDGE, QUICK, calibration, judged, nearest_color, photos, prepared
 
 __all__ = ["calibration", "prepared"]  # fixtures
@@ -35,14 +35,6 @@ def bursts(root: Path, scenes: int, frames: int) -> Path:
                 picture = np.clip(COLORS[index] + np.asarray(structure)[..., None] * 0.6 + frame, 0, 255).astype(np.uint8)
                 Image.fromarray(picture).save(root / name / f"{scene}-{frame}.jpg", quality=80 + frame)
     return root
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        app.main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def test_twenty_scenes_of_ten_frames_do_not_certify_what_two_hundred_photos_do(tmp_path: Path, prepared: str) -> None:
@@ -82,9 +74,7 @@ def test_what_ships_undecided_is_said_and_may_be_said_beforehand(
     assert any(decision.why in line for line in warnings_of(decision, tmp_path / "q.onnx"))
 
 
-def test_exit_code_1_is_for_what_is_shown_or_for_strict(
-    tmp_path: Path, prepared: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_code_1_is_for_what_is_shown_or_for_strict(edgetl: Callable[..., Ended], tmp_path: Path, prepared: str) -> None:
     """Of 15 photos the candidate loses one, which is more than 5 points; then it loses 7."""
     reference, data = nearest_color(tmp_path / "m.onnx", 3), photos(tmp_path / "data", {"a": 7, "b": 7, "c": 1})
     lost_one = nearest_color(tmp_path / "one.onnx", 3, bias=np.append(-40 * ((COLORS[:2] / 255) ** 2).sum(1), -1000).astype(np.float32))
@@ -92,8 +82,8 @@ def test_exit_code_1_is_for_what_is_shown_or_for_strict(
     judge = ("--reference", reference, "--data", data, "--preprocess", prepared, "--latency-runs", "5", "--json")
 
     def verdict(candidate: Path, *words: object) -> tuple[int, str]:
-        code = run(monkeypatch, "verify", candidate, *judge, *words)
-        return code, json.loads(capsys.readouterr().out)["parity"]["end_to_end"]["verdict"]
+        ended = edgetl("verify", candidate, *judge, *words)
+        return ended.returncode, json.loads(ended.stdout)["parity"]["end_to_end"]["verdict"]
 
     assert verdict(reference) == (0, "passed") and verdict(reference, "--strict") == (1, "passed")
     assert verdict(lost_seven) == (1, "failed")
@@ -108,14 +98,7 @@ def test_exit_code_1_is_for_what_is_shown_or_for_strict(
                                                    (0.8, "undecided", "undecided", 0), (0.9, "missed", "failed", 1)]
 )  # fmt: skip
 def test_a_faithful_copy_of_a_poor_model_is_no_good_model(
-    min_score: float,
-    standing: str,
-    verdict: str,
-    code: int,
-    tmp_path: Path,
-    prepared: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    min_score: float, standing: str, verdict: str, code: int, edgetl: Callable[..., Ended], tmp_path: Path, prepared: str
 ) -> None:
     """Right on three quarters of 120 photos, and so is what it is compared with."""
     model, data = nearest_color(tmp_path / "m.onnx", 2), photos(tmp_path / "data", {"a": 60, "b": 30})
@@ -123,8 +106,9 @@ def test_a_faithful_copy_of_a_poor_model_is_no_good_model(
     for path in (tmp_path / "more" / "a").iterdir():
         path.rename(data / "b" / path.name)
     words = ("--reference", model, "--data", data, "--preprocess", prepared, "--latency-runs", "5", "--json")
-    assert run(monkeypatch, "verify", model, *words, "--min-score", min_score, "--out", tmp_path / "out") == code
-    report = json.loads(capsys.readouterr().out)
+    ended = edgetl("verify", model, *words, "--min-score", min_score, "--out", tmp_path / "out")
+    assert ended.returncode == code
+    report = json.loads(ended.stdout)
     assert (report["wish"]["standing"], report["verdict"], report["faithful"]) == (standing, verdict, "certified")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("Ready to ship" in page) == (standing == "met")

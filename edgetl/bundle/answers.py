@@ -90,7 +90,7 @@ class Tally:
     culprits: list[str] = field(default_factory=list)
 
     def count(self, predictions: Iterable[Prediction]) -> None:
-        """Go through all of them."""
+        """Count the answers and the unreadable images among `predictions`."""
         for p in predictions:
             self.images += 1
             if p.answer is not None:
@@ -108,5 +108,5 @@ class Tally:
 
 
 def _tame(text: str) -> str:
-    """Text that moves no cursor and begins no line."""
+    """The text with its control characters escaped."""
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in WILD or c in TURNING else c for c in text)

@@ -1,6 +1,6 @@
-"""Prove a bundle where it lies: every file as it was written, the manifest as its schema says, every graph and client that can run here.
+"""Check a bundle: checksums of all files, the schema of the manifest, and the golden vectors in each graph and client that can run here.
 
-A file that changed ends the check: what it would answer is no answer of this bundle.
+The check ends if a file has changed: the answers of a changed file show nothing about the bundle.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edgetl.core.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one part of a check gave.
+    """The result of one part of a check.
 
     Attributes:
-        problems: what is wrong, a line each; none where all is well.
-        skipped: why it was not run; None where it was.
+        problems: one line for each problem; empty if all is well.
+        skipped: why the part was not run; None if it was.
     """
 
     part: str
@@ -58,7 +58,7 @@ def check_bundle(folder: Path, *, browser: bool = False) -> Iterator[Finding]:
 
 
 def _part(name: str, work: Callable[[], list[str]]) -> Finding:
-    """What `work` finds; an error that it meets is a problem like others."""
+    """Run one part of the check; an error counts as a problem."""
     try:
         return Finding(part=name, problems=tuple(work()))
     except (InputError, OSError, ValueError) as error:
@@ -66,7 +66,7 @@ def _part(name: str, work: Callable[[], list[str]]) -> Finding:
 
 
 def _files(folder: Path) -> list[str]:
-    """Files that are not as the manifest says, and the manifest itself, whose seal covers its own bytes."""
+    """The files that differ from the manifest, and the manifest if it differs from its own seal."""
     text = (folder / MANIFEST).read_bytes()
     try:
         said = json.loads(text)

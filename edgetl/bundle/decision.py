@@ -1,4 +1,4 @@
-"""From outputs to a decision: confidences that mean what they say, and "unknown" where they are too low."""
+"""From outputs to a decision: calibrated confidences, and "unknown" if the highest is too low."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def check_golden(bundle: Bundle) -> list[str]:
 
 
 def _of_ort_forms(bundle: Bundle, golden: Golden) -> list[str]:
-    """What the forms for minimal builds answer, against the outputs of model.onnx."""
+    """Compare the forms for minimal builds with the outputs of model.onnx."""
     problems, folder, allowed = [], bundle.path / FOLDER, golden.tolerances[MODEL]
     for name, step in (("model.ort", "input"), ("model.image.ort", "resized")):
         if not (bundle.path / name).is_file():
@@ -79,7 +79,7 @@ def _disagreements(bundle: Bundle, golden: Golden, image: GoldenImage, sessions:
 
 
 def _first_wrong_step(bundle: Bundle, golden: Golden, image: GoldenImage) -> str | None:
-    """The first step from the file to the input that the bundle's Preprocess does otherwise than when it was written."""
+    """The first step from the file to the input whose result differs from the golden array, in words."""
     folder, preprocess = bundle.path / FOLDER, bundle.manifest.preprocess
     data = (folder / image.image).read_bytes()
     found = {"decoded": preprocess.picture(data), "resized": preprocess.pixels(data)}
@@ -103,7 +103,7 @@ def _pixels_off(found: NDArray[np.uint8], golden: NDArray[np.uint8], allowed: fl
 
 
 def _of_pixels(bundle: Bundle, golden: Golden, image: GoldenImage, engine: Any, model: Session) -> list[str]:
-    """What model.image.onnx answers to the resized pixels, against model.onnx: the same logits bit for bit on this machine."""
+    """Compare model.image.onnx on the resized pixels with model.onnx: the logits must be the same bit for bit on this machine."""
     folder, problems = bundle.path / FOLDER, []
     pixels = np.load(folder / image.stages["resized"])[None]
     probabilities, logits = engine.run([PROBABILITIES, LOGITS], {IMAGE: pixels})
@@ -118,7 +118,7 @@ def _of_pixels(bundle: Bundle, golden: Golden, image: GoldenImage, engine: Any, 
 
 
 def _of_pictures(bundle: Bundle, golden: Golden, image: GoldenImage, engine: Any) -> list[str]:
-    """What model.anysize.onnx answers to the decoded picture: the same class, wherever a level more or less cannot decide."""
+    """Compare the class that model.anysize.onnx gives to the decoded picture, unless one level more or less can decide it."""
     pixels = bundle.manifest.preprocess.picture((bundle.path / FOLDER / image.image).read_bytes())
     probabilities, _ = engine.run([PROBABILITIES, LOGITS], {IMAGE: pixels[None]})
     answer, expected = bundle.manifest.classes[int(probabilities[0].argmax())], image.answers[MODEL]

@@ -24,22 +24,22 @@ class Reader:
     data: bytes
 
     def number(self, place: int, form: str = "<I") -> int:
-        """A number at a place."""
+        """The number at `place`, in the form of `struct`."""
         return int(struct.unpack_from(form, self.data, place)[0])
 
     def vtable(self, table: int) -> int:
-        """Where the list of a table's fields stands."""
+        """The place of the list of a table's fields."""
         return table - self.number(table, "<i")
 
     def place(self, table: int, slot: int) -> int | None:
-        """Where a field of a table stands; None where it has its default."""
+        """The place of a field of a table; None if it has its default."""
         listed = self.vtable(table)
         at = 4 + 2 * slot
         offset = self.number(listed + at, "<H") if at < self.number(listed, "<H") else 0
         return table + offset if offset else None
 
     def follow(self, table: int, slot: int) -> int:
-        """Where what a field points to stands.
+        """The place that a field points to.
 
         Raises:
             InputError: the table has no such field.
@@ -50,7 +50,7 @@ class Reader:
         return place + self.number(place)
 
     def text(self, table: int, slot: int) -> bytes:
-        """A string."""
+        """The string that a field points to."""
         place = self.follow(table, slot)
         return self.data[place + 4 : place + 4 + self.number(place)]
 

@@ -65,7 +65,7 @@ class Classifier:
     rule: DecisionRule | None = None
 
     def suited(self, paths: Sequence[Path]) -> Classifier:
-        """The same for those files together: deeper or wider than its Preprocess knows, which is said.
+        """A classifier with the Preprocess adapted to these files (16-bit depth); the change is reported.
 
         Raises:
             InputError: color files of 16 bits of which nearly nothing can be seen.
@@ -146,7 +146,7 @@ def open_classifier(model: Path, *, preprocess: Preprocess | None = None, output
 
 
 def _classifier(session: Session, preprocess: Preprocess, classes: tuple[str, ...] | None, meaning: Meaning | None = None) -> Classifier:
-    """What is not known of it, its answers to noise tell: how many there are, and what they mean."""
+    """Run the model on noise to learn what the file does not say: the number of outputs and their meaning."""
     noise = np.repeat(sample(session, preprocess.shape), NOISE, axis=0)
     noise *= np.linspace(0, 1, NOISE, dtype=np.float32)[:, np.newaxis, np.newaxis, np.newaxis]
     outputs = session.compute(noise)
@@ -160,7 +160,7 @@ def _classifier(session: Session, preprocess: Preprocess, classes: tuple[str, ..
 
 
 def _warn_if_saturated(model: Path) -> None:
-    """Once, where this CPU answers otherwise than the one that the file is made for."""
+    """Warn once if this CPU saturates and the target of the file does not."""
     if not saturates_here():
         return  # what follows would take half a second to import
     from edgetl.quantization.candidates.unsaturated import made_for_others

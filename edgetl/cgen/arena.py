@@ -1,4 +1,4 @@
-"""Where activations lie: one arena, whose places are used again when what lay there has been read for the last time."""
+"""The memory plan: one arena for all activations, whose bytes are reused after a tensor has been read for the last time."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def table(name: str, values: NDArray[np.generic]) -> str:
 
 
 def number(value: np.generic | float) -> str:
-    """A float32 as a C constant: every bit of it."""
+    """A float32 as a C constant, exactly."""
     single = np.float32(value)
     if not np.isfinite(single):
         return "-FLT_MAX" if single < 0 else "FLT_MAX"

@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal: progress on stderr, results on stdout."""
+"""The output in a terminal: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ DONE, BAD_INPUT, INTERNAL, INTERRUPTED, READER_GONE = 0, 2, 3, 130, 141
 def guarded(app: Callable[[], object]) -> int:
     """Run `app`; its exit code.
 
-    Everything a user can mend is one message on stderr and code 2; anything else is ours, and code 3. `--debug`
-    anywhere on the command line shows the traceback instead.
+    An error that a user can mend is one message on stderr and exit code 2. Any other error is a fault of edgetl, exit code 3.
+    `--debug` anywhere on the command line shows the traceback instead.
     """
     open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -13,7 +13,7 @@ from edgetl.core.machine import Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(OptionGroup):
-    """What a command that trains may use of the machine."""
+    """The resources of the machine that a command for training may use."""
 
     device: Device = Runtime.device
     threads: Threads = None
@@ -27,7 +27,7 @@ class MachineOptions(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(OptionGroup):
-    """What the user says of a model whose file does not say it."""
+    """Facts about a model that its file does not contain."""
 
     preprocess: PreprocessOption = None
     labels: LabelsOption = None

@@ -119,7 +119,7 @@ def running(
     pixel_memory: float = Runtime.pixel_memory_gib,
     pixel_disk: float = Runtime.pixel_disk_gib,
 ) -> Iterator[Runtime]:
-    """What the block may use of the machine: how many threads compute, and no more decode images."""
+    """The Runtime of the block; its number of threads also limits the threads that decode images."""
     from edgetl.core.threads import at_most
 
     count = threads_for(threads, recorded)

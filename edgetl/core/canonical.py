@@ -1,7 +1,7 @@
 """The canonical form of values and its sha256, from which the key of a stage is made.
 
-Canonical JSON follows RFC 8785 in spirit: sorted keys, no white space, UTF-8. What the form does not know
-is a `TypeError`, never a guess, because a guess would be a wrong cache hit later.
+Canonical JSON is similar to RFC 8785: sorted keys, no white space, UTF-8. A value of an unknown type is a `TypeError`, never a
+guess, since a guess would be a wrong cache hit later.
 """
 
 from __future__ import annotations

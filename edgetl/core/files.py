@@ -30,22 +30,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is at `path` when the block ends well; else what stood there before stays.
+    """A stream whose content replaces the file at `path` at the end of the block; if the block fails, the old file stays.
 
     Raises:
         InputError: a device or pipe is there, which a new file would replace.
     """
     refuse_special(path)
     clear_killed(path)
-    temporary = unfinished(path)
+    beside = unfinished(path)
     try:
-        with temporary.open("wb") as stream:
+        with beside.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        os.replace(beside, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def refuse_special(path: Path) -> None:
@@ -65,7 +65,7 @@ def is_unfinished(name: str) -> bool:
 
 
 def clear_killed(path: Path) -> None:
-    """Remove what writers of `path` left that were killed."""
+    """Remove the unfinished files that killed writers of `path` left."""
     for name in os.listdir(path.parent) if os.name == "posix" else ():
         found = UNFINISHED.fullmatch(name)
         if found and found["name"] == path.name and not _is_alive(int(found["pid"])):
@@ -114,8 +114,8 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def temporary(folder: Path) -> Iterator[Path]:
-    """A folder of that name which is gone after the block, however it ends."""
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Remove `folder` after the block, however it ends."""
     try:
         yield folder
     finally:
@@ -123,7 +123,7 @@ def temporary(folder: Path) -> Iterator[Path]:
 
 
 def sync_tree(folder: Path) -> None:
-    """Ask the disk to hold every file below `folder` before what follows."""
+    """Write every file below `folder` to the disk (fsync) before going on."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb+") as stream:
@@ -132,7 +132,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Ask the disk to hold the names in `folder` (where the system can: Windows cannot)."""
+    """Write the names in `folder` to the disk (fsync of the folder); Windows cannot, and nothing is done there."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

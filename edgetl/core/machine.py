@@ -1,7 +1,9 @@
-"""What a stage may use of the machine. No torch."""
+"""The resources of the machine that a stage may use. No torch."""
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from edgetl.core.cpus import available_cpus
@@ -24,3 +26,9 @@ class Runtime:
     threads: int = field(default_factory=lambda: min(available_cpus(), MOST_THREADS))
     pixel_memory_gib: float = 2.0
     pixel_disk_gib: float = 20.0
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system. Only glibc keeps it, behind blocks in use (malloc_trim(3)); elsewhere this does nothing."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

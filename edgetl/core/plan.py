@@ -1,4 +1,4 @@
-"""What would run again, and why: the same composition as a run, with a Plan in place of the Workspace."""
+"""The stages that would run again, and the reasons: the same composition as a run, with a StagePlan in place of the Workspace."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How long threads that compute wait for each other before they sleep: must be set before OpenMP is loaded, with torch or scikit-learn.
 
-GNU's OpenMP spins for milliseconds at the end of every operator. Where the thread that is waited for has lost its CPU to other work, that
-takes its turn away as well.
+GNU's OpenMP spins for milliseconds at the end of every operator. If other work has taken the CPU of the thread that is waited for, the
+spinning threads delay its return.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Do(Protocol):
 class Workspace:
     """A folder in which stages run, each once. Use as a context manager: it holds the folder's lock.
 
-    A block that fails before a stage has done anything leaves nothing behind: what was made here goes again, and nothing else does.
+    If the block fails before a stage has begun, the files and folders that it made are removed, and nothing else.
 
     Raises:
         LockedError: another process works in the folder.

@@ -21,7 +21,7 @@ DRAWS = 8  # uniform numbers a view may use
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Which views an image may give.
+    """The random views of an image.
 
     Attributes:
         size: height and width of the views, pixels.

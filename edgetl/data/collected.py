@@ -1,4 +1,4 @@
-"""The images of a folder or list, with what its files say of depth, looks and origin."""
+"""The images of a folder or list, with the depth, look and origin that their files show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def images_of(
     *,
     named: tuple[str, ...],
 ) -> Images:
-    """The images `refs` of a collection, with what its files say of depth, looks and, by the classes `named`, of where they come from."""
+    """The images `refs` of a collection, with their depth and looks; the classes `named` tell a known data set."""
     source = FileSource(root=collection.root)
     return Images(
         name=collection.name,

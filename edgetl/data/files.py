@@ -62,7 +62,7 @@ class Collection:
         root: `where` of each item is relative to it.
         groups: every (part, class) that is there, the empty ones too.
         problems: what is wrong with it, a block of text each.
-        ignored: number of files beside the images that are none.
+        ignored: number of files that are not images.
     """
 
     name: str
@@ -168,7 +168,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def left_out_of(folder: Path) -> FoundFiles:
-    """What `subfolders` leaves out."""
+    """The folders that `subfolders` leaves out."""
     _, tools, own = sorted_out(path for path in sorted(folder.iterdir()) if path.is_dir())
     return FoundFiles(images=(), others=0, unreadable=(), tools=tuple(tools), own=tuple(own))
 

@@ -1,4 +1,4 @@
-"""What an image looks like: a perceptual hash, a thumbnail, and when it was taken."""
+"""The fingerprint of an image: a perceptual hash, a thumbnail, and the time of the photo."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EXIF_IFD, DATE_TIME_ORIGINAL = 0x8769, 0x9003
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What an image looks like, and when it was taken.
+    """A perceptual hash, a thumbnail, and the time of the photo.
 
     Attributes:
         bits: the perceptual hash, 64 hexadecimal digits.
         taken: seconds since 1970 of the camera's own clock, from EXIF; None where the file does not say.
-        thumb: of `thumb_of`; empty where only the hash is known.
+        thumb: the thumbnail as `thumb_of` gives it; empty if only the hash is known.
     """
 
     bits: str

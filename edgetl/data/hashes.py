@@ -70,7 +70,7 @@ class HashIndex:
             return cls(path=path)
 
     def get(self, stamp: Stamp) -> Checked | None:
-        """What the file with that stamp holds, if it is known."""
+        """The entry of the file with that stamp, if it is known."""
         return self.entries.get(stamp)
 
     def put(self, stamp: Stamp, checked: Checked) -> None:
@@ -131,7 +131,7 @@ def check_files(root: Path, wheres: Iterable[str], *, index: Path | None = None,
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """What tells a file from its changed self without reading it; None for a file that is not there."""
+    """Size, time of change and inode of a file, which differ after a change; None if there is no file."""
     try:
         stat = path.stat()
     except OSError:
@@ -154,7 +154,7 @@ def check_file(path: Path) -> Checked:
 
 
 def look_or_problem(data: bytes) -> Fingerprint | str:
-    """What the image looks like; or why the bytes are no image that can be decoded, in a few words."""
+    """The look of the image, or, in a few words, why it cannot be decoded."""
     if not data:
         return "empty file"
     try:

@@ -48,7 +48,7 @@ class ImageRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What was found on the way in, counted for the report.
+    """Counts of the files and images that were read, for the report.
 
     Attributes:
         skipped_images: image files that cannot be decoded, left out because the settings say so.
@@ -77,8 +77,8 @@ class Images:
         classes: class names; a label is an index into them.
         flip: whether a mirrored image keeps its label.
         origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
-        intake: what was found on the way in, for the report.
-        depth: what those of its files hold that have 16 bits per channel; None if there are none.
+        intake: counts for the report.
+        depth: of the files with 16 bits per channel; None if there are none.
         looks: sha256 -> perceptual hash (`edgetl.data.near.Look.bits`) of those whose look is known.
     """
 
@@ -148,7 +148,7 @@ class Images:
 
     @property
     def doubt(self) -> str | None:
-        """What is not known of how independent the images are; as `NpzTensors.doubt`."""
+        """Why it is not known how independent the images are; None, since their looks are compared."""
         return None
 
     def alike_beyond(self, part: Part) -> tuple[str, ...]:

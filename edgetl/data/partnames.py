@@ -34,7 +34,7 @@ class PartName:
 
 
 def part_name(name: str) -> PartName | None:
-    """What `name` says of a part; None where it names none, or several."""
+    """The part that `name` means, and the rest of the name; None if it means no part, or several."""
     words = [word for piece in BORDER.split(name) for word in JOINED.sub(r"\1 \2", piece.lower()).split()]
     parts = [WORDS[word] for word in words if word in WORDS]
     if len(parts) != 1:

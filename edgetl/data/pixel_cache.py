@@ -148,7 +148,7 @@ def square(image: Pixels, preprocess: Preprocess) -> Pixels:
 
 
 def key_of(images: Images, preprocess: Preprocess) -> str:
-    """What tells two sets of squares apart: content and order of the images, and how they are decoded and resized."""
+    """The key of a set of squares: content and order of the images, and how they are decoded and resized."""
     plain = replace(preprocess, mean=(0.0,) * preprocess.channels, std=(1.0,) * preprocess.channels)
     return digest_of([images.hashes, plain])
 

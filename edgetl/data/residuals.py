@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
-from scipy.ndimage import gaussian_filter, shift
+from scipy.ndimage import shift
 
-from edgetl.data.thumbs import SIDE, Numbers, Pictures
+from edgetl.data.thumbs import SIDE, Numbers, Pictures, banded
 
 SIZES = range(SIDE, 24, -1)  # pixels of the mean picture that an image covers each way: crops down to 78% of a side
 SLACK = 4  # pixels that a picture of the whole size may be shifted each way
@@ -71,8 +71,8 @@ def _slices(count: int) -> Iterator[slice]:
 
 
 def _band(gray: Pictures) -> Pictures:
-    """What lies between two blurs."""
-    return np.asarray(gaussian_filter(gray, (0, FINE, FINE)) - gaussian_filter(gray, (0, COARSE, COARSE)), dtype=np.float32)
+    """The band of frequencies by which parts are told apart."""
+    return banded(gray, FINE, COARSE)
 
 
 def _registered(gray: Pictures, mean: Pictures) -> tuple[Pictures, NDArray[np.bool_]]:

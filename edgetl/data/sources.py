@@ -1,4 +1,4 @@
-"""DATA: the one way in, from what a user names to images in parts."""
+"""From DATA, as the user gives it, to images in parts."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def _tell_parts(collection: Collection) -> None:
 
 
 def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -> None:
-    """Classes in which every image looks like another one: there are fewer scenes than images."""
+    """Report classes in which every image looks like another one: there are fewer scenes than images."""
     for label, title in enumerate(classes):
         groups = [ref.group for ref in refs if ref.label == label]
         if groups and all(groups):
@@ -215,7 +215,7 @@ def _tell_crowded(name: str, classes: Sequence[str], refs: Sequence[ImageRef]) -
 def _tell_alike(
     collection: Collection, refs: Sequence[ImageRef], groups: Mapping[str, str], alike: int, across: int, found: NearGroups
 ) -> None:
-    """What looks alike and how sure that is, and which of it lies in different parts all the same."""
+    """Report how many images look alike, how sure that is, and how many of them lie in different parts."""
     if alike:
         kept = "" if across else "; each group of them is kept in one part"
         say(f"{collection.name}: {alike} near-duplicates (resized copies, bursts){kept}")

@@ -15,7 +15,7 @@ from edgetl.runtime.model_input import input_of
 
 
 def suited(model: Path, sources: Sequence[TensorSource]) -> list[TensorSource]:
-    """The sources for one model, its images prepared alike, with what their files ask for; arrays of an .npz as they are.
+    """The sources for one model, all images with one Preprocess that is adapted to their files; arrays of an .npz stay as they are.
 
     Raises:
         InputError: a Preprocess that does not give what the model takes, or images that cannot be prepared.

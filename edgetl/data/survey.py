@@ -33,7 +33,7 @@ def surveyed(images: Images, preprocess: Preprocess, advice: str = HINT) -> Prep
 
 
 def with_depth(images: Images, preprocess: Preprocess) -> Preprocess:
-    """The Preprocess that says how deep these images are, which people are told.
+    """The Preprocess with the depth of these images, after a message about it.
 
     Raises:
         InputError: color files of 16 bits of which nearly nothing can be seen.
@@ -52,7 +52,7 @@ def surveyed_files(paths: Sequence[Path], preprocess: Preprocess) -> Preprocess:
 
 
 def tell_crop(name: str, sizes: Sequence[Size], preprocess: Preprocess, advice: str = HINT) -> None:
-    """Say so where the network sees less than two thirds of the median photo."""
+    """Report it if the network sees less than two thirds of the median photo."""
     kept = sorted((preprocess.share_kept(*size), size) for size in sizes)
     if not kept or median(share for share, _ in kept) >= LEAST_KEPT:
         return
@@ -61,7 +61,7 @@ def tell_crop(name: str, sizes: Sequence[Size], preprocess: Preprocess, advice: 
 
 
 def deepest(depths: Iterable[Depth | None]) -> Depth | None:
-    """Of many files together; None if none of them has 16 bits per channel."""
+    """The depth of many files together; None if none of them has 16 bits per channel."""
     found: Depth | None = None
     for depth in depths:
         found = found if depth is None else depth.beside(found)
@@ -69,7 +69,7 @@ def deepest(depths: Iterable[Depth | None]) -> Depth | None:
 
 
 def deepened(preprocess: Preprocess, depth: Depth | None, name: str) -> Preprocess:
-    """The Preprocess that says how many bits 16-bit files fill, where there are such files and it does not say so yet.
+    """The Preprocess with the number of bits that 16-bit files use, if there are such files and it does not have it yet.
 
     Raises:
         InputError: color files of 16 bits of which nearly nothing can be seen.
@@ -86,7 +86,7 @@ def deepened(preprocess: Preprocess, depth: Depth | None, name: str) -> Preproce
 
 
 def tell_depth(name: str, depth: Depth | None, preprocess: Preprocess) -> None:
-    """Say so where 16-bit files are not filled, or hold more than the Preprocess says."""
+    """Report it if 16-bit files use fewer bits, or hold more than the Preprocess says."""
     if depth is None:
         return
     held, bits = f"{name}: 16-bit images hold values up to {depth.largest}", preprocess.bits

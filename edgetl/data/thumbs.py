@@ -39,9 +39,9 @@ def pictures(thumbs: Sequence[str]) -> Pictures:
     return np.frombuffer(data, dtype=np.uint8).reshape(-1, SIDE, SIDE).astype(np.float32)
 
 
-def banded(gray: Pictures) -> Pictures:
-    """What lies between two blurs."""
-    return np.asarray(gaussian_filter(gray, (0, FINE, FINE)) - gaussian_filter(gray, (0, COARSE, COARSE)), dtype=np.float32)
+def banded(gray: Pictures, fine: float = FINE, coarse: float = COARSE) -> Pictures:
+    """The difference of two Gaussian blurs, whose deviations are given in pixels: a band of frequencies."""
+    return np.asarray(gaussian_filter(gray, (0, fine, fine)) - gaussian_filter(gray, (0, coarse, coarse)), dtype=np.float32)
 
 
 def signatures(gray: Pictures) -> Pictures:

@@ -50,7 +50,7 @@ def lower(checkpoint: Path, out: Path) -> None:
 
 
 def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:
-    """What torch's exporter makes of a network in evaluation mode, with any number of images per batch.
+    """The ONNX graph that torch's exporter writes for a network in evaluation mode; the batch size is free.
 
     Raises:
         InputError: the exporter does not take the network.
@@ -85,7 +85,7 @@ def _program(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
 
 
 def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    """By tracing, the exporter of older versions of torch; it would not notice an answer that depends on a value, torch.export does."""
+    """By tracing, the exporter of older versions of torch. It does not notice an answer that depends on a value; torch.export does."""
     torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH_AXIS)},))
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         written = Path(folder) / "traced.onnx"

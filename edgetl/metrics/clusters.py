@@ -1,4 +1,4 @@
-"""How much do images say that come in groups? Frames of one burst answer alike, so that ten of them are not ten photos. numpy only."""
+"""The effective number of images that come in groups: ten frames of one burst tell less than ten photos. numpy only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def group_numbers(hashes: Sequence[str], groups: Iterable[Sequence[str]]) -> Gro
 
 
 def design_effect(values: NDArray[np.bool_] | NDArray[np.int64], groups: Groups | None) -> float:
-    """By how much groups widen the variance of the mean of `values`: n images tell as much as n / this many independent ones.
+    """The factor by which groups widen the variance of the mean of `values`: n images tell as much as n / factor independent ones.
 
     1 + rho (sum n_g^2 / n - 1) for groups of n_g images (Donner & Klar 2000, "Design and Analysis of Cluster Randomization Trials";
     dividing counts by it: Rao & Scott 1992, "A simple method for the analysis of clustered binary data", Biometrics 48:577-585).

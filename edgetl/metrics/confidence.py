@@ -1,6 +1,6 @@
-"""Do confidences mean what they say? The temperature that makes them honest, and how far they are from it. numpy and scipy only.
+"""Calibration of confidences: the temperature that corrects them, and the expected calibration error. numpy and scipy only.
 
-A confidence of 0.9 is honest if nine of ten such answers are right. Networks are mostly surer than that, and int8 moves it once more.
+A confidence of 0.9 is calibrated if nine of ten such answers are right. Most networks are overconfident, and int8 changes that again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
 
 def expected_calibration_error(confidences: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
-    """How far confidences and shares of right answers are apart: the mean over `BINS` bins, weighted by their images.
+    """The distance between confidences and shares of right answers: the mean over `BINS` bins, weighted by their images.
 
     Guo et al. 2017, equation 3. Confidences of the answers in [0, 1], float32 [n]; whether each is right, bool [n], n at least 1.
     """
@@ -56,16 +56,16 @@ def expected_calibration_error(confidences: NDArray[np.float32], right: NDArray[
 
 @dataclass(frozen=True, kw_only=True)
 class ByChance:
-    """The error that confidences which are honest would show on as many images: in the mean, and in all but 5 of 100 cases."""
+    """The error that calibrated confidences would show on as many images: the mean, and the bound that 95 of 100 cases stay below."""
 
     mean: float
     most: float
 
 
 def error_by_chance(confidences: NDArray[np.float32], seed: int = 0) -> ByChance:
-    """What the error of honest confidences [n] is by chance: labels are drawn from them.
+    """The error that calibrated confidences [n] show by chance: labels are drawn from them.
 
-    The error is a mean of absolute values, so that it is above 0 for honest confidences too, and more so the fewer images there are
+    The error is a mean of absolute values, so it is above 0 for calibrated confidences too, the more so the fewer images there are
     (Bröcker & Smith 2007, "Increasing the Reliability of Reliability Diagrams", call it consistency resampling).
     """
     rng, bins, said = np.random.default_rng(seed), _bins(confidences), confidences.astype(np.float64)

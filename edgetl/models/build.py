@@ -146,7 +146,7 @@ def runs_at(arch: str, image_size: int) -> bool:
 
 
 def smallest_size(arch: str) -> int | float:
-    """Height and width, pixels, from which on every size works as far as is known; infinite for those that are choosy or unknown."""
+    """The height and width, pixels, from which on every size works; infinite for networks that need certain sizes, or are unknown."""
     if arch in OWN_NAMES:
         return 1
     known = published_weights(arch)

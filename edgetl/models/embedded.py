@@ -11,5 +11,5 @@ ASSETS = Path(str(files("edgetl"))) / "assets"
 
 
 def embedded_weights(arch: str, assets: Path) -> Path | None:
-    """The file of weights for `arch` among the assets, or None."""
+    """The file with embedded weights for `arch`, or None."""
     return next((path for path in sorted(assets.glob("*.safetensors")) if read_description(path).get("arch") == arch), None)

@@ -12,7 +12,7 @@ STATE_DICT = "Save the network's state dict in PyTorch: torch.save(model.state_d
 
 
 def foreign_kind(path: Path) -> str | None:
-    """`what it is. What to do`, for a file that is neither safetensors nor one that torch.save wrote; None: it may be one."""
+    """The kind of a file that is neither safetensors nor from torch.save, with advice: `KIND. ADVICE`; None: it may be one of these."""
     with path.open("rb") as stream:
         head = stream.read(WEIGHTS_HEAD_BYTES)
     return _by_first_bytes(head) or (_in_zip(path) if zipfile.is_zipfile(path) else _by_content(path, head))

@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN and infinity in weights and answers are refused, by name."""
+"""NaN and infinity in weights and answers are refused; the message names the tensors."""
 
 from __future__ import annotations
 

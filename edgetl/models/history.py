@@ -1,4 +1,4 @@
-"""What weights were trained on before they were fine-tuned, where only an older checkpoint's provenance says it."""
+"""The data set that weights were trained on before fine-tuning, if only an older checkpoint's provenance names it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ LEAST_MATCH = 0.8  # share of tensors: below it, a file belongs to another netwo
 
 @dataclass(frozen=True, kw_only=True)
 class MatchReport:
-    """What of a file went into a network, by the names of tensors.
+    """Which tensors of a file were loaded into a network, by name.
 
     Attributes:
         matched: loaded.

@@ -73,7 +73,7 @@ def _strangers(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _problems(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """What pruning cannot have done to the layer."""
+    """The differences of the layer that pruning cannot have made."""
     own, problems = _own(layer), []
     for key, shape in _shapes(name, layer, state).items():
         before = tuple(own[key].shape)

@@ -92,7 +92,7 @@ def conversion(path: Path) -> tuple[list[str], str] | None:
 
 
 def _outline(path: Path) -> tuple[object, set[str]]:
-    """The content with stands in it, and the names of all classes."""
+    """The content with a `_Stand` for each object, and the names of all classes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

@@ -93,7 +93,7 @@ def output_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _graph(network: nn.Module, size: int) -> Any:
-    """What depends on what, as torch-pruning finds out by running the network once."""
+    """The dependency graph of torch-pruning, found by running the network once."""
     import torch_pruning
 
     with warnings.catch_warnings():

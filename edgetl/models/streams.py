@@ -24,7 +24,7 @@ LEAST_VARIANCE = 1e-8
 
 @dataclass(frozen=True)
 class Moments:
-    """Of a map, over images and places: mean [c], covariance [c, c], and the same of the outputs' gradients, around zero [c, c]."""
+    """Moments of a map over images and places: mean [c], covariance [c, c], and second moment of the outputs' gradients [c, c]."""
 
     mean: Tensor
     covariance: Tensor
@@ -33,7 +33,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Over places: how many, of values, of their products, of their gradients' products."""
+    """Sums over images and places: their number, the values, the products of values, the products of gradients."""
 
     places: int = 0
     values: Tensor | float = 0.0
@@ -41,7 +41,7 @@ class _Sums:
     gradients: Tensor | float = 0.0
 
     def with_map(self, found: Tensor) -> _Sums:
-        """With a map [n, c, h, w] that has its gradient."""
+        """These sums and those of one more map [n, c, h, w], whose gradient is known."""
         assert found.grad is not None
         x, g = (each.detach().movedim(1, 0).flatten(1).double().cpu() for each in (found, found.grad))
         return _Sums(self.places + x.shape[1], self.values + x.sum(1), self.squares + x @ x.T, self.gradients + g @ g.T)

@@ -121,7 +121,7 @@ def _clean(name: str, own: Mapping[str, Tensor]) -> str:
 
 
 def _prefixes(name: str, own: Mapping[str, Tensor]) -> Iterator[str]:
-    """Whatever stands before one of the network's names."""
+    """The prefixes in front of the network's names."""
     parts = name.split(".")
     for at in range(len(parts)):
         if (rest := ".".join(parts[at:])) in own:

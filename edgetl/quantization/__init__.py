@@ -8,8 +8,8 @@ The rooms, in the order in which they build on each other; a room imports from t
 | `prepare` | passes on float graphs: one form for what exporters write in many |
 | `observe` | statistics of activations, ranges, which calibration images fit, choose and report |
 | `precision` | what stays in float, and why |
-| `candidates` | writes QDQ graphs, and judges the ways to them that need no gradients |
-| `learn` | the ways that need gradients; the only room with torch |
+| `candidates` | writes QDQ graphs, and judges the methods that need no gradients |
+| `learn` | the methods that need gradients; the only room with torch |
 | `layout` | passes on QDQ graphs: as onnxruntime's kernels run them fastest, in the fewest bytes |
 | `search` | layers in float for a budget; what is reported of the result |
 

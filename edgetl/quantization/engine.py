@@ -1,7 +1,7 @@
 """The order of the steps: prepare, observe, candidates, learn, lay out, search, write.
 
-Several ways are tried, from simple to dear, and each is judged under onnxruntime on calibration images that nothing was
-fitted on: what does not help is not kept. What is reported comes from a third part, which chose nothing (docs/adr/0027).
+Several methods are tried, the cheapest first. Each is judged under onnxruntime on calibration images that nothing was fitted
+on, and kept only if it helps. The reported figures come from a third part of the images, which chose nothing (docs/adr/0027).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
@@ -103,13 +104,13 @@ def quantize(
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What calibration images showed.
+    """The result of observing the calibration images.
 
     Attributes:
         baseline: the prepared graph and the statistics of its activations.
-        parts: the images that are used, by what they do.
-        sizes: how many these are.
-        shown: of the images themselves.
+        parts: the images that are used, by their use.
+        sizes: the number of images in each part.
+        shown: statistics of the images themselves.
     """
 
     baseline: Baseline
@@ -134,7 +135,7 @@ def _observe(prepared: onnx.ModelProto, calibration: InputSource, target: Target
 
 
 def _warn(observed: Observed, calibration: InputSource, trials: Trials, threads: int) -> tuple[str, ...]:
-    """Why agreement on these images is no evidence, said; empty where it is."""
+    """Report why agreement on these images is no evidence; empty if it is."""
     known = [] if trials.wanted is None else [trials.wanted]
     reporting = answers(observed.baseline.model, observed.parts.reporting, threads)
     warnings = problems_of(observed.shown, calibration, np.concatenate([*known, reporting]))
@@ -144,14 +145,14 @@ def _warn(observed: Observed, calibration: InputSource, trials: Trials, threads:
 
 
 def _try_candidates(trials: Trials, baseline: Baseline) -> None:
-    """The ways that need no gradients."""
+    """Try the methods that need no gradients."""
     if baseline.equalizing:
         trials.note(baseline.equalizing)
     baseline.try_ranges(trials)
 
 
 def _learn(trials: Trials, steps: Steps, tune_images: int | None) -> None:
-    """The ways that need torch, from simple to dear."""
+    """Try the methods that need torch, the cheapest first."""
     nearest, before = trials.best, trials.best_db
     trials.run("second-order rounding", lambda: steps.refined(trials.best, second_order=True))
     trials.run("biases corrected", lambda: steps.refined(trials.best, correct_biases=True))
@@ -161,7 +162,8 @@ def _learn(trials: Trials, steps: Steps, tune_images: int | None) -> None:
 
 
 def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.ModelProto, out: Path) -> tuple[NetworkNames, dict[str, str]]:
-    """Write a checked model whole or not at all; what the network calls its parts, and what has which name in the file."""
+    """Check and write the model; return the network's own names, and the names in the file."""
+    return_freed_memory()  # of torch's steps, before the graph is laid out and run once more
     network = NetworkNames.of(load_proto(given), quantized)
     if searched.floating:
         say(f"quantize: these layers stay in float: {', '.join(map(network, searched.floating))}")
@@ -172,7 +174,7 @@ def _write(form: FileForm, searched: Searched, given: Path, quantized: onnx.Mode
 
 
 def _answers_after(calibration: InputSource, evaluation: InputSource | None) -> int:
-    """How many images both models answer once int8 is made."""
+    """How many images both models answer after quantization."""
     if evaluation is None:
         return 2 * len(calibration)  # those that choose and those that report are among them
     return 2 * (len(evaluation) + PartSizes.of(len(calibration)).reported)

@@ -1,4 +1,4 @@
-"""What a report says of the bundle beside its models: its decision rule, and its graphs that take pixels, on the test images."""
+"""The parts of a report about the bundle: its decision rule, and its graphs that take pixels, on the test images."""
 
 from __future__ import annotations
 

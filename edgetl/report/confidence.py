@@ -1,4 +1,4 @@
-"""Whether confidences mean what they say on the test images, and what the bundle's threshold gives there: part of `report.json`."""
+"""Calibration of the confidences on the test images, precision and coverage of the bundle's threshold: part of `report.json`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ConfidenceReport(Exact):
 
     Attributes:
         ece_before, ece_after: the expected calibration error, without and with the temperature; fractions.
-        ece_by_chance, ece_by_chance_most: what honest confidences would show on as many images, in the mean and in 95 of 100 cases.
+        ece_by_chance, ece_by_chance_most: the error of calibrated confidences on as many images, in the mean and in 95 of 100 cases.
         precision: the share of the given answers that are right; `precision_ci95` its interval. None where none was given.
         coverage: the share of the images that get an answer.
         answered: their number.
@@ -48,7 +48,7 @@ class ConfidenceReport(Exact):
 def confidence_report(
     rule: DecisionRule, task: Classification, outputs: NDArray[np.float32], labels: NDArray[np.int64], groups: Groups | None = None
 ) -> ConfidenceReport:
-    """What the rule gives for `outputs` [n, k] of images of `labels` [n]; `groups` [n] of near-duplicates among them."""
+    """The rule applied to `outputs` [n, k] of images with `labels` [n]; `groups` [n] numbers near-duplicates."""
     right = task.correct(outputs, labels)
     before, after = (task.confidences(outputs, t).max(axis=1) for t in (1.0, rule.temperature))
     given = after >= np.float32(rule.threshold or 0.0)

@@ -1,4 +1,4 @@
-"""What apps embed, on the test images: the graphs of the bundle that take pixels, and pictures of any size. Part of `report.json`."""
+"""The graphs of the bundle that take pixels, or pictures of any size, on the test images. Part of `report.json`."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def confusion_figure(matrix: NDArray[np.int64]) -> Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """A network on a plot of what answers cost: its int8 file in 1,000 bytes, its latency in ms, its score in [0, 1] and that's error."""
+    """One network on the plot: its int8 file in 1,000 bytes, its latency in ms, its score in [0, 1] and the standard error of the score."""
 
     name: str
     kb: float

@@ -1,4 +1,4 @@
-"""What answers cost: the students that were tried under a budget, part of `report.json`."""
+"""Score against size and latency: the students that were tried under a budget, part of `report.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Tried(Exact):
         image_size: pixels.
         score: on val, a fraction.
         size_bytes: of its int8 file.
-        latency_ms: of that, one image at one thread.
+        latency_ms: of the int8 file, one image at one thread.
         fits: whether it keeps the budget.
         taken: whether it was distilled in full.
         moved: whether the latency moved by more than a tenth while it was measured.

@@ -40,7 +40,7 @@ def summary(report: Report) -> list[str]:
 
 
 def _unproven(report: Report) -> str:
-    """Of the drop and of the reasons, what keeps the verdict from a better word."""
+    """Why the verdict is not better, in one sentence: the drop, the number of images, or other reasons."""
     parity = deciding(report)
     match parity.verdict if parity else report.verdict:
         case "certified":
@@ -64,7 +64,7 @@ def _copy(report: Report) -> str:
 
 
 def meaning(report: Report) -> list[str]:
-    """What was measured of the copy, and what that means: sentences."""
+    """The measurements of the copy and their meaning, as sentences."""
     parity = deciding(report)
     return [] if parity is None else [_measured(report), _meaning(report, parity)]
 

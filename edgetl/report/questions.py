@@ -34,7 +34,7 @@ class Question:
 
 
 def questions(report: Report) -> list[Question]:
-    """The three, as far as what was judged answers them."""
+    """The three questions; none if the shipped model or its reference was not judged."""
     ships = shipped_model(report)
     if ships is None or deciding(report) is None:
         return []

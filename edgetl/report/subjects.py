@@ -38,7 +38,7 @@ class Subject(FileArtifact):
     Attributes:
         arch: the name of its architecture, for people.
         output: the one that answers, of a file with several; None: the one that fits the classes.
-        columns: of each class, the output that is its; None: they are in the order of the classes.
+        columns: the index of the output of each class; None: outputs are in the order of the classes.
     """
 
     arch: str | None = None

@@ -1,4 +1,4 @@
-"""What a model answers to a stream of samples."""
+"""The outputs of a model for a stream of samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgetl.runtime.session import InputSource, Session, open_session
 def outputs_of(
     path: Path, source: InputSource, *, batch_size: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """What the model at `path` answers to every sample; otherwise as `answers_of`.
+    """The outputs of the model at `path` for every sample, as `answers_of` gives them.
 
     Raises:
         InputError: as `answers_of`, or the model cannot be used.

@@ -101,7 +101,7 @@ def _kernel(event: dict[str, Any], share: float, named: onnx.ModelProto | None) 
 
 
 def _own_name(name: str, kind: str, named: onnx.ModelProto) -> str:
-    """What a kernel is to be called: one that was called as the activation fused into it, as its layer."""
+    """The name of a kernel; a kernel that onnxruntime named after the activation fused into it is called as its layer."""
     own, mark, rest = name.partition(MARK)
     if not (mark and kind in MATRIX):
         return own

@@ -117,7 +117,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def check(path: Path) -> None:
-    """Prove a file sound: onnx's checker with full check, and strict shape inference.
+    """Check a file with onnx's full checker and strict shape inference.
 
     Raises:
         InputError: what the checker found.

@@ -184,5 +184,5 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
 
 
 def untuned(settings: QuantizeSettings) -> QuantizeSettings:
-    """The same target, without what takes time or looks at labels."""
+    """The same settings, without the steps that take time or need labels."""
     return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION_IMAGES, seed=settings.seed)

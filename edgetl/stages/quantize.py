@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError, listing
-from edgetl.core.files import temporary, write_json, write_whole
+from edgetl.core.files import temporary_folder, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
@@ -87,7 +87,7 @@ class Quantize(Stage[Quantized]):
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
-        with keeping(self.runtime), temporary(out / PLAIN) as folder:
+        with keeping(self.runtime), temporary_folder(out / PLAIN) as folder:
             copy = folder / self.model.path.name
             plain, reference = self._tried(copy)
             seen = self._seen(read_info(plain).seen)

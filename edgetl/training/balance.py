@@ -74,7 +74,7 @@ def mean_recall(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
 
 
 def worth_of(labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None, *, balanced: bool = False) -> float:
-    """How many images, none like another, of balanced classes would tell the score as exactly.
+    """The effective number of images: so many independent images of balanced classes would give the same standard error.
 
     Args:
         labels: [n].

@@ -1,4 +1,4 @@
-"""Numbers that are none: a training whose loss or weights are not finite stops, and says where and what to change."""
+"""NaN and infinity in training: it stops if the loss or a weight is not finite, and says where and what to change."""
 
 from __future__ import annotations
 

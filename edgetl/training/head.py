@@ -45,7 +45,7 @@ def fit_head(
         views: of the training images, each [n, d].
         labels: [n].
         unseen: the features of the val images, [m, d].
-        val_loss: logits [m, k] of the val images -> what is to be least.
+        val_loss: logits [m, k] of the val images -> the loss to minimize.
         loss: (logits, labels) -> scalar.
         recipe: how.
 

@@ -56,7 +56,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """What a step looks at.
+    """The batch of one step.
 
     Attributes:
         x: normalized views, float [n, 3, s, s].

@@ -1,4 +1,4 @@
-"""What one epoch hands to the next: kept in a file, whole or not at all, so that a killed training goes on."""
+"""The state between two epochs, in a file that is written whole or not at all, so that a killed training goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Evaluated:
 
     @property
     def choosing(self) -> float:
-        """What chooses between epochs: a network that never names the rare class is not a good one."""
+        """The score that chooses the epoch: the mean over the classes if they are unbalanced, since top-1 hides a rare class."""
         return self.score if self.balanced is None else self.balanced
 
 

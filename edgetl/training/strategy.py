@@ -39,7 +39,7 @@ class HeadScore:
 
     Attributes:
         score: of `images`, of which `val` are val's; where classes are unbalanced, the mean over the classes.
-        worth: how many images of balanced classes, none like another, would tell the score on val as exactly; None: `val`.
+        worth: the effective number of val images (`training.balance.worth_of`); None: `val`.
     """
 
     score: float
@@ -51,10 +51,10 @@ class HeadScore:
 def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadScore | None) -> StrategyDecision:
     """The strategy; `frozen` is None where there are no pretrained weights, and so nothing worth freezing.
 
-    `auto` trains more than the head only where val can tell the outcome from chance. What one may hope for is half as many errors. If that
-    is less than one standard error on so many val images (so that even no error at all would be within two, the 95% interval), the
-    choice between the networks would be a throw of dice, and the simpler one is taken without the throw. Features that fit the images
-    are thawed in stages, others all at once.
+    `auto` trains more than the head only if val can tell the outcome from chance. Training may halve the errors. If that gain is less
+    than one standard error of the val score, even a network without errors would lie within two of them (the 95% interval): val
+    could not choose between the networks, and the head alone is trained. Features that fit the images are thawed in stages, others
+    all at once.
     """
     if wanted != "auto":
         return StrategyDecision(strategy=wanted, reason="as requested")

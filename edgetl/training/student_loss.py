@@ -1,4 +1,4 @@
-"""What a student learns from: the teacher's answers and features, and the labels."""
+"""The loss of a student: the teacher's answers and features, and the labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Views:
 
 
 def hard_loss(task: Classification, outputs: Tensor, labels: Tensor, mixing: Mixing | None, per_class: Tensor | None) -> Tensor:
-    """The task's, on the images of the batch that have labels; of mixed views the labels are mixed."""
+    """The task's loss on the images of the batch that have labels; mixed views have mixed labels."""
     known = labels != NOBODY
     if mixing is None:
         return task.loss(outputs[known], labels[known], weights=per_class) if bool(known.any()) else outputs.new_zeros(())

@@ -93,7 +93,7 @@ class Mixing:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherAnswers:
-    """The teacher's, to a batch: logits [n, k] and, where it is watched, features [n, d]."""
+    """The teacher's answers to a batch: logits [n, k] and, if it is watched, features [n, d]."""
 
     logits: Tensor
     features: Tensor
@@ -103,7 +103,7 @@ class Teaching(Protocol):
     """The source of the teacher's answers."""
 
     def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
-        """To the batch, whose views have become `x`, [n, 3, s, s]."""
+        """The answers to a batch, whose views are `x`, [n, 3, s, s]."""
         ...
 
 
@@ -146,7 +146,7 @@ class Remembered:
         self._rows = mapped(file, (rounds, images, 1 + outputs + features))
 
     def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
-        """One forward pass, or one look."""
+        """The answers to a batch, computed or remembered."""
         rows = self._rows[batch.round, batch.places]
         if not np.array_equal(rows[:, 0], checksums(rows[:, 1:])):  # not answered yet, or torn: what was half written does not count
             answers = self.live(batch, x)

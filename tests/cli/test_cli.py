@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,9 @@ from PIL import Image
 
 from edgetl.cli import app as cli
 
+from ..conftest import Ended
+
 AT_HOME = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["edgetl", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
 
 
 def photos(root: Path, **counts: int) -> Path:
@@ -88,16 +83,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", BAD_LINES)
 def test_bad_input_is_one_message_and_exit_code_2(
-    case: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, edgetl: Callable[..., Ended], inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, expected = BAD_LINES[case]
     monkeypatch.chdir(tmp_path)
     before = sorted(inputs.rglob("*"))
-    assert run(monkeypatch, *(word.format(tmp=inputs) for word in words)) == 2
-    shown = capsys.readouterr()
-    assert shown.out == "" and "Traceback" not in shown.err
-    flat = " ".join(shown.err.split())
-    assert all(piece in flat for piece in expected), shown.err
+    ended = edgetl(*(word.format(tmp=inputs) for word in words))
+    assert ended.returncode == 2
+    assert ended.stdout == "" and "Traceback" not in ended.stderr
+    flat = " ".join(ended.stderr.split())
+    assert all(piece in flat for piece in expected), ended.stderr
     leftovers = [
         path
         for path in (*tmp_path.rglob("*"), *(set(inputs.rglob("*")) - set(before)))
@@ -106,53 +101,49 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert leftovers == []
 
 
-def test_a_run_that_never_began_leaves_no_folder(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "pipeline", inputs / "empty", "--out", tmp_path / "new" / "run") == 2
+def test_a_run_that_never_began_leaves_no_folder(edgetl: Callable[..., Ended], inputs: Path, tmp_path: Path) -> None:
+    assert edgetl("pipeline", inputs / "empty", "--out", tmp_path / "new" / "run").returncode == 2
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("out", [".", "a"])
-def test_a_run_is_not_written_among_the_photos_of_a_class(
-    out: str, inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_not_written_among_the_photos_of_a_class(out: str, edgetl: Callable[..., Ended], inputs: Path) -> None:
     before = sorted(inputs.rglob("*"))
-    assert run(monkeypatch, "pipeline", inputs / "good", "--out", inputs / "good" / out) == 2
-    assert "contains images of DATA. Choose another --out" in capsys.readouterr().err and sorted(inputs.rglob("*")) == before
+    ended = edgetl("pipeline", inputs / "good", "--out", inputs / "good" / out)
+    assert ended.returncode == 2 and "contains images of DATA. Choose another --out" in ended.stderr
+    assert sorted(inputs.rglob("*")) == before
 
 
 def test_the_photos_around_a_run_folder_are_read_without_it(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    edgetl: Callable[..., Ended], inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`cd photos; edgetl pipeline .`, which writes to runs/photos by default; it gets as far as the weights that are not there."""
     shutil.copytree(inputs / "good", tmp_path / "photos")
     monkeypatch.chdir(tmp_path / "photos")
-    assert run(monkeypatch, "pipeline", ".", "--teacher", "resnet18", "--teacher-weights", "nowhere.pth") == 2
-    shown = capsys.readouterr().err
-    assert "nowhere.pth" in shown and "edgetl's own: runs/photos/" in shown
+    ended = edgetl("pipeline", ".", "--teacher", "resnet18", "--teacher-weights", "nowhere.pth")
+    assert ended.returncode == 2 and "nowhere.pth" in ended.stderr and "edgetl's own: runs/photos/" in ended.stderr
     assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["a", "b"]
 
 
-def test_an_internal_error_is_exit_code_3_and_says_where_to_report(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_internal_error_is_exit_code_3_and_says_where_to_report(edgetl: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(cli, "app", broken)
-    assert run(monkeypatch, "pipeline") == 3
-    shown = capsys.readouterr().err
-    assert "ZeroDivisionError" in shown and "report" in shown and "Traceback" not in shown
+    ended = edgetl("pipeline")
+    assert ended.returncode == 3
+    assert "ZeroDivisionError" in ended.stderr and "report" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_interrupted_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_is_exit_code_130(edgetl: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "app", interrupted)
-    assert run(monkeypatch, "pipeline") == 130
+    assert edgetl("pipeline").returncode == 130
 
 
-def test_a_reader_that_went_away_is_exit_code_141_and_no_word(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_reader_that_went_away_is_exit_code_141_and_no_word(edgetl: Callable[..., Ended]) -> None:
     """Typer makes `SystemExit(1)` of a broken pipe, and 1 would say that a verdict failed."""
 
     @cli.app.command()
@@ -161,12 +152,12 @@ def test_a_reader_that_went_away_is_exit_code_141_and_no_word(monkeypatch: pytes
 
     kept = os.dup(1)
     try:
-        assert run(monkeypatch, "speak") == 141
+        ended = edgetl("speak")
     finally:
         cli.app.registered_commands.pop()
         os.dup2(kept, 1)
         os.close(kept)
-    assert capfd.readouterr().err == ""
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
@@ -232,21 +223,17 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("command", REQUIRED)
-def test_every_command_that_computes_takes_a_number_of_threads(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, command, "--help") == 0
-    assert "--threads" in capsys.readouterr().out
-    assert run(monkeypatch, command, *REQUIRED[command], "--threads", "0") == 2
-    assert "threads" in capsys.readouterr().err
+def test_every_command_that_computes_takes_a_number_of_threads(command: str, edgetl: Callable[..., Ended]) -> None:
+    ended = edgetl(command, "--help")
+    assert ended.returncode == 0 and "--threads" in ended.stdout
+    ended = edgetl(command, *REQUIRED[command], "--threads", "0")
+    assert ended.returncode == 2 and "threads" in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["pipeline", "quantize"])
-def test_a_time_limit_is_a_positive_number_of_seconds(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, command, *REQUIRED[command], "--time-limit", "-3") == 2
-    assert "time-limit" in capsys.readouterr().err.replace("_", "-")
+def test_a_time_limit_is_a_positive_number_of_seconds(command: str, edgetl: Callable[..., Ended]) -> None:
+    ended = edgetl(command, *REQUIRED[command], "--time-limit", "-3")
+    assert ended.returncode == 2 and "time-limit" in ended.stderr.replace("_", "-")
 
 
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib")
@@ -256,7 +243,7 @@ HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "matplotlib")
     "words",
     [["--help"], *([name, "--help"] for name in ("pipeline", "finetune", "distill", "quantize", "export", "verify", "predict", "status"))],
 )
-def test_help_imports_nothing_heavy(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
     script = (
         f"import sys; sys.argv = ['edgetl', *{words!r}]\n"
         "from edgetl.cli.app import main\n"

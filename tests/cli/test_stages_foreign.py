@@ -100,13 +100,18 @@ def saved(path: Path, kind: str) -> tuple[Path, Callable[[Array], Array], str]:
 @pytest.mark.parametrize("kind", ["side file", "channels last", "float16", "opset 28"])
 def test_every_form_is_quantized_and_verified_under_its_own_name(tmp_path: Path, kind: str) -> None:
     path, turned, said = saved(tmp_path / "theirs.onnx", kind)
+    x = images(60, 1)
+    try:
+        wanted = answers(path, turned(x))
+    except Exception as error:  # onnxruntime's errors share no base
+        if "Unsupported model IR version" not in str(error):
+            raise
+        pytest.skip(f"onnxruntime {ort.__version__} does not read a file that is so new")
     np.savez(tmp_path / "c.npz", x=images(40, 0))
     with listening(told := Told()):
         quantize(path, tmp_path / "c.npz", tmp_path / "q.onnx", QUICK)
     assert any(f"theirs.onnx: {said}" in line for line in told.lines) or not said
     assert not any("model.float.onnx" in line for line in told.lines + told.titles)
-    x = images(60, 1)
-    wanted = answers(path, turned(x))
     assert alike(wanted, open_session(tmp_path / "q.onnx").run(x)) > 25
     stored = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "q.onnx").graph.initializer if len(tensor.dims) > 1}
     assert TensorProto.INT8 in stored.values() and TensorProto.FLOAT16 not in stored.values()

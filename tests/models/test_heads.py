@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetl.core.errors import InputError
-from edgetl.models.build import build
+from edgetl.models.build import OWN_NAMES, build
 from edgetl.models.heads import (
     Mlp,
     head_keys,
@@ -46,6 +46,13 @@ def test_every_family_is_covered() -> None:
     stems = {arch.rstrip("0123456789_").split("_")[0].rstrip("0123456789") for arch in FAMILIES}
     missing = {arch for arch in torchvision_names() if not any(arch.startswith(stem) for stem in stems)}
     assert missing == set()
+
+
+@pytest.mark.parametrize("arch", OWN_NAMES)
+def test_every_network_of_our_own_ends_in_a_head(arch: str) -> None:
+    with torch.device("meta"):
+        head = head_layer(build(arch, 5, 96))
+    assert isinstance(head, nn.Linear) and head.out_features == 5
 
 
 @pytest.mark.parametrize(("arch", "size"), ALL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,9 @@ from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.qdq import as_qdq
 from edgetl.quantization.candidates.unsaturated import judged
+from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.names import may_be_given, values_of
 from edgetl.quantization.graph.passes import Pass, run
 from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.layout.lay_out import passes as layout_passes
@@ -68,8 +70,17 @@ class Judge:
                     raise AssertionError(f"nothing holds a pass to {keeps!r}")
 
 
-def held(passes: Iterable[Pass], model: onnx.ModelProto, judge: Judge, target: Target | None = None) -> Iterator[str]:
-    """Run passes one by one, each held to what it keeps; the names of those that changed the graph."""
+RENAMING = {"own names", "public names", "short names"}  # passes whose work is names
+
+
+def held(
+    passes: Iterable[Pass], model: onnx.ModelProto, judge: Judge, target: Target | None = None, names: Set[str] | None = None
+) -> Iterator[str]:
+    """Run passes one by one, each held to what it keeps; the names of those that changed the graph.
+
+    New values have names that values of the user's (`names`; None: those of `model`) give way to.
+    """
+    names = {*values_of(model.graph)} if names is None else names
     for each in passes:
         if target is None or target in each.targets:
             given = model.SerializeToString(deterministic=True)
@@ -77,6 +88,8 @@ def held(passes: Iterable[Pass], model: onnx.ModelProto, judge: Judge, target: T
             assert model.SerializeToString(deterministic=True) == given, f"{each.name} changed what it was given"
             if after.SerializeToString(deterministic=True) != given:
                 judge(each.keeps, model, after)
+                new = {name for name in {*values_of(after.graph)} - {*values_of(model.graph)} if not may_be_given(name, names)}
+                assert not new or each.name in RENAMING, f"{each.name} gives names without a suffix of graph/names.py: {sorted(new)}"
                 yield each.name
             model = after
 
@@ -160,8 +173,9 @@ def laid_out_and_held(path: Path, target: Target, x: NDArray[np.float32], *, flo
     baseline = Baseline.of(prepare(path), Arrays(x), target, batch_size=8, threads=1)
     graph = as_qdq(baseline.model, baseline.min_max_ranges, floating=[*baseline.in_float, *floating]) if floating else baseline.by_extremes
     original = onnx.load(path)
-    names = ([value.name for value in values] for values in (original.graph.input, original.graph.output))
-    return {*held(layout_passes(*names), graph, Judge(x, open_graph(original).run(x)), target)}
+    public = ([value.name for value in values] for values in (original.graph.input, original.graph.output))
+    own = {*values_of(baseline.model.graph)}
+    return {*held(layout_passes(*public), graph, Judge(x, open_graph(original).run(x)), target, own)}
 
 
 def test_each_pass_of_prepare_keeps_what_it_says(small: Path, tmp_path: Path) -> None:
@@ -221,6 +235,15 @@ def test_a_pass_that_changes_what_it_is_given_is_caught(small: Path) -> None:
 
     with pytest.raises(AssertionError, match="changed what it was given"):
         list(held([Pass(name="names", rewrite=named, keeps="same bits")], prepare(small), Judge(photos(4, 3, 16))))
+
+
+def test_a_pass_that_gives_a_name_which_a_value_of_the_users_may_have_is_caught(small: Path) -> None:
+    def doubled(index: GraphIndex) -> onnx.ModelProto:
+        copy = helper.make_node("Identity", [index.nodes[0].input[0]], ["mine"])
+        return with_nodes(index.model, [copy, *index.nodes])
+
+    with pytest.raises(AssertionError, match="without a suffix"):
+        list(held([Pass(name="doubled", rewrite=doubled, keeps="same bits")], prepare(small), Judge(photos(4, 3, 16))))
 
 
 def test_a_graph_has_one_index_until_a_pass_changes_it(small: Path) -> None:

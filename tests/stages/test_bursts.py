@@ -16,7 +16,7 @@ from edgetl.core.errors import InputError
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
-from edgetl.models.weights import Weights, resolve_weights
+from edgetl.models.weights import Weights
 from edgetl.report.folds import read_folds
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.folds import Crossval
@@ -55,13 +55,6 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> Images:
         for number, data in enumerate(frames(scene)):
             (folder / f"{scene}-{number}.png").write_bytes(data)
     return open_images(str(root), DataSettings())
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
-    assert found is not None
-    return found
 
 
 def thrown(images: Images, seed: int) -> Images:

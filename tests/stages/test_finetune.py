@@ -23,7 +23,7 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import load_model, read_checkpoint
 from edgetl.models.heads import head_keys
 from edgetl.models.state import read_state
-from edgetl.models.weights import Weights, resolve_weights
+from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.finetune import Finetune, Teacher
@@ -36,13 +36,6 @@ from .conftest import StopIn
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
 QUICK = FinetuneSettings(arch="cifar_resnet16", image_size=32, epochs=4, baselines=False, flip=False)
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
-    assert found is not None and found.source.startswith("embedded:")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,13 @@ from edgetl.core.errors import InputError
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
-from edgetl.models.weights import Weights, resolve_weights
+from edgetl.models.weights import Weights
 from edgetl.report.folds import read_folds
 from edgetl.settings import DataSettings, Runtime
 from edgetl.stages.folds import Crossval
 from edgetl.stages.probe import Probe
 
 ONE = Runtime(device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")

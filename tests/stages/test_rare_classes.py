@@ -16,7 +16,7 @@ from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
-from edgetl.models.weights import resolve_weights
+from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 from edgetl.stages.distill import Distill
@@ -43,8 +43,7 @@ def digits() -> Images:
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    weights, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
+def teacher(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     settings = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", baselines=False, flip=False)
     stage = Finetune(data=digits().only("train", "val"), preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD)
     return stage.run(tmp_path_factory.mktemp("teacher")).checkpoint
@@ -62,9 +61,8 @@ def recalls(teacher: Checkpoint, folder: Path, balance: Literal["auto", "none", 
     return mean_recall((answers == fresh.labels).numpy(), fresh.labels.numpy())
 
 
-def test_baselines_of_unbalanced_classes_have_the_score_that_chose(tmp_path: Path) -> None:
+def test_baselines_of_unbalanced_classes_have_the_score_that_chose(weights: Weights, tmp_path: Path) -> None:
     """Teacher, probe and network from scratch are all told by top1 and by mean recall; the head of `features` is the probe itself."""
-    weights, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
     settings = FinetuneSettings(arch="cifar_resnet16", image_size=32, strategy="features", flip=False)
     data = digits().only("train", "val")
     made = Finetune(data=data, preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD).run(tmp_path)

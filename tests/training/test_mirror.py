@@ -15,7 +15,7 @@ from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model, read_checkpoint
-from edgetl.models.weights import Weights, resolve_weights
+from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 from edgetl.stages.distill import Distill
@@ -59,13 +59,6 @@ def folder(root: Path, kinds: tuple[str, ...], count: int = 48) -> Images:
         for number in range(count):
             drawn(kind, rng).save(root / kind / f"{number:03d}.png")
     return open_images(str(root), DataSettings())
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")

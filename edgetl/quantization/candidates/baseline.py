@@ -1,4 +1,4 @@
-"""Where every way to int8 starts: a float graph, the ranges of what calibration images show of it, weights of least squared error."""
+"""The baseline that all methods start from: a prepared float graph, the statistics of its activations, weights of least squared error."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ EQUALIZED = "layers equalized"
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A prepared float graph and what was seen of it.
+    """A prepared float graph and the statistics of its activations.
 
     Attributes:
         model: the graph.
-        seen: of its activations, by name.
-        target: the CPU it is for.
-        equalizing: whether its channels were equalized, and why (not).
+        seen: the statistics, by the name of the activation.
+        target: the CPU that the int8 graph is for.
+        equalizing: whether channels were equalized, and the reason.
     """
 
     model: onnx.ModelProto
@@ -54,10 +54,10 @@ class Baseline:
     def of(
         model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int, not_equalized: str | None = None
     ) -> Baseline:
-        """See all of `source`, the images that fit. What the graph is by then, a few of them decide.
+        """Adapt the graph to a few images of `source`, then collect statistics over all of them.
 
-        Where they are pixels, the first Conv reads their codes, unless it stays in float; where equal reaches of channels
-        help, channels have them, unless `not_equalized` says why that is not tried.
+        If the images have the 256 levels of pixels, the first Conv reads these as codes, unless it stays in float. Channels are
+        equalized if that helps, unless `not_equalized` gives a reason not to try.
         """
         few = Arrays(few_images(source))
         index = GraphIndex(model)
@@ -75,7 +75,7 @@ class Baseline:
 
     @staticmethod
     def seeing(model: onnx.ModelProto, source: InputSource, target: Target, *, batch_size: int, threads: int) -> Baseline:
-        """See all of `source` with the graph as it is."""
+        """Collect statistics over all images of `source`; the graph stays as it is."""
         seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), source, batch_size=batch_size, threads=threads)
         return Baseline(model=model, seen=seen, target=target)
 
@@ -93,12 +93,12 @@ class Baseline:
 
     @cached_property
     def used(self) -> Mapping[str, Range]:
-        """What readers make use of, where that is not all."""
+        """The part of its range that the only reader of an activation uses, by name; activations that are used whole are left out."""
         return consumed_range(GraphIndex(self.model))
 
     @cached_property
     def min_max_ranges(self) -> Mapping[str, Range]:
-        """The ranges that hold all that was seen."""
+        """The range of each activation from its smallest to its largest value, by name."""
         return {name: extremes(found, self.used.get(name)) for name, found in self.seen.items()} | pixel_ranges(self.model)
 
     @cached_property
@@ -111,7 +111,7 @@ class Baseline:
 
     @cached_property
     def min_max_qdq(self) -> onnx.ModelProto:
-        """The QDQ graph of the widest ranges, weights to the nearest code of their extremes."""
+        """The QDQ graph with min-max ranges of activations and of weights."""
         return as_qdq(self.model, self.min_max_ranges, floating=self.in_float)
 
     @cached_property
@@ -121,22 +121,22 @@ class Baseline:
 
     @cached_property
     def by_extremes(self) -> onnx.ModelProto:
-        """The QDQ graph of the widest ranges."""
+        """The QDQ graph with min-max ranges of activations and fitted weights."""
         return with_fitted_weights(self.min_max_qdq, self.model, self.pairs)
 
     def by_reconstruction(self) -> onnx.ModelProto:
-        """The QDQ graph of the chosen ranges."""
+        """The QDQ graph with the chosen ranges of activations and fitted weights."""
         ranges = {name: found.range for name, found in self.chosen.items()}
         return with_fitted_weights(as_qdq(self.model, ranges, floating=self.in_float), self.model, self.pairs)
 
     def try_ranges(self, trials: Trials) -> None:
-        """Both ways."""
+        """Try the min-max ranges, then the chosen ranges."""
         trials.run("extremes as ranges", lambda: self.by_extremes)
         trials.run("ranges by reconstruction", self.by_reconstruction)
 
 
 def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> tuple[onnx.ModelProto, Trial]:
-    """The same function with more equal reaches of channels, as `_exact` has it, and what that is worth on a few images.
+    """The equalized graph, with first layers as `_exact` gives them, and its gain on a few images.
 
     Raises:
         NotTried: no channels that can be equalized, or it does not help.
@@ -161,6 +161,6 @@ def _equalized(model: onnx.ModelProto, few: Arrays, target: Target, threads: int
 
 
 def _exact(model: onnx.ModelProto, few: Arrays, target: Target, threads: int) -> onnx.ModelProto:
-    """The graph with first layers on whole numbers, of weights as they are by now, where `target` has such layers."""
+    """The graph with its first layers on whole numbers, if `target` has such layers."""
     first = stem_blocks(GraphIndex(model), target)
     return on_whole_numbers(model, first, few.x, threads) if first else model

@@ -38,12 +38,12 @@ TORCH_SECONDS = 4.0  # to load it
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is worth doing, how fast this machine is, and when the time is up.
+    """The amount of work for each step, the speed of this machine, and the time limit.
 
     Attributes:
         refined: images that rounding and biases look at.
         speed: multiply-adds a second; only what is announced, and what a time limit allows, depends on it.
-        after: seconds that are needed when the steps are done.
+        after: seconds that are needed after the steps.
     """
 
     work: Work
@@ -60,16 +60,16 @@ class Plan:
 
     @property
     def why_not(self) -> str:
-        """Why a step is left out."""
+        """The reason for a step that is left out."""
         return TOO_MUCH if self.clock.seconds is None else TOO_LATE
 
     def seconds(self, multiply_adds: float) -> float:
-        """What they take here; with torch, which may have to be loaded."""
+        """The time of so many multiply-adds on this machine; with the time to import torch, if that is not done yet."""
         return multiply_adds / self.speed + (0 if "torch" in sys.modules else TORCH_SECONDS)
 
     @property
     def left(self) -> float:
-        """Seconds for a step."""
+        """Seconds that are left for a step."""
         return self.clock.left - self.after
 
 
@@ -81,8 +81,8 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
         source: the images.
         threads: of onnxruntime, for the speed.
         clock: the time limit; without one, speed decides nothing.
-        tune_images: as many images are tuned on as were asked for.
-        after: images that both models answer when int8 is made.
+        tune_images: images for tuning, if a number was asked for.
+        after: images that both models answer after quantization.
 
     Raises:
         InputError: no images, or none that fit the model.
@@ -106,7 +106,7 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
 
 
 def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
-    """Images of each step, if work cost nothing, of so many calibration images of so many pixels."""
+    """The images that each step would use if work cost nothing; `images` calibration images of `pixels` pixels."""
     sizes = PartSizes.of(images)
     return Wanted(
         calibration=images,

@@ -1,4 +1,4 @@
-"""Ways to int8, tried and judged: what does not help on images that choose, on which nothing was fitted, is not kept."""
+"""Trials of the methods: a graph is kept if it is better on calibration images that nothing was fitted on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.parity import agreement, relative_noise
 from edgetl.quantization.candidates.unsaturated import judged
@@ -31,16 +32,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One way to int8, and how it answers on the calibration images that choose: too well, for the best of several.
+    """One method, judged on the calibration images that choose. The figures of the method that was chosen are too good.
 
     Attributes:
-        name: of the way.
+        name: of the method.
         sqnr_db: of the logits against the float model's, images weighed alike (see `decibels`); None where they are equal.
         agreement: share of images with the same answer.
         kept: whether it is the best so far.
-        seconds: what it took to make, without judging it.
+        seconds: the time it took, without judging it.
         why_not: why it could not be tried.
-        judged: whether images chose it; where there are too few, the first way is the only one.
+        judged: whether it was judged; with too few images only the first method is tried.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Trial:
 
     @staticmethod
     def of(name: str, wanted: NDArray[np.float32], found: NDArray[np.float32], *, sqnr_db: float, kept: bool, seconds: float) -> Trial:
-        """From what the float graph answers and what was found, float32 [n, k] each, and their `decibels`."""
+        """From the outputs of the float graph and of the method's graph, float32 [n, k] each, and their `decibels`."""
         task = Classification(classes=()).reading(wanted)
         return Trial(
             name=name,
@@ -75,15 +76,16 @@ class Trial:
 
 
 class NotTried(Exception):
-    """Why a way is not taken."""
+    """A method is not tried; the message gives the reason."""
 
 
 def in_torch(step: Callable[[], T]) -> T:
-    """What `step` gives, which imports torch itself: nothing else here needs it.
+    """Run `step`, which imports torch, and return its result.
 
     Raises:
         NotTried: torch is not installed, or cannot run the graph, or has no gradient for one of its operators.
     """
+    return_freed_memory()  # these steps set the peak
     try:
         return step()
     except ImportError as error:
@@ -95,7 +97,7 @@ def in_torch(step: Callable[[], T]) -> T:
 
 
 class Trials:
-    """Keeps the best graph so far, by the noise of its logits on the images `choosing`; the first one, where there are none."""
+    """The best graph so far, by the noise of its logits on the images `choosing`. Without such images, the first graph stays."""
 
     def __init__(self, prepared: onnx.ModelProto, choosing: InputSource | None, threads: int) -> None:
         self.choosing, self.threads = choosing, threads
@@ -105,7 +107,7 @@ class Trials:
         self.best_db = -np.inf
 
     def run(self, name: str, make: Callable[[], onnx.ModelProto]) -> None:
-        """Make a graph and judge it. Why it could not be made, is logged."""
+        """Make a graph and judge it. If it cannot be made, log the reason."""
         if self.choosing is None and self.made:
             self.note(Trial(name=name, why_not=TOO_FEW))
             return
@@ -129,14 +131,14 @@ class Trials:
             self.best, self.best_db = made, sqnr_db
 
     def note(self, trial: Trial) -> None:
-        """Log what was decided elsewhere, or could not be tried."""
+        """Log a trial."""
         self.log.append(trial)
         show = say if (trial.why_not or "").startswith(NO_TORCH) else detail  # which the user can change
         show(f"quantize: {trial.line()}")
 
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
-    """What a graph answers under onnxruntime where no sum saturates, float32 [n, k]."""
+    """The outputs of a graph under onnxruntime, computed without saturation, float32 [n, k]."""
     session = open_graph(judged(model), threads=threads)
     return np.concatenate([session.run(batch.x) for batch in source.batches(IMAGES_AT_ONCE)])
 

@@ -1,4 +1,4 @@
-"""What an int8 graph answers where sums do not saturate, on any CPU: a target is judged by its own arithmetic, not this machine's.
+"""The answers of an int8 graph without saturation, on any CPU: a target is judged by its own arithmetic, not by this machine's.
 
 On x86 without VNNI onnxruntime multiplies uint8 with int8 by VPMADDUBSW, which saturates in 16 bits (see `saturation`), but uint8 with
 uint8 by VPMADDWD, which does not. A weight stored as uint8, codes plus 128 and 128 as the zero point, is the same numbers. So are
@@ -76,22 +76,22 @@ def judged_file(path: Path) -> Iterator[Path]:
 def judged_outputs(
     path: Path, source: InputSource, *, batch_size: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """What a model answers to every sample, as `runtime.answers.outputs_of` gives it, where its sums do not saturate.
+    """As `runtime.answers.outputs_of`, computed without saturation.
 
     Raises:
-        InputError: as there.
+        InputError: as `runtime.answers.outputs_of`.
     """
     with judged_file(path) as file:
         return outputs_of(file, source, batch_size=batch_size, threads=threads)
 
 
 def made_for_others(path: Path) -> bool:
-    """Whether edgetl made an int8 file for a target whose sums do not saturate, and this CPU's do."""
+    """Whether edgetl made an int8 file for a target without saturation, and this CPU saturates."""
     return saturates_here() and read_info(path).extra.get(TARGET) in EXACT_TARGETS and bool(saturating(load_proto(path)))
 
 
 def saturation_notes(files: Mapping[str, Path]) -> tuple[str, ...]:
-    """What a reader of answers computed on this CPU must know of each of these files that it saturates, by name."""
+    """A note on each of these files whose sums saturate on this CPU; the keys of `files` are the names in the notes."""
     if not saturates_here():
         return ()
     return tuple(note for name, path in files.items() if (note := _note(name, path)) is not None)
@@ -109,7 +109,7 @@ def _note(name: str, path: Path) -> str | None:
 
 
 def tell_if_saturated(target: Target) -> None:
-    """Say so where this CPU cannot show what `target` answers."""
+    """Report that this CPU saturates, if `target` does not."""
     if target in EXACT_TARGETS and saturates_here():
         say(
             f"quantize: int8 sums saturate on this CPU ({cpu_name()}), but not on the target {target}. edgetl therefore judges with exact "

@@ -69,7 +69,7 @@ class GraphIndex:
 
     @cached_property
     def readers(self) -> Mapping[str, list[onnx.NodeProto]]:
-        """Value -> the nodes that read it, one that reads it twice twice; a branch reads for its node."""
+        """Value -> the nodes that read it. A node that reads it twice is listed twice. A node also reads what its subgraphs read."""
         found: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in names_read([node]):

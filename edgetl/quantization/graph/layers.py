@@ -30,8 +30,8 @@ class Layer:
     Attributes:
         node: the operator.
         weight: the DequantizeLinear of its weight.
-        bias: that of its bias, if it has one.
-        source: that of its activations; None where they come in float.
+        bias: the DequantizeLinear of its bias, if it has one.
+        source: the DequantizeLinear of its activations; None if they are in float.
     """
 
     node: onnx.NodeProto
@@ -56,7 +56,7 @@ def layers(index: GraphIndex) -> Iterator[Layer]:
 
 
 def absorbed(floats: GraphIndex, qdq: GraphIndex) -> dict[str, tuple[float | None, float | None]]:
-    """Activations whose Relu or Clip the QDQ writer left to the quantizer, and the bounds that this must keep; by name."""
+    """Name of an activation -> its bounds, if the QDQ writer replaced its Relu or Clip by the quantizer, which must keep them."""
     found: dict[str, tuple[float | None, float | None]] = {}
     for node in floats.nodes:
         maker = qdq.producer(node.output[0])
@@ -66,7 +66,7 @@ def absorbed(floats: GraphIndex, qdq: GraphIndex) -> dict[str, tuple[float | Non
 
 
 def bounds_of(node: onnx.NodeProto, stored: Mapping[str, NDArray[Any]]) -> tuple[float | None, float | None]:
-    """What a Relu or Clip keeps to, below and above; None where it has no bound that is stored."""
+    """The lower and the upper bound of a Relu or Clip; None for a bound that is missing or not stored."""
     if node.op_type == "Relu":
         return 0.0, None
     low, high = (float(stored[name]) if name in stored else None for name in ([*node.input[1:], "", ""])[:2])

@@ -1,12 +1,14 @@
 """What the network itself calls the steps of the graphs that are made of it: `stages.0.0 (Conv)`.
 
-A layer is called as the module that its weight belongs to (PyTorch's way: the tensor `stages.0.0.weight` is of the module `stages.0.0`),
-any other operator as its node in the float model, and one without a name as its output. The operator's type follows in brackets. What
+A layer is called as the module that its weight belongs to (PyTorch's way: the tensor `stages.0.0.weight` is of the module `stages.0.0`).
+PyTorch's exporter by tracing renames weights; there the name of the node tells the module (`/stages/stages.0/stages.0.0/Conv`). Any other
+operator is called as its node in the float model, and one without a name as its output. The operator's type follows in brackets. What
 edgetl puts before a layer, or in the place of one, is called after that layer.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -126,7 +128,20 @@ def _own_name(node: onnx.NodeProto) -> str:
     weight = node.input[1] if node.op_type in WEIGHTED and len(node.input) > 1 else ""
     if weight.endswith(WEIGHT):
         return weight.removesuffix(WEIGHT)
-    return node.name or next((name for name in node.output if name), node.op_type)
+    traced = _traced_module(node) if node.op_type in WEIGHTED else ""
+    return traced or node.name or next((name for name in node.output if name), node.op_type)
+
+
+def _traced_module(node: onnx.NodeProto) -> str:
+    """`/features/features.1/conv/conv.0/Conv_1` -> `features.1.conv.0`; empty for a name of another form."""
+    traced = re.fullmatch(rf"/(.+)/{node.op_type}(_\d+)?", node.name)
+    path: list[str] = []
+    for scope in traced[1].split("/") if traced else ():
+        if path and scope.startswith(f"{path[-1]}."):  # within an nn.Sequential, which gives its own name in front
+            path[-1] = scope
+        else:
+            path.append(scope)
+    return ".".join(path)
 
 
 def _downstream(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> Iterator[str]:

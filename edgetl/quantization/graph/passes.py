@@ -1,4 +1,4 @@
-"""Passes: small rewritings of a graph. Each says what it needs and what of the answers it keeps; one loop runs them in order.
+"""Passes: small rewritings of a graph. Each declares the operators it needs and its promise about the answers; one loop runs them.
 
 How to add one: docs/adding-a-pass.md.
 """
@@ -29,7 +29,7 @@ class Pass:
     Attributes:
         name: for logs and tests.
         rewrite: the index of a graph -> another graph, or the graph itself where there is nothing to do. What it is given stays as it is.
-        keeps: what of the answers stays; tests hold each pass to it (tests/quantization/test_passes.py).
+        keeps: the promise about the answers; tests check it for each pass (tests/quantization/test_passes.py).
         needs: operator types without which there is nothing to do.
         targets: CPUs on which it pays.
     """
@@ -41,21 +41,21 @@ class Pass:
     targets: frozenset[Target] = frozenset(get_args(Target))
 
     def on(self, index: GraphIndex) -> GraphIndex:
-        """The index of what it makes of a graph; the same index where it makes nothing of it."""
+        """Apply the pass: the index of the new graph, or the same index if nothing changed."""
         if not self.needs <= index.kinds:
             return index
         rewritten = self.rewrite(index)
         return index if rewritten is index.model else GraphIndex(rewritten)
 
     def __call__(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """What it makes of a graph."""
+        """Apply the pass to a graph."""
         return self.on(GraphIndex(model)).model
 
 
 def run(passes: Iterable[Pass], model: onnx.ModelProto, target: Target | None = None) -> onnx.ModelProto:
-    """What `passes`, one after the other, make of a graph: those that pay on `target`, or all of them.
+    """Apply `passes` in order; with a `target`, only those that pay on it.
 
-    A graph has one index, whichever passes read it, until one of them changes it.
+    All passes share one index until one of them changes the graph.
     """
     index = GraphIndex(model)
     del model  # as large as its weights; each pass has a graph of its own

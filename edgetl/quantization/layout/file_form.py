@@ -1,4 +1,4 @@
-"""What every int8 file that is written of one float model has in common: its metadata, and the names of inputs and outputs."""
+"""From a QDQ graph to a file: the metadata and the names of inputs and outputs of the float model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FileForm:
 
     @staticmethod
     def of(model: Path, calibration: InputSource, target: Target, *, keep_names: bool = False) -> FileForm:
-        """The form of what is made of the file `model`.
+        """The form of all int8 files that are made of the float model `model`.
 
         Raises:
             InputError: no classifier, or a first image that does not fit it.
@@ -57,14 +57,14 @@ class FileForm:
         )
 
     def written(self, graph: onnx.ModelProto, floating: tuple[str, ...] = ()) -> onnx.ModelProto:
-        """What is written of a QDQ graph that leaves the layers `floating` in float."""
+        """The graph to write for a QDQ graph whose layers `floating` are in float."""
         ending = {} if self.activation in (None, "linear") else {ACTIVATION: self.activation}
         extra = {**self.info.extra, TARGET: self.target, **ending, **({FORM: MIXED} if floating else {})}
         laid_out = lay_out(graph, self.target, self.inputs, self.outputs, keep_names=self.keep_names)
         return describe(laid_out, replace(self.info, extra=extra))
 
     def named(self, graph: onnx.ModelProto, floating: tuple[str, ...], network: NetworkNames) -> tuple[onnx.ModelProto, dict[str, str]]:
-        """What is written, and what the network calls what has a name there: name of a node or value -> its own."""
+        """The graph to write, and its names: name of a node or value in the file -> the network's own name."""
         long = replace(self, keep_names=True).written(graph, floating)
         written = long if self.keep_names else SHORT_NAMES(long)
         return written, network.in_file(long, written)

@@ -1,7 +1,7 @@
-"""Weights and biases of a QDQ graph, one layer after the other, each on what the layers before it really answer.
+"""Weights and biases of a QDQ graph, one layer after the other, each for the inputs that the int8 layers before it give.
 
-1. Second-order rounding: what a rounded weight does wrong, the weights not yet rounded make good, as far as the inputs of
-   the layer go together. Frantar et al. 2022, "Optimal Brain Compression" and "GPTQ": with the second moments
+1. Second-order rounding: the weights that are not rounded yet compensate the error of a rounded one, as far as the inputs
+   of the layer correlate. Frantar et al. 2022, "Optimal Brain Compression" and "GPTQ": with the second moments
    H = E[x x^T] of a layer's inputs, the change that follows from rounding weight j is in row j of the Cholesky factor of H^-1.
 2. Bias correction: the mean of every output channel is that of the float graph. Nagel et al. 2019, "Data-free
    quantization through weight equalization and bias correction", section 4.2.
@@ -59,7 +59,7 @@ def refined(
         correct_biases: correct the mean of each output channel.
         pairs: neighbours in weights that must not saturate, by the name of the codes.
         threads: of torch.
-        seed: of the positions that second moments are taken from.
+        seed: for the choice of positions that give the second moments.
 
     Raises:
         UnknownOperator: the graph cannot be run in torch.

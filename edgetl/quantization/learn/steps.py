@@ -1,4 +1,4 @@
-"""The steps that need torch, which they import: other roundings, other biases, all numbers together, where noise comes from."""
+"""The steps that import torch: second-order rounding, bias correction, tuning, and the attribution of noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUIET_DB = 34.0  # dB, noise of 2% of the logits: from there on, tuning bought h
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps on a baseline and the images that fit."""
+    """The steps, for a baseline and the images that they are fitted on."""
 
     baseline: Baseline
     fitting: InputSource
@@ -36,7 +36,7 @@ class Steps:
     threads: int
 
     def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:
-        """Other roundings or other biases, one layer after the other.
+        """The graph with weights rounded again or with corrected biases, one layer after the other.
 
         Raises:
             NotTried: too few images, or no time for it.
@@ -56,7 +56,7 @@ class Steps:
         return in_torch(step)
 
     def tuned(self, graph: onnx.ModelProto, images: int | None, sqnr_db: float) -> onnx.ModelProto:
-        """All numbers together, unless there is next to nothing to be won.
+        """The graph with all scales, zero points, biases and weights tuned together.
 
         Raises:
             NotTried: too few images, no time for it, or noise that is low enough already.
@@ -90,7 +90,7 @@ class Steps:
         return in_torch(step)
 
     def noise(self, trials: Trials) -> tuple[NoiseSource, ...]:
-        """The worst sources of noise, with what was seen of them; none where there are too few images, or no gradients."""
+        """The worst sources of noise, with their ranges; none if there are too few images or no gradients."""
         images, source = self.plan.effort.attributed, trials.choosing
         if not images or source is None or all(trial.why_not is not None for trial in trials.log[-2:]):
             return ()

@@ -62,9 +62,8 @@ def tune(
         pairs: neighbours in weights that must not saturate, by the name of the codes.
         images: how many to look at in all, each counted every time; by default as many as have 60 million pixels, each at most 12 times.
         threads: of torch; another number gives other bytes.
-        seconds: when to end, whatever was looked at by then: rates of learning fall with the time that is left.
-
-        may_give_up: end after a quarter of the steps where the error has only grown by then.
+        seconds: time limit; the learning rates then fall with the time that is left. None: none.
+        may_give_up: whether to end after a quarter of the steps if the error has only grown by then.
 
     Raises:
         UnknownOperator: the graph cannot be run in torch.
@@ -98,13 +97,13 @@ def tune(
 
 
 def growth(errors: Sequence[float]) -> float:
-    """How many times the error of the first quarter of `errors`, one for each step, the last quarter's is."""
+    """The error of the last quarter of the steps divided by that of the first quarter; `errors` has one for each step."""
     count = max(1, len(errors) // 4)
     return sum(errors[-count:]) / max(sum(errors[:count]), 1e-12)
 
 
 def batch_for(images: int) -> int:
-    """Images a step, of so many looked at in all."""
+    """The batch size, if `images` images are looked at in all."""
     return min(BATCH_IMAGES, max(1, images // LEAST_STEPS))
 
 

@@ -33,7 +33,7 @@ TIMED_RUNS = 3  # runs of which the fastest says how fast this machine is
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What each step would look at if work cost nothing: images."""
+    """The number of images for each step if work cost nothing."""
 
     calibration: int
     refined: int
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """What is done, and what is not.
+    """The amount of work of each step.
 
     Attributes:
         calibration: images that are seen.
@@ -74,12 +74,12 @@ def effort(
         pixels: of an image.
         limit: multiply-adds.
         fewest: calibration images at least.
-        asked: the images that are tuned on were asked for: so many they are.
+        asked: whether the user chose the number of images for tuning, which then stays.
     """
     pass_, shortened = work.one_pass, list[str]()
 
     def fitting(name: str, images: int, passes: float, allowed: float, least: int) -> int:
-        """As many of `images` as `allowed` multiply-adds are enough for; none rather than fewer than `least`."""
+        """The images that `allowed` multiply-adds are enough for, at most `images`; 0 if these are fewer than `least`."""
         fit = min(images, int(max(0.0, allowed) / (passes * pass_)))
         fit = fit if fit >= min(least, images) else 0
         if fit < images:
@@ -124,25 +124,25 @@ def speed(model: onnx.ModelProto, work: Work, image: NDArray[np.float32], thread
 
 
 def images_for(count: int, pixels: int) -> int:
-    """How many images tuning looks at, of `count` images of so many pixels: fewer large ones, each of a few not forever."""
+    """How many images tuning looks at, of `count` images of `pixels` pixels: fewer if they are large, each a limited number of times."""
     return max(TUNED_AT_LEAST, min(TUNED_ROUNDS * count, TUNED_PIXELS // pixels))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """When the time is up, seconds from its making; never without a limit."""
+    """A time limit in seconds, from the moment the clock is made; None: no limit."""
 
     seconds: float | None = None
     begun: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds that are left; infinite without a limit."""
         return inf if self.seconds is None else self.begun + self.seconds - time.monotonic()
 
 
 def in_words(seconds: float) -> str:
-    """For people: no more exact than it is."""
+    """A time in words, rounded as coarsely as the estimate is."""
     if seconds < 20:
         return "10 seconds" if seconds < 10 else "20 seconds"
     return f"{10 * round(seconds / 10)} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

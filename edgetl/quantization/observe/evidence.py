@@ -1,4 +1,4 @@
-"""What calibration images can show, and whether those that judge can tell answers apart: figures without that prove nothing."""
+"""Whether calibration images can show anything: identical or blank images, and equal answers, prove nothing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ADVICE = "Calibrate on photos like those that the app will see, of several class
 
 @dataclass
 class Shown:
-    """What was seen of the images themselves.
+    """Statistics of the calibration images.
 
     Attributes:
-        kinds: digests of the different ones.
-        flat: those of images of one color.
+        kinds: digests of the distinct images.
+        flat: digests of images of one color.
         low, high: extremes of each channel, float32 [channels].
     """
 
@@ -35,7 +35,7 @@ class Shown:
     high: NDArray[np.float32] = field(default_factory=lambda: np.array([-np.inf], np.float32))
 
     def add(self, image: NDArray[np.float32]) -> None:
-        """See one more, float32 [c, h, w]."""
+        """Add an image, float32 [c, h, w]."""
         digest = blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
         if digest in self.kinds:
             return
@@ -46,7 +46,7 @@ class Shown:
         self.low, self.high = np.minimum(self.low, lowest), np.maximum(self.high, highest)
 
     def problems(self, images: int, level: float | None) -> list[str]:
-        """What `images` of them cannot show; `level`: how far apart two of a photo's 256 levels are, where that is known."""
+        """Why `images` calibration images show little, a sentence each; `level`: the step of a photo's 256 levels, if known."""
         found: list[str] = []
         span = float((self.high - self.low).max())
         if images < HELD_OUT_EVERY:
@@ -62,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Watched:
-    """A source whose images are looked at as they come."""
+    """A source that adds its images to the statistics as it yields them."""
 
     source: InputSource
     shown: Shown
@@ -89,8 +89,8 @@ def problems_of(shown: Shown, source: InputSource, answers: NDArray[np.float32])
 
     Args:
         shown: all calibration images.
-        source: they as they come; one that has a Preprocess says how far apart levels are.
-        answers: the float model's to the images that are held out, to choose or to report, float32 [n, k].
+        source: the calibration images; its Preprocess, if it has one, gives the step of their levels.
+        answers: outputs of the float model for the images that are held out, float32 [n, k].
     """
     preprocess = getattr(source, "preprocess", None)
     level = None if preprocess is None else 1 / (255 * max(preprocess.std))
@@ -98,7 +98,7 @@ def problems_of(shown: Shown, source: InputSource, answers: NDArray[np.float32])
 
 
 def same_answers(answers: NDArray[np.float32]) -> list[str]:
-    """Whether the float model's answers, float32 [n, k], are all one."""
+    """A sentence if the float model's outputs, float32 [n, k], are all alike; else empty."""
     if len(answers) < 2:
         return []
     named = {int(answer) for answer in Classification(classes=()).reading(answers).answers(answers)}

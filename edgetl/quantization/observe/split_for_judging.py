@@ -100,13 +100,13 @@ class PartSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationParts:
-    """Calibration images by what they do.
+    """Calibration images by their use.
 
     Attributes:
-        fitting: what ranges, equalization, rounding, biases and tuning see.
-        choosing: what picks between ways to int8; None where there are too few images.
-        reporting: what the figures of the result come from.
-        held_out: whether `reporting` did nothing else; otherwise it is all images.
+        fitting: images for ranges, equalization, rounding, biases and tuning.
+        choosing: images that choose between methods; None if there are too few images.
+        reporting: images for the figures of the result.
+        held_out: whether `reporting` was used for nothing else; if not, it is all images.
     """
 
     fitting: InputSource
@@ -116,7 +116,7 @@ class CalibrationParts:
 
     @property
     def for_search(self) -> InputSource:
-        """What chooses layers to leave in float, where nothing else does: those that choose, or else all there are."""
+        """The images that choose layers to leave in float if there is no evaluation set: those that choose, else those that report."""
         return self.reporting if self.choosing is None else self.choosing
 
     @staticmethod

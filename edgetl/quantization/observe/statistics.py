@@ -1,4 +1,4 @@
-"""What calibration images show of every activation, as a stream: extremes, their moving average, a histogram.
+"""Statistics of every activation over a stream of calibration images: extremes, their moving average, a histogram.
 
 The state of a tensor has a fixed size, so memory does not grow with the number of images (onnxruntime's own calibrators
 keep what they collect: microsoft/onnxruntime #10503). Images go through one at a time, so that neither the batch size
@@ -91,7 +91,7 @@ class Histogram:
 
 @dataclass
 class TensorStatistics:
-    """What was seen of one tensor.
+    """Statistics of one tensor.
 
     Attributes:
         low, high: extremes of all values of all images.
@@ -146,7 +146,7 @@ def tensors_beside(index: GraphIndex, op_types: Collection[str]) -> tuple[str, .
 def observe(
     model: onnx.ModelProto, tensors: Iterable[str], source: InputSource, *, batch_size: int, threads: int = 1
 ) -> dict[str, TensorStatistics]:
-    """What is seen of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
+    """The statistics of each of `tensors` over all samples of `source`; `batch_size` samples are read at once.
 
     Raises:
         InputError: no samples, samples that do not fit the model, or activations or outputs that are not finite.

@@ -31,7 +31,7 @@ def other_precisions(model: onnx.ModelProto) -> frozenset[int]:
 
 
 def to_float32(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Turn every value of another float type into float32; what that types were, for people."""
+    """Turn every value of another float type into float32; the names of these types, for people."""
     kinds = other_precisions(model)
     if not kinds:
         return ()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 
 from edgetl.quantization.engine import quantize
@@ -42,6 +43,46 @@ def test_a_layer_is_called_as_the_module_of_its_weight_and_what_has_no_weight_as
         else:
             assert names(node.output[0]) == f"{node.name or node.output[0]} ({node.op_type})"
     assert names("input") == "input" and names("no such name") == "no such name"
+
+
+class Nested(torch.nn.Module):
+    """Layers at several depths, as MobileNet and ResNet have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        block = nn.Module()
+        block.conv = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()), nn.Conv2d(4, 4, 1))
+        block.forward = lambda x: block.conv(x) + x  # type: ignore[method-assign]
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), block)
+        self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(4, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_layer_of_a_traced_graph_is_called_as_its_module_too(tmp_path: Path) -> None:
+    """PyTorch's older exporter merges BatchNorm and calls weights `onnx::Conv_31`; the oracle is `named_modules`."""
+    network, file = Nested().eval(), tmp_path / "traced.onnx"
+    try:
+        torch.onnx.export(network, (torch.zeros(1, 3, 8, 8),), file, dynamo=False)
+    except (TypeError, ValueError, ImportError, torch.onnx.errors.OnnxExporterError) as error:
+        pytest.skip(f"this torch exports no traces: {error}")
+    model = onnx.load(file)
+    found = [own(file)(node.output[0]) for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    kinds = {torch.nn.Conv2d: "Conv", torch.nn.Linear: "Gemm"}
+    assert found == [f"{name} ({kinds[type(part)]})" for name, part in network.named_modules() if type(part) in kinds]
+    assert any("onnx::" in node.input[1] for node in model.graph.node if node.op_type == "Conv")
+
+
+@pytest.mark.parametrize("name", ["first", "/Gemm", "scope/Gemm", "/scope/Relu", "/scope/Gemm_x", "/", "a.b/c"])
+def test_a_layer_with_a_name_of_another_form_is_called_as_its_node(name: str) -> None:
+    weight = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    values = [helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, ["n", 3]) for value in ("x", "y")]
+    model = helper.make_model(helper.make_graph([helper.make_node("Gemm", ["x", "w"], ["y"], name)], "g", values[:1], values[1:], [weight]))
+    assert NetworkNames.of(model, model)("y") == f"{name} (Gemm)"
 
 
 def test_batchnorm_that_is_merged_into_a_layer_leaves_it_its_name(build_small: Any) -> None:
