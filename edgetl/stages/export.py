@@ -95,6 +95,7 @@ class Export(Stage[Exported]):
                     provenance=self.provenance,
                     int8_lost=self.int8 is not None and self.shipped == "float",
                     c=self.settings.c,
+                    batch=self.settings.batch,
                     decision=self._decision(shipped, info),
                 )
             except NotFinite as error:
