@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from edgetl.bundle.c_client import write_c_client
+from edgetl.bundle.c_client import make_averages_exact, write_c_client
 from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.fixed_shapes import fix_shapes
@@ -74,6 +74,8 @@ def write_bundle(
     models = {MODEL: shipped, FLOAT_MODEL: float_model}
     for name, source in models.items():
         place(source, out / name, info)
+        if c and name == MODEL:
+            make_averages_exact(out / name)
         if batch:
             fix_shapes(out / name, preprocess.shape)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
