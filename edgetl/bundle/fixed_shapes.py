@@ -13,7 +13,7 @@ from edgetl.core.progress import say
 from edgetl.quantization.graph.editing import with_nodes, without_unread
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import check, save
-from edgetl.runtime.plain_file import with_batch_of_one
+from edgetl.runtime.plain_file import weights_are_no_inputs, with_batch_of_one
 
 
 def fix_shapes(path: Path, image: Sequence[int]) -> None:
@@ -37,25 +37,21 @@ def with_fixed_shapes(model: onnx.ModelProto, image: Sequence[int], name: str) -
     Raises:
         InputError: it takes another number of images than one, or images of another shape.
     """
-    result, wanted = with_batch_of_one(model), (1, *image)
-    given = _image(model).type.tensor_type.shape.dim
+    result, wanted = onnx.ModelProto(), (1, *image)
+    result.CopyFrom(model)
+    weights_are_no_inputs(result)
+    given = result.graph.input[0].type.tensor_type.shape.dim
     if len(given) != len(wanted) or any(part.dim_value not in (0, size) for part, size in zip(given, wanted, strict=True)):
         found = ", ".join(str(part.dim_value or part.dim_param) for part in given)
         raise InputError(
             f"expected {name} to take any number of images, or one, for --batch 1, found the input [{found}]. "
             "Leave out --batch, or export the network for one image"
         )
-    for part, size in zip(_image(result).type.tensor_type.shape.dim, wanted, strict=True):
+    result = with_batch_of_one(result)
+    for part, size in zip(result.graph.input[0].type.tensor_type.shape.dim, wanted, strict=True):
         part.dim_value = size
     result = onnx.shape_inference.infer_shapes(result, data_prop=True)
     return without_unread(_with_plain_reshapes(result, _sizes(result)))
-
-
-def _image(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The input; ONNX before IR version 4 lists the weights among the inputs, too."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    found: onnx.ValueInfoProto = next(value for value in model.graph.input if value.name not in stored)
-    return found
 
 
 def _sizes(model: onnx.ModelProto) -> Mapping[str, list[int]]:

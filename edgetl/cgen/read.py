@@ -70,8 +70,8 @@ def _refusal(node: onnx.NodeProto, found: str) -> str:
     where = f"{node.op_type} (output {node.output[0]!r})"
     return (
         f"expected operators that edgetl can write as C ({', '.join(sorted(KNOWN))}), on int8 values, found {where}: {found}. "
-        "Quantize with --target portable, or choose another student (edge_tiny to edge_large, ResNets, EfficientNet-Lite, SqueezeNet with "
-        "a linear head can be written as C), or leave out --c"
+        "Quantize with --target portable, or choose another student (edge_tiny to edge_large, ResNets, EfficientNet-Lite, MobileNetV2 "
+        "and SqueezeNet can be written as C), or leave out --c"
     )
 
 

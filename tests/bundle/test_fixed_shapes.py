@@ -156,6 +156,16 @@ def test_open_heights_and_widths_become_those_of_the_preprocess() -> None:
     assert shapes(fixed)["image"] == [1, 3, SIDE, SIDE] and shapes(fixed)["c"] == [1, 8, SIDE - 2, SIDE - 2]
 
 
+def test_weights_of_old_files_that_are_inputs_too_stay_weights() -> None:
+    """ONNX before IR version 4; a shape that nobody reads any more must not become an input that somebody must give."""
+    model = flat(float_graph(), "keep")
+    model.graph.input.extend(helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in model.graph.initializer)
+    model.ir_version = 3
+    fixed = with_fixed_shapes(model, PREPROCESS.shape, "m.onnx")
+    assert [value.name for value in fixed.graph.input] == ["image"]
+    assert ort.InferenceSession(fixed.SerializeToString()).get_inputs()[0].shape == [1, 3, SIDE, SIDE]
+
+
 @pytest.mark.parametrize("sizes", [(4, 3, SIDE, SIDE), ("n", 3, SIDE + 1, SIDE), ("n", 3)])
 def test_another_number_of_images_is_refused(sizes: tuple[int | str, ...]) -> None:
     with pytest.raises(InputError, match=r"expected m\.onnx to take any number of images, or one, for --batch 1, found the input \["):
