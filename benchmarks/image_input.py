@@ -76,6 +76,8 @@ def resnet20(shared: Path, folder: Path) -> None:
 
 def calls(bundle: Path, turned: bool) -> Mapping[str, Callable[[], object]]:
     """A call of each file, opened anew: the image with its own input."""
+    if not (bundle / IMAGE_MODEL).is_file():
+        raise SystemExit(f"expected a bundle with {IMAGE_MODEL} at {bundle}, found none. Export it again")
     golden = bundle / "golden"
     prepared, pixels = np.load(golden / "00.input.npy"), np.load(golden / "00.resized.npy")[None]
     files = {MODEL: prepared, IMAGE_MODEL: pixels, AGAIN: prepared}
