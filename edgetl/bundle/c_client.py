@@ -8,13 +8,25 @@ from pathlib import Path
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.graph import quantizes_activations
 from edgetl.bundle.image_graph import MODEL
+from edgetl.cgen.averages import with_whole_averages
 from edgetl.cgen.footprint import Footprint
 from edgetl.cgen.write import write_c
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
 from edgetl.runtime.loading import load_proto
+from edgetl.runtime.onnx_metadata import check, save
 
 PLACE = ("clients", "c")
+
+
+def make_averages_exact(path: Path) -> None:
+    """Write the graph at `path` anew if its answer is an average in float, so that C can give the same bits (`cgen.averages`)."""
+    model = load_proto(path)
+    if (whole := with_whole_averages(model)) is not model:
+        save(whole, path)
+        check(path)
+        say(f"export: {path.name} averages whole numbers and scales the result, for --c: the last bits of logits may change")
 
 
 def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], decision: DecisionRule | None = None) -> Footprint:

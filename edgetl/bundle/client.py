@@ -36,6 +36,7 @@ def readme(manifest: Manifest, golden_images: int, *, int8_lost: bool = False) -
             **_rectangles(manifest.preprocess),
             input=manifest.inputs[0],
             output=manifest.outputs[0],
+            fixed=all(isinstance(size, int) for size in manifest.inputs[0].shape),
             golden_images=golden_images,
             int8_lost=int8_lost,
             to_answer=_to_answer(manifest.outputs[0].kind),

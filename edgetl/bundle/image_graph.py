@@ -26,12 +26,12 @@ from edgetl.quantization.prepare.read import OLDEST_OPSET, upgraded
 from edgetl.runtime.foreign.graph import graphs_in
 from edgetl.runtime.loading import load_proto, opset
 from edgetl.runtime.onnx_metadata import SEEN, check, save
+from edgetl.runtime.plain_file import weights_are_no_inputs
 from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 
 MODEL, IMAGE_MODEL, ANY_SIZE_MODEL = "model.onnx", "model.image.onnx", "model.anysize.onnx"
 IMAGE, PROBABILITIES, LOGITS = "image", "probabilities", "logits"
 BATCH, CLASSES = "batch", "classes"
-WEIGHTS_NO_INPUTS = 4  # the first IR version in which weights need not be inputs, too
 Sizes = Sequence[int | str]
 
 
@@ -91,16 +91,10 @@ def write_image_models(folder: Path, preprocess: Preprocess, meaning: Meaning, t
 def _at_least(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """The model as it would be in the oldest opset that has the operators of pixels, if it is older.
 
-    ONNX before IR version 4 lists the weights among the inputs; here they are none.
-
     Raises:
         InputError: an operator has no form there.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    kept = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    model.ir_version = max(model.ir_version, WEIGHTS_NO_INPUTS)
+    weights_are_no_inputs(model)
     if opset(model) >= OLDEST_OPSET:
         return model
     newer = upgraded(model, path)

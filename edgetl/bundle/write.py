@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from edgetl.bundle.c_client import write_c_client
+from edgetl.bundle.c_client import make_averages_exact, write_c_client
 from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.fixed_shapes import fix_shapes
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
 from edgetl.bundle.graph import place, specs
 from edgetl.bundle.graph_specs import model_specs
-from edgetl.bundle.image_graph import MODEL, write_image_models
+from edgetl.bundle.image_graph import IMAGE_MODEL, MODEL, write_image_models
 from edgetl.bundle.licences import licences
 from edgetl.bundle.manifest import LIBRARIES, Manifest
 from edgetl.bundle.ort_format import write_ort_forms
@@ -43,6 +45,7 @@ def write_bundle(
     int8_lost: bool = False,
     decision: DecisionRule | None = None,
     c: bool = False,
+    batch: Literal[1] | None = None,
 ) -> Bundle:
     """Fill the folder `out`; the same inputs give the same bytes.
 
@@ -58,10 +61,11 @@ def write_bundle(
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
         decision: how its outputs become an answer or "unknown".
         c: whether clients/c/ is written, the graph in C99.
+        batch: 1 where every graph shall take one image, all shapes numbers.
 
     Raises:
         InputError: classes or Preprocess unknown, graphs that are not sound, local paths in a file, a folder that is not empty; with `c`
-            an operator that the C code does not have.
+            an operator that the C code does not have; with `batch` a graph for several images.
     """
     classes, preprocess = _complete(info)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,11 +74,17 @@ def write_bundle(
     models = {MODEL: shipped, FLOAT_MODEL: float_model}
     for name, source in models.items():
         place(source, out / name, info)
+        if c and name == MODEL:
+            make_averages_exact(out / name)
+        if batch:
+            fix_shapes(out / name, preprocess.shape)
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     temperature = decision.temperature if decision else 1.0
     vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
     write_image_models(out, preprocess, vectors.kind, temperature)
+    if batch and (out / IMAGE_MODEL).is_file():
+        fix_shapes(out / IMAGE_MODEL, (*preprocess.shape[1:], preprocess.channels))
     write_ort_forms(out)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)

@@ -64,6 +64,8 @@ def _computed(kind: str, inputs: Sequence[Value]) -> Value:
     if by is None or (kind in ("Sub", "Div") and not isinstance(inputs[1], Stored)):
         raise Unsupported("two computed float inputs")
     other = inputs[0] if isinstance(inputs[1], Stored) else inputs[1]
+    if isinstance(other, Pending) and other.times and kind == "Mul" and by.size == 1:
+        return other.times(np.float32(by.reshape(())))
     if isinstance(other, Stem) and kind == "Mul" and by.size == 1:
         return followed(other, "times", float(by.reshape(())))
     if isinstance(other, Levels) and by.size in (1, len(other.values)):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgetl.cgen.arena import Arena
 from edgetl.cgen.functions import functions_for
 from edgetl.cgen.plan import (
+    AverageLogits,
     AveragePool,
     Concat,
     Conv,
@@ -177,6 +178,9 @@ def _unary(text: Written, index: int, operator: Unary) -> None:
             weight, bias = text.constant(f"weight_{index}", operator.weight), text.constant(f"bias_{index}", operator.bias)
             scale = text.constant(f"scale_{index}", operator.scale)
             text.call("linear", read, "logits", size, len(operator.weight), weight, bias, scale)
+        case AverageLogits():
+            numbers = (source.places, source.channels, operator.source_zero, number(operator.scale))
+            text.call("average_logits", read, "logits", *numbers)
         case Decode():
             text.call("decode", read, "logits", source.places, source.channels, operator.zero, number(operator.scale))
         case _:

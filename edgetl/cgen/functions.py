@@ -48,6 +48,7 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C 
     "max_pool_whole": ("max_pool", {"name": "max_pool_whole", "type": "int16_t", "what": "whole number", "least": "-32767"}),
     "average_pool": ("average_pool", {}),
     "global_average": ("global_average", {}),
+    "average_logits": ("average_logits", {}),
     "map": ("map", {}),
     "concat": ("concat", {}),
     "pad": ("pad", {}),
@@ -56,7 +57,16 @@ FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {  # in the order in which C 
     "answer": ("answer", {}),
 }
 NEEDS = {"stem": ("whole", "window", "round"), "stem_shifted": ("whole", "window", "round"), "whole_conv": ("whole", "window", "round")}
-PLAIN = {"sum": ("round",), "global_average": ("round",), "map": (), "concat": (), "linear": (), "decode": (), "answer": ()}
+PLAIN = {
+    "sum": ("round",),
+    "global_average": ("round",),
+    "average_logits": (),
+    "map": (),
+    "concat": (),
+    "linear": (),
+    "decode": (),
+    "answer": (),
+}
 
 
 def functions_for(used: Set[str]) -> str:

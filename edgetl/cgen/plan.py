@@ -186,6 +186,14 @@ class GlobalAverage(Unary):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class AverageLogits(Unary):
+    """Logits that are means: whole sums of codes less `source_zero`, divided by the places, times `scale`, each in float32."""
+
+    source_zero: int
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Map(Unary):
     """One code for another: uint8 [256]."""
 

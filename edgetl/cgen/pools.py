@@ -10,10 +10,11 @@ import numpy as np
 
 from edgetl.cgen.attributes import window_of
 from edgetl.cgen.moves import mapped, placed
-from edgetl.cgen.plan import AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum
+from edgetl.cgen.plan import AverageLogits, AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum
+from edgetl.cgen.stems import EXACT
 from edgetl.cgen.sums import Scaled, in_whole_numbers
 from edgetl.cgen.tensors import Tensor
-from edgetl.cgen.values import Codes, Decoded, Levels, Pending, Stem, Unsupported, Value, encode, straight
+from edgetl.cgen.values import CODES, Codes, Decoded, Levels, Pending, Row, Stem, Unsupported, Value, encode, straight
 
 IN_FLOAT = "float values where the C code needs int8 values"
 
@@ -82,7 +83,23 @@ def global_average(operators: list[Operator], value: Value) -> Pending:
     def finish(step: np.float32, zero: int) -> Tensor:
         return _mean(operators, source, placed(operators, source.source), step, zero)
 
-    return Pending(name="GlobalAveragePool", finish=finish)
+    def times(factor: np.float32) -> Row:
+        return _mean_logits(operators, source, factor)
+
+    return Pending(name="GlobalAveragePool", finish=finish, times=times if source.scale == 1 else None)
+
+
+def _mean_logits(operators: list[Operator], source: Decoded, factor: np.float32) -> Row:
+    """Means of whole numbers times a factor.
+
+    Raises:
+        Unsupported: sums that float32 may not hold.
+    """
+    tensor = placed(operators, source.source)
+    if tensor.places * (CODES - 1) > EXACT:
+        raise Unsupported(f"a mean of {tensor.places} places, whose float sums differ between CPUs")
+    operators.append(AverageLogits(source=tensor, output=None, source_zero=source.zero, scale=float(factor)))
+    return Row(logits=tensor.channels)
 
 
 def _mean(operators: list[Operator], source: Decoded, tensor: Tensor, step: np.float32, zero: int) -> Tensor:

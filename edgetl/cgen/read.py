@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgetl.cgen import moves
 from edgetl.cgen.attributes import attributes_of
+from edgetl.cgen.averages import FLAT
 from edgetl.cgen.convs import linear, on_codes
 from edgetl.cgen.elementwise import ARITHMETIC, constant, elementwise
 from edgetl.cgen.plan import Operator, Plan
@@ -27,6 +28,7 @@ from edgetl.cgen.values import (
     Levels,
     Packed,
     Pending,
+    Row,
     Stem,
     Stored,
     Unsupported,
@@ -68,8 +70,8 @@ def _refusal(node: onnx.NodeProto, found: str) -> str:
     where = f"{node.op_type} (output {node.output[0]!r})"
     return (
         f"expected operators that edgetl can write as C ({', '.join(sorted(KNOWN))}), on int8 values, found {where}: {found}. "
-        "Quantize with --target portable, or choose another student (edge_tiny to edge_large, ResNets, EfficientNet-Lite, SqueezeNet with "
-        "a linear head can be written as C), or leave out --c"
+        "Quantize with --target portable, or choose another student (edge_tiny to edge_large, ResNets, EfficientNet-Lite, MobileNetV2 "
+        "and SqueezeNet can be written as C), or leave out --c"
     )
 
 
@@ -98,6 +100,8 @@ class _Reader:
         classes = None
         if isinstance(value, Pending) and value.logits:
             classes = value.logits()
+        elif isinstance(value, Row):
+            classes = value.logits
         elif isinstance(value, Decoded) and isinstance(value.source, Codes) and value.plain:
             classes = moves.decoded(value, self.operators)
         if classes is None:
@@ -142,6 +146,10 @@ class _Reader:
                 return concat(self.operators, inputs, attributes)
             case "Round" if isinstance(first, Stem):
                 return rounded(self.operators, first)
+            case kind if isinstance(first, Row) and kind in FLAT:
+                return first
+            case kind if kind in MOVES and isinstance(first, Pending):
+                raise Unsupported(f"the result of a {first.name} in float: float sums differ between CPUs")
             case kind if kind in MOVES:
                 return moves.moved(node.op_type, first, [constant(value) for value in inputs[1:]], attributes)
             case kind if kind in KNOWN:

@@ -108,15 +108,24 @@ class Pending:
         name: of the operator, for messages.
         finish: gives the tensor.
         logits: writes float logits instead; None where it cannot.
+        times: the logits that its float result becomes behind a product with a number; None where it has no fixed bits.
     """
 
     name: str
     finish: Callable[[np.float32, int], Tensor]
     logits: Callable[[], int] | None = None
     bounds: tuple[float, float] | None = None
+    times: Callable[[np.float32], Row] | None = None
 
 
-Value = Stored | Packed | Levels | Codes | Decoded | Whole | Stem | Pending
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Float logits that are written already, one behind the other; how many."""
+
+    logits: int
+
+
+Value = Stored | Packed | Levels | Codes | Decoded | Whole | Stem | Pending | Row
 
 
 def decode(scale: np.float32, zero: int) -> NDArray[np.float32]:

@@ -68,7 +68,7 @@ def _option(name: str, field: FieldInfo) -> Any:
     usual = field.default if not isinstance(field.default, bool) else "yes" if field.default else "no"
     default = "" if usual is None else f" [default: {usual}]"
     flag = f"--{name.replace('_', '-')}"
-    choices = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
+    choices = [str(leaf) for leaf in _leaves(field.annotation) if not isinstance(leaf, type)]
     shown = "|".join(choices) if choices else None
     return typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if _plain(field) == (bool | None) else flag,
@@ -82,13 +82,18 @@ def _plain(field: FieldInfo) -> Any:
     """The type the shell can give: the settings check the rest."""
     kinds = _leaves(field.annotation)
     for plain in (bool, int, float):
-        if plain in kinds:
+        if plain in map(_type, kinds):
             return plain | None
     return str | None
 
 
+def _type(leaf: Any) -> Any:
+    """Of a number that is written out, its type."""
+    return leaf if isinstance(leaf, type) else type(leaf)
+
+
 def _leaves(annotation: Any) -> list[Any]:
-    """`int | None` -> [int, NoneType]; `Literal["a"]` -> ["a"]; `Annotated[float, ...]` -> [float, ...]."""
+    """`int | None` -> [int, NoneType]; `Literal["a", 1]` -> ["a", 1]; `Annotated[float, ...]` -> [float, ...]."""
     parts = [annotation.__origin__] if hasattr(annotation, "__metadata__") else list(get_args(annotation))
     return [leaf for part in parts for leaf in _leaves(part)] if parts else [annotation]
 

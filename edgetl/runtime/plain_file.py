@@ -15,6 +15,8 @@ from edgetl.runtime.onnx_metadata import describe, info_of, save
 from edgetl.runtime.outputs import with_one_output
 from edgetl.runtime.session import Session
 
+WEIGHTS_NO_INPUTS = 4  # the first IR version in which weights need not be inputs, too
+
 
 def is_plain(session: Session) -> bool:
     """Whether the file of a session, as it was run so far, is unambiguous."""
@@ -66,6 +68,15 @@ def recorded(source: Path, target: Path, seen: SeenImages) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     save(describe(model, replace(info, seen=seen)), target)
     return target
+
+
+def weights_are_no_inputs(model: onnx.ModelProto) -> None:
+    """Take the weights, which ONNX before IR version 4 lists among the inputs, out of that list, in place."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, WEIGHTS_NO_INPUTS)
 
 
 def with_batch_of_one(model: onnx.ModelProto) -> onnx.ModelProto:

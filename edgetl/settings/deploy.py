@@ -51,6 +51,12 @@ class ExportSettings(Settings):
 
     golden_images: int = Field(8, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
     c: bool = Field(False, description="Write clients/c/, the int8 model in C99 for microcontrollers, too.", json_schema_extra=dict(ADDED))
+    batch: Literal[1] | None = Field(
+        None,
+        description="1: every graph takes one image, and all its shapes are numbers, as NNAPI, QNN and converters want them. "
+        "Default: any number of images.",
+        json_schema_extra=dict(ADDED),
+    )
     min_precision: float = Field(
         0.95,
         ge=0.5,

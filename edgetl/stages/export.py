@@ -48,7 +48,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form
@@ -95,6 +95,7 @@ class Export(Stage[Exported]):
                     provenance=self.provenance,
                     int8_lost=self.int8 is not None and self.shipped == "float",
                     c=self.settings.c,
+                    batch=self.settings.batch,
                     decision=self._decision(shipped, info),
                 )
             except NotFinite as error:

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -73,18 +74,25 @@ class _Reader(CalibrationDataReader):
 
 
 def written(
-    out: Path, model: onnx.ModelProto, preprocess: Preprocess, fitting: Photos, val: Photos, classes: tuple[str, ...], suffix: str
+    out: Path,
+    model: onnx.ModelProto,
+    preprocess: Preprocess,
+    fitting: Photos,
+    val: Photos,
+    classes: tuple[str, ...],
+    suffix: str,
+    **more: Any,
 ) -> Bundle:
     """The bundle of its int8 form, as onnxruntime's quantizer makes it, with a decision rule that is fitted on `val`."""
     out.mkdir(parents=True)
     onnx.save_model(model, out / "float.onnx")
     settings = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True, "reduce_range": True}
     quantize_static(out / "float.onnx", out / "int8.onnx", _Reader(preprocess, fitting[:50]), quant_format=QuantFormat.QDQ, **settings)
-    return sealed(out / "bundle", out / "int8.onnx", out / "float.onnx", preprocess, val, classes, suffix)
+    return sealed(out / "bundle", out / "int8.onnx", out / "float.onnx", preprocess, val, classes, suffix, **more)
 
 
 def sealed(
-    out: Path, shipped: Path, float_model: Path, preprocess: Preprocess, val: Photos, classes: tuple[str, ...], suffix: str
+    out: Path, shipped: Path, float_model: Path, preprocess: Preprocess, val: Photos, classes: tuple[str, ...], suffix: str, **more: Any
 ) -> Bundle:
     outputs = open_session(shipped).compute(np.stack([preprocess(data) for data, _ in val]))
     rule = fit_decision(outputs, np.array([label for _, label in val]), Classification(classes=classes), 0.9)
@@ -98,6 +106,7 @@ def sealed(
         target="portable",
         provenance={},
         decision=rule,
+        **more,
     )
 
 
@@ -138,7 +147,7 @@ def foreign_bundle(out: Path, shared: Path) -> Bundle:
     return sealed(out / "bundle", model, model, preprocess, mixed, classes, ".jpg")
 
 
-def drawn_bundle(out: Path) -> Bundle:
+def drawn_bundle(out: Path, **more: Any) -> Bundle:
     """Noise of two kinds in wide pictures, so that each wrong step is seen; nothing from outside is needed."""
     rng, photos = np.random.default_rng(7), []
     for index in range(120):
@@ -148,4 +157,4 @@ def drawn_bundle(out: Path) -> Bundle:
         Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
         photos.append((stream.getvalue(), index % 2))
     preprocess = Preprocess(size=24, resize=27, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return written(out, network(preprocess, photos[:60], 2), preprocess, photos[:60], photos[60:], ("bright", "dark"), ".png")
+    return written(out, network(preprocess, photos[:60], 2), preprocess, photos[:60], photos[60:], ("bright", "dark"), ".png", **more)

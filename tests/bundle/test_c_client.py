@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.client_runs import run_clients
@@ -15,10 +17,14 @@ from edgetl.bundle.read import Bundle, open_bundle
 from edgetl.bundle.write import write_bundle
 from edgetl.core.canonical import canonical
 from edgetl.core.errors import InputError
+from edgetl.quantization.engine import quantize
+from edgetl.quantization.graph.editing import without_unread
+from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.runtime.onnx_metadata import ModelInfo
+from edgetl.runtime.session import open_session
 from edgetl.settings import ExportSettings
 
-from .conftest import CLASSES, PICTURES
+from .conftest import CLASSES, PICTURES, PREPROCESS, float_graph, picture
 
 FILES = ("check.c", "classifier.c", "classifier.h", "footprint.json")
 
@@ -76,6 +82,36 @@ def test_bundle_check_compiles_it_and_names_the_image_that_differs(bundle: Bundl
 def test_a_float_model_is_refused(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected an int8 model for --c, found a float model"):
         written(tmp_path / "bundle", graphs, info, shipped=graphs[0], form="float", c=True)
+
+
+def own_head(folder: Path) -> tuple[Path, Path]:
+    """The float and the int8 graph of a network whose logits are means, as SqueezeNet's own head makes them."""
+    model = float_graph()
+    kept = [node for node in model.graph.node if node.op_type != "Gemm"]
+    weights = np.random.default_rng(5).normal(0, 0.5, (len(CLASSES), 8, 1, 1)).astype(np.float32)
+    kept[-1].output[0] = "logits"
+    kept[-2].input[0] = "c2"
+    kept.insert(2, helper.make_node("Conv", ["r", "second"], ["c2"], name="last"))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "second"))
+    onnx.save_model(without_unread(model), folder / "float.onnx")
+    calibration = Arrays(np.concatenate([PREPROCESS(picture(seed, 40, 40))[None] for seed in range(32)]))
+    quantize(folder / "float.onnx", calibration, target="portable", out=folder / "int8.onnx", threads=1, tune_images=0)
+    return folder / "float.onnx", folder / "int8.onnx"
+
+
+def test_logits_that_are_means_are_summed_in_whole_numbers(info: ModelInfo, tmp_path: Path) -> None:
+    """With C code the graphs of the bundle are written so, and all agree; without it the int8 file stays as it is."""
+    graphs = own_head(tmp_path)
+    plain, coded = written(tmp_path / "plain", graphs, info), written(tmp_path / "coded", graphs, info, c=True)
+    tails = [[node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node][-4:] for bundle in (plain, coded)]
+    assert tails[0][-2:] == ["GlobalAveragePool", tails[0][-1]] and tails[1][-3:] == ["GlobalAveragePool", "Mul", tails[0][-1]]
+    outputs = [open_session(bundle.path / "model.onnx").compute(PREPROCESS(picture(9, 40, 40))[None]) for bundle in (plain, coded)]
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
+    parts = {finding.part: finding for finding in check_bundle(coded.path)}
+    assert {name: finding.problems for name, finding in parts.items() if finding.problems} == {}
+    assert parts["client c"].state == ("ok" if any(map(shutil.which, ("cc", "gcc", "clang"))) else "not run")
 
 
 def test_keys_of_what_was_made_before_stay() -> None:

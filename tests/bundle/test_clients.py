@@ -33,7 +33,7 @@ from .driven_page import BROWSER, drive
 
 CLIENTS = Path(__file__).parents[2] / "edgetl/bundle/clients"
 TOOLS = Path(os.environ.get("EDGETL_TOOLS", "/nonexistent"))
-NAMES = ("drawn", "digits", "insects", "foreign")
+NAMES = ("drawn", "fixed", "digits", "insects", "foreign")
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
             match name:
                 case "drawn":
                     found[name] = drawn_bundle(out)
+                case "fixed":
+                    found[name] = drawn_bundle(out, batch=1)
                 case "digits":
                     found[name] = digits_bundle(out)
                 case "insects":

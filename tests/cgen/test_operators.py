@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgetl.cgen.averages import with_whole_averages
 from edgetl.cgen.read import read_plan
 from edgetl.core.errors import InputError
 
@@ -77,6 +79,101 @@ def test_global_average_pool(graph: Make, agree: Make, seed: int) -> None:
     x = g.coded(g.conv(g.image(), 16), scale=0.02)
     pooled = g.coded(g.node("GlobalAveragePool", x), **({"scale": 0.02, "zero": 3} if seed % 2 else {}))
     agree(g, g.node("Flatten", pooled), images=20)
+
+
+def averaged(graph: Make, seed: int) -> tuple[Any, str]:
+    """Logits that are means in float of codes, as SqueezeNet's are, and the graph with them."""
+    g = graph(seed, size=10 + seed)
+    x = g.coded(g.conv(g.image(), 7), scale=0.0117, zero=(0, 90)[seed % 2])
+    return g, g.node(("Flatten", "Squeeze", "Reshape")[seed % 3], g.node("GlobalAveragePool", x), *shape_of(g, seed))
+
+
+def shape_of(g: Any, seed: int) -> list[str]:
+    return [g.constant([2, 3], np.int64)] if seed % 3 == 1 else [g.constant([-1, 7], np.int64)] if seed % 3 == 2 else []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_averages_in_float_sum_whole_numbers(graph: Make, compiler: Any, reference: Any, seed: int) -> None:
+    """The written graph gives the old one's logits but for rounding, the C code the written one's bits."""
+    g, answer = averaged(graph, seed)
+    model, images = g.model(answer), g.rng.integers(0, 256, (20, 10 + seed, 10 + seed, 3), dtype=np.uint8)
+    whole = with_whole_averages(model)
+    onnx.shape_inference.infer_shapes(whole, check_type=True, strict_mode=True)
+    expected = reference(whole, g.preprocess, images)
+    np.testing.assert_allclose(expected, reference(model, g.preprocess, images), rtol=1e-5, atol=1e-6)
+    found = compiler.logits(whole, g.preprocess, images, 7)
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+
+
+def test_whole_sums_are_the_same_in_every_order(graph: Make, reference: Any) -> None:
+    """What other CPUs do: float32 sums of the same codes from the last place to the first, by pairs, and by neighbors of four."""
+    g, answer = averaged(graph, 3)
+    images = g.rng.integers(0, 256, (8, 13, 13, 3), dtype=np.uint8)
+    codes, scale = decoded_codes(g, answer, reference, images)
+    orders = {name: order(codes) / np.float32(codes.shape[1]) * scale for name, order in ORDERS.items()}
+    expected = reference(with_whole_averages(g.model(answer)), g.preprocess, images)
+    for name, found in orders.items():
+        np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32), err_msg=name)
+    scaled = [order(codes * scale) / np.float32(codes.shape[1]) for order in ORDERS.values()]
+    assert not all(np.array_equal(found, scaled[0]) for found in scaled[1:])  # why the scale has to move
+
+
+def decoded_codes(g: Any, answer: str, reference: Any, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], np.float32]:
+    """What the average reads, in codes less the zero point, float32 [images, places, channels], and their scale."""
+    pool = next(node for node in g.nodes if node.op_type == "GlobalAveragePool")
+    decode = next(node for node in g.nodes if pool.input[0] in node.output)
+    scale = next(numpy_helper.to_array(tensor) for tensor in g.constants if tensor.name == decode.input[1])
+    values = reference(g.model(pool.input[0]), g.preprocess, images).reshape(len(images), 7, -1)
+    return np.rint(values / scale).astype(np.float32).transpose(0, 2, 1), np.float32(scale)
+
+
+def lanes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Sums of every fourth place, one behind the other."""
+    return [in_order(values[:, lane : values.shape[1] // 4 * 4 : 4]) for lane in range(4)]
+
+
+def in_order(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.add.accumulate(values, axis=1, dtype=np.float32)[:, -1])
+
+
+def with_rest(total: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    for place in range(values.shape[1] // 4 * 4, values.shape[1]):
+        total = total + values[:, place]
+    return total
+
+
+def of_x86(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    a, b, c, d = lanes(values)
+    return with_rest((a + c) + (b + d), values)
+
+
+def of_arm(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    a, b, c, d = lanes(values)
+    return with_rest((a + b) + (c + d), values)
+
+
+ORDERS = {"first to last": in_order, "last to first": lambda values: in_order(values[:, ::-1]), "x86": of_x86, "ARM": of_arm}
+
+
+def test_an_average_in_float_is_refused_unless_its_sums_are_whole(graph: Make) -> None:
+    g, answer = averaged(graph, 0)
+    with pytest.raises(InputError, match=r"the result of a GlobalAveragePool in float: float sums differ between CPUs"):
+        read_plan(g.model(answer), g.preprocess)
+
+
+def test_other_averages_stay_as_they_are(graph: Make) -> None:
+    """Between codes, and in front of what is not the answer; a graph that has been written so is not written again."""
+    g, answer = averaged(graph, 0)
+    whole = with_whole_averages(g.model(answer))
+    assert [node.op_type for node in whole.graph.node][-4:] == ["DequantizeLinear", "GlobalAveragePool", "Mul", "Flatten"]
+    others = [g.model(g.node("Softmax", answer)), g.model(g.node("Flatten", g.coded(averaged_again(g)))), whole]
+    for model in others:
+        assert with_whole_averages(model) is model
+
+
+def averaged_again(g: Any) -> str:
+    return str(g.node("GlobalAveragePool", g.coded(g.conv(g.image(), 16), scale=0.02)))
 
 
 @pytest.mark.parametrize("seed", range(4))
