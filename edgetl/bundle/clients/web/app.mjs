@@ -149,8 +149,8 @@ async function watch() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
   } catch {
-    const need = isSecureContext ? "Allow it in the browser" : "Browsers give it to pages on localhost or with https";
-    return fail(`No camera can be used here. ${need}, or choose a photo.`);
+    const why = isSecureContext ? "Allow it in the browser" : "Browsers give it only to pages on localhost or with https";
+    return fail(`No camera can be used here. ${why}. Or choose a photo.`);
   }
   video.srcObject = stream;
   await video.play();
