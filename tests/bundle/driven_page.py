@@ -54,7 +54,7 @@ if ({check}) {{
   torn.items.add(new page.File(["no photo"], "torn.jpg", {{ type: "image/jpeg" }}));
   page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: torn, cancelable: true }}));
   await until(() => status().startsWith("This file"));
-  found.torn = status();
+  found.torn = [status(), seen.getElementById("shown").hidden, seen.getElementById("answers").hidden];
   seen.getElementById("camera").click();
   await until(() => seen.querySelectorAll("#answers li").length);
   found.camera = [status(), seen.getElementById("camera").getAttribute("aria-pressed"), seen.querySelectorAll("#answers li").length];

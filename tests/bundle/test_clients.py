@@ -1,12 +1,14 @@
 """Every client that can run here agrees with Python on every golden vector, and names the step of every mistake that is planted in it.
 
 Beside Python they need tools that edgetl does not: EDGETL_TOOLS names a folder with `node_modules/` (npm install onnxruntime-node
-onnxruntime-web sharp axe-core), `venv/` (pip install openvino) and `kotlinc/bin/kotlinc`. What is missing is skipped, and said.
+onnxruntime-web sharp axe-core), `venv/` (pip install openvino), `kotlinc/bin/kotlinc` and `swift/bin/swiftc`. What is missing is
+skipped, and said.
 """
 
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import re
@@ -21,10 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edgetl.bundle.golden import FLOAT_MODEL, MODEL, read_golden
 from edgetl.bundle.image_graph import IMAGE_MODEL
 from edgetl.bundle.read import Bundle
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 from edgetl.tasks.classification import Classification
 
@@ -119,18 +123,54 @@ def openvino_folder() -> Path:
     return Path(run(openvino_python(), "-c", "import openvino; print(openvino.__path__[0])").stdout.strip())
 
 
-RUNNERS = {"python": by_python, "node": by_node, "cpp": by_cpp}
+def by_swift(bundle: Path) -> subprocess.CompletedProcess[str]:
+    """The resizing alone: the rest of the app needs iOS."""
+    check = (CLIENTS / "ios/Sources/check/main.swift").read_text(encoding="utf-8")
+    return run(swift_program((bundle / "clients/ios/Sources/Steps/Steps.swift").read_text(encoding="utf-8"), check), bundle)
+
+
+def swiftc() -> str:
+    found = shutil.which("swiftc") or shutil.which(str(TOOLS / "swift/bin/swiftc"))
+    if found is None:
+        pytest.skip("needs swiftc, on the path or in EDGETL_TOOLS/swift/bin")
+    return found
+
+
+@cache
+def swift_program(steps: str, main: str) -> Path:
+    """Those Steps.swift and main.swift as a program, compiled once, as Package.swift says: two modules."""
+    compiler, folder = swiftc(), Path(tempfile.mkdtemp(prefix="edgetl-swift-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "Steps.swift").write_text(steps, encoding="utf-8")
+    (folder / "main.swift").write_text(main, encoding="utf-8")
+    library = ["-emit-library", "-static", "-emit-module", "-module-name", "Steps", "-o", folder / "libSteps.a"]
+    program = ["-I", folder, "-L", folder, "-lSteps", "-o", folder / "program"]
+    for words in ([*library, "-emit-module-path", folder / "Steps.swiftmodule", folder / "Steps.swift"], [folder / "main.swift", *program]):
+        made = run(compiler, "-O", "-swift-version", "6", "-warnings-as-errors", *words)
+        assert made.returncode == 0, made.stderr
+    return folder / "program"
+
+
+def by_page(bundle: Path) -> subprocess.CompletedProcess[str]:
+    """As a user runs it: check.mjs drives the page in a browser."""
+    if BROWSER is None or shutil.which("node") is None or not (TOOLS / "node_modules/onnxruntime-web").is_dir():
+        pytest.skip("needs chromium, node, and onnxruntime-web in EDGETL_TOOLS/node_modules")
+    (bundle / "clients/web/node_modules").symlink_to(TOOLS / "node_modules")
+    return run("node", bundle / "clients/web/check.mjs", "check", bundle)
+
+
+RUNNERS = {"python": by_python, "node": by_node, "cpp": by_cpp, "swift": by_swift, "web": by_page}
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("client", RUNNERS)
+@pytest.mark.parametrize("client", [client for client in RUNNERS if client != "web"])  # the page: see below
 def test_a_client_agrees_on_every_golden_vector(client: str, name: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
     bundle = with_clients(made(name), tmp_path)
     done = RUNNERS[client](bundle)
     assert (done.returncode, done.stdout) == (0, f"{len(read_golden(bundle).images)} golden images agree\n"), done.stderr
 
 
-PYTHON, STEPS, CPP = "python/classify.py", "web/steps.mjs", "cpp/steps.hpp"
+PYTHON, STEPS, CPP, SWIFT = "python/classify.py", "web/steps.mjs", "cpp/steps.hpp", "ios/Sources/Steps/Steps.swift"
 WITHOUT_ANTIALIAS = (
     "image.transform(size, Image.Transform.AFFINE, (image.width / size[0], 0, 0, 0, image.height / size[1], 0), Image.BILINEAR)"
 )
@@ -155,18 +195,25 @@ MISTAKES = {  # client, mistake -> file, what stands there, what the mistake mak
     ("cpp", "squash for crop"): (CPP, 'p.has("fit") ? p["fit"].text : "crop"', '"squash"', "resized"),
     ("cpp", "missing normalization"): (CPP, "(share - mean[c]) / std[c]", "share + 0 * (mean[c] + std[c])", "input"),
     ("cpp", "wrong layout"): (CPP, "input[c * area + i] =", "input[i * channels + c] =", "input"),
+    ("swift", "no antialias"): (SWIFT, "max(1, scale)", "1.0", "resized"),
+    ("swift", "squash for crop"): (SWIFT, 'p.fit ?? "crop"', '"squash"', "resized"),
 }
+MISTAKES |= {("web", mistake): planted for (client, mistake), planted in MISTAKES.items() if client == "node"}  # the same steps.mjs
+PLANTED = [(name, *case) for case in MISTAKES for name in ("drawn", "insects") if (case[0], name) != ("web", "drawn")]
 
 
-@pytest.mark.parametrize(("client", "mistake"), MISTAKES)
-def test_a_planted_mistake_is_found_and_its_step_named(client: str, mistake: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
-    bundle = with_clients(made("drawn"), tmp_path)
+@pytest.mark.parametrize(("name", "client", "mistake"), PLANTED)
+def test_a_planted_mistake_is_found_and_its_step_named(
+    name: str, client: str, mistake: str, made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    bundle = with_clients(made(name), tmp_path)
     file, right, wrong, step = MISTAKES[client, mistake]
     text = (bundle / "clients" / file).read_text(encoding="utf-8")
     assert text.count(right) == 1
     (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
     done = RUNNERS[client](bundle)
-    images = [entry.image for entry in read_golden(bundle).images]
+    shapes = {entry.image: np.load(bundle / "golden" / entry.stages["decoded"]).shape for entry in read_golden(bundle).images}
+    images = [image for image, (height, width, _) in shapes.items() if mistake != "squash for crop" or height != width]  # the same there
     said = done.stderr.splitlines()
     assert done.returncode == 1 and [line.split(": ")[:2] for line in said] == [[image, step] for image in images], done.stderr
 
@@ -203,7 +250,8 @@ def test_the_page_answers_a_dropped_photo_offline(name: str, width: int, made: C
     assert rule is not None and found["status"].startswith(
         "Not sure" if rule.decide("x", entry.top[0][1]) == "unknown" else entry.top[0][0]
     )
-    assert found["torn"].startswith("This file cannot be read as a photo") and found["camera"][1] == "true" and found["camera"][2] > 1
+    assert found["torn"][0].startswith("This file cannot be read as a photo") and found["torn"][1:] == [True, True]
+    assert found["camera"][1] == "true" and found["camera"][2] > 1
     assert found["wide"] == found["width"] == width
     assert (found["outside"], found["console"], found["unnamed"], found["reached"]) == ([], [], 0, 0)
     assert found["violations"] == []  # of accessibility, where EDGETL_TOOLS/node_modules has axe-core
@@ -263,39 +311,84 @@ def test_openvino_reads_the_same_files_and_agrees(name: str, made: Callable[[str
                 assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top)
 
 
-RUN_KOTLIN = """
+PHONES = {  # a program for each: RGBA pixels -> the network's, as the numbers given say; then a decision
+    "kotlin": """
 import classify.*
 import java.io.File
-
-fun picture(file: File, shape: List<Int>): Picture {
-    val bytes = file.readBytes()
-    return Picture(shape[0], shape[1], shape[2], bytes.copyOfRange(bytes.size - shape[0] * shape[1] * shape[2], bytes.size))
-}
+import java.nio.ByteBuffer
 
 fun main(given: Array<String>) {
-    val n = given.drop(4).map { it.toInt() }
-    val p = Preprocess(Pair(n[0], n[1]), Pair(n[2], n[3]), given[2], given[3], 0, false)
-    File(given[1]).writeBytes(resized(picture(File(given[0]), n.drop(4)), p).data)
-    println(decided(floatArrayOf(0.2f, 0.5f, 0.3f), listOf("a", "b", "c"), DecisionRule(0.6, "unknown")).third)
+    val n = given.drop(5).map { it.toInt() }
+    val rgba = ByteBuffer.wrap(File(given[0]).readBytes()).asIntBuffer()
+    val argb = IntArray(rgba.remaining()) { Integer.rotateRight(rgba.get(it), 8) }
+    val p = Preprocess(Pair(n[2], n[3]), Pair(n[4], n[5]), given[2], given[3], n[6], given[4] == "gray")
+    File(given[1]).writeBytes(resized(colored(argb, n[0], n[1], p.gray), p).data)
+    val rule = DecisionRule(0.6, "unknown")
+    val found = listOf(floatArrayOf(0.2f, 0.5f, 0.3f), floatArrayOf(0.2f, 0.1f, 0.7f)).map { decided(it, listOf("a", "b", "c"), rule) }
+    println(found.joinToString(" ") { "${it.first} ${it.third}" })
 }
-"""
+""",
+    "swift": """
+import Foundation
+import Steps
+
+let given = Swift.CommandLine.arguments.dropFirst().map { $0 }
+let n = given[5...].map { Int($0)! }
+let json = \"\"\"
+{"classes": ["a", "b", "c"], "decision": {"threshold": 0.6, "unknown": "unknown"}, "preprocess": {"size": [\\(n[2]), \\(n[3])],
+"resize": [\\(n[4]), \\(n[5])], "filter": "\\(given[2])", "fit": "\\(given[3])", "fill": \\(n[6]), "color": "\\(given[4])"}}
+\"\"\"
+let manifest = try JSONDecoder().decode(Manifest.self, from: Data(json.utf8))
+let rgba = [UInt8](try Data(contentsOf: URL(fileURLWithPath: given[0])))
+let picture = resized(colored(rgba, height: n[0], width: n[1], gray: given[4] == "gray"), manifest.preprocess)
+try Data(picture.data).write(to: URL(fileURLWithPath: given[1]))
+let found: [[Float]] = [[0.2, 0.5, 0.3], [0.2, 0.1, 0.7]]
+print(found.map { decided($0, manifest) }.map { "\\($0.name) \\($0.decision)" }.joined(separator: " "))
+""",
+}
+WAYS = (
+    Preprocess(size=24, resize=27),
+    Preprocess(size=(16, 40), resize=(18, 44), filter="bicubic"),
+    Preprocess(size=24, resize=24, filter="lanczos", fit="squash"),
+    Preprocess(size=(40, 16), resize=40, filter="bicubic", fit="pad", fill=114, color="gray", mean=(0.5,), std=(0.25,)),
+)
 
 
-def test_kotlin_resizes_to_the_golden_pixels(made: Callable[[str], Bundle], tmp_path: Path) -> None:
-    """The numeric file of the Android client, compiled for a desktop."""
+@cache
+def kotlin_program(main: str) -> tuple[str | Path, ...]:
+    """Steps.kt of the Android client and that Main.kt, compiled once, for a desktop."""
     compiler = shutil.which("kotlinc") or shutil.which(str(TOOLS / "kotlinc/bin/kotlinc"))
     if compiler is None or shutil.which("java") is None:
         pytest.skip("needs java, and kotlinc on the path or in EDGETL_TOOLS/kotlinc/bin")
-    (tmp_path / "Main.kt").write_text(RUN_KOTLIN, encoding="utf-8")
+    folder = Path(tempfile.mkdtemp(prefix="edgetl-kotlin-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "Main.kt").write_text(main, encoding="utf-8")
     steps = CLIENTS / "android/app/src/main/kotlin/classify/Steps.kt"
-    done = run(compiler, steps, tmp_path / "Main.kt", "-include-runtime", "-d", tmp_path / "steps.jar")
-    assert (tmp_path / "steps.jar").exists(), done.stderr
-    bundle = made("drawn")
-    p = bundle.manifest.preprocess
-    for entry in read_golden(bundle.path).images:
-        decoded, resized = (np.load(bundle.path / "golden" / entry.stages[step]) for step in ("decoded", "resized"))
-        sizes = [*pair(p.size), *pair(p.resize), *decoded.shape]
-        given = [bundle.path / "golden" / entry.stages["decoded"], tmp_path / "resized", p.filter, p.fit, *sizes]
-        said = run("java", "-cp", tmp_path / "steps.jar", "MainKt", *given)
-        assert said.stdout == "unknown\n", said.stderr
-        np.testing.assert_array_equal(np.fromfile(tmp_path / "resized", np.uint8).reshape(resized.shape), resized)
+    done = run(compiler, steps, folder / "Main.kt", "-include-runtime", "-d", folder / "steps.jar")
+    assert (folder / "steps.jar").exists(), done.stderr
+    return "java", "-cp", folder / "steps.jar", "MainKt"
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.fit}-{way.filter}")
+@pytest.mark.parametrize("client", PHONES)
+def test_a_phone_s_arithmetic_gives_pillow_s_pixels(client: str, way: Preprocess, tmp_path: Path) -> None:
+    """The numeric file of the Android and of the iOS client: colors, resizing, decisions."""
+    main = PHONES[client]
+    swift = (CLIENTS.parent / "clients" / SWIFT).read_text(encoding="utf-8")
+    program = kotlin_program(main) if client == "kotlin" else (swift_program(swift, main),)
+    for height, width in ((61, 90), (90, 61), (9, 130)):
+        pixels = np.random.default_rng(height).integers(0, 256, (height, width, 4), dtype=np.uint8)
+        (tmp_path / "rgba").write_bytes(pixels.tobytes())
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        numbers = [height, width, *pair(way.size), *pair(way.resize), way.fill or 0]
+        said = run(*program, tmp_path / "rgba", tmp_path / "made", way.filter, way.fit, way.color, *numbers)
+        assert said.stdout == "b unknown c c\n", said.stderr
+        expected = way.pixels(stream.getvalue())
+        np.testing.assert_array_equal(np.fromfile(tmp_path / "made", np.uint8).reshape(expected.shape), expected)
+
+
+def test_the_ios_app_has_no_error_of_syntax() -> None:
+    """All that can be asked of it where Apple's frameworks are not."""
+    done = run(swiftc(), "-parse", *sorted((CLIENTS / "ios/App").glob("*.swift")))
+    assert (done.returncode, done.stderr) == (0, "")

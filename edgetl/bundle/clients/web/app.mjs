@@ -9,8 +9,8 @@ const HOLD = 2000; // ms for which an answer to the live camera stays, so that i
 const element = (id) => document.getElementById(id);
 const say = (text) => (element("status").textContent = text);
 const fetched = async (name) => {
-  const answer = await fetch(new URL(name, BUNDLE));
-  if (!answer.ok) throw new Error(`expected ${name} in the bundle, found none (${answer.status})`);
+  const answer = await fetch(new URL(name, BUNDLE)).catch(() => null);
+  if (!answer?.ok) throw new Error(`Expected ${name} in the bundle, found none (${answer?.status ?? "the server is gone"}). Serve the whole bundle.`);
   return answer.arrayBuffer();
 };
 const json = async (name) => JSON.parse(new TextDecoder().decode(await fetched(name)));
@@ -23,7 +23,7 @@ async function load() {
   try {
     ort = await import(`${RUNTIME}ort.wasm.min.mjs`);
   } catch {
-    throw new Error("expected onnxruntime-web beside this page, found none. Run: npm install --no-package-lock, in this folder");
+    throw new Error("Expected onnxruntime-web beside this page, found none. Run: npm install --no-package-lock, in this folder.");
   }
   ort.env.wasm.wasmPaths = new URL(RUNTIME, import.meta.url).href;
   ort.env.wasm.numThreads = 1;
@@ -106,18 +106,28 @@ function show(picture, name) {
   canvas.setAttribute("aria-label", `The photo that was given${name ? `: ${name}` : ""}`);
 }
 
+/** Only words, without a photo or answers that they do not speak of. */
+function fail(words) {
+  list([]);
+  element("shown").hidden = true;
+  say(words);
+}
+
+let given = 0; // photos so far: only the last is answered
+
 async function classify(file) {
   if (!file) return;
+  const mine = ++given;
   stop();
   if (!(await loaded)) return;
   say("Looking …");
   try {
     const picture = await decode(new Uint8Array(await file.arrayBuffer()), manifest.preprocess);
+    if (mine !== given) return;
     show(picture, file.name);
     await answer(picture);
   } catch (error) {
-    list([]);
-    say(`This file cannot be read as a photo (${file.name || "pasted"}). Give a JPEG or PNG.`);
+    if (mine === given) fail(`This file cannot be read as a photo (${file.name || "pasted"}). Give a JPEG or PNG.`);
   }
 }
 
@@ -139,7 +149,8 @@ async function watch() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
   } catch {
-    return say("No camera can be used here. Allow it in the browser, or choose a photo.");
+    const why = isSecureContext ? "Allow it in the browser" : "Browsers give it only to pages on localhost or with https";
+    return fail(`No camera can be used here. ${why}. Or choose a photo.`);
   }
   video.srcObject = stream;
   await video.play();
@@ -163,7 +174,7 @@ async function check() {
     const step = await steps.firstWrongStep(entry, golden, manifest, port, read);
     if (step) lines.push(`${entry.image}: ${step}`);
   }
-  element("checked").textContent = lines.length ? lines.join("; ") : `${golden.images.length} golden images agree`;
+  element("checked").textContent = lines.length ? lines.join("\n") : `${golden.images.length} golden images agree`;
 }
 
 const drop = element("drop");
@@ -177,7 +188,10 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) => classify(event.clipboardData.files[0]));
 for (const [button, input] of [["choose", "file"], ["take", "snapshot"]]) {
   element(button).addEventListener("click", () => element(input).click());
-  element(input).addEventListener("change", (event) => classify(event.target.files[0]));
+  element(input).addEventListener("change", (event) => {
+    classify(event.target.files[0]);
+    event.target.value = ""; // so that the same photo can be chosen again
+  });
 }
 element("camera").addEventListener("click", watch);
 element("check").addEventListener("click", () => check().catch((error) => (element("checked").textContent = String(error.message))));

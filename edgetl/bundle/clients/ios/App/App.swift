@@ -21,14 +21,16 @@ struct Screen: View {
     }
 }
 
-final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBufferDelegate {
+/// The session and the classifier are used on `queue`, the answer on the main one.
+final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBufferDelegate, @unchecked Sendable {
     @Published var answer = "Looking …"
     let session = AVCaptureSession()
     private let queue = DispatchQueue(label: "classify")
-    private let classifier = try? Classifier()
+    private let classifier = Result { try Classifier() }
     private let context = CIContext(options: [.workingColorSpace: NSNull()])
 
     func start() async {
+        if case .failure(let error) = classifier { return say("The bundle cannot be read: \(error.localizedDescription)") }
         guard await AVCaptureDevice.requestAccess(for: .video), let device = AVCaptureDevice.default(for: .video),
             let input = try? AVCaptureDeviceInput(device: device)
         else { return say("The camera may not be used. Allow it in the settings.") }
@@ -43,7 +45,7 @@ final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBu
     }
 
     func captureOutput(_: AVCaptureOutput, didOutput buffer: CMSampleBuffer, from _: AVCaptureConnection) {
-        guard let pixels = CMSampleBufferGetImageBuffer(buffer), let classifier else { return }
+        guard let pixels = CMSampleBufferGetImageBuffer(buffer), let classifier = try? classifier.get() else { return }
         let frame = CIImage(cvPixelBuffer: pixels)
         guard let image = context.createCGImage(frame, from: frame.extent), let found = try? classifier.classify(image) else { return }
         let percent = Int(100 * found.confidence)
@@ -53,8 +55,10 @@ final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBu
     func check() {
         queue.async {
             self.session.stopRunning()
-            let wrong = (try? self.classifier?.check()) ?? ["the bundle cannot be read"]
-            self.say(wrong.isEmpty ? "golden images agree" : wrong.joined(separator: "\n"))
+            do {
+                let wrong = try self.classifier.get().check()
+                self.say(wrong.isEmpty ? "golden images agree" : wrong.joined(separator: "\n"))
+            } catch { self.say("The check cannot run: \(error.localizedDescription)") }
         }
     }
 

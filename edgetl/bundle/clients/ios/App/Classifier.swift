@@ -13,7 +13,9 @@ final class Classifier {
     init() throws {
         environment = try ORTEnv(loggingLevel: .error)
         manifest = try JSONDecoder().decode(Manifest.self, from: Classifier.data("manifest.json"))
-        let model = Bundle.main.path(forResource: "model.image", ofType: "onnx")!
+        guard let model = Bundle.main.path(forResource: "model.image", ofType: "onnx") else {
+            throw CocoaError(.fileNoSuchFile, userInfo: [NSFilePathErrorKey: "model.image.onnx"])
+        }
         session = try ORTSession(env: environment, modelPath: model, sessionOptions: nil)
     }
 
@@ -56,12 +58,11 @@ final class Classifier {
     }
 
     private func firstWrongStep(_ entry: Golden.Entry, _ allowed: [String: Golden.Limit]) throws -> String? {
-        func array(_ step: String) throws -> Steps.Array? {
-            try entry.stages[step].map { Steps.Array(try Classifier.data("golden/\($0)")) }
+        func array(_ step: String) throws -> NpyArray? {
+            try entry.stages[step].map { NpyArray(try Classifier.data("golden/\($0)")) }
         }
         func wrong(_ step: String, _ found: [Double], _ expected: [Double], _ most: Double) -> String? {
-            guard found.count == expected.count else { return "\(step): \(found.count) numbers, expected \(expected.count)" }
-            let off = zip(found, expected).map { abs($0 - $1) }.max() ?? 0
+            let off = furthest(found, expected)
             return off <= most ? nil : "\(step): off by up to \(off), at most \(most) expected"
         }
         let decoded = try array("decoded")
@@ -77,14 +78,9 @@ final class Classifier {
         let expected = try array("logits")!.values
         let most = (allowed["logits"]?.abs ?? 0) + (allowed["logits"]?.rel ?? 0) * (expected.map { abs($0) }.max() ?? 0)
         if let said = wrong("logits", logits.map(Double.init), expected, most) { return said }
+        let shares = entry.top.map { share in manifest.classes.firstIndex(of: share.name).map { Double(probabilities[$0]) } ?? .nan }
+        if let said = wrong("probabilities", shares, entry.top.map(\.value), allowed["probabilities"]?.abs ?? 0) { return said }
         let answer = manifest.classes[probabilities.indices.max { probabilities[$0] < probabilities[$1] }!]
         return answer == entry.answers["model.onnx"] ? nil : "class: \(answer), expected \(entry.answers["model.onnx"] ?? "")"
     }
-}
-
-struct Golden: Decodable {
-    struct Entry: Decodable { let image: String, stages: [String: String], answers: [String: String] }
-    struct Limit: Decodable { let levels: Double?, abs: Double?, rel: Double? }
-    let images: [Entry]
-    let stages: [String: Limit]
 }

@@ -164,26 +164,49 @@ public func decided(_ probabilities: [Float], _ manifest: Manifest) -> (name: St
 }
 
 /// A .npy file of uint8 or float32.
-public struct Array {
+public struct NpyArray {
     public let shape: [Int]
     public let values: [Double]
 
     public init(_ file: Data) {
         let bytes = [UInt8](file)
-        let start = bytes[6] > 1 ? 12 + bytes[8...11].reversed().reduce(0) { $0 << 8 | Int($1) } : 10 + Int(bytes[8]) + Int(bytes[9]) << 8
+        func little(_ at: Int, _ count: Int) -> UInt32 { (0..<count).reduce(UInt32(0)) { $0 | UInt32(bytes[at + $1]) << (8 * $1) } }
+        let long = bytes[6] > 1
+        let start = long ? 12 + Int(little(8, 4)) : 10 + Int(little(8, 2))
         let head = String(decoding: bytes[..<start], as: UTF8.self)
         let inside = head.components(separatedBy: "'shape': (")[1].components(separatedBy: ")")[0]
         shape = inside.split(separator: ",").compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
         if head.contains("|u1") {
             values = bytes[start...].map(Double.init)
         } else {
-            values = stride(from: start, to: bytes.count, by: 4).map { at in
-                Double(Float(bitPattern: (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[at + $1]) << UInt32(8 * $1) }))
-            }
+            values = stride(from: start, to: bytes.count, by: 4).map { Double(Float(bitPattern: little($0, 4))) }
         }
     }
 
     public var picture: Picture {
         Picture(height: shape[0], width: shape[1], channels: shape.count > 2 ? shape[2] : 1, data: values.map { UInt8($0) })
     }
+}
+
+/// What golden/golden.json says.
+public struct Golden: Decodable {
+    public struct Share: Decodable {
+        public let name: String, value: Double
+
+        public init(from decoder: Decoder) throws {
+            var pair = try decoder.unkeyedContainer()
+            name = try pair.decode(String.self)
+            value = try pair.decode(Double.self)
+        }
+    }
+    public struct Entry: Decodable { public let image: String, stages: [String: String], answers: [String: String], top: [Share] }
+    public struct Limit: Decodable { public let levels: Double?, abs: Double?, rel: Double? }
+    public let images: [Entry]
+    public let stages: [String: Limit]
+}
+
+/// By how much two rows of numbers differ at most; infinity where they have not as many, or something is no number.
+public func furthest(_ found: [Double], _ expected: [Double]) -> Double {
+    if found.count != expected.count { return .infinity }
+    return zip(found, expected).map { abs($0 - $1) }.reduce(0) { $1.isNaN ? .infinity : max($0, $1) }
 }

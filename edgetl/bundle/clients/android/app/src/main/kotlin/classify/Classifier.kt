@@ -17,18 +17,18 @@ private fun JSONArray.strings() = List(length()) { getString(it) }
 private fun sizes(value: Any): Pair<Int, Int> = if (value is JSONArray) Pair(value.getInt(0), value.getInt(1)) else Pair(value as Int, value)
 
 /** A .npy file of uint8 or float32: shape and numbers. */
-class Array(val shape: List<Int>, val values: DoubleArray) {
+class NpyArray(val shape: List<Int>, val values: DoubleArray) {
     fun picture() = Picture(shape[0], shape[1], shape.getOrElse(2) { 1 }, ByteArray(values.size) { values[it].toInt().toByte() })
 
     companion object {
-        fun read(bytes: ByteArray): Array {
+        fun read(bytes: ByteArray): NpyArray {
             val buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN)
             val start = if (bytes[6] > 1) 12 + buffer.getInt(8) else 10 + buffer.getShort(8)
             val head = String(bytes, 0, start, Charsets.ISO_8859_1)
             val shape = Regex("'shape': \\(([^)]*)\\)").find(head)!!.groupValues[1].split(",").mapNotNull { it.trim().toIntOrNull() }
             val small = "|u1" in head
             val count = (bytes.size - start) / if (small) 1 else 4
-            return Array(shape, DoubleArray(count) { if (small) (bytes[start + it].toInt() and 255).toDouble() else buffer.getFloat(start + 4 * it).toDouble() })
+            return NpyArray(shape, DoubleArray(count) { if (small) (bytes[start + it].toInt() and 255).toDouble() else buffer.getFloat(start + 4 * it).toDouble() })
         }
     }
 }
@@ -67,7 +67,7 @@ class Classifier(private val assets: AssetManager) : AutoCloseable {
         OnnxTensor.createTensor(environment, pixels, shape, OnnxJavaType.UINT8).use { image ->
             session.run(mapOf("image" to image)).use { found ->
                 @Suppress("UNCHECKED_CAST")
-                fun row(name: String) = (found.get(name).get().value as kotlin.Array<FloatArray>)[0]
+                fun row(name: String) = (found.get(name).get().value as Array<FloatArray>)[0]
                 return Pair(row("probabilities"), row("logits"))
             }
         }
@@ -86,8 +86,8 @@ class Classifier(private val assets: AssetManager) : AutoCloseable {
 
     private fun firstWrongStep(entry: JSONObject, allowed: JSONObject): String? {
         val stages = entry.getJSONObject("stages")
-        fun array(step: String) = if (stages.has(step)) Array.read(bytes("golden/${stages.getString(step)}")) else null
-        fun wrong(step: String, found: DoubleArray, expected: Array, most: Double): String? =
+        fun array(step: String) = if (stages.has(step)) NpyArray.read(bytes("golden/${stages.getString(step)}")) else null
+        fun wrong(step: String, found: DoubleArray, expected: NpyArray, most: Double): String? =
             furthest(found, expected.values).let { if (it <= most) null else "$step: off by up to $it, at most $most expected" }
         fun numbers(picture: Picture) = DoubleArray(picture.data.size) { (picture.data[it].toInt() and 255).toDouble() }
         val file = bytes("golden/${stages.getString("file")}")
