@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError, listing
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
@@ -40,6 +41,7 @@ def admit(
     waived: str | None = None,
     unrecorded: Sequence[str] = (),
     alike: Collection[str] = (),
+    preprocess: Preprocess | None = None,
 ) -> Admitted:
     """The images that may judge.
 
@@ -51,13 +53,14 @@ def admit(
         unrecorded: the models of whose training there is no record.
         alike: sha256 of images that look like one that a model was trained or selected on, as the split has found: the user put both
             there. They are left out where images that were seen are, and told otherwise.
+        preprocess: of the model, by which image files are compared with rows of an .npz that it has seen.
 
     Raises:
         InputError: images that were seen, if they are not to be dropped; nothing left.
     """
     if waived is not None:
         return Admitted(data=data, seen="waived", reason=waived)
-    compared, known = compare(data, record), _known_set(data, record)
+    compared, known = compare(data, record, preprocess), _known_set(data, record)
     if seen == "accept" and (known or compared.found):
         why = known or f"{len(compared.found)} of {len(data)} images were seen"
         return Admitted(data=data, seen="waived", reason=f"{why} (--seen-images accept)")
