@@ -17,6 +17,10 @@ from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.unseen import compare, places, without
 
+# What is said of images that look like one that was seen, and what follows.
+ALIKE = ("one in train or val", ", so scores may be too good")
+TURNED = ("a mirrored or turned one that a model has seen", ": if those are of the same class, scores may be too good")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
@@ -77,8 +81,9 @@ def admit(
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
-    kept, told = _beside(data, kept, alike, drop=seen == "drop")
-    limits += told
+    for beside, words in ((alike, ALIKE), (compared.turned, TURNED)):
+        kept, told = _beside(data, kept, beside, words, drop=seen == "drop")
+        limits += told
     if not len(kept):
         raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
     complete = compared.complete and not unrecorded
@@ -89,16 +94,17 @@ def admit(
 
 
 def _beside(
-    data: Images | NpzTensors, kept: Images | NpzTensors | NpzRows, alike: Collection[str], *, drop: bool
+    data: Images | NpzTensors, kept: Images | NpzTensors | NpzRows, alike: Collection[str], words: tuple[str, str], *, drop: bool
 ) -> tuple[Images | NpzTensors | NpzRows, list[str]]:
-    """The images of `data` that are left of `kept`, and what is said of those that look like one in train or val."""
+    """The images of `data` that are left of `kept`, and what is said of those that look like one that was seen."""
     beside = set(alike) & set(kept.hashes)
     if not beside:
         return kept, []
-    words = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like one in train or val"
+    one, so = words
+    said = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like {one}"
     if not drop:
-        return kept, [f"{words}, so scores may be too good"]
-    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{words}, left out"]
+        return kept, [f"{said}{so}"]
+    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{said}, left out"]
 
 
 def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:

@@ -12,7 +12,7 @@ from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.data.unseen import as_inputs, by_bytes, by_look, not_comparable, places
+from edgetl.data.unseen import as_inputs, by_bytes, by_look, not_comparable, places, turned_by_look
 
 NAMED = 8  # images, of those that are refused
 
@@ -31,14 +31,18 @@ def refuse_calibrating(judging: TensorSource, fitted: TensorSource, *, one_split
     Raises:
         InputError: images that are calibration images, or look like one.
     """
+    alike: dict[str, str] = {}
+    if not one_split:
+        images, record = _bare(judging), _as_seen(fitted, judging)
+        alike, limits = by_look(images, record, _preprocess(judging))
+        _tell(limits, "are calibration images")
+        _tell_turned(len(turned_by_look(images, record)), len(judging))
     same = {sha: "calibration" for sha in {*fitted.hashes} & {*judging.hashes}}
-    alike, limits = ({}, []) if one_split else by_look(_bare(judging), _as_seen(fitted, judging), _preprocess(judging))
     if rows := _rows(judging, {**alike, **same}):
         raise InputError(
             f"expected evaluation images that are not in the calibration set, found {len(rows)} of {len(judging)} that are, or look like "
             f"a calibration image:\n{listing(rows, NAMED)}\nRemove them from one of the two"
         )
-    _tell(limits, "are calibration images")
 
 
 def refuse_trained(judging: TensorSource, seen: SeenImages | None) -> None:
@@ -98,3 +102,9 @@ def _rows(judging: TensorSource, found: Mapping[str, str]) -> list[str]:
 def _tell(limits: Sequence[str], what: str) -> None:
     if limits:
         say(f"quantize: not checked in full whether evaluation images {what}: {'; '.join(limits)}")
+
+
+def _tell_turned(count: int, judging: int) -> None:
+    if count:
+        words = f"{count} of {judging} evaluation images look like a mirrored or turned calibration image"
+        say(f"quantize: {words}: if those are of the same class, the decision may be too good")

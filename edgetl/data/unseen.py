@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.seen import SeenImages, short_look
+from edgetl.core.seen import LOOK_SIDE, SeenImages, short_look
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.rows import are_pictures, looks_of_rows
 from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.data.turned import TURNED, Orientation
 from edgetl.metrics.recall import binomial_tail
 
 # Of the 64 signs of a short look, measured on photos: copies saved again at quality 20 and more, or at half the size, differ in 5
@@ -36,12 +37,14 @@ class Comparison:
     Attributes:
         found: sha256 -> how it was seen, of those that were: the part, and whether it only looks like an image of it.
         limits: what the comparison could not see; sentences without a full stop. They say that there was none where `complete` is false.
+        turned: sha256 of those that look like one on record if they are mirrored or turned, and are none of `found`.
         complete: whether every kind of image on record was compared with every test image, byte by byte at least.
     """
 
     found: Mapping[str, str]
     limits: tuple[str, ...]
     complete: bool
+    turned: frozenset[str] = frozenset()
 
 
 def compare(data: Judging, record: SeenImages | None, preprocess: Preprocess | None = None) -> Comparison:
@@ -58,7 +61,8 @@ def compare(data: Judging, record: SeenImages | None, preprocess: Preprocess | N
     found, limits = {**alike, **found}, [*untold, *doubtful, *blind]
     if record.by_name:
         limits.append(f"the training images of the pretrained weights ({', '.join(record.by_name)}) are known by name only")
-    return Comparison(found=found, limits=tuple(limits), complete=not untold)
+    turned = turned_by_look(data, record) - found.keys()
+    return Comparison(found=found, limits=tuple(limits), complete=not untold, turned=turned)
 
 
 def by_bytes(data: Judging, record: SeenImages) -> tuple[dict[str, str], list[str]]:
@@ -101,6 +105,15 @@ def by_look(data: Judging, record: SeenImages, preprocess: Preprocess | None = N
     return {**also, **found}, [*limits, *more]
 
 
+def turned_by_look(data: Judging, record: SeenImages) -> frozenset[str]:
+    """sha256 of the images that look like one on record if they are mirrored, or turned by quarters.
+
+    Classes are not on record: where mirroring makes another class of a picture, it is no copy. So these are told, not refused.
+    """
+    parts = [part for part in record.looks if (part in record.rows) != isinstance(data, Images)]
+    return frozenset(sha for how in TURNED for sha in _alike(data.hashes, data.looks, record, parts, [], how)[0])
+
+
 def as_inputs(source: TensorSource) -> dict[str, str]:
     """sha256 -> perceptual hash of what the network sees of each sample, where that is a picture."""
     return looks_of_rows((batch.x for batch in source.batches(INPUTS_AT_ONCE)), source.hashes)
@@ -118,9 +131,17 @@ def _without_looks(record: SeenImages, parts: Sequence[str]) -> list[str]:
 
 
 def _alike(
-    hashes: Sequence[str], looks: Mapping[str, str], record: SeenImages, parts: Sequence[str], limits: list[str]
+    hashes: Sequence[str],
+    looks: Mapping[str, str],
+    record: SeenImages,
+    parts: Sequence[str],
+    limits: list[str],
+    how: Orientation | None = None,
 ) -> tuple[dict[str, str], list[str]]:
-    """Those of `hashes` whose look is that of one on record in `parts`: sha256 -> which part; and `limits` with what is to be added."""
+    """Those of `hashes` whose look is that of one on record in `parts`: sha256 -> which part; and `limits` with what is to be added.
+
+    With `how`, their looks are those of the images held that way.
+    """
     compared = {part: record.looks[part] for part in sorted(parts) if part in record.looks}
     known = [(sha, short_look(looks[sha])) for sha in hashes if sha in looks]
     if not compared or not known:
@@ -129,6 +150,7 @@ def _alike(
     if len(known) < len(hashes):
         limits = [*limits, f"{len(hashes) - len(known)} images have no perceptual hash: copies that were saved again are not recognized"]
     mine = _signs([look for _, look in known])
+    mine = mine if how is None else np.ascontiguousarray(how.signs(mine.reshape(-1, LOOK_SIDE, LOOK_SIDE))).reshape(mine.shape)
     found: dict[str, str] = {}
     for part, theirs in compared.items():
         distances = _distances(mine, _signs(sorted(theirs)))
