@@ -278,6 +278,47 @@ def test_what_would_help_most_comes_first_and_with_its_reason() -> None:
     assert "The teacher itself is wrong on 30 test images" in said[1] and "The student loses 12 right answers" in said[2]
 
 
+def two_classes(wrong_a: int, wrong_b: int) -> Report:
+    """150 images of a and of b; so many of each are wrong, the same for every model but the teacher, which knows all."""
+    labels = np.repeat([0, 1], 150)
+    said = labels.copy()
+    said[:wrong_a], said[150 : 150 + wrong_b] = 1, 0
+    answers = {"teacher": labels, "student": said, "onnx_float": said, "onnx_int8": said}
+    return Trial(classes=("a", "b"), labels=labels, answers=answers, max_drop=0.2).report()
+
+
+def test_a_class_is_no_worse_than_another_where_chance_explains_it() -> None:
+    for wrong, shown in (((14, 11), False), ((45, 11), True)):
+        report = two_classes(*wrong)
+        text = Page(render(report.to_json(), {})).text
+        assert any("Add photos of “a”" in said for said in helps(report)) == shown
+        assert ("That it is the weakest may be chance." in text) != shown
+        assert ("On other images the weakest class may be another." in text) == shown
+
+
+def test_a_loss_that_may_be_chance_is_said_to_be_and_one_that_is_shown_is_not() -> None:
+    def lost(count: int) -> str:
+        return next(said for said in helps(two_classes(count, 0)) if said.startswith("The student loses"))
+
+    assert (
+        lost(1)
+        == "The student loses 1 right answer against the teacher, which may be chance. Try a larger student (--student), or more epochs."
+    )
+    assert "chance" not in lost(30)
+
+
+def test_a_latency_that_moved_makes_no_exact_ratio(report: Report) -> None:
+    def page(moved: bool) -> str:
+        models = {
+            name: replace(model, latency_ms=replace(model.latency_ms, moved=moved))
+            for name in ("teacher", "onnx_float", "onnx_int8")
+            if (model := getattr(report.models, name)) and model.latency_ms
+        }
+        return Page(render(replace(without_matrices(report), models=replace(report.models, **models)).to_json(), {})).text
+
+    assert page(True).count("about 6.2x faster") == page(False).count("6.2x faster") > 0 and "about 6.2x" not in page(False)
+
+
 def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -> None:
     text = Page(page).text
     for words in (
