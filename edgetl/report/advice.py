@@ -42,10 +42,9 @@ def helps(report: Report) -> list[str]:
     reference = m.teacher or m.onnx_float
     if reference and reference is not ships and reference.score < 1:
         wrong, name = round((1 - reference.score) * images), sides(report)[1]
-        better = (
-            f"a copy of it can hardly be expected to do better. Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)"
-        )
-        found.append((wrong, f"The {name} itself is wrong on {count(wrong, 'test image')}: {better}."))
+        better = "a copy of it can hardly be expected to do much better"
+        more = f"Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)."
+        found.append((wrong, f"The {name} itself is wrong on {count(wrong, 'test image')}: {better}. {more}"))
     if m.teacher and m.onnx_float and (lost := _lost(m.teacher, m.onnx_float, images)) > 0:
         found.append(
             (

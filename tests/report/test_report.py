@@ -15,14 +15,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.report import charts, figures
 from edgetl.report.advice import helps
+from edgetl.report.confidence import confidence_report, confidence_words
 from edgetl.report.html import render
 from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.schema import ImageCounts, Models, Report, VerdictWord, Wish, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes, wish_words
+from edgetl.report.units import percent
+from edgetl.tasks.classification import Classification
 
 from .conftest import Trial, log, trial
 
@@ -305,6 +309,34 @@ def test_a_loss_that_may_be_chance_is_said_to_be_and_one_that_is_shown_is_not() 
         == "The student loses 1 right answer against the teacher, which may be chance. Try a larger student (--student), or more epochs."
     )
     assert "chance" not in lost(30)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.978, "97.8%"), (1, "100.0%"), (0, "0.0%"), (0.9996, "99.96%"), (0.99999, "99.999%"), (0.0004, "0.04%"), (0.9994, "99.9%")],
+)
+def test_nearly_all_is_not_100_percent_and_hardly_any_not_0(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(("right", "missed"), [(95, False), (88, False), (60, True)])
+def test_a_threshold_that_gives_less_than_was_wanted_is_told(right: int, missed: bool) -> None:
+    """100 answers to two classes, all above the threshold."""
+    outputs, labels = np.tile([3.0, 0.0], (100, 1)).astype(np.float32), (np.arange(100) >= right).astype(np.int64)
+    rule = DecisionRule(
+        temperature=1.0,
+        ece_before=0.1,
+        ece_after=0.1,
+        threshold=0.9,
+        wanted_precision=0.9,
+        precision=0.95,
+        coverage=1.0,
+        reach="shown",
+        images=80,
+    )
+    words = " ".join(confidence_words(confidence_report(rule, Classification(classes=("a", "b")), outputs, labels)))
+    assert "was chosen on val images so that 90% of the answers given there are right." in words and f"{right}.0% of these answers" in words
+    assert ("That is shown to be less than 90%." in words) == missed
 
 
 def test_a_latency_that_moved_makes_no_exact_ratio(report: Report) -> None:
