@@ -36,7 +36,7 @@ def refuse_calibrating(judging: TensorSource, fitted: TensorSource, *, one_split
         images, record = _bare(judging), _as_seen(fitted, judging)
         alike, limits = by_look(images, record, _preprocess(judging))
         _tell(limits, "are calibration images")
-        _tell_turned(len(turned_by_look(images, record)), len(judging))
+        _tell_turned(len(turned_by_look(images, record) - alike.keys()), len(judging), "calibration")
     same = {sha: "calibration" for sha in {*fitted.hashes} & {*judging.hashes}}
     if rows := _rows(judging, {**alike, **same}):
         raise InputError(
@@ -71,6 +71,7 @@ def refuse_trained(judging: TensorSource, seen: SeenImages | None) -> None:
             f"expected evaluation images that the model was not trained on, found {len(rows)} training images among {len(judging)}:\n"
             f"{listing(rows, NAMED)}\nRemove them, or give other images with --eval"
         )
+    _tell_turned(len(turned_by_look(images, training)), len(judging), "training")
     _tell([*not_comparable(images, training, preprocess), *doubtful, *blind], "trained the model")
 
 
@@ -104,7 +105,7 @@ def _tell(limits: Sequence[str], what: str) -> None:
         say(f"quantize: not checked in full whether evaluation images {what}: {'; '.join(limits)}")
 
 
-def _tell_turned(count: int, judging: int) -> None:
+def _tell_turned(count: int, judging: int, what: str) -> None:
     if count:
-        words = f"{count} of {judging} evaluation images look like a mirrored or turned calibration image"
+        words = f"{count} of {judging} evaluation images look like a mirrored or turned {what} image"
         say(f"quantize: {words}: if those are of the same class, the decision may be too good")

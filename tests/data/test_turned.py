@@ -12,13 +12,16 @@ from PIL.Image import Transpose
 from scipy.fft import dctn
 
 from edgetl.core.imagefile import decode
+from edgetl.core.preprocess import imagenet
 from edgetl.core.seen import SeenImages
 from edgetl.data.admitted import admit
-from edgetl.data.calibration import open_labelled
+from edgetl.data.apart import refuse_calibrating, refuse_trained
+from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.earlier import Earlier, write_split
 from edgetl.data.fingerprint import Fingerprint, look_of
 from edgetl.data.images import Images
 from edgetl.data.near import grouped
+from edgetl.data.npz import open_npz
 from edgetl.data.sources import open_images
 from edgetl.data.turned import TURNED, Orientation
 from edgetl.data.unlabelled import open_unlabelled
@@ -28,6 +31,7 @@ from .test_near_pictures import cropped, mixed, next_frame, plates, recall, save
 
 WAYS = tuple(Transpose)  # Pillow's seven: the independent way to hold a picture
 Picture = Image.Image
+SQUASHED = imagenet(64).fitted("squash")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,28 @@ def test_a_turned_copy_of_a_seen_photo_is_told_and_left_out_where_seen_ones_are(
         "if those are of the same class, scores may be too good"
     )
     assert len(admit(data, record, "drop").data) == 40
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_turned_calibration_and_training_photos_that_decide_are_told(rows: bool, insects: list[Picture], tmp_path: Path, told: Any) -> None:
+    fitted, judging = insects[:24], [image.transpose(way) for image, way in zip(insects, WAYS, strict=False)] + insects[30:42]
+    if rows:
+        for name, images in (("fitted", fitted), ("judging", judging)):
+            x = np.stack([SQUASHED(saved(image, 85)) for image in images])
+            np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(len(x)) % 2)
+        one, other = open_npz(tmp_path / "fitted.npz"), open_npz(tmp_path / "judging.npz")
+    else:
+        for label in "ab":
+            filled(tmp_path / "fitted", fitted["ab".index(label) :: 2], label)
+            filled(tmp_path / "judging", judging["ab".index(label) :: 2], label)
+        one, other = open_calibration(tmp_path / "fitted", SQUASHED), open_evaluation(str(tmp_path / "judging"), SQUASHED)
+    refuse_calibrating(other, one)
+    refuse_trained(other, SeenImages.of("s", looks=one.looks, rows=rows, train=one.hashes))
+    assert told.lines[-2:] == [
+        f"quantize: 7 of 19 evaluation images look like a mirrored or turned {what} image: if those are of the same class, "
+        "the decision may be too good"
+        for what in ("calibration", "training")
+    ]
 
 
 def test_unlabelled_photos_that_are_turned_test_photos_are_left_out(insects: list[Picture], tmp_path: Path) -> None:
