@@ -173,7 +173,7 @@ def rehearse_pruning(job: PipelineJob) -> None:
     teacher = trained_name(job.teacher.settings.arch, job.teacher.settings.head)
     planned: list[tuple[str, float | None]] = [(student.arch, student.share)]
     if s.search.wanted:
-        sought = students_to_try(s.search, s.distill.arch, job.teacher.settings.arch, classes, size, pretrained=job.spare is not None)
+        sought = students_to_try(s.search, s.distill.arch, job.teacher.settings.arch, job.data, size, pretrained=job.spare is not None)
         planned = [("pruned" if s.distill.inherits else sized.arch, sized.keep) for sized in sought]
     with threaded(job.runtime.threads):
         for arch, keep in planned:

@@ -36,7 +36,6 @@ LARGE_SIDE = 160  # px: from here on, 224 px shows more than 128 px
 MANY_IMAGES = 20_000
 SMALL_INPUT, FALLBACK_INPUT, MIDDLE_INPUT, LARGE_INPUT = 32, 64, 128, 224  # px
 LITE_INPUT = ADAPTED_SIDE  # for photos below LARGE_SIDE
-LAYER_KB, BYTES = 1.3, 1.05  # of int8 files, for each layer and each parameter: measured on edgetl's students, within 1%
 MOST_KB = 1000.0  # of a student, unless a budget says more
 SHORT_NETWORK = "efficientnet_lite0_short"
 EARLY_NETWORK = "efficientnet_lite0_early"
@@ -115,11 +114,11 @@ def _short_student(image_size: int, classes: int) -> NetworkChoice:
         "it is pretrained on ImageNet and has less than 1 MB in int8. On photos of ants and bees such a student was right on 93% to "
         "94%, one of 0.3 MB (--max-kb 330) on 91%, and the teacher in 5.1 MB (--student same) on 97%"
     )
-    keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(_outline(SHORT_NETWORK, classes, image_size))) / 1000
+    keep = math.floor(1000 * SHORT_PARAMETERS / parameter_count(outline(SHORT_NETWORK, classes, image_size))) / 1000
     return NetworkChoice(arch=SHORT_NETWORK, image_size=min(image_size, LARGE_INPUT), keep=keep, reason=reason)
 
 
-def _outline(arch: str, classes: int, image_size: int) -> nn.Module:
+def outline(arch: str, classes: int, image_size: int) -> nn.Module:
     """The network without its numbers."""
     with torch.device("meta"):
         return build(arch, classes, image_size)
@@ -154,61 +153,3 @@ def candidates(side: int) -> tuple[Candidate, ...]:
     lite0 = [Candidate(arch, size) for arch in (SHORT_NETWORK, "efficientnet_lite0") for size in sizes]
     larger = (Candidate("efficientnet_lite1", 240), Candidate("efficientnet_lite2", 260)) if side >= LARGE_SIDE else ()
     return (small, *lite0, *larger)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sized:
-    """A student that may do under a budget.
-
-    Attributes:
-        keep: the share of its parameters that pruning leaves; None: all.
-        image_size: pixels.
-        int8_kb: about how large its int8 file is, 1,000 bytes.
-        pretrained: whether it starts from EfficientNet-Lite's weights.
-    """
-
-    arch: str
-    keep: float | None
-    image_size: int
-    int8_kb: float
-    pretrained: bool = False
-
-
-LITE_STUDENTS = (SHORT_NETWORK, "efficientnet_lite0_shorter", EARLY_NETWORK)
-EDGE_STUDENTS = ("edge_large", "edge_medium", "edge_small", "edge_tiny")
-LEAST_KEEP, MOST_KEEP = 0.12, 0.97  # below, pruning cannot come close; above, it is not worth its loss
-
-
-def students_under(max_kb: float | None, classes: int, image_size: int, *, only: str | None = None, pretrained: bool) -> list[Sized]:
-    """The students to try under a budget: of each kind, as much as fits; at most three.
-
-    Args:
-        max_kb: of the int8 file, 1,000 bytes; None: as the default student's.
-        classes: outputs.
-        image_size: of the input, pixels.
-        only: a network by name, in place of those that would be tried.
-        pretrained: whether there are weights of EfficientNet-Lite.
-    """
-    wanted = math.inf if max_kb is None else max_kb
-    if only is not None:
-        return _pruned_to(only, wanted, classes, image_size, pretrained=only.startswith("efficientnet_lite") and pretrained)
-    found = []
-    for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
-        found += _pruned_to(arch, min(wanted, MOST_KB), classes, image_size, pretrained=True)
-    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, pretrained=False) if not sized.keep]
-    return found or edges[:1]
-
-
-def _pruned_to(arch: str, max_kb: float, classes: int, image_size: int, *, pretrained: bool) -> list[Sized]:
-    """The network, pruned as far as the budget asks; none where that is too far."""
-    model = _outline(arch, classes, image_size)
-    parameters = parameter_count(model)
-    nodes_kb = LAYER_KB * sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in model.modules())
-    keep = math.floor(1e6 * (max_kb - nodes_kb) / (BYTES * parameters)) / 1000 if max_kb < math.inf else math.inf
-    if keep < LEAST_KEEP:
-        return []
-    share = 1.0 if keep > MOST_KEEP else keep
-    if share == 1 and keep < 1:
-        share = MOST_KEEP
-    size = nodes_kb + BYTES * parameters * share / 1000
-    return [Sized(arch=arch, keep=None if share == 1 else share, image_size=image_size, int8_kb=size, pretrained=pretrained)]

@@ -96,7 +96,7 @@ def with_budget(job: PipelineJob, cache: Path, *, allow_known_data: bool = False
         job = replace(job, waived=waived(job.data, (job.teacher.weights, job.student.weights, spare)))
     teacher, s = job.teacher.settings.arch, job.settings
     # asked now for what it refuses: after the teacher's training it would be late
-    students_to_try(s.search, s.distill.arch, teacher, len(job.data.classes), student_size(job), pretrained=spare is not None)
+    students_to_try(s.search, s.distill.arch, teacher, job.data, student_size(job), pretrained=spare is not None)
     return replace(job, spare=spare)
 
 

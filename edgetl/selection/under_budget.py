@@ -20,8 +20,8 @@ from edgetl.models.narrow import pruned_name
 from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
-from edgetl.selection.candidates import Sized, students_under
 from edgetl.selection.choices import StudentChoice
+from edgetl.selection.students import Sized, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -101,9 +101,7 @@ class Seek:
         return f"{pruned_name(arch, s.share) if s.share else arch} at {s.image_size} px"
 
     def _candidates(self, size: int) -> list[Sized]:
-        return students_to_try(
-            self.budget, self.wanted.arch, self.teacher_arch, len(self.data.classes), size, pretrained=self.weights is not None
-        )
+        return students_to_try(self.budget, self.wanted.arch, self.teacher_arch, self.data, size, pretrained=self.weights is not None)
 
     def _choice(self, sized: Sized) -> StudentChoice:
         weights = self.weights if sized.pretrained else None
@@ -153,14 +151,14 @@ class Seek:
         return quantized.int8
 
 
-def students_to_try(budget: SearchSettings, student: str, teacher: str, classes: int, size: int, *, pretrained: bool) -> list[Sized]:
+def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Images, size: int, *, pretrained: bool) -> list[Sized]:
     """The students to try.
 
     Args:
         budget: of bytes; that of ms needs real files.
         student: as asked for: an architecture, auto or pruned.
         teacher: its architecture.
-        classes: outputs.
+        data: the images to train and select on.
         size: of the input, pixels.
         pretrained: whether there are weights of EfficientNet-Lite.
 
@@ -173,7 +171,8 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, classes:
             "teacher. Leave out --student, or the budget"
         )
     only = None if student == "auto" else teacher if student == "pruned" else student
-    found = students_under(budget.max_kb, classes, size, only=only, pretrained=pretrained)
+    classes, images = len(data.classes), len(data.only("train", "val"))
+    found = students_under(budget.max_kb, classes, size, images=images, only=only, pretrained=pretrained)
     if found:
         return found
     smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
