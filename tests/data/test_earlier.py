@@ -8,21 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL.Image import Transpose
 
 from edgetl.core.errors import InputError
 from edgetl.core.files import read_json, write_json
-from edgetl.core.imagefile import decode
 from edgetl.data.earlier import Earlier, write_split
-from edgetl.data.fingerprint import look_of
 from edgetl.data.images import Images, Part
 from edgetl.data.sources import open_images
-from edgetl.data.splits import Hashed, assign, groups_in
+from edgetl.data.splits import Hashed, assign
 from edgetl.settings import DataSettings
-
-from .test_near_pictures import next_frame, saved
 
 Parts = dict[str, Part]
 
@@ -70,33 +64,6 @@ def three_steps(seed: int, *, keeps: bool) -> tuple[int, int]:
 def test_photos_added_in_three_steps_move_none_over_100_seeds() -> None:
     assert [three_steps(seed, keeps=True) for seed in range(100)] == [(0, 0)] * 100
     assert sum(three_steps(seed, keeps=False)[0] > 0 for seed in range(100)) > 20  # so that the law above can fail
-
-
-@pytest.fixture(scope="module")
-def pictures(shared: Path) -> list[Hashed]:
-    """26 photos, the next frame of 10 of them, 8 saved again and 6 mirrored; their looks are real."""
-    rng = np.random.default_rng(0)
-    photos = [decode(path.read_bytes(), shorter=256) for path in sorted((shared / "data" / "hymenoptera").rglob("*.jpg"))[::15][:26]]
-    shown = list(enumerate(photos))
-    shown += [(of, next_frame(photos[of], rng)) for of in range(10)] + [(of, decode(saved(photos[of], 40))) for of in range(5, 13)]
-    shown += [(of, photos[of].transpose(Transpose.FLIP_LEFT_RIGHT)) for of in range(12, 18)]
-    return [
-        Hashed(where=f"{number}", label="ab"[of % 2], sha256=hashlib.sha256(image.tobytes()).hexdigest(), look=look_of(image))
-        for number, (of, image) in enumerate(shown)
-    ]
-
-
-@pytest.mark.slow
-def test_real_photos_added_in_three_steps_move_none_over_100_seeds(pictures: list[Hashed]) -> None:
-    """Groups are those that the photos' looks give at each step, as in a run."""
-    for seed in range(100):
-        order, parts = random.Random(seed).sample(pictures, len(pictures)), Parts()
-        for count in (26, 34, 42, 50):
-            refs, problems = assign(order[:count], ("a", "b"), DataSettings(seed=seed), groups_in(order[:count]), dict(parts))
-            found = {ref.sha256: ref.part for ref in refs}
-            assert not problems and found.items() >= parts.items()
-            parts = found
-        assert {"train", "val", "test"} <= set(parts.values()) and len(parts) >= 40
 
 
 def hashed(name: str, label: str = "a") -> Hashed:
