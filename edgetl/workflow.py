@@ -14,6 +14,7 @@ from edgetl.core.files import disk_errors
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.publish import publish_folder
 from edgetl.core.workspace import Do
+from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors
 from edgetl.report.publish import is_published as report_is_published
@@ -53,17 +54,7 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
         student = do(distillation(job, teacher, job.student))
     teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
     preprocess, calibration = preprocess_of(student_graph), train.take(s.quantize.calibration_images, s.quantize.seed)
-    quantized = do(
-        Quantize(
-            model=student_graph,
-            calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
-            evaluation=ImageTensors(images=val, preprocess=preprocess),
-            settings=s.quantize,
-            classes=job.data.classes,
-            groups=val.groups_here,
-            runtime=job.runtime,
-        )
-    )
+    quantized = do(quantization(job, student_graph, calibration, preprocess))
     exported = do(
         Export(
             int8=quantized.int8,
@@ -83,6 +74,21 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
     verdict = do(replace(judging, counts=counts, baselines=teacher.baselines, folds=crossed.folds if crossed else None, frontier=frontier))
     logs = {"finetune": teacher.checkpoint, "distill": student.checkpoint}
     return Outcome(bundle=exported.bundle, verdict=verdict, logs={stage: c.path.with_name("log.csv") for stage, c in logs.items()})
+
+
+def quantization(job: PipelineJob, model: FloatModel, calibration: Images, preprocess: Preprocess) -> Quantize:
+    """The stage that gives the int8 graph, and decides on val."""
+    val = job.data.only("val")
+    return Quantize(
+        model=model,
+        calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
+        evaluation=ImageTensors(images=val, preprocess=preprocess),
+        settings=job.settings.quantize,
+        classes=job.data.classes,
+        groups=val.groups_here,
+        one_split=True,
+        runtime=job.runtime,
+    )
 
 
 def verification(job: PipelineJob, quantized: Quantized, bundle: BundleFolder, student: Checkpoint, teacher: Subject) -> Verify:

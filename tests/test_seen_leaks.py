@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,16 +18,17 @@ from edgetl.cli.origin import parts_of_run, seen_beside
 from edgetl.cli.pipeline import Request, run_pipeline
 from edgetl.cli.stages import finetune, quantize
 from edgetl.cli.verify import verify
+from edgetl.core.artifacts import FloatModel
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import LOCK, SPLIT, Workspace
 from edgetl.data.admitted import admit
-from edgetl.data.calibration import open_labelled
+from edgetl.data.calibration import open_calibration, open_evaluation, open_labelled
 from edgetl.data.earlier import write_split
-from edgetl.data.images import Images
-from edgetl.data.npz import open_npz
+from edgetl.data.images import ImageRef, Images
+from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.sources import open_images
 from edgetl.lowering.lower import lower
 from edgetl.metrics.parity import share_interval
@@ -40,6 +42,7 @@ from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import knows, refuse_known_data
 from edgetl.selection.job import prepare
 from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Verify
 
 from .conftest import Told
@@ -210,10 +213,62 @@ def test_evaluation_on_calibration_photos_that_were_saved_again_is_refused(known
     away = tmp_path / "foreign.onnx"
     away.write_bytes(onnx_without_record(known.onnx))
     planted = saved_again(known, filled(tmp_path / "eval", [*known.fresh.rglob("*.jpg")]))
-    with pytest.raises(InputError, match=r"not in the calibration set, found 6 of 30 that look like a calibration image") as refused:
+    with pytest.raises(
+        InputError, match=r"not in the calibration set, found 6 of 30 that are, or look like a calibration image"
+    ) as refused:
         quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(tmp_path / "eval"))
     assert all(place in str(refused.value) for place in planted) and not (tmp_path / "q.onnx").exists()
     quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(known.fresh))
+
+
+def rows_of(known: Known, refs: Sequence[ImageRef], path: Path) -> NpzTensors:
+    """The photos as the network takes them."""
+    x = np.stack([PREPROCESS((known.data / ref.where).read_bytes()) for ref in refs])
+    np.savez(path, x=x, y=np.array([ref.label for ref in refs]))
+    return open_npz(path)
+
+
+def test_the_stage_alone_refuses_what_the_command_refuses_in_the_same_words(known: Known, tmp_path: Path) -> None:
+    away = tmp_path / "foreign.onnx"
+    away.write_bytes(onnx_without_record(known.onnx))
+    saved_again(known, filled(tmp_path / "eval", [*known.fresh.rglob("*.jpg")]))
+    said = []
+    with pytest.raises(InputError) as refused:
+        quantize(away, known.data, tmp_path / "q.onnx", QUICK, evaluation=str(tmp_path / "eval"))
+    said.append(str(refused.value))
+    stage = Quantize(
+        model=FloatModel.of(away),
+        calibration=open_calibration(known.data, PREPROCESS),
+        evaluation=open_evaluation(str(tmp_path / "eval"), PREPROCESS),
+        settings=QUICK,
+    )
+    with Workspace(tmp_path / "w") as do, pytest.raises(InputError) as refused:
+        do(stage)
+    said.append(str(refused.value))
+    assert said[0] == said[1] and "(looks like one in calibration)" in said[0]
+
+
+@pytest.mark.parametrize("judged_as", ["rows", "files"])
+def test_what_calibrated_as_rows_is_known_again_when_it_judges(judged_as: str, known: Known, tmp_path: Path) -> None:
+    """The photos that set the ranges were rows of an .npz; the same photos, saved again, are to judge."""
+    away, refs = tmp_path / "foreign.onnx", known.images.only("train").refs
+    away.write_bytes(onnx_without_record(known.onnx))
+    quantize(away, rows_of(known, refs, tmp_path / "c.npz").path, tmp_path / "q.onnx", QUICK)
+    saved_again(known, filled(tmp_path / "t", [*known.fresh.rglob("*.jpg")]))
+    data = tmp_path / "t"
+    if judged_as == "rows":
+        files = sorted(data.rglob("*.jpg"))
+        x, y = np.stack([PREPROCESS(file.read_bytes()) for file in files]), np.array([file.parent.name == "bees" for file in files])
+        np.savez(tmp_path / "t.npz", x=x, y=y.astype(np.int64))
+        data = tmp_path / "t.npz"
+    with Workspace(tmp_path / "w") as do, pytest.raises(InputError, match="found 6 of 30 that were used to") as refused:
+        verify(tmp_path / "q.onnx", str(data), do, JUDGE, reference=away)
+    assert str(refused.value).count("(looks like one in calibration)") == 6
+    with Workspace(tmp_path / "w2") as do:
+        verdict = verify(tmp_path / "q.onnx", str(data), do, JUDGE.but(seen_images="drop"), reference=away)
+    told = json.loads(verdict.report.path.read_text(encoding="utf-8"))["data"]
+    assert told["images"]["test"] == 24 and told["seen"] == "not checked"  # of what trained the model there is no record
+    assert ("compared with image files by look only" in told["seen_reason"]) == (judged_as == "files")
 
 
 def test_of_data_by_name_no_copies_were_looked_for_and_it_is_said(known: Known, tmp_path: Path) -> None:

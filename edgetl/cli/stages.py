@@ -9,19 +9,15 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.cli.options import given_labels, given_preprocess
 from edgetl.cli.origin import NO_FLOAT, Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
-from edgetl.core.errors import InputError, listing
+from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, refuse_special, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
-from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
 from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
-from edgetl.data.npz import NpzTensors
 from edgetl.data.placed import place
 from edgetl.data.suited import suited
-from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.data.unseen import by_look, places
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import class_count
@@ -95,7 +91,6 @@ def quantize(
         fitting = limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
         find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
         placed = find(evaluation, names) if evaluation else None
-        _refuse_alike(fitting, placed.images if placed else None)
         sources = suited(graph.path, [fitting, placed.inputs(prepared)] if placed else [fitting])
         quantized = do(
             Quantize(
@@ -120,23 +115,6 @@ def _ship(quantized: Quantized, out: Path) -> None:
     """Copy the graph that ships, whole or not at all."""
     with disk_errors(out.parent):
         write_whole(out, quantized.ships.read_bytes())
-
-
-def _refuse_alike(calibration: TensorSource, evaluation: Images | NpzTensors | None) -> None:
-    """Images that judge the ranges were not to be among those that set them, saved again or not.
-
-    Raises:
-        InputError: evaluation images that look like a calibration image.
-    """
-    if not (isinstance(calibration, ImageTensors) and isinstance(evaluation, Images)):
-        return
-    fitted = calibration.images
-    alike, _ = by_look(evaluation, SeenImages.of("", looks=fitted.looks, calibration=fitted.hashes))
-    if rows := [place for place, sha in places(evaluation) if sha in alike and sha not in fitted.hashes]:
-        raise InputError(
-            f"expected evaluation images that are not in the calibration set, found {len(rows)} of {len(evaluation)} that look like a "
-            f"calibration image:\n{listing(rows, 8)}\nRemove them from one of the two"
-        )
 
 
 def _check_places(model: Path, out: Path) -> None:

@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError, listing
+from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.unseen import compare, places, without
+
+# What is said of images that look like one that was seen, and what follows.
+ALIKE = ("one in train or val", ", so scores may be too good")
+TURNED = ("a mirrored or turned one that a model has seen", ": if those are of the same class, scores may be too good")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ def admit(
     waived: str | None = None,
     unrecorded: Sequence[str] = (),
     alike: Collection[str] = (),
+    preprocess: Preprocess | None = None,
 ) -> Admitted:
     """The images that may judge.
 
@@ -51,13 +57,14 @@ def admit(
         unrecorded: the models of whose training there is no record.
         alike: sha256 of images that look like one that a model was trained or selected on, as the split has found: the user put both
             there. They are left out where images that were seen are, and told otherwise.
+        preprocess: of the model, by which image files are compared with rows of an .npz that it has seen.
 
     Raises:
         InputError: images that were seen, if they are not to be dropped; nothing left.
     """
     if waived is not None:
         return Admitted(data=data, seen="waived", reason=waived)
-    compared, known = compare(data, record), _known_set(data, record)
+    compared, known = compare(data, record, preprocess), _known_set(data, record)
     if seen == "accept" and (known or compared.found):
         why = known or f"{len(compared.found)} of {len(data)} images were seen"
         return Admitted(data=data, seen="waived", reason=f"{why} (--seen-images accept)")
@@ -74,8 +81,9 @@ def admit(
         say(f"verify: dropped {len(found)} images that the model has seen in training")
         kept = without(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
-    kept, told = _beside(data, kept, alike, drop=seen == "drop")
-    limits += told
+    for beside, words in ((alike, ALIKE), (compared.turned, TURNED)):
+        kept, told = _beside(data, kept, beside, words, drop=seen == "drop")
+        limits += told
     if not len(kept):
         raise InputError("expected test images that the model has not seen, found none: it has seen all of them. Give other images")
     complete = compared.complete and not unrecorded
@@ -86,16 +94,17 @@ def admit(
 
 
 def _beside(
-    data: Images | NpzTensors, kept: Images | NpzTensors | NpzRows, alike: Collection[str], *, drop: bool
+    data: Images | NpzTensors, kept: Images | NpzTensors | NpzRows, alike: Collection[str], words: tuple[str, str], *, drop: bool
 ) -> tuple[Images | NpzTensors | NpzRows, list[str]]:
-    """The images of `data` that are left of `kept`, and what is said of those that look like one in train or val."""
+    """The images of `data` that are left of `kept`, and what is said of those that look like one that was seen."""
     beside = set(alike) & set(kept.hashes)
     if not beside:
         return kept, []
-    words = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like one in train or val"
+    one, so = words
+    said = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like {one}"
     if not drop:
-        return kept, [f"{words}, so scores may be too good"]
-    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{words}, left out"]
+        return kept, [f"{said}{so}"]
+    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{said}, left out"]
 
 
 def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:

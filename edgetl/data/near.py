@@ -24,6 +24,7 @@ from edgetl.data.nearest import nearest_pairs
 from edgetl.data.random_pairs import ALIKE_LIKENESS, COPY, FEWEST_IMAGES, Indices, Tail, some_pairs
 from edgetl.data.residuals import Residuals
 from edgetl.data.thumbs import Numbers, Pictures, Thumbs, pictures
+from edgetl.data.turned import TURNED, turned_copies
 
 COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos differ in 84 or more
 BURST_BITS = 96  # the same scene, if also taken within BURST_S
@@ -79,14 +80,14 @@ def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
     return led(looks)[0]
 
 
-def led(looks: Mapping[str, Fingerprint]) -> tuple[dict[str, str], NearGroups]:
-    """The leader of each image, as `leaders`, and the groups with their certainty.
+def led(looks: Mapping[str, Fingerprint], classes: Mapping[str, str] | None = None) -> tuple[dict[str, str], NearGroups]:
+    """The leader of each image, as `leaders`, and the groups with their certainty; `classes` as for `grouped`, by sha256.
 
     The photo that was taken first leads, and of those without a time the one with the smallest sha256; so photos that are
     added later do not, as a rule, take over a group.
     """
     order = sorted(looks, key=lambda sha: (looks[sha].taken is None, looks[sha].taken or 0, sha))
-    found = grouped([looks[sha] for sha in order])
+    found = grouped([looks[sha] for sha in order], None if classes is None else [classes[sha] for sha in order])
     first: dict[int, str] = {}
     return {sha: first.setdefault(int(number), sha) for sha, number in zip(order, found.group, strict=True)}, found
 
@@ -96,8 +97,11 @@ def groups_of(looks: Sequence[Fingerprint]) -> Indices:
     return grouped(looks).group
 
 
-def grouped(looks: Sequence[Fingerprint]) -> NearGroups:
+def grouped(looks: Sequence[Fingerprint], classes: Sequence[str | None] | None = None) -> NearGroups:
     """The groups of near-duplicates, of images that are given in the order in which they may lead.
+
+    With `classes`, copies that were mirrored or turned by quarters are of one group too, if they are of one class, or one has none:
+    where mirroring makes another class of a picture, it makes no copy. They are not looked for among images that are alike by nature.
 
     Near-duplicates of near-duplicates are of one group only while it is small (`_stars`). Time grows with the number of pairs (of
     signatures, not of pictures), memory only with the number of images.
@@ -125,6 +129,10 @@ def grouped(looks: Sequence[Fingerprint]) -> NearGroups:
             confirmed[rows] = near(candidates[rows])
             bar.advance(len(candidates[rows]))
     pairs = candidates[confirmed]
+    if classes is not None and not by_nature:
+        signs = np.stack([_signs(look.bits) for look in looks])
+        turned = turned_copies(signs, gray, classes, COPY_BITS, max(bound, beyond(len(TURNED) * count * (count - 1) / 2)))
+        pairs = np.unique(np.concatenate([pairs, turned]), axis=0)
     return NearGroups(group=_stars(count, pairs, near), pairs=pairs, typical=typical, bound=bound, by_nature=by_nature)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from edgetl.data.npz_format import (
     read_labels,
     reading,
 )
-from edgetl.data.rows import are_pictures, groups_of_rows
+from edgetl.data.rows import are_pictures, groups_of_rows, looks_of_rows
 from edgetl.data.tensors import Batch
 
 SCAN_BYTES = 1 << 24
@@ -72,6 +72,11 @@ class NpzTensors:
         if bad:
             raise self._unusable(bad)
         return tuple(found)
+
+    @cached_property
+    def looks(self) -> Mapping[str, str]:
+        """sha256 -> perceptual hash of every row that shows something; empty where rows are no pictures."""
+        return looks_of_rows(self._blocks(max(1, SCAN_BYTES // self._row_bytes)), self.hashes) if are_pictures(self.shape) else {}
 
     @cached_property
     def groups_here(self) -> tuple[tuple[str, ...], ...]:
@@ -155,6 +160,11 @@ class NpzRows:
     def hashes(self) -> tuple[str, ...]:
         """The sha256 of every row that counts."""
         return tuple(self.whole.hashes[row] for row in self.rows)
+
+    @property
+    def looks(self) -> Mapping[str, str]:
+        """sha256 -> perceptual hash of the rows of the whole file."""
+        return self.whole.looks
 
     @property
     def places(self) -> tuple[str, ...]:

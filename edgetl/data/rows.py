@@ -1,4 +1,4 @@
-"""Near-duplicates among the rows of an .npz, by what the rows show: one or three channels are taken for a picture."""
+"""What network inputs show, as the rows of an .npz: one or three channels are taken for a picture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dctn
 
 from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
 from edgetl.data.near import groups_of
 from edgetl.data.thumbs import SIDE
 
 LEAST_SIDE = 8  # pixels: of smaller pictures too little is seen
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: as files become gray (ITU-R BT.601)
+WAVES_SIDE = 4 * HASH_SIDE  # pixels that imagehash's `phash` takes its frequencies of
 UNKNOWN = "0" * (HASH_SIDE**2 // 4)  # thumbnails are compared, not hashes
 
 
@@ -35,6 +38,37 @@ def groups_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str])
     for sha, group in zip(hashes, groups_of(looks).tolist(), strict=True):
         members[group].add(sha)
     return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
+
+
+def looks_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str]) -> dict[str, str]:
+    """sha256 -> perceptual hash of every row, 64 hex digits, as that of a file; none where rows are no pictures, or blank.
+
+    Args:
+        blocks: the rows, float32 [k, c, h, w] each, whatever their scale: the signs of the frequencies do not know it.
+        hashes: sha256 of every row.
+    """
+    looks: dict[str, str] = {}
+    at = 0
+    for block in blocks:
+        if not are_pictures(block.shape):
+            return {}
+        for sha, gray in zip(hashes[at : at + len(block)], _gray(block), strict=True):
+            if np.ptp(gray) > 0:
+                looks[sha] = _hash(gray)
+        at += len(block)
+    return looks
+
+
+def _gray(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[k, 1 or 3, h, w] -> [k, h, w]."""
+    return block[:, 0] if block.shape[1] == 1 else np.tensordot(LUMA, block, axes=(0, 1)).astype(np.float32)
+
+
+def _hash(gray: NDArray[np.float32]) -> str:
+    """As imagehash's `phash`, of a picture [h, w]: its frequencies (discrete cosine transform, type II) that are above their median."""
+    small = np.asarray(Image.fromarray(gray).resize((WAVES_SIDE, WAVES_SIDE), Image.Resampling.LANCZOS))
+    low = dctn(small, type=2)[:HASH_SIDE, :HASH_SIDE]
+    return np.packbits(low > np.median(low)).tobytes().hex()
 
 
 def _thumb(row: NDArray[np.float32]) -> str:

@@ -37,7 +37,8 @@ def groups_in(images: Iterable[Hashed]) -> Mapping[str, str]:
 
 def led_in(images: Iterable[Hashed]) -> tuple[Mapping[str, str], NearGroups]:
     """As `groups_in`, and how sure the groups are."""
-    return led({image.sha256: image.look for image in images if image.look is not None})
+    looked = {image.sha256: (image.look, image.label) for image in images if image.look is not None}
+    return led({sha: look for sha, (look, _) in looked.items()}, {sha: label for sha, (_, label) in looked.items()})
 
 
 def without_copies(images: Iterable[Hashed], name: str) -> tuple[list[Hashed], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -40,6 +40,16 @@ class TensorSource(Protocol):
         """A sha256 for every sample, of the image file or, in an .npz, of its row of `x`."""
         ...
 
+    @property
+    def looks(self) -> Mapping[str, str]:
+        """sha256 -> perceptual hash, 64 hex digits, of every sample whose look is known: of the image file, or of the row."""
+        ...
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where every sample lies, for messages."""
+        ...
+
     def __len__(self) -> int:
         """The number of samples."""
         ...
@@ -66,6 +76,11 @@ class ImageTensors:
     def hashes(self) -> tuple[str, ...]:
         """sha256 of every image file."""
         return self.images.hashes
+
+    @property
+    def looks(self) -> Mapping[str, str]:
+        """sha256 -> perceptual hash of every image file whose look is known."""
+        return self.images.looks
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ def open_unlabelled(folder: Path, data: Images, *, skip_bad_images: bool = False
     own = set(data.hashes)
     fresh = replace(found, refs=tuple(ref for ref in found.refs if ref.sha256 not in own))
     judging = data.only("val", "test")
-    compared = grouped([*_looks(judging), *_looks(fresh)])
+    classes = [*(data.classes[ref.label] for ref in judging.refs), *[None] * len(fresh)]
+    compared = grouped([*_looks(judging), *_looks(fresh)], classes)
     known = set(compared.group[: len(judging)].tolist())
     near = {int(other) - len(judging) for one, other in compared.pairs if one < len(judging) <= other}  # to one that does not lead
     numbers = compared.group[len(judging) :].tolist()

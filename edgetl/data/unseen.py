@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetl.core.seen import SeenImages, short_look
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import LOOK_SIDE, SeenImages, short_look
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
+from edgetl.data.rows import are_pictures, looks_of_rows
+from edgetl.data.tensors import ImageTensors, TensorSource
+from edgetl.data.turned import TURNED, Orientation
 from edgetl.metrics.recall import binomial_tail
 
 # Of the 64 signs of a short look, measured on photos: copies saved again at quality 20 and more, or at half the size, differ in 5
@@ -22,6 +26,8 @@ ALIKE_SHARE = 0.05
 BY_CHANCE = 1e-3  # odds at which hits of a filter are no longer put down to its errors
 TOLD = 0.01  # odds that a filter is wrong about any image at all, from which on it is said
 BLOCK_IMAGES = 1024  # test images compared at a time
+INPUTS_AT_ONCE = 64  # prepared images held while their looks are taken
+Judging = Images | NpzTensors | NpzRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,30 +37,35 @@ class Comparison:
     Attributes:
         found: sha256 -> how it was seen, of those that were: the part, and whether it only looks like an image of it.
         limits: what the comparison could not see; sentences without a full stop. They say that there was none where `complete` is false.
+        turned: sha256 of those that look like one on record if they are mirrored or turned, and are none of `found`.
         complete: whether every kind of image on record was compared with every test image, byte by byte at least.
     """
 
     found: Mapping[str, str]
     limits: tuple[str, ...]
     complete: bool
+    turned: frozenset[str] = frozenset()
 
 
-def compare(data: Images | NpzTensors, record: SeenImages | None) -> Comparison:
-    """Find the images of `data` that are on `record`, byte by byte and, where looks are known, by what they look like."""
+def compare(data: Judging, record: SeenImages | None, preprocess: Preprocess | None = None) -> Comparison:
+    """Find the images of `data` that are on `record`, byte by byte and, where looks are known, by what they look like.
+
+    With `preprocess`, that of the model, image files are compared with rows of an .npz too: by what the network would see of them.
+    """
     if record is None or not record.kept:
         return Comparison(found={}, limits=("no record of what the model has seen lies in its file or beside it",), complete=False)
     found, doubtful = by_bytes(data, record)
-    untold = _not_comparable(data, record)
-    limits = [*untold, *doubtful]
-    if isinstance(data, Images):
-        alike, blind = by_look(data, record)
-        found, limits = {**alike, **found}, [*limits, *blind]
+    untold = [] if record.knows_training else [f"what the model was trained on is not on record ({', '.join(record.kept)} is)"]
+    untold += not_comparable(data, record, preprocess)
+    alike, blind = by_look(data, record, preprocess)
+    found, limits = {**alike, **found}, [*untold, *doubtful, *blind]
     if record.by_name:
         limits.append(f"the training images of the pretrained weights ({', '.join(record.by_name)}) are known by name only")
-    return Comparison(found=found, limits=tuple(limits), complete=not untold)
+    turned = turned_by_look(data, record) - found.keys()
+    return Comparison(found=found, limits=tuple(limits), complete=not untold, turned=turned)
 
 
-def by_bytes(data: Images | NpzTensors, record: SeenImages) -> tuple[dict[str, str], list[str]]:
+def by_bytes(data: Judging, record: SeenImages) -> tuple[dict[str, str], list[str]]:
     """sha256 -> part of the images on record; and what a filter leaves in doubt.
 
     Hits of a filter count where they are more than its errors explain: n images and a false-positive rate p give
@@ -75,23 +86,75 @@ def _beyond_chance(count: int, rate: float) -> int:
     return bisect_left(range(count + 1), True, key=lambda hits: binomial_tail(hits, count, rate) < BY_CHANCE)
 
 
-def by_look(data: Images, record: SeenImages) -> tuple[dict[str, str], list[str]]:
-    """sha256 -> part of the images that look like one on record (saved again, in another size); and what could not be compared."""
+def by_look(data: Judging, record: SeenImages, preprocess: Preprocess | None = None) -> tuple[dict[str, str], list[str]]:
+    """sha256 -> part of the images that look like one on record (saved again, in another size); and what could not be compared.
+
+    Files are compared with files, rows of an .npz with rows; files with rows too where `preprocess` says what the network sees of them.
+    """
+    rows = sorted(part for part in record.kept if part in record.rows)
+    if not isinstance(data, Images):
+        return _alike(data.hashes, data.looks, record, rows, _no_pictures(data, rows) or _without_looks(record, rows))
+    found, limits = _alike(data.hashes, data.looks, record, [part for part in record.looks if part not in rows], [])
     parts = " or ".join(sorted(record.bytes_only))
     blind = [f"a {parts} image that was saved again is not recognized, since the record of {parts} has no perceptual hashes"]
-    limits = blind if record.bytes_only else []
-    known = [(sha, short_look(data.looks[sha])) for sha in data.hashes if sha in data.looks]
-    if not record.looks or not len(data):
-        return {}, limits
-    if len(known) < len(data):
-        limits = [*limits, f"{len(data) - len(known)} test images have no perceptual hash: copies that were saved again are not recognized"]
-    if not known:
-        return {}, limits
+    limits = [*(blind if record.bytes_only else []), *limits]
+    if not (rows and preprocess):
+        return found, limits
+    shown = as_inputs(ImageTensors(images=data, preprocess=preprocess))
+    also, more = _alike(data.hashes, shown, record, rows, _without_looks(record, rows))
+    return {**also, **found}, [*limits, *more]
+
+
+def turned_by_look(data: Judging, record: SeenImages) -> frozenset[str]:
+    """sha256 of the images that look like one on record if they are mirrored, or turned by quarters.
+
+    Classes are not on record: where mirroring makes another class of a picture, it is no copy. So these are told, not refused.
+    """
+    parts = [part for part in record.looks if (part in record.rows) != isinstance(data, Images)]
+    return frozenset(sha for how in TURNED for sha in _alike(data.hashes, data.looks, record, parts, [], how)[0])
+
+
+def as_inputs(source: TensorSource) -> dict[str, str]:
+    """sha256 -> perceptual hash of what the network sees of each sample, where that is a picture."""
+    return looks_of_rows((batch.x for batch in source.batches(INPUTS_AT_ONCE)), source.hashes)
+
+
+def _no_pictures(data: NpzTensors | NpzRows, parts: Sequence[str]) -> list[str]:
+    shape = (data.whole if isinstance(data, NpzRows) else data).shape
+    words = f"rows of shape {list(shape[1:])} are no pictures: whether one looks like one in {' or '.join(parts)} cannot be checked"
+    return [words] if parts and not are_pictures(shape) else []
+
+
+def _without_looks(record: SeenImages, parts: Sequence[str]) -> list[str]:
+    blind = " or ".join(part for part in parts if part not in record.looks)
+    return [f"whether a row looks like one in {blind} cannot be checked: the record of {blind} has no perceptual hashes"] if blind else []
+
+
+def _alike(
+    hashes: Sequence[str],
+    looks: Mapping[str, str],
+    record: SeenImages,
+    parts: Sequence[str],
+    limits: list[str],
+    how: Orientation | None = None,
+) -> tuple[dict[str, str], list[str]]:
+    """Those of `hashes` whose look is that of one on record in `parts`: sha256 -> which part; and `limits` with what is to be added.
+
+    With `how`, their looks are those of the images held that way.
+    """
+    compared = {part: record.looks[part] for part in sorted(parts) if part in record.looks}
+    known = [(sha, short_look(looks[sha])) for sha in hashes if sha in looks]
+    if not compared or not known:
+        missing = f"{len(hashes)} images have no perceptual hash: copies that were saved again are not recognized"
+        return {}, [*limits, missing] if compared and hashes and not limits else limits
+    if len(known) < len(hashes):
+        limits = [*limits, f"{len(hashes) - len(known)} images have no perceptual hash: copies that were saved again are not recognized"]
     mine = _signs([look for _, look in known])
+    mine = mine if how is None else np.ascontiguousarray(how.signs(mine.reshape(-1, LOOK_SIDE, LOOK_SIDE))).reshape(mine.shape)
     found: dict[str, str] = {}
-    for part, looks in sorted(record.looks.items()):
-        distances = _distances(mine, _signs(sorted(looks)))
-        if np.quantile(distances.usual, ALIKE_SHARE) <= ALIKE_SIGNS:
+    for part, theirs in compared.items():
+        distances = _distances(mine, _signs(sorted(theirs)))
+        if distances.alike_by_nature:
             limits = [*limits, f"these pictures and those in {part} are alike by nature: a copy that was saved again does not show"]
             continue
         near = np.flatnonzero(distances.nearest <= COPY_SIGNS)
@@ -105,6 +168,12 @@ class _Distances:
 
     nearest: NDArray[np.int64]
     usual: NDArray[np.int64]
+
+    @property
+    def alike_by_nature(self) -> bool:
+        """Whether pairs that are no copies are alike too; where all are copies, nothing says that they are not."""
+        others = self.usual[self.usual > COPY_SIGNS]
+        return len(others) < len(self.usual) / 2 or bool(np.quantile(others, ALIKE_SHARE) <= ALIKE_SIGNS)
 
 
 def _distances(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> _Distances:
@@ -122,17 +191,14 @@ def _signs(looks: list[str]) -> NDArray[np.float32]:
     return np.stack([np.unpackbits(np.frombuffer(bytes.fromhex(look), np.uint8)).astype(np.float32) * 2 - 1 for look in looks])
 
 
-def _not_comparable(data: Images | NpzTensors, record: SeenImages) -> list[str]:
-    """Why images are not comparable with those on record."""
+def not_comparable(data: Judging, record: SeenImages, preprocess: Preprocess | None) -> list[str]:
+    """Which kinds of images cannot be compared with those on record byte by byte."""
     rows, files = [part for part in record.kept if part in record.rows], [part for part in record.kept if part not in record.rows]
-    reasons = []
-    if not record.knows_training:
-        reasons.append(f"what the model was trained on is not on record ({', '.join(record.kept)} is)")
-    if isinstance(data, Images) and rows:
-        reasons.append(f"rows of an .npz ({', '.join(rows)}) cannot be compared with image files")
-    if not isinstance(data, Images) and files:
-        reasons.append(f"rows of an .npz cannot be compared with image files ({', '.join(files)})")
-    return reasons
+    if not isinstance(data, Images):
+        return [f"rows of an .npz cannot be compared with image files ({', '.join(files)})"] if files else []
+    if rows and preprocess and all(part in record.looks for part in rows):
+        return [f"rows of an .npz ({', '.join(rows)}) are compared with image files by look only, as the model would see these"]
+    return [f"rows of an .npz ({', '.join(rows)}) cannot be compared with image files"] if rows else []
 
 
 def without(data: Images | NpzTensors, hashes: Collection[str]) -> Images | NpzRows:
@@ -142,7 +208,7 @@ def without(data: Images | NpzTensors, hashes: Collection[str]) -> Images | NpzR
     return NpzRows(whole=data, rows=tuple(row for row, sha in enumerate(data.hashes) if sha not in hashes))
 
 
-def places(data: Images | NpzTensors) -> list[tuple[str, str]]:
+def places(data: Judging) -> list[tuple[str, str]]:
     """Where each sample lies, for people, and its sha256."""
     if isinstance(data, Images):
         return sorted((ref.where, ref.sha256) for ref in data.refs)

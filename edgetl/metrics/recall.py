@@ -112,6 +112,28 @@ def p_value(lost: int, gained: int, images: int, budget: float, gains: float) ->
     return max(exact, 1 - NormalDist().cdf(tango_score(budget, lost, gained, images)))
 
 
+def shown_least(found: int, images: int, others_found: int, other_images: int, classes: int) -> bool:
+    """Whether fewer images of the class that looks weakest are found than chance explains.
+
+    Fisher's exact test (1935, "The logic of inductive inference"), one-sided, at 5% over the number of classes.
+
+    Args:
+        found: images of the class that are found.
+        images: of the class.
+        others_found: images of all other classes that are found.
+        other_images: of all other classes.
+        classes: among which it is the weakest.
+    """
+
+    def log_ways(n: int, k: int) -> float:
+        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+    right, total = found + others_found, images + other_images
+    least = max(0, right - other_images)
+    terms = (log_ways(right, k) + log_ways(total - right, images - k) - log_ways(total, images) for k in range(least, found + 1))
+    return math.fsum(map(math.exp, terms)) <= LEVEL / classes
+
+
 def binomial_tail(successes: int, trials: int, probability: float) -> float:
     """The probability of at least so many successes, for a probability in (0, 1]."""
     if probability >= 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgetl.report.plain import finds_of, weakest
-from edgetl.report.schema import ModelReport, Report
+from edgetl.report.plain import finds_of, weaker, weakest
+from edgetl.report.schema import DropParity, ModelReport, Report
 from edgetl.report.text import broken_vectors, deciding, needed, shipped_model, shipped_name, sides
 from edgetl.report.units import count, points
 
@@ -42,29 +42,37 @@ def helps(report: Report) -> list[str]:
     reference = m.teacher or m.onnx_float
     if reference and reference is not ships and reference.score < 1:
         wrong, name = round((1 - reference.score) * images), sides(report)[1]
-        better = (
-            f"a copy of it can hardly be expected to do better. Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)"
-        )
-        found.append((wrong, f"The {name} itself is wrong on {count(wrong, 'test image')}: {better}."))
+        better = "a copy of it can hardly be expected to do much better"
+        more = f"Use a larger {name}, or more photos (edgetl recommend DATA ranks networks)."
+        found.append((wrong, f"The {name} itself is wrong on {count(wrong, 'test image')}: {better}. {more}"))
     if m.teacher and m.onnx_float and (lost := _lost(m.teacher, m.onnx_float, images)) > 0:
         found.append(
             (
                 lost,
-                f"The student loses {count(lost, 'right answer')} against the teacher. Try a larger student (--student), or more epochs.",
+                f"The student loses {count(lost, 'right answer')} against the teacher{_chance(report.parity.end_to_end)}. "
+                "Try a larger student (--student), or more epochs.",
             )
         )
     if m.onnx_float and m.onnx_int8 and shipped_name(report) == "onnx_int8" and (lost := _lost(m.onnx_float, m.onnx_int8, images)) > 0:
         found.append(
-            (lost, f"int8 loses {count(lost, 'right answer')} against float. Try more calibration images, or ship the float model.")
+            (
+                lost,
+                f"int8 loses {count(lost, 'right answer')} against float{_chance(report.parity.int8)}. "
+                "Try more calibration images, or ship the float model.",
+            )
         )
     row = weakest(ships)
-    if row and row.recall < 1:
+    if row and weaker(ships, row):
         missed = round((1 - row.recall) * row.support)
         found.append((missed, f"Add photos of “{row.name}”, the weakest class: {finds_of(row)} are found."))
     parity = deciding(report)
     if parity and parity.verdict == "passed" and parity.images_needed is not None:
         found.append((0, f"Add test images. {needed(parity)}"))
     return [words for _, words in sorted(found, key=lambda one: -one[0])][:MOST_SENTENCES]
+
+
+def _chance(parity: DropParity | None) -> str:
+    return ", which may be chance" if parity and parity.drop_ci95[0] <= 0 else ""
 
 
 def _lost(before: ModelReport, after: ModelReport, images: int) -> int:

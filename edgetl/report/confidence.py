@@ -99,13 +99,14 @@ def _threshold(found: ConfidenceReport) -> str:
         return f"No answer is “unknown”: {wanted} of the given answers should be right (--min-precision), but {why}."
     few = "" if found.reach == "shown" else f", too few to prove it ({found.fitted_on})"
     told = (
-        f"Below a confidence of {found.threshold:.2f} the app answers “unknown”, so that {wanted} of the given answers are right; "
-        f"the threshold was chosen on val images{few}."
+        f"Below a confidence of {found.threshold:.2f} the app answers “unknown”: this threshold was chosen on val images so that {wanted} "
+        f"of the answers given there are right{few}."
     )
     if found.precision is None or found.precision_ci95 is None:
         return f"{told} Every test image is below it."
     low, high = (100 * share for share in found.precision_ci95)
+    missed = f" That is shown to be less than {wanted}." if found.precision_ci95[1] < found.wanted_precision else ""
     return (
         f"{told} Of {found.images:,} test images {found.answered:,} get an answer, and {100 * found.precision:.1f}% of these answers are "
-        f"right (95% interval {low:.1f} to {high:.1f})."
+        f"right (95% interval {low:.1f} to {high:.1f}).{missed}"
     )

@@ -125,7 +125,7 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         smaller = units.ratio(first.size_bytes, ships.size_bytes)
         tiles.append((units.size(ships.size_bytes), f"file size, {smaller} smaller than the {label}"))
         if ships.latency_ms and first.latency_ms:
-            faster = units.ratio(first.latency_ms.p50, ships.latency_ms.p50)
+            faster = f"{text.about(first, ships)}{units.ratio(first.latency_ms.p50, ships.latency_ms.p50)}"
             tiles.append((units.milliseconds(ships.latency_ms.p50), f"an image, {faster} faster than the {label}"))
     return tiles
 

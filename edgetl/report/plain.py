@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgetl.metrics.recall import shown_least
 from edgetl.report.schema import ClassScores, DropParity, ModelReport, Report, VerdictWord
 from edgetl.report.text import answered, broken_vectors, chart_models, deciding, needed, shipped_model, sides, wish_words
 from edgetl.report.units import FEW_IMAGES, allowed, count, milliseconds, percent, points, ratio, share_of, size
@@ -130,8 +131,8 @@ def _meaning(report: Report, parity: DropParity) -> str:
             )
         case "undecided":
             return (
-                f"It loses {points(parity.drop)} points against the {reference}; the budget is {budget}. With "
-                f"{count(parity.images, 'image')} that may be chance: the 95% interval begins at {points(parity.drop_ci95[0])}."
+                f"It loses {points(parity.drop)} points against the {reference}; the budget is {budget}. That this is over the budget may "
+                f"be chance, with {count(parity.images, 'image')}: the 95% interval begins at {points(parity.drop_ci95[0])}."
             )
         case _:
             return (
@@ -200,7 +201,16 @@ def _weakest(report: Report, ships: ModelReport) -> list[str]:
             called = f"is right {round(row.precision * times)} of the {count(times, 'time')} that it answers “{row.name}”"
         case _:
             called = f"{percent(row.precision)} of its answers “{row.name}” are right"
-    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. On other images the weakest class may be another."]
+    other = "On other images the weakest class may be another." if weaker(ships, row) else "That it is the weakest may be chance."
+    return [f"Its weakest class is “{row.name}”: {finds}, and {called}. {other}"]
+
+
+def weaker(ships: ModelReport, row: ClassScores) -> bool:
+    """Whether fewer images of the class are found than of the others, beyond chance."""
+    judged = [other for other in ships.per_class or () if other.support]
+    found, images = (sum(numbers) for numbers in zip(*((round(one.recall * one.support), one.support) for one in judged), strict=True))
+    own = round(row.recall * row.support)
+    return shown_least(own, row.support, found - own, images - row.support, len(judged))
 
 
 def finds_of(row: ClassScores) -> str:

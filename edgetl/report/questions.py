@@ -10,7 +10,7 @@ from edgetl.report.confidence import confidence_words
 from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, VerdictWord
-from edgetl.report.text import chart_models, deciding, reference_name, shipped_model, sides, wish_words
+from edgetl.report.text import about, chart_models, deciding, reference_name, shipped_model, sides, wish_words
 from edgetl.report.units import allowed, count, milliseconds, percent, points, ratio, size
 
 BADGES: Mapping[VerdictWord, str] = {
@@ -115,11 +115,11 @@ def _small(report: Report, ships: ModelReport) -> Question:
     if first is not ships:
         answer = f"{ratio(first.size_bytes, ships.size_bytes)} smaller"
         if first.latency_ms and ships.latency_ms:
-            answer += f", {ratio(first.latency_ms.p50, ships.latency_ms.p50)} faster"
+            answer += f", {about(first, ships)}{ratio(first.latency_ms.p50, ships.latency_ms.p50)} faster"
     if limits:
         kept = all(keeps for keeps, _ in limits)
         answer, tone = ("Within its budget, as measured" if kept else "Over its budget, as measured"), ("certified" if kept else "failed")
-    unsure = [UNSURE] if any(model.latency_ms and model.latency_ms.moved for model in (first, ships)) else []
+    unsure = [UNSURE] if about(first, ships) else []
     lines = (*thrift(report, ships), *(line for _, line in limits), *unsure)
     return Question(title="Is it small and fast?", answer=answer, tone=tone, lines=lines)  # type: ignore[arg-type]
 

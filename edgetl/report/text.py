@@ -90,9 +90,14 @@ def verdict_of_report(report: Report) -> str:
             few = f"there are too few images to prove it {interval}"
             return f"Passed, not proven: {found}. That is within the {budget}, but {few}. {needed(parity)}"
         case "undecided":
-            return f"Undecided: {found} {interval}. That is over the {budget}, but with so few images it may be chance. {MORE}"
+            return f"Undecided: {found} {interval}. That this is over the {budget} may be chance, with so few images. {MORE}"
         case "failed":
             return f"Failed: {found} {interval}. The whole interval is over the {budget}. Do not ship it."
+
+
+def about(*models: ModelReport) -> str:
+    """What stands before a ratio of latencies one of which moved while it was measured."""
+    return "about " if any(model.latency_ms and model.latency_ms.moved for model in models) else ""
 
 
 def wish_words(wish: Wish) -> str | None:

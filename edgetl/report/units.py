@@ -7,8 +7,9 @@ FEW_IMAGES = 20  # images, of fewer a share is no share: they are counted
 
 
 def percent(share: float) -> str:
-    """0.978 -> `97.8%`."""
-    return f"{100 * share:.1f}%"
+    """0.978 -> `97.8%`; 0.9997 -> `99.97%`, since not all is not 100%."""
+    texts = [f"{100 * share:.{digits}f}" for digits in range(1, 5)]
+    return f"{next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), texts[-1])}%"
 
 
 def share_of(part: int, images: int) -> str:

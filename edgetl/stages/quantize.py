@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from edgetl.core.artifacts import FileArtifact, FloatModel, Int8Model
 from edgetl.core.canonical import ADDED
-from edgetl.core.errors import InputError, listing
+from edgetl.core.errors import InputError
 from edgetl.core.files import temporary_folder, write_json, write_whole
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
+from edgetl.data.apart import refuse_calibrating, refuse_trained
 from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors, TensorSource
-from edgetl.data.unseen import by_look, places
 from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
@@ -76,14 +76,15 @@ class Quantize(Stage[Quantized]):
     labels: tuple[str, ...] | None = None  # names that the files are to carry, instead of their own
     others: tuple[str, ...] | None = None  # another order of the names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the evaluation images, by sha256
+    one_split: bool = field(default=False, metadata=ADDED)  # a split has kept apart what looks alike among both, or has said where not
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Quantized:
         """Write both graphs, `decisions.json`, `names.json`, `seen.json`, and `search.json` where a budget is judged.
 
         Raises:
-            InputError: an evaluation image is also a calibration image, or one that the model was trained on; answers to an image that
-                are not finite.
+            InputError: an evaluation image is, or looks like, a calibration image or one that the model was trained on; answers to an
+                image that are not finite.
         """
         self._check_disjoint()
         int8, float_model = out / INT8, out / FLOAT
@@ -106,8 +107,7 @@ class Quantize(Stage[Quantized]):
         seen = self.seen or said or SeenImages(split=self.calibration.digest, parts={})
         for part, source in (("calibration", self.calibration), ("val", self.evaluation)):
             if source is not None:
-                images = source.images if isinstance(source, ImageTensors) else None
-                seen = seen.also(looks=images.looks if images else {}, rows=images is None, **{part: source.hashes})
+                seen = seen.also(looks=source.looks, rows=not isinstance(source, ImageTensors), **{part: source.hashes})
         return seen
 
     def _quantized(self, model: Path, int8: Path) -> QuantizationRecord:
@@ -160,21 +160,13 @@ class Quantize(Stage[Quantized]):
         return by_labels(found, reference, candidate, when_undecided=s.when_undecided, groups=self._groups, others=self.others)
 
     def _check_disjoint(self) -> None:
-        judging = set(self.evaluation.hashes if self.evaluation else ())
-        trained = trained_on(self.evaluation, self.seen)
-        if trained:
-            raise InputError(
-                f"expected evaluation images that the model was not trained on, found {len(trained)} training images among "
-                f"{len(judging)}:\n{listing(trained, 8)}\nRemove them, or give other images with --eval"
-            )
-        if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in judging):
-            say(f"quantize: {selected} of {len(judging)} evaluation images also selected the model, so their score is no test")
-        both = set(self.calibration.hashes) & judging
-        if both:
-            raise InputError(
-                f"expected evaluation images that are not in the calibration set, found {len(both)} that are "
-                f"(sha256 {sorted(both)[0][:12]}...). Remove them from one of the two"
-            )
+        if self.evaluation is None:
+            return
+        if not self.one_split:
+            refuse_trained(self.evaluation, self.seen)
+        if selected := sum(bool(self.seen and self.seen.is_in("val", sha)) for sha in set(self.evaluation.hashes)):
+            say(f"quantize: {selected} of {len(self.evaluation)} evaluation images also selected the model, so their score is no test")
+        refuse_calibrating(self.evaluation, self.calibration, one_split=self.one_split)
 
     def _tried(self, copy: Path) -> tuple[Path, Reference | None]:
         """The float model's file in plain form (`write_plain`), and its answers to the images that judge; None where there are none.
@@ -215,16 +207,3 @@ class Quantize(Stage[Quantized]):
     def _name_not_finite(self, session: Session) -> None:
         """Raise NotFinite where answers to calibration images are not finite; it names these images."""
         answers_of(session, self.calibration, batch_size=IMAGES_AT_ONCE)
-
-
-def trained_on(evaluation: TensorSource | None, seen: SeenImages | None) -> list[str]:
-    """The evaluation images that are on record as trained on, or look like one that is; where they lie, and how they are known."""
-    if evaluation is None or seen is None:
-        return []
-    if isinstance(evaluation, ImageTensors):
-        alike, _ = by_look(evaluation.images, replace(seen, looks={part: found for part, found in seen.looks.items() if part == "train"}))
-        known = places(evaluation.images)
-    else:
-        alike, known = {}, [(sha[:12], sha) for sha in evaluation.hashes]
-    rows = [(place, "train" if seen.is_in("train", sha) else alike.get(sha)) for place, sha in known]
-    return [f"{place} ({how})" for place, how in rows if how]

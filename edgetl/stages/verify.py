@@ -36,6 +36,7 @@ from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
 from edgetl.runtime.latency import Latency, moved
+from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import require_finite
 from edgetl.settings import Runtime, VerifySettings
 from edgetl.tasks.classification import Classification
@@ -110,7 +111,9 @@ class Verify(Stage[Verdict]):
     def _admitted(self) -> Admitted:
         """The test images, without those that a model has seen where the settings say so."""
         how = self.settings.seen_images
-        return admit(self.data, self.seen, how, waived=self.waived, unrecorded=self.unrecorded, alike=self.alike)
+        subject = self.int8 or self.onnx_float
+        prepared = (read_info(subject.path).preprocess if subject else None) or self.preprocess
+        return admit(self.data, self.seen, how, waived=self.waived, unrecorded=self.unrecorded, alike=self.alike, preprocess=prepared)
 
 
 @dataclass(frozen=True, kw_only=True)

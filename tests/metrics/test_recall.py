@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
-from edgetl.metrics.recall import binomial_tail, class_budget, class_losses, p_value
+from edgetl.metrics.recall import binomial_tail, class_budget, class_losses, p_value, shown_least
 
 
 def losses(sizes: list[int], before: list[int], after: list[int], max_drop: float = 0.05) -> dict[int, bool]:
@@ -71,3 +72,20 @@ def test_equal_models_lose_no_class() -> None:
         u = rng.random(400)
         named += any(loss.shown for loss in class_losses(labels, u < 0.93, (u < 0.9) | (u > 0.97), 0.01))
     assert named == 0
+
+
+@pytest.mark.parametrize("rows", [(3, 10, 90, 100), (64, 70, 77, 83), (140, 220, 738, 980), (0, 5, 20, 20), (5, 5, 3, 9)])
+def test_the_weakest_class_is_shown_by_fishers_exact_test(rows: tuple[int, int, int, int]) -> None:
+    found, images, others, other_images = rows
+    p = fisher_exact([[found, images - found], [others, other_images - others]], alternative="less").pvalue
+    for classes in (2, 5, 50):
+        assert shown_least(*rows, classes) == (p <= 0.05 / classes)
+
+
+def test_of_equal_classes_one_is_seldom_shown_to_be_the_weakest() -> None:
+    rng, shown = np.random.default_rng(0), 0
+    for _ in range(2000):
+        hits = rng.binomial(40, 0.85, size=5)
+        least = int(hits.min())
+        shown += shown_least(least, 40, int(hits.sum()) - least, 160, 5)
+    assert shown / 2000 <= 0.05

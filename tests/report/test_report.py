@@ -15,14 +15,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from edgetl.bundle.decision import DecisionRule
 from edgetl.report import charts, figures
 from edgetl.report.advice import helps
+from edgetl.report.confidence import confidence_report, confidence_words
 from edgetl.report.html import render
 from edgetl.report.judged import Seen
 from edgetl.report.kernels import KernelReport, KernelsReport
 from edgetl.report.schema import ImageCounts, Models, Report, VerdictWord, Wish, read_report
 from edgetl.report.tables import MOST_CELLS, WORST
 from edgetl.report.text import chart_models, comparison, markdown, verdict_words, where_time_goes, wish_words
+from edgetl.report.units import percent
+from edgetl.tasks.classification import Classification
 
 from .conftest import Trial, log, trial
 
@@ -276,6 +280,75 @@ def test_what_would_help_most_comes_first_and_with_its_reason() -> None:
     said = helps(Trial(classes=("a", "b"), labels=labels, answers=answers, max_drop=0.2).report())
     assert len(said) == 3 and "Add photos of “a”, the weakest class: 70.0% of its 150 test images are found" in said[0]
     assert "The teacher itself is wrong on 30 test images" in said[1] and "The student loses 12 right answers" in said[2]
+
+
+def two_classes(wrong_a: int, wrong_b: int) -> Report:
+    """150 images of a and of b; so many of each are wrong, the same for every model but the teacher, which knows all."""
+    labels = np.repeat([0, 1], 150)
+    said = labels.copy()
+    said[:wrong_a], said[150 : 150 + wrong_b] = 1, 0
+    answers = {"teacher": labels, "student": said, "onnx_float": said, "onnx_int8": said}
+    return Trial(classes=("a", "b"), labels=labels, answers=answers, max_drop=0.2).report()
+
+
+def test_a_class_is_no_worse_than_another_where_chance_explains_it() -> None:
+    for wrong, shown in (((14, 11), False), ((45, 11), True)):
+        report = two_classes(*wrong)
+        text = Page(render(report.to_json(), {})).text
+        assert any("Add photos of “a”" in said for said in helps(report)) == shown
+        assert ("That it is the weakest may be chance." in text) != shown
+        assert ("On other images the weakest class may be another." in text) == shown
+
+
+def test_a_loss_that_may_be_chance_is_said_to_be_and_one_that_is_shown_is_not() -> None:
+    def lost(count: int) -> str:
+        return next(said for said in helps(two_classes(count, 0)) if said.startswith("The student loses"))
+
+    assert (
+        lost(1)
+        == "The student loses 1 right answer against the teacher, which may be chance. Try a larger student (--student), or more epochs."
+    )
+    assert "chance" not in lost(30)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.978, "97.8%"), (1, "100.0%"), (0, "0.0%"), (0.9996, "99.96%"), (0.99999, "99.999%"), (0.0004, "0.04%"), (0.9994, "99.9%")],
+)
+def test_nearly_all_is_not_100_percent_and_hardly_any_not_0(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(("right", "missed"), [(95, False), (88, False), (60, True)])
+def test_a_threshold_that_gives_less_than_was_wanted_is_told(right: int, missed: bool) -> None:
+    """100 answers to two classes, all above the threshold."""
+    outputs, labels = np.tile([3.0, 0.0], (100, 1)).astype(np.float32), (np.arange(100) >= right).astype(np.int64)
+    rule = DecisionRule(
+        temperature=1.0,
+        ece_before=0.1,
+        ece_after=0.1,
+        threshold=0.9,
+        wanted_precision=0.9,
+        precision=0.95,
+        coverage=1.0,
+        reach="shown",
+        images=80,
+    )
+    words = " ".join(confidence_words(confidence_report(rule, Classification(classes=("a", "b")), outputs, labels)))
+    assert "was chosen on val images so that 90% of the answers given there are right." in words and f"{right}.0% of these answers" in words
+    assert ("That is shown to be less than 90%." in words) == missed
+
+
+def test_a_latency_that_moved_makes_no_exact_ratio(report: Report) -> None:
+    def page(moved: bool) -> str:
+        models = {
+            name: replace(model, latency_ms=replace(model.latency_ms, moved=moved))
+            for name in ("teacher", "onnx_float", "onnx_int8")
+            if (model := getattr(report.models, name)) and model.latency_ms
+        }
+        return Page(render(replace(without_matrices(report), models=replace(report.models, **models)).to_json(), {})).text
+
+    assert page(True).count("about 6.2x faster") == page(False).count("6.2x faster") > 0 and "about 6.2x" not in page(False)
 
 
 def test_the_page_says_what_happened_and_what_to_do(page: str, report: Report) -> None:
