@@ -87,9 +87,9 @@ class DistillSettings(Settings):
     def epochs_for(self, images: int) -> int:
         """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200.
 
-        Of pretrained weights 16,000, or as many as 20 epochs have, up to 50,000 (docs/photos.md: flowers).
+        Of pretrained weights 16,000, or as many as 60 epochs have, up to 100,000 (docs/photos.md: flowers).
         """
-        patient = max(8, min(20, 50_000 // max(1, images)))
+        patient = max(8, min(60, 100_000 // max(1, images)))
         views, least, most = (3_200, 5, 20) if self.inherits else (16_000, patient, 80) if self.pretrained else (18_000, 15, 100)
         return epochs_within(self.epochs, images, views=views, least=least, most=most)
 
