@@ -87,9 +87,11 @@ class DistillSettings(Settings):
     def epochs_for(self, images: int) -> int:
         """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200.
 
-        Of pretrained weights 16,000, or as many as 60 epochs have, up to 100,000 (docs/photos.md: flowers).
+        Of pretrained weights 16,000, or as many as 20 epochs have, up to 50,000; of the early network, which is for photos with little
+        detail and quick, as many as 60 epochs have, up to 100,000 (docs/adr/0046).
         """
-        patient = max(8, min(60, 100_000 // max(1, images)))
+        enough, affordable = (60, 100_000) if self.arch.endswith("_early") else (20, 50_000)
+        patient = max(8, min(enough, affordable // max(1, images)))
         views, least, most = (3_200, 5, 20) if self.inherits else (16_000, patient, 80) if self.pretrained else (18_000, 15, 100)
         return epochs_within(self.epochs, images, views=views, least=least, most=most)
 

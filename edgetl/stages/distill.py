@@ -114,7 +114,7 @@ class Distill(Stage[Student]):
             job = self._job(Taught(start.model, widths), teach, views, preprocess)
             result = fit(job, out, device)
             if (shift := adjust_logits(start.model, views, preprocess, self.settings.seed, device)) is not None:
-                say(f"distill: the rarest class gains {shift:.2f} in its logit, since small crops of the training images want it")
+                say(f"distill: logit of the rarest class raised by {shift:.2f}, fitted on small crops of the training images")
                 result = replace(result, best_score=evaluate(job, device).score)
         save_checkpoint(
             path,

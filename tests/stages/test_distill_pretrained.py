@@ -92,8 +92,14 @@ def test_photos_without_labels_are_learned_from_and_recorded_as_seen(data: Image
     assert student.checkpoint.sha256 != stage(data, teacher).run(without).checkpoint.sha256
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(100, 80), (211, 76), (1_000, 20), (2_500, 20), (5_000, 10), (10_000, 8)])
-def test_thousands_of_photos_are_all_looked_at_often_enough(images: int, epochs: int) -> None:
-    settings = DistillSettings(arch="efficientnet_lite0_short", weights="package")
+@pytest.mark.parametrize(
+    ("arch", "images", "epochs"),
+    [
+        *(("efficientnet_lite0_short", *each) for each in ((100, 80), (211, 76), (1_000, 20), (2_500, 20), (5_000, 10), (10_000, 8))),
+        *(("efficientnet_lite0_early", *each) for each in ((100, 80), (211, 76), (1_000, 60), (2_500, 40), (5_000, 20), (20_000, 8))),
+    ],
+)
+def test_thousands_of_photos_are_all_looked_at_often_enough(arch: str, images: int, epochs: int) -> None:
+    settings = DistillSettings(arch=arch, weights="package")
     assert settings.epochs_for(images) == epochs
     assert settings.but(epochs=3).epochs_for(images) == 3
