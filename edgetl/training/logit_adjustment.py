@@ -46,12 +46,13 @@ def adjust_logits(model: nn.Module, views: Views, sees: Preprocess, seed: int, d
         no biases, or crops do not show the class (training makes none, or less than half of what could be right of them is).
     """
     layer, classes = head_layer(model), views.balance.classes
-    if views.balance.kind == "none" or views.augment.scale == 1 or layer.bias is None:
+    weights = views.balance.class_weights
+    if weights is None or views.augment.scale == 1 or layer.bias is None:
         return None
     logits, labels = _on_crops(model.eval(), views, sees, seed, device)
     counts = np.bincount(views.balance.labels, minlength=classes)
     frequencies = np.log(np.maximum(counts, 1) / counts.sum())
-    shift = -strength(logits, labels, counts, frequencies) * (frequencies - frequencies.mean())
+    shift = -strength(logits, labels, weights, frequencies) * (frequencies - frequencies.mean())
     right = (logits + torch.from_numpy(shift)).argmax(1) == labels
     if mean_recall(right.numpy(), labels.numpy()) < (1 + 1 / classes) / 2:
         return None
@@ -60,16 +61,15 @@ def adjust_logits(model: nn.Module, views: Views, sees: Preprocess, seed: int, d
     return float(np.ptp(shift))
 
 
-def strength(logits: Tensor, labels: Tensor, counts: NDArray[np.int64], frequencies: NDArray[np.float64]) -> float:
+def strength(logits: Tensor, labels: Tensor, weights: Tensor, frequencies: NDArray[np.float64]) -> float:
     """The factor of the frequencies' logarithms with the least cross-entropy, classes counting alike.
 
     Args:
         logits: [n, k].
         labels: [n].
-        counts: images of each class, [k].
-        frequencies: their logarithms, [k].
+        weights: with which classes count alike, float32 [k].
+        frequencies: logarithms of the frequencies of the classes, [k].
     """
-    weights = torch.from_numpy(1 / np.maximum(counts, 1)).float()
     losses = [F.cross_entropy(logits - torch.from_numpy(s * frequencies).float(), labels, weight=weights).item() for s in STRENGTHS]
     return float(STRENGTHS[int(np.argmin(losses))])
 

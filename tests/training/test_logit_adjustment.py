@@ -66,7 +66,7 @@ def test_the_strength_is_that_of_the_least_cross_entropy() -> None:
         return F.cross_entropy(logits - torch.from_numpy(s * frequencies).float(), labels, weight=weights).item()
 
     exact = minimize_scalar(loss, bounds=(0, 1), method="bounded").x
-    assert strength(logits, labels, counts, frequencies) == pytest.approx(exact, abs=0.011)
+    assert strength(logits, labels, weights, frequencies) == pytest.approx(exact, abs=0.011)
     assert exact == pytest.approx(0.6, abs=0.15)
 
 

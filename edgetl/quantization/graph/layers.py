@@ -14,6 +14,7 @@ from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
 from edgetl.quantization.graph.index import GraphIndex
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+BOUNDING = frozenset({"Relu", "Clip"})  # what kernels take up into the layer in front of them
 UINT8_MAX = 255  # the largest code of an activation
 WEIGHT_CODE_MAX = 127  # the largest code of a weight; symmetric, so that no code stands alone
 INT32_MAX = 2**31 - 1
@@ -60,7 +61,7 @@ def absorbed(floats: GraphIndex, qdq: GraphIndex) -> dict[str, tuple[float | Non
     found: dict[str, tuple[float | None, float | None]] = {}
     for node in floats.nodes:
         maker = qdq.producer(node.output[0])
-        if node.op_type in ("Relu", "Clip") and maker is not None and maker.op_type != node.op_type:
+        if node.op_type in BOUNDING and maker is not None and maker.op_type != node.op_type:
             found[node.output[0]] = bounds_of(node, floats.constants)
     return found
 

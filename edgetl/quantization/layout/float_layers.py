@@ -14,10 +14,10 @@ from onnx import helper
 
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
+from edgetl.quantization.graph.layers import BOUNDING
 from edgetl.quantization.graph.passes import Pass
 
 TAKEN = frozenset({"Conv", "ConvTranspose", "Gemm"})
-BOUNDING = frozenset({"Relu", "Clip"})
 
 
 def with_float_layers(index: GraphIndex) -> onnx.ModelProto:

@@ -19,11 +19,10 @@ from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.layers import WEIGHTED
+from edgetl.quantization.graph.layers import BOUNDING, WEIGHTED
 from edgetl.quantization.learn.noise import NoiseSource
 
 MOST_EVALUATIONS = 12  # of graphs, each under onnxruntime
-BOUNDING = ("Relu", "Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
