@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgetl.cli.pace import Pace, pace, view_pace
 from edgetl.core.errors import WorkspaceError
-from edgetl.models.build import build, trained_name
-from edgetl.models.packaged import packaged
+from edgetl.data.decode import augment_for
+from edgetl.models.build import trained_name
+from edgetl.models.channel_groups import parameter_count
 from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
+from edgetl.selection.candidates import outline
 from edgetl.selection.job import PipelineJob, student_name, student_size
 from edgetl.selection.under_budget import SHORTER, students_to_try
 from edgetl.settings import FinetuneSettings
-from edgetl.training.device import finished, pinned, placed, threaded
+from edgetl.training.device import pinned, threaded
 from edgetl.training.inherit import IMAGES, PRUNING_STEPS, rehearse
 from edgetl.training.mirror import MOST_IMAGES
 from edgetl.training.scratch import WORK_SHARE
 
-TRAINING_PASSES = 3  # forward, and twice as much backward
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
 FLOPS = 2  # of a multiply-add
 PRUNING_IMAGES = PRUNING_STEPS * IMAGES  # whose gradients say what matters
 TRIALS = 3  # students under a budget
-DEPTHWISE_SLOWDOWN = 2.0  # times longer than their operations say do networks of depthwise layers train (docs/speed.md)
-OVERHEAD_S = 25  # exporting, quantizing, verifying, starting up
+BESIDE = 1.25  # times as long as networks and views alone: optimizer, mixing, larger batches (docs/speed.md)
+ODD_WIDTHS = 1.85  # times as long as their operations say do pruned layers train: 1.34 times as long as the whole at 51%, 0.75 at 15%
+OVERHEAD_S = 32  # exporting, quantizing, verifying, starting up
 CLEARLY = 1.2  # times longer: worth a word
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 MEBIBYTE = 1 << 20
@@ -63,36 +64,34 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     Raises:
         WorkspaceError: the disk has less room than that.
     """
-    counts = job.data.counts()
-    teacher, size = job.teacher.settings, job.teacher.preprocess.side
-    student = job.student.settings
-    classes = len(job.data.classes)
-    big_flops, big_bytes = cost(teacher.arch, classes, size)
-    small_flops, small_bytes = student_cost(job, big_flops, big_bytes)
-    images = counts["train"]
-    small_epochs = student.epochs_for(images)
-    least, most, learning = teacher_passes(teacher, images, pretrained=job.teacher.weights is not None)
-    work = images * least * big_flops
+    counts, classes = job.data.counts(), len(job.data.classes)
+    teacher, student, size = job.teacher.settings, job.student.settings, job.teacher.preprocess.side
+    images, search = counts["train"], job.settings.search
+    epochs = student.epochs_for(images)
+    _refuse_full_disk(out, disk := COPIES * (float32_bytes(job, teacher.arch) + student_bytes(job)) + len(job.data) * 200)
+    with pinned(job.runtime) as device:
+        big = pace(teacher.arch, classes, size, device)
+        small = big if student.arch == "same" else student_pace(job, big, device)
+        view = view_pace(augment_for(job.data.only("train"), job.teacher.preprocess, student.augment, flip=True), device)
+    least, most, learning = teacher_seconds(teacher, images, big, view, pretrained=job.teacher.weights is not None)
+    seconds = OVERHEAD_S + least + quantizing_seconds(job, small)
     if student.arch != "same":
-        asked = min(small_epochs, student.resolved().answers or small_epochs)  # epochs in which the teacher answers
-        distilling = images * (small_epochs * small_flops * TRAINING_PASSES + asked * big_flops)
-        pruning = PRUNING_IMAGES * TRAINING_PASSES * (big_flops if student.inherits else small_flops) if student.share else 0
-        work += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if job.settings.search.wanted else 0)
-    tuning = tuned_images(job, images, student.image_size or size) * TUNING_PASSES * (small_flops or big_flops)
-    disk = COPIES * (big_bytes + small_bytes) + len(job.data) * 200
-    plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; "
-    plan += planned_student(job, small_epochs)
+        asked = min(epochs, student.resolved().answers or epochs)  # epochs in which the teacher answers
+        step = small.step * (ODD_WIDTHS * student.share**0.5 if student.share else 1)  # early layers, which see many pixels, keep most
+        distilling = BESIDE * images * (epochs * (view + step) + asked * big.answers)
+        pruning = PRUNING_IMAGES * small.step if student.share else 0
+        seconds += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if search.wanted else 0)
+    plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; {planned_student(job, epochs)}"
+    return Estimate(plan=plan, seconds=seconds, longest=seconds + most - least, disk_bytes=disk)
+
+
+def _refuse_full_disk(out: Path, disk: int) -> None:
     room = shutil.disk_usage(out).free + sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if room < disk:
         raise WorkspaceError(
             f"expected {disk // MEBIBYTE + 1} MiB of free disk for {out}, found {room // MEBIBYTE}. "
             "Free some space, or choose another --out"
         )
-    with pinned(job.runtime) as device:
-        speed = probe(device)
-    quantizing = min(min(tuning, FLOPS * DEFAULT_MULTIPLY_ADDS) / speed, job.settings.quantize.time_limit or inf)
-    seconds = work / speed + quantizing + OVERHEAD_S
-    return Estimate(plan=plan, seconds=seconds, longest=seconds + images * (most - least) * big_flops / speed, disk_bytes=disk)
 
 
 def planned_student(job: PipelineJob, epochs: int) -> str:
@@ -102,11 +101,11 @@ def planned_student(job: PipelineJob, epochs: int) -> str:
     return f"student {f'the best of {TRIALS} tried' if job.settings.search.wanted else student_name(job)}, {times(epochs)}"
 
 
-def teacher_passes(s: FinetuneSettings, images: int, *, pretrained: bool) -> tuple[float, float, str]:
-    """Forward passes of each training image, at least and at most, and what learns, in words; `auto` may stop at the head."""
+def teacher_seconds(s: FinetuneSettings, images: int, found: Pace, view: float, *, pretrained: bool) -> tuple[float, float, str]:
+    """Seconds, at least and at most, and what learns, in words; `auto` may stop at the head."""
     epochs = s.epochs_for(images)
-    mirrored = min(images, MOST_IMAGES) / images if s.flip is None else 0  # looked at to decide whether views are mirrored
-    features, training = (s.head_views + mirrored) * pretrained, epochs * TRAINING_PASSES * slowness(s.arch)
+    mirrored = min(images, MOST_IMAGES) if s.flip is None else 0  # looked at to decide whether views are mirrored
+    features, training = (images * s.head_views + mirrored) * pretrained * found.features, BESIDE * images * epochs * (view + found.step)
     beside = 1 + WORK_SHARE * (pretrained and s.baselines)  # the network from scratch
     head, whole = features * beside, (features + training) * beside
     match s.strategy:
@@ -124,28 +123,37 @@ def tuned_images(job: PipelineJob, train: int, side: int) -> int:
     return images_for(min(train, job.settings.quantize.calibration_images), side * side) if wanted is None else wanted
 
 
-def student_cost(job: PipelineJob, teacher_flops: int, teacher_bytes: int) -> tuple[int, int]:
-    """`cost` of the student. That of a pruned one is known only when it is there: about its share of the teacher's.
-
-    Fewer parameters go from early layers, which see many pixels: operations fall more slowly than parameters.
-    """
-    student, size = job.student.settings, job.teacher.preprocess.side
-    match student.arch:
-        case "same":
-            return 0, teacher_bytes
-        case "pruned":
-            pixels = ((student.image_size or size) / size) ** 2
-            keep = student.share or 1.0
-            return round(teacher_flops * keep**0.5 * pixels), round(teacher_bytes * keep)
-        case arch:
-            flops, size_bytes = cost(arch, len(job.data.classes), student.image_size or size)
-            keep = student.share or 1.0
-            return round(slowness(arch) * flops * keep**0.5), round(size_bytes * keep)
+def quantizing_seconds(job: PipelineJob, small: Pace) -> float:
+    """Of the last step of quantizing, which takes longest."""
+    arch, size = _network(job)
+    share = FLOPS * DEFAULT_MULTIPLY_ADDS / forward_flops(arch, len(job.data.classes), size)
+    forwards = min(tuned_images(job, job.data.counts()["train"], size) * TUNING_PASSES, share)
+    seconds: float = forwards * small.features * (job.student.settings.share or 1.0) ** 0.5
+    return min(seconds, job.settings.quantize.time_limit or inf)
 
 
-def slowness(arch: str) -> float:
-    """How many times longer than its operations say a network trains."""
-    return DEPTHWISE_SLOWDOWN if packaged(arch) else 1.0
+def student_pace(job: PipelineJob, big: Pace, device: torch.device) -> Pace:
+    """The pace of the student before it is pruned."""
+    arch, size = _network(job)
+    frozen = job.student.settings.resolved().freeze or 0
+    same = (arch, size, frozen) == (job.teacher.settings.arch, job.teacher.preprocess.side, 0)
+    return big if same else pace(arch, len(job.data.classes), size, device, frozen=frozen)
+
+
+def _network(job: PipelineJob) -> tuple[str, int]:
+    """The architecture of the student, before it is pruned, and its input size in pixels."""
+    own = job.student.settings.arch
+    return (job.teacher.settings.arch if own in ("same", "pruned") else own), student_size(job)
+
+
+def student_bytes(job: PipelineJob) -> int:
+    """Of the student's weights, float32."""
+    return round(float32_bytes(job, _network(job)[0]) * (job.student.settings.share or 1.0))
+
+
+def float32_bytes(job: PipelineJob, arch: str) -> int:
+    """Of the weights of an architecture."""
+    return 4 * parameter_count(outline(arch, len(job.data.classes), student_size(job)))
 
 
 def times(epochs: int) -> str:
@@ -153,14 +161,13 @@ def times(epochs: int) -> str:
     return f"{epochs} epoch{'' if epochs == 1 else 's'}"
 
 
-def cost(arch: str, classes: int, size: int) -> tuple[int, int]:
-    """FLOPs of one forward pass of one image, and bytes of the float32 weights."""
-    with torch.device("meta"):
-        model = build(arch, classes, size).eval()
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            model(torch.empty(1, 3, size, size))
-    return counter.get_total_flops(), 4 * sum(p.numel() for p in model.parameters())
+def forward_flops(arch: str, classes: int, size: int) -> int:
+    """Of one forward pass of one image."""
+    model = outline(arch, classes, size).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad(), torch.device("meta"):
+        model(torch.empty(1, 3, size, size))
+    return counter.get_total_flops()
 
 
 def rehearse_pruning(job: PipelineJob) -> None:
@@ -179,19 +186,3 @@ def rehearse_pruning(job: PipelineJob) -> None:
         for arch, keep in planned:
             if keep is not None and arch != "same":
                 rehearse(teacher if arch == "pruned" else arch, classes, size, keep)
-
-
-def probe(device: torch.device) -> float:
-    """FLOPs per second that training a small convolution reaches here; takes about half a second."""
-    net: nn.Module = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
-    net = placed(net, device)
-    x = torch.randn(32, 32, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-    flops = 2 * 32 * 32 * 9 * x.shape[0] * 32 * 32 * TRAINING_PASSES
-    best = 0.0
-    for _ in range(8):
-        finished(device)
-        started = time.perf_counter()
-        net(x).sum().backward()
-        finished(device)
-        best = max(best, flops / (time.perf_counter() - started))
-    return best

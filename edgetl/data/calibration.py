@@ -158,7 +158,11 @@ def open_labelled(
     groups = groups_in(unique)
     wanted, few = _of_part(collection, unique, part, split, groups)
     strange = _strange(collection.classes(), known, wrapping_hint(collection)) if classes else same_names(collection)
-    nothing = [] if wanted or problems else [f"no images in its {part} part"]
+    nothing = (
+        []
+        if wanted or problems
+        else [f"no images in its {part} part. Give a folder with images in {part}/, or one without parts, which is taken whole"]
+    )
     refuse(data, [*collection.problems, *problems, *conflicts, *few, *strange, *nothing])
     refs = refs_of(
         [replace(image, part=part) for image in wanted],

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgetl.cli.estimate import probe
+from edgetl.cli.estimate import forward_flops
+from edgetl.cli.pace import pace
 from edgetl.cli.pipeline import Request, run_pipeline
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
@@ -77,9 +78,18 @@ def test_a_gpu_is_not_quicker_by_the_estimate_than_by_a_clock_that_waits() -> No
     end.record()
     finished(device)
     speed = 10 * 2 * 8192**3 / (begin.elapsed_time(end) / 1000)
-    assert probe(device) < 2 * speed
+    assert forward_flops("resnet18", 10, 224) / pace("resnet18", 10, 224, device).answers < 2 * speed
 
 
-def test_a_cpu_needs_no_waiting() -> None:
-    finished(torch.device("cpu"))
-    assert probe(torch.device("cpu")) > 0
+@pytest.mark.parametrize(("arch", "size"), [("cifar_resnet8", 32), ("efficientnet_lite0_early", 160), ("edge_tiny", 200)])
+def test_every_pass_takes_its_time(arch: str, size: int) -> None:
+    """What is waited for is the work: networks of any kind and size have a pace, with and without blocks that do not learn."""
+    for frozen in (0, 2):
+        found = pace(arch, 3, size, torch.device("cpu"), frozen=frozen)
+        assert min(found.features, found.answers, found.step) > 0
+
+
+def test_operations_are_those_of_the_layers() -> None:
+    """He et al. 2016, table 1: ResNet-18 has 1.8 G multiply-adds at 224 px; two operations each."""
+    assert forward_flops("resnet18", 1000, 224) == pytest.approx(2 * 1.82e9, rel=0.01)
+    assert forward_flops("resnet18", 1000, 448) == pytest.approx(4 * forward_flops("resnet18", 1000, 224), rel=0.02)
