@@ -135,7 +135,7 @@ def quantizing_seconds(job: PipelineJob, small: Pace) -> float:
 def student_pace(job: PipelineJob, big: Pace, device: torch.device) -> Pace:
     """The pace of the student before it is pruned."""
     arch, size = _network(job)
-    frozen = job.student.settings.resolved().freeze or 0
+    frozen = job.student.settings.frozen_for(len(job.data.only("train")))
     same = (arch, size, frozen) == (job.teacher.settings.arch, job.teacher.preprocess.side, 0)
     return big if same else pace(arch, len(job.data.classes), size, device, frozen=frozen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import sys
 from typing import Any, Literal, TypeGuard
 
@@ -186,7 +187,7 @@ def parameter_blocks(model: nn.Module) -> list[list[nn.Parameter]]:
 def _units(model: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of stages, in order: the heaviest part is opened until there are a few; norms join the layer before them."""
     parts = _opened(model)
-    while len(_with_norms(parts)) < FEWEST_UNITS:
+    while len(_with_norms(parts)) <= FEWEST_UNITS:  # one is the head
         closed = [i for i, part in enumerate(parts) if isinstance(part, nn.Module) and any(True for _ in part.children())]
         if not closed:
             break
@@ -223,7 +224,7 @@ def _with_norms(parts: list[nn.Module | nn.Parameter]) -> list[list[nn.Parameter
 
 
 def _merged(units: list[list[nn.Parameter]], most: int) -> list[list[nn.Parameter]]:
-    """At most `most` runs of neighboring units, as even in number as can be."""
+    """At most `most` runs of neighboring units, as even in number as can be, those at the input the longer ones."""
     count = min(most, len(units))
-    bounds = [round(i * len(units) / count) for i in range(count + 1)]
+    bounds = [math.ceil(i * len(units) / count) for i in range(count + 1)]
     return [[p for unit in units[begin:end] for p in unit] for begin, end in itertools.pairwise(bounds)]

@@ -9,6 +9,8 @@ from pydantic import Field
 from edgetl.core.validated import Settings
 from edgetl.settings.values import Seed, epochs_within
 
+FEW_IMAGES = 400  # 211 photos taught all stages of a student nothing, 860 a lot (docs/adr/0050)
+
 
 class DistillSettings(Settings):
     """The student: a small network trained to give the teacher's answers (Hinton et al. 2015)."""
@@ -62,7 +64,7 @@ class DistillSettings(Settings):
         None,
         ge=0,
         le=5,
-        description="Frozen blocks of the student, from the input on, of about six. Default: 0; pretrained: 2 or 3.",
+        description="Frozen blocks of the student, from the input on, of about six. Default: 0; pretrained: 2 or 3; few images: 4.",
     )
     patience: int | None = Field(
         None, ge=1, description="Early stopping: epochs without a better val score. Default: 15; pretrained: never."
@@ -101,6 +103,13 @@ class DistillSettings(Settings):
             return self.batch_size or 64
         return 16 if self.inherits else 32 if self.pretrained else 64
 
+    def frozen_for(self, images: int) -> int:
+        """How many blocks do not learn from `images` training images: of pretrained weights those that a few images only spoil."""
+        if self.freeze is not None or not self.pretrained:
+            return self.freeze or 0
+        early, few = self.arch.endswith("_early"), images < FEW_IMAGES
+        return 3 if early else 4 if few else 2
+
     def resolved(self) -> DistillSettings:
         """The same with every default that depends on how the student starts written out."""
         defaults: dict[str, object] = {
@@ -109,7 +118,6 @@ class DistillSettings(Settings):
             "features": 0.1 if self.pretrained else 0.0,
             "mix": 1.0 if self.pretrained else 0.0,
             "answers": 24 if self.pretrained else 0,
-            "freeze": (3 if self.arch.endswith("_early") else 2) if self.pretrained else 0,
             "patience": None if self.pretrained else 15,
         }
         return self.but(**{name: value for name, value in defaults.items() if getattr(self, name) is None})

@@ -78,7 +78,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
@@ -196,7 +196,7 @@ class Distill(Stage[Student]):
 
     def _learning(self, model: Taught) -> list[nn.Parameter]:
         """All parameters but those of the first blocks, which are frozen, in place: they tell edges and colors, of whatever images."""
-        count = self.settings.resolved().freeze
+        count = self.settings.frozen_for(len(self.data.only("train")))
         frozen = [p for block in parameter_blocks(model.student)[:count] for p in block] if count else []
         for parameter in frozen:
             parameter.requires_grad_(False)

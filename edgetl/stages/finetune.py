@@ -59,7 +59,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"

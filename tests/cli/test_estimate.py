@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from edgetl.cli.estimate import forward_flops
-from edgetl.cli.pace import pace
+from edgetl.cli.estimate import BESIDE, forward_flops, teacher_seconds
+from edgetl.cli.pace import Pace, pace
 from edgetl.cli.pipeline import Request, run_pipeline
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
@@ -18,7 +19,7 @@ from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.selection.choices import for_student
-from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime
 from edgetl.training.device import finished
 
 from ..conftest import Told
@@ -93,3 +94,19 @@ def test_operations_are_those_of_the_layers() -> None:
     """He et al. 2016, table 1: ResNet-18 has 1.8 G multiply-adds at 224 px; two operations each."""
     assert forward_flops("resnet18", 1000, 224) == pytest.approx(2 * 1.82e9, rel=0.01)
     assert forward_flops("resnet18", 1000, 448) == pytest.approx(4 * forward_flops("resnet18", 1000, 224), rel=0.02)
+
+
+def test_the_estimate_counts_what_learns() -> None:
+    """In seconds of a forward pass, which here takes one: the head's features, and with them a quarter for the network from scratch."""
+    found = Pace(features=1.0, answers=0.5, step=3.0)
+
+    def seconds(images: int = 211, *, pretrained: bool = True, **settings: Any) -> tuple[float, float, str]:
+        return teacher_seconds(FinetuneSettings(**settings), images, found, 0.5, pretrained=pretrained)
+
+    least, most, words = seconds(strategy="features", head_views=2, flip=False)
+    assert (least, most, words) == (pytest.approx(211 * 2 * 5 / 4), least, "only the head is trained")
+    least, most, words = seconds(epochs=12, flip=True)
+    assert (least, most, words) == (pytest.approx(422 * 5 / 4), pytest.approx((422 + BESIDE * 12 * 211 * 3.5) * 5 / 4), "up to 12 epochs")
+    assert seconds(strategy="features", head_views=2)[0] == pytest.approx(3 * 211 * 5 / 4)  # each photo once more, mirrored
+    assert seconds(2400, strategy="features", head_views=2)[0] == pytest.approx((4800 + 240) * 5 / 4)
+    assert seconds(epochs=3, pretrained=False) == (pytest.approx(BESIDE * 3 * 211 * 3.5), pytest.approx(BESIDE * 3 * 211 * 3.5), "3 epochs")

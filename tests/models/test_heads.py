@@ -24,6 +24,8 @@ from edgetl.models.heads import (
     with_head,
 )
 from edgetl.models.published import torchvision_names
+from edgetl.selection.students import LITE_STUDENTS
+from edgetl.settings import DistillSettings
 
 FAMILIES = {  # the smallest member of each, and a size it runs at
     "alexnet": 64, "convnext_tiny": 32, "densenet121": 32, "efficientnet_b0": 32, "efficientnet_v2_s": 33, "googlenet": 32,
@@ -111,6 +113,17 @@ def test_blocks_of_a_residual_network_are_its_stages() -> None:
     assert [[id(p) for p in block] for block in parameter_blocks(model)] == [
         [id(p) for m in row for p in m.parameters()] for row in expected
     ]
+
+
+@pytest.mark.parametrize("arch", ["efficientnet_lite0", "efficientnet_lite2", *LITE_STUDENTS])
+def test_the_last_blocks_of_a_pretrained_student_learn_from_few_images_all_but_the_first_ones_from_many(arch: str) -> None:
+    """Once all stages of EfficientNet-Lite were one block, so that freezing two froze all of them, whatever the number of images."""
+    settings = DistillSettings(arch=arch, weights="package")
+    few, many = settings.frozen_for(200), settings.frozen_for(1000)
+    blocks = [sum(p.numel() for p in block) for block in parameter_blocks(build(arch, 2, 224))]
+    assert len(blocks) == 6 and few < 5 and sum(blocks[:many]) < 0.2 * sum(blocks[:-1])
+    assert (few > many) == (not arch.endswith("_early")) and DistillSettings(arch=arch, weights="package", freeze=1).frozen_for(9) == 1
+    assert DistillSettings(arch=arch).frozen_for(9) == 0
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from edgetl.cli.estimate import teacher_passes
 from edgetl.data.pixels import PixelSet
 from edgetl.settings import FinetuneSettings
 from edgetl.training.balance import balance_for, class_weights, image_shares
@@ -81,18 +80,6 @@ def test_some_images_are_spread_over_all() -> None:
     images = PixelSet(torch.arange(10, dtype=torch.uint8).reshape(10, 1, 1, 1), torch.arange(10))
     assert images.spread(4).labels.tolist() == [0, 2, 5, 7] == images.spread(4).pixels.flatten().tolist()
     assert images.spread(10) is images
-
-
-def test_the_estimate_counts_what_learns() -> None:
-    least, most, words = teacher_passes(FinetuneSettings(strategy="features", head_views=2, flip=False), 211, pretrained=True)
-    assert (least, most, words) == (pytest.approx(2 * 5 / 4), least, "only the head is trained")
-    least, most, words = teacher_passes(FinetuneSettings(epochs=12, flip=True), 211, pretrained=True)
-    assert (least, most, words) == (pytest.approx(2 * 5 / 4), pytest.approx((2 + 36) * 5 / 4), "up to 12 epochs")
-    looked, _, _ = teacher_passes(FinetuneSettings(strategy="features", head_views=2), 211, pretrained=True)
-    assert looked == pytest.approx((2 + 1) * 5 / 4)  # each photo once more, mirrored
-    assert teacher_passes(FinetuneSettings(strategy="features", head_views=2), 2400, pretrained=True)[0] == pytest.approx(2.1 * 5 / 4)
-    assert teacher_passes(FinetuneSettings(epochs=3), 211, pretrained=False) == (9, 9, "3 epochs")
-    assert teacher_passes(FinetuneSettings(arch="efficientnet_lite0", epochs=3), 211, pretrained=False)[0] > 9  # depthwise layers
 
 
 @pytest.mark.parametrize(
