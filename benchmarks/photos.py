@@ -69,6 +69,7 @@ ROWS = {
     "flowers-1000-330": Row("flowers-1000", "--max-kb 330"),
     "flowers-1000-150": Row("flowers-1000", "--max-kb 150"),
     "flowers-1000-short": Row("flowers-1000", "--student efficientnet_lite0_short --set distill.keep=0.52"),
+    "flowers-1000-shorter": Row("flowers-1000", "--student efficientnet_lite0_shorter --set distill.keep=0.283"),
     "flowers-1000-lite0": Row("flowers-1000", "--student same"),
     "flowers-1000-cifar_resnet16": Row("flowers-1000", "--teacher cifar_resnet16"),
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
