@@ -16,7 +16,7 @@ from edgetl.training.device import finished, pick_dtype, placed
 PIXELS, MOST_IMAGES, FEWEST_IMAGES = 8 * 224 * 224, 64, 2  # of the images of one run
 GPU_PIXELS, MOST_GPU_IMAGES = 16 * PIXELS, 512  # fewer leave it idle
 STORED = 8 / 7  # times larger than a view is the image that it is cut from (`edgetl.data.decode`)
-LONG_ENOUGH_S, MOST_RUNS = 0.3, 8  # after that no run is begun
+LONG_ENOUGH_S, MOST_RUNS = 0.1, 8  # after that no run is begun
 
 
 @dataclass(frozen=True, kw_only=True)
