@@ -12,6 +12,7 @@ from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.progress import say
 from edgetl.core.publish import publish_folder
 from edgetl.core.workspace import Do
 from edgetl.data.images import Images
@@ -22,7 +23,7 @@ from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import PipelineJob, student_name, student_size
-from edgetl.selection.under_budget import Seek
+from edgetl.selection.under_budget import Seek, exceeded
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
 from edgetl.stages.finetune import Finetune, Teacher
@@ -55,6 +56,8 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
     teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
     preprocess, calibration = preprocess_of(student_graph), train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(quantization(job, student_graph, calibration, preprocess))
+    if warning := exceeded(s.search, quantized.ships.stat().st_size):
+        say(warning)
     exported = do(
         Export(
             int8=quantized.int8,

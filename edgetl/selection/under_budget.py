@@ -186,3 +186,13 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
 def untuned(settings: QuantizeSettings) -> QuantizeSettings:
     """The same settings, without the steps that take time or need labels."""
     return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION_IMAGES, seed=settings.seed)
+
+
+def exceeded(budget: SearchSettings, size_bytes: int) -> str | None:
+    """A warning where the file that ships is larger than asked for; the trials, all in int8, were not."""
+    if budget.max_kb is None or size_bytes <= budget.max_kb * 1000:
+        return None
+    return (
+        f"quantize: the file that ships has {size_bytes / 1000:.1f} kB, more than --max-kb {budget.max_kb:g}: with all layers in int8 it "
+        "does not keep --max-drop on val. Allow a larger drop, or more bytes"
+    )

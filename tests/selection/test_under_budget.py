@@ -16,6 +16,7 @@ from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
 from edgetl.selection.job import prepare
 from edgetl.selection.students import students_under
+from edgetl.selection.under_budget import exceeded
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, refuse
 
@@ -123,3 +124,9 @@ def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
     settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
     with pytest.raises(InputError, match=r"expected a student whose size can be chosen .* found --student same"):
         prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
+
+
+def test_a_file_that_grew_beyond_the_budget_is_told() -> None:
+    """Layers that stay in float made 235 kB of a student that was sought for 150."""
+    assert exceeded(SearchSettings(max_kb=150), 150_000) is None and exceeded(SearchSettings(max_ms=2), 10**9) is None
+    assert "has 235.0 kB, more than --max-kb 150:" in str(exceeded(SearchSettings(max_kb=150), 234_956))
