@@ -68,7 +68,7 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     teacher, student, size = job.teacher.settings, job.student.settings, job.teacher.preprocess.side
     images, search = counts["train"], job.settings.search
     epochs = student.epochs_for(images)
-    _refuse_full_disk(out, disk := COPIES * (float32_bytes(job, teacher.arch) + student_bytes(job)) + len(job.data) * 200)
+    _refuse_full_disk(out, disk := COPIES * (float32_bytes(teacher.arch, classes, size) + student_bytes(job)) + len(job.data) * 200)
     with pinned(job.runtime) as device:
         big = pace(teacher.arch, classes, size, device)
         small = big if student.arch == "same" else student_pace(job, big, device)
@@ -148,12 +148,13 @@ def _network(job: PipelineJob) -> tuple[str, int]:
 
 def student_bytes(job: PipelineJob) -> int:
     """Of the student's weights, float32."""
-    return round(float32_bytes(job, _network(job)[0]) * (job.student.settings.share or 1.0))
+    arch, size = _network(job)
+    return round(float32_bytes(arch, len(job.data.classes), size) * (job.student.settings.share or 1.0))
 
 
-def float32_bytes(job: PipelineJob, arch: str) -> int:
+def float32_bytes(arch: str, classes: int, size: int) -> int:
     """Of the weights of an architecture."""
-    return 4 * parameter_count(outline(arch, len(job.data.classes), student_size(job)))
+    return 4 * parameter_count(outline(arch, classes, size))
 
 
 def times(epochs: int) -> str:

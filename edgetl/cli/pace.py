@@ -10,7 +10,7 @@ import torch
 
 from edgetl.data.augment import Augment
 from edgetl.models.build import build
-from edgetl.models.heads import parameter_blocks
+from edgetl.models.heads import freeze_blocks
 from edgetl.training.device import finished, pick_dtype, placed
 
 PIXELS, MOST_IMAGES, FEWEST_IMAGES = 8 * 224 * 224, 64, 2  # of the images of one run
@@ -39,8 +39,7 @@ def pace(arch: str, classes: int, size: int, device: torch.device, *, frozen: in
     model = placed(build(arch, classes, size), device)
     count = _count(size, device)
     x = torch.rand(count, 3, size, size).to(device).contiguous(memory_format=torch.channels_last)
-    for parameter in (parameter for block in parameter_blocks(model)[:frozen] for parameter in block):
-        parameter.requires_grad_(False)
+    freeze_blocks(model, frozen)
 
     def forward() -> torch.Tensor:
         found: torch.Tensor = model(x)

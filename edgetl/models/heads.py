@@ -184,6 +184,12 @@ def parameter_blocks(model: nn.Module) -> list[list[nn.Parameter]]:
     return [*blocks, head]
 
 
+def freeze_blocks(model: nn.Module, count: int) -> None:
+    """The first `count` blocks do not learn, in place."""
+    for parameter in itertools.chain.from_iterable(parameter_blocks(model)[:count] if count else ()):
+        parameter.requires_grad_(False)
+
+
 def _units(model: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of stages, in order: the heaviest part is opened until there are a few; norms join the layer before them."""
     parts = _opened(model)

@@ -25,7 +25,7 @@ from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
 from edgetl.models.finite import refuse_not_finite
-from edgetl.models.heads import feature_count, head_layer, parameter_blocks, set_linear
+from edgetl.models.heads import feature_count, freeze_blocks, head_layer, set_linear
 from edgetl.models.loading import load_into
 from edgetl.models.prune import Pruned
 from edgetl.models.state import read_state
@@ -196,10 +196,7 @@ class Distill(Stage[Student]):
 
     def _learning(self, model: Taught) -> list[nn.Parameter]:
         """All parameters but those of the first blocks, which are frozen, in place: they tell edges and colors, of whatever images."""
-        count = self.settings.frozen_for(len(self.data.only("train")))
-        frozen = [p for block in parameter_blocks(model.student)[:count] for p in block] if count else []
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+        freeze_blocks(model.student, self.settings.frozen_for(len(self.data.only("train"))))
         return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def _rounds(self) -> int | None:
