@@ -72,6 +72,7 @@ ROWS = {
     "flowers-1000-shorter": Row("flowers-1000", "--student efficientnet_lite0_shorter --set distill.keep=0.283"),
     "flowers-1000-lite0": Row("flowers-1000", "--student same"),
     "flowers-1000-cifar_resnet16": Row("flowers-1000", "--teacher cifar_resnet16"),
+    "flowers-1000-cifar_resnet16-same": Row("flowers-1000", "--teacher cifar_resnet16 --student same"),
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
     "flowers-3000-1000": Row("flowers-3000"),
     "cifar10-3000": Row("cifar10-3000"),

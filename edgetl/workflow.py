@@ -23,7 +23,7 @@ from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import PipelineJob, student_name, student_size
-from edgetl.selection.under_budget import Seek, exceeded
+from edgetl.selection.under_budget import Seek, exceeded, with_limits
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
 from edgetl.stages.finetune import Finetune, Teacher
@@ -86,7 +86,7 @@ def quantization(job: PipelineJob, model: FloatModel, calibration: Images, prepr
         model=model,
         calibration=ImageTensors(images=calibration, preprocess=preprocess, labelled=False),
         evaluation=ImageTensors(images=val, preprocess=preprocess),
-        settings=job.settings.quantize,
+        settings=with_limits(job.settings.quantize, job.settings.search),
         classes=job.data.classes,
         groups=val.groups_here,
         one_split=True,

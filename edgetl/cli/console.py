@@ -157,9 +157,10 @@ def warnings_of(decision: Decision, out: Path) -> list[str]:
         told += [f"warning: {reason}" for reason in decision.reasons]
     if decision.shipped == "float":
         told.append(f"warning: {decision.why or 'int8 loses too much'}. {out} is the float model")
-    elif decision.within is False:
+        return told
+    if decision.within is False:
         told.append(f"warning: no model within the whole budget was found; {out} is {decision.shipped}, with the figures below")
-    elif decision.standing == "undecided" and decision.why:
+    if decision.standing == "undecided" and decision.why:
         told.append(f"warning: {decision.why}")
     return told
 

@@ -14,7 +14,7 @@ from edgetl.metrics.parity import PairedDrop, Standing, standing
 from edgetl.metrics.recall import binomial_tail
 
 WhenUndecided = Literal["measured", "float", "int8"]
-SettledBy = Literal["interval", "class", "agreement", "measured", "asked"]
+SettledBy = Literal["interval", "class", "agreement", "measured", "limit", "asked"]
 LEVEL = 0.05  # one-sided, of the bound of a disagreement
 BISECTIONS = 60
 
@@ -25,8 +25,8 @@ class FormChoice:
 
     Attributes:
         standing: of the drop's interval to the budget; `beyond` too where a class is shown to be lost.
-        settled_by: the `interval`; a lost `class`; `agreement` with float, which bounds the drop; the `measured` drop; or what was `asked`
-            for where the interval leaves it undecided.
+        settled_by: the `interval`; a lost `class`; `agreement` with float, which bounds the drop; or, where the interval leaves it
+            undecided, the `measured` drop, a `limit` of size or time that float exceeds, or what was `asked` for.
     """
 
     int8: bool
@@ -42,13 +42,15 @@ def choose(
     groups: Groups | None = None,
     class_lost: bool = False,
     when_undecided: WhenUndecided = "measured",
+    float_fits: bool = True,
 ) -> FormChoice:
     """The rule for int8 against float (docs/adr/0028).
 
     1. A class is shown to be lost, or the whole interval of the drop is beyond the budget: float.
     2. The whole interval is within the budget: int8.
     3. Undecided, but the two models answer so alike that the drop, which cannot exceed the disagreement, is within the budget: int8.
-    4. Undecided: as asked; by default int8 if the drop that was measured is within the budget, else float.
+    4. Undecided: as asked; by default int8 if the drop that was measured is within the budget, or float is larger or slower than allowed,
+       else float.
 
     Args:
         drop: of int8 against float, on images that nothing was fitted on.
@@ -57,6 +59,7 @@ def choose(
         groups: int64 [m], where those come in groups.
         class_lost: whether a class is shown to be lost.
         when_undecided: what ships where nothing is shown.
+        float_fits: whether float keeps the limits of size and time that were given.
     """
     if class_lost:
         return FormChoice(int8=False, standing="beyond", settled_by="class")
@@ -66,7 +69,8 @@ def choose(
     if most_of(float(differ.mean()), len(differ) / design_effect(differ, groups)) <= max_drop:
         return FormChoice(int8=True, standing=found, settled_by="agreement")
     if when_undecided == "measured":
-        return FormChoice(int8=drop.drop <= max_drop, standing=found, settled_by="measured")
+        within = drop.drop <= max_drop
+        return FormChoice(int8=within or not float_fits, standing=found, settled_by="measured" if within or float_fits else "limit")
     return FormChoice(int8=when_undecided == "int8", standing=found, settled_by="asked")
 
 

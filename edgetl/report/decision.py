@@ -97,6 +97,7 @@ def by_labels(
     candidate: NDArray[np.float32],
     *,
     when_undecided: Literal["measured", "float", "int8"],
+    float_fits: bool,
     groups: Groups | None,
     others: tuple[str, ...] | None,
 ) -> Decision:
@@ -107,6 +108,7 @@ def by_labels(
         reference: the float model's answers, and the labels.
         candidate: int8's outputs.
         when_undecided: what ships where the images are too few to decide.
+        float_fits: whether the float model keeps the limits of size and time that were given.
         groups: of near-duplicates among the images, int64 [n].
         others: another order of the class names that is as likely.
     """
@@ -122,6 +124,7 @@ def by_labels(
         groups=groups,
         class_lost=any(loss.shown for loss in lost),
         when_undecided=when_undecided,
+        float_fits=float_fits,
     )
     return replace(
         alike,

@@ -167,6 +167,9 @@ def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Fo
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
             found = f"{measured}. That is {side} the budget of {budget}, but there are too few images to prove it"
             return f"{ships} ships, undecided: {found} (--when-undecided {other} ships {other})"
+        case "limit":
+            found = f"{measured}. There are too few images to prove that this is over the budget of {budget}"
+            return f"{ships} ships, undecided: {found}, and float is larger or slower than was allowed (--when-undecided float ships float)"
         case "asked":
             return (
                 f"{ships} ships, undecided, as --when-undecided says: {measured}. There are too few images to prove the budget of {budget}"

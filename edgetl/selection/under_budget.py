@@ -188,11 +188,16 @@ def untuned(settings: QuantizeSettings) -> QuantizeSettings:
     return QuantizeSettings(target=settings.target, tune_images=0, calibration_images=CALIBRATION_IMAGES, seed=settings.seed)
 
 
+def with_limits(settings: QuantizeSettings, budget: SearchSettings) -> QuantizeSettings:
+    """`settings`, where float layers must fit in the student's budget, too."""
+    return settings.but(max_kb=settings.max_kb or budget.max_kb, max_ms=settings.max_ms or budget.max_ms)
+
+
 def exceeded(budget: SearchSettings, size_bytes: int) -> str | None:
     """A warning where the file that ships is larger than asked for; the trials, all in int8, were not."""
     if budget.max_kb is None or size_bytes <= budget.max_kb * 1000:
         return None
     return (
-        f"quantize: the file that ships has {size_bytes / 1000:.1f} kB, more than --max-kb {budget.max_kb:g}: with all layers in int8 it "
-        "does not keep --max-drop on val. Allow a larger drop, or more bytes"
+        f"quantize: warning: the file that ships has {size_bytes / 1000:.1f} kB, more than --max-kb {budget.max_kb:g}; "
+        "decisions.json says why. Allow more with --max-kb, or a larger --max-int8-drop"
     )

@@ -25,8 +25,12 @@ class QuantizeSettings(Settings):
     min_agreement: float | None = Field(
         None, ge=0, le=1, description="Lowest share of images with the same answer as float; below it some layers stay in float."
     )
-    max_kb: float | None = Field(None, gt=0, description="Largest file, in 1,000 bytes, that float layers may cause.")
-    max_ms: float | None = Field(None, gt=0, description="Highest latency, ms per image on one thread, that float layers may cause.")
+    max_kb: float | None = Field(
+        None, gt=0, description="Largest file, in 1,000 bytes; float layers, and float in case of doubt, must fit."
+    )
+    max_ms: float | None = Field(
+        None, gt=0, description="Highest latency, ms per image on one thread; float layers, and float in case of doubt, must fit."
+    )
     tune_images: int | None = Field(
         None,
         ge=0,

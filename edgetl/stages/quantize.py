@@ -65,7 +65,7 @@ class Quantize(Stage[Quantized]):
     """Static int8: activation ranges from calibration inputs, weights per channel."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 20
+    version: ClassVar[int] = 21
     model: FloatModel
     calibration: TensorSource
     evaluation: TensorSource | None  # labelled, disjoint from calibration
@@ -157,7 +157,20 @@ class Quantize(Stage[Quantized]):
             return by_calibration(record, s.max_drop)
         candidate, _ = judged_outputs(int8, reference.source, batch_size=IMAGES_AT_ONCE, threads=self.runtime.threads)
         found = by_agreement(reference, candidate, record, s.max_drop)
-        return by_labels(found, reference, candidate, when_undecided=s.when_undecided, groups=self._groups, others=self.others)
+        return by_labels(
+            found,
+            reference,
+            candidate,
+            when_undecided=s.when_undecided,
+            float_fits=self._float_fits(record),
+            groups=self._groups,
+            others=self.others,
+        )
+
+    def _float_fits(self, record: QuantizationRecord) -> bool:
+        """Whether the float model keeps the limits of size and time that were given; the search has timed it beside its graphs."""
+        budget, float_ms = self._budget(), [each.float_ms for each in record.evaluations]
+        return budget is None or budget.allows(self.model.path.stat().st_size, float_ms[0] if float_ms else 0)
 
     def _check_disjoint(self) -> None:
         if self.evaluation is None:

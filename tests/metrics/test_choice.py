@@ -11,12 +11,13 @@ from edgetl.metrics.parity import paired_drop
 
 
 def chosen(
-    lost: int, gained: int, images: int, *, when: WhenUndecided = "measured", class_lost: bool = False, max_drop: float = 0.01
+    lost: int, gained: int, images: int, *, when: WhenUndecided = "measured", class_lost: bool = False, float_fits: bool = True
 ) -> FormChoice:
     number = np.arange(images)
     reference, candidate = number >= gained, (number < images - lost)
     differ = reference != candidate
-    return choose(paired_drop(reference, candidate), max_drop, differ=differ, class_lost=class_lost, when_undecided=when)
+    drop = paired_drop(reference, candidate)
+    return choose(drop, 0.01, differ=differ, class_lost=class_lost, when_undecided=when, float_fits=float_fits)
 
 
 @pytest.mark.parametrize("when", ["measured", "float", "int8"])
@@ -42,6 +43,13 @@ def test_three_of_20_lost_ship_float_and_none_lost_ships_int8() -> None:
 def test_the_user_says_what_ships_where_nothing_is_shown() -> None:
     assert chosen(3, 0, 20, when="int8") == FormChoice(int8=True, standing="undecided", settled_by="asked")
     assert chosen(0, 0, 20, when="float") == FormChoice(int8=False, standing="undecided", settled_by="asked")
+
+
+def test_a_doubt_does_not_ship_a_float_model_that_is_larger_than_allowed() -> None:
+    assert chosen(3, 0, 20, float_fits=False) == FormChoice(int8=True, standing="undecided", settled_by="limit")
+    assert chosen(0, 0, 20, float_fits=False).settled_by == "measured"
+    assert chosen(3, 0, 20, float_fits=False, when="float") == FormChoice(int8=False, standing="undecided", settled_by="asked")
+    assert not chosen(40, 0, 450, float_fits=False).int8 and not chosen(0, 0, 450, float_fits=False, class_lost=True).int8
 
 
 def test_frames_of_a_burst_do_not_settle_it() -> None:

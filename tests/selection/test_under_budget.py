@@ -16,8 +16,8 @@ from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
 from edgetl.selection.job import prepare
 from edgetl.selection.students import students_under
-from edgetl.selection.under_budget import exceeded
-from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, Runtime, SearchSettings
+from edgetl.selection.under_budget import exceeded, with_limits
+from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, refuse
 
 
@@ -128,5 +128,7 @@ def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
 
 def test_a_file_that_grew_beyond_the_budget_is_told() -> None:
     """Layers that stay in float made 235 kB of a student that was sought for 150."""
-    assert exceeded(SearchSettings(max_kb=150), 150_000) is None and exceeded(SearchSettings(max_ms=2), 10**9) is None
-    assert "has 235.0 kB, more than --max-kb 150:" in str(exceeded(SearchSettings(max_kb=150), 234_956))
+    asked = SearchSettings(max_kb=150)
+    assert with_limits(QuantizeSettings(), asked).max_kb == 150 and with_limits(QuantizeSettings(max_kb=90), asked).max_kb == 90
+    assert exceeded(asked, 150_000) is None and exceeded(SearchSettings(max_ms=2), 10**9) is None
+    assert "has 235.0 kB, more than --max-kb 150;" in str(exceeded(asked, 234_956))

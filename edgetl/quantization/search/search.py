@@ -43,6 +43,10 @@ class Budget:
     max_ms: float | None = None
     when_undecided: WhenUndecided = "measured"
 
+    def allows(self, size_bytes: int, ms: float) -> bool:
+        """Whether a file of this size and latency is small and fast enough."""
+        return size_bytes <= 1000 * (self.max_kb or math.inf) and ms <= (self.max_ms or math.inf)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -72,7 +76,7 @@ class Evaluation:
 
     def small(self, budget: Budget) -> bool:
         """Whether it is small and fast enough."""
-        return self.size_bytes <= 1000 * (budget.max_kb or math.inf) and self.ms <= (budget.max_ms or math.inf)
+        return budget.allows(self.size_bytes, self.ms)
 
     def line(self) -> str:
         """For people."""

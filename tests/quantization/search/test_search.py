@@ -13,6 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetl.cli.console import warnings_of
+from edgetl.cli.stages import quantize as by_stage
 from edgetl.data.npz import open_npz
 from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.engine import quantize
@@ -21,6 +23,7 @@ from edgetl.quantization.prepare.prepare import prepare
 from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.search import MOST_EVALUATIONS, Budget, Evaluation, fewest, order, remembered, with_neighbours
 from edgetl.runtime.session import open_session
+from edgetl.settings import QuantizeSettings
 
 from ...conftest import Told
 from ..conftest import bounded_layers
@@ -171,3 +174,21 @@ def test_layers_in_float_are_sought_where_float_would_ship_for_what_was_seen(
     judge = CandidateEvaluator(tmp_path / "float.onnx", open_npz(tmp_path / "val.npz"), budget, lambda graph: graph, 1)
     found = judge(signs(-0.1), ())
     assert found.drop == pytest.approx(lost / 20) and found.lost == looks == (not found.good(budget))
+
+
+@pytest.mark.parametrize(
+    ("limits", "form", "by"), [({}, "float", "measured"), ({"max_kb": 0.1}, "int8", "limit"), ({"max_ms": 1e-9}, "int8", "limit")]
+)
+def test_float_does_not_ship_for_a_doubt_where_it_is_larger_or_slower_than_allowed(
+    tmp_path: Path, limits: dict[str, float], form: str, by: str
+) -> None:
+    """Three of 20 answers hang on a tenth of a step of int8."""
+    x = np.zeros((20, 3, 4, 4), np.float32)
+    x[:, 0, 0, 0] = np.where(np.arange(20) < 3, -0.001, np.where(np.arange(20) % 2, 1, -1))
+    np.savez(tmp_path / "val.npz", x=x, y=np.where(x[:, 0, 0, 0] > 0, 0, 1))
+    np.savez(tmp_path / "calibration.npz", x=np.random.default_rng(0).uniform(-1, 1, (64, 3, 4, 4)).astype(np.float32))
+    onnx.save(signs(0.0), tmp_path / "float.onnx")
+    out, ask = tmp_path / "int8.onnx", QuantizeSettings(tune_images=0, **limits)
+    decision = by_stage(tmp_path / "float.onnx", tmp_path / "calibration.npz", out, ask, evaluation=str(tmp_path / "val.npz")).decision
+    assert (decision.shipped, decision.settled_by, decision.drop) == (form, by, pytest.approx(3 / 20))
+    assert decision.why and any(decision.why in line for line in warnings_of(decision, out))
