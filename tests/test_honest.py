@@ -13,6 +13,8 @@ from PIL import Image
 
 from edgetl.cli.console import show_report, warnings_of
 from edgetl.cli.stages import quantize
+from edgetl.core.seen import SeenImages
+from edgetl.data.calibration import open_labelled
 from edgetl.metrics.parity import tango
 from edgetl.report.html import render
 from edgetl.settings import QuantizeSettings
@@ -111,8 +113,39 @@ def test_a_faithful_copy_of_a_poor_model_is_no_good_model(
     report = json.loads(ended.stdout)
     assert (report["wish"]["standing"], report["verdict"], report["faithful"]) == (standing, verdict, "certified")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert ("Ready to ship" in page) == (standing == "met")
+    assert report["data"]["seen"] == "not checked" and "Ready to ship" not in page
+    assert ("Yes, if no model has seen these images: 75.0% right" in page) == (standing == "met")
     assert report["wish"]["score"] == 0.75
+
+
+def test_images_that_a_model_was_trained_on_prove_nothing(edgetl: Callable[..., Ended], tmp_path: Path, prepared: str) -> None:
+    """All 200 are on record as training images, and may judge since that was asked for: neither certified, nor ready, nor good."""
+    (tmp_path / "model").mkdir()
+    model, data = nearest_color(tmp_path / "model" / "m.onnx", 2), photos(tmp_path / "data", {"a": 100, "b": 100})
+    images = open_labelled(str(data))
+    record = SeenImages.of(images.digest, looks=images.looks, train=images.hashes)
+    (model.parent / "seen.json").write_text(record.to_json(), encoding="utf-8")
+    words = ("--reference", model, "--data", data, "--preprocess", prepared, "--latency-runs", "5", "--min-score", "0.9")
+    ended = edgetl("verify", model, *words, "--seen-images", "accept", "--out", tmp_path / "out")
+    assert ended.returncode == 0 and "Passed, not proven" in ended.stdout
+    assert "a model may have been trained on the test images" in " ".join(ended.stdout.split())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert (report["data"]["seen"], report["verdict"], report["faithful"], report["wish"]["standing"]) == (
+        "waived",
+        "passed",
+        "passed",
+        "met",
+    )
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Ready to ship" not in page and "Not proven: 100.0% right" in page and "Yes: " not in page
+
+
+def test_few_images_are_counted_on_the_first_screen(tmp_path: Path, prepared: str) -> None:
+    model = nearest_color(tmp_path / "m.onnx", 2)
+    report = judged(model, model, photos(tmp_path / "data", {"a": 6, "b": 6}), tmp_path, prepared, settings=JUDGE)
+    page = render(report, {})
+    assert "12 of 12 right" in page and "It gets 12 of 12 right, the " in page and "would be right on 6 of 12" in page
+    assert "100.0%" not in page.partition("too few for a percentage")[0].replace("% to 100.0%", "")
 
 
 def test_without_a_wish_no_page_says_ready(tmp_path: Path, prepared: str) -> None:

@@ -154,6 +154,18 @@ def test_seen_photos_that_judge_all_the_same_are_told_as_waived(known: Known) ->
     assert admit(open_labelled(str(known.fresh)), known.images.seen(), "accept").seen == "checked"
 
 
+def test_weights_that_do_not_say_what_they_were_trained_on_leave_it_unchecked(known: Known, tmp_path: Path) -> None:
+    """A file of weights may have learnt the test images by heart."""
+    fresh, record = open_labelled(str(known.fresh)), known.images.seen()
+    named = replace(record, trained_on=("imagenet1k",), by_name=("imagenet1k",))
+    assert admit(fresh, named).seen == "checked"
+    weights = Weights(source="file:mine.pth", path=tmp_path, sha256="0", preprocess=None, trained_on=None)
+    told = admit(fresh, record.beside(weights.record))
+    assert told.seen == "not checked" and told.reason is not None
+    assert "the pretrained weights do not say what they were trained on (the unnamed data of mine.pth)" in told.reason
+    assert "by name only" not in told.reason
+
+
 def test_photos_that_no_model_has_seen_are_checked_and_nothing_is_held_against_them(known: Known) -> None:
     clean = admit(open_labelled(str(known.fresh)), known.images.seen())
     assert (clean.seen, clean.reason, len(clean.data)) == ("checked", None, 24)

@@ -18,6 +18,7 @@ PREFIX_BYTES = 8  # of each sha256: among a million images, a chance collision h
 LOOK_BYTES = 8  # of what an image looks like: the signs of its 8 x 8 lowest frequencies
 HASH_SIDE, LOOK_SIDE = 16, 8  # a whole perceptual hash has 16 x 16 signs
 MOST_FILTER_BYTES, MOST_LOOKS = 3072, 256  # of a compact record: what an ONNX file can carry without growing by more than 7 kB
+UNNAMED = "the unnamed data"  # what weights were trained on that do not say it
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 

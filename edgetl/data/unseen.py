@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.seen import LOOK_SIDE, SeenImages, short_look
+from edgetl.core.seen import LOOK_SIDE, UNNAMED, SeenImages, short_look
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
 from edgetl.data.rows import are_pictures, looks_of_rows
@@ -38,7 +38,8 @@ class Comparison:
         found: sha256 -> how it was seen, of those that were: the part, and whether it only looks like an image of it.
         limits: what the comparison could not see; sentences without a full stop. They say that there was none where `complete` is false.
         turned: sha256 of those that look like one on record if they are mirrored or turned, and are none of `found`.
-        complete: whether every kind of image on record was compared with every test image, byte by byte at least.
+        complete: whether every kind of image on record was compared with every test image, byte by byte at least, and the pretrained
+            weights name what they were trained on.
     """
 
     found: Mapping[str, str]
@@ -58,11 +59,13 @@ def compare(data: Judging, record: SeenImages | None, preprocess: Preprocess | N
     untold = [] if record.knows_training else [f"what the model was trained on is not on record ({', '.join(record.kept)} is)"]
     untold += not_comparable(data, record, preprocess)
     alike, blind = by_look(data, record, preprocess)
-    found, limits = {**alike, **found}, [*untold, *doubtful, *blind]
-    if record.by_name:
-        limits.append(f"the training images of the pretrained weights ({', '.join(record.by_name)}) are known by name only")
+    found = {**alike, **found}
+    unnamed = [name for name in record.by_name if name.startswith(UNNAMED)]
+    untold += [f"the pretrained weights do not say what they were trained on ({', '.join(unnamed)})"] if unnamed else []
+    named = [name for name in record.by_name if name not in unnamed]
+    named_only = [f"the training images of the pretrained weights ({', '.join(named)}) are known by name only"] if named else []
     turned = turned_by_look(data, record) - found.keys()
-    return Comparison(found=found, limits=tuple(limits), complete=not untold, turned=turned)
+    return Comparison(found=found, limits=(*untold, *doubtful, *blind, *named_only), complete=not untold, turned=turned)
 
 
 def by_bytes(data: Judging, record: SeenImages) -> tuple[dict[str, str], list[str]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from edgetl.core.seen import UNNAMED
 from edgetl.models.checkpoint import CheckpointInfo
 from edgetl.models.embedded import ASSETS
 from edgetl.models.state import read_description
 
 IMAGENET = "imagenet1k"
-UNNAMED = "the unnamed data"  # what weights were trained on that do not say it
 
 
 def trained_before(info: CheckpointInfo) -> str | None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.seen import SeenImages
+from edgetl.core.seen import UNNAMED, SeenImages
 from edgetl.models.build import OWN_NAMES
 from edgetl.models.checkpoint import KEY, read_checkpoint
 from edgetl.models.download import Unreachable, fetch_published
 from edgetl.models.embedded import ASSETS, embedded_weights
-from edgetl.models.history import IMAGENET, UNNAMED, trained_before
+from edgetl.models.history import IMAGENET, trained_before
 from edgetl.models.packaged import Packaged, imagenet_classes, packaged, packaged_file, packaged_preprocess
 from edgetl.models.published import published_preprocess, published_weights
 from edgetl.models.state import classes_in, read_content, read_description

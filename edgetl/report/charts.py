@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edgetl.report.schema import DropParity
 from edgetl.report.text import NamedModel
-from edgetl.report.units import allowed, milliseconds, percent, points, size
+from edgetl.report.units import allowed, milliseconds, points, score_of, size
 
 AXIS_TIMES = 1.04  # of the axis beyond the largest value
 LEAST_STEPS = 3  # between ticks; at most twice as many
@@ -93,14 +93,14 @@ def latency_chart(models: Sequence[NamedModel]) -> Chart | None:
     return Chart(title="Time for one image", unit="ms", lanes=lanes, ticks=axis.ticks())
 
 
-def score_chart(models: Sequence[NamedModel], metric: str) -> Chart:
-    """The score of each model in percent, with its 95% interval."""
+def score_chart(models: Sequence[NamedModel], metric: str, images: int) -> Chart:
+    """The score of each model in percent, with its 95% interval; of few `images`, how many are right."""
     axis = _Axis.over([100 * edge for _, _, model in models for edge in model.score_ci95])
     lanes = tuple(
         Lane(
             label=label,
             tone=name,
-            value=percent(model.score),
+            value=score_of(model.score, images),
             span=(axis.place(100 * model.score_ci95[0]), axis.place(100 * model.score_ci95[1])),
             dot=axis.place(100 * model.score),
         )

@@ -139,6 +139,6 @@ def by_labels(
         reasons=(*([nothing] if nothing else []), *(reference.told(loss) for loss in lost)) or None,
         standing=choice.standing,
         settled_by=choice.settled_by,
-        why=choice_words(choice, found, max_drop, alike.shipped),
+        why=choice_words(choice, found, max_drop, alike.shipped, held_out=alike.held_out),
         effective_images=found.effective_images if found.design_effect > 1 else None,
     )

@@ -115,7 +115,7 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
     if ships is None or not models:
         return []
     _, label, first = models[0]
-    tiles = [(units.percent(ships.score), f"right answers ({report.metric})")]
+    tiles = [(units.score_of(ships.score, report.data.images.test), f"right answers ({report.metric})")]
     if parity := text.deciding(report):
         (low, high), lost = parity.drop_ci95, "gained" if parity.drop < 0 else "lost"
         low, high = (-high, -low) if parity.drop < 0 else (low, high)
@@ -134,7 +134,7 @@ def _charts(report: Report) -> list[charts.Chart]:
     models = text.chart_models(report)
     if not models:
         return []
-    drawn = (charts.size_chart(models), charts.latency_chart(models), charts.score_chart(models, report.metric))
+    drawn = (charts.size_chart(models), charts.latency_chart(models), charts.score_chart(models, report.metric, report.data.images.test))
     return [chart for chart in drawn if chart]
 
 

@@ -18,8 +18,11 @@ HEADLINES: Mapping[VerdictWord, str] = {
 
 
 def headline(report: Report) -> str:
-    """The verdict in a few words. "Ready to ship" is only for a required score that is proven: a copy is as good as its original."""
-    if report.verdict == "certified" and report.wish and report.wish.standing == "met":
+    """The verdict in a few words. "Ready to ship" is only for a required score that is proven: a copy is as good as its original.
+
+    Proven means on images that no model was trained on.
+    """
+    if report.verdict == "certified" and report.data.seen == "checked" and report.wish and report.wish.standing == "met":
         return "Ready to ship"
     return HEADLINES[report.verdict]
 
@@ -29,7 +32,8 @@ def summary(report: Report) -> list[str]:
     wish = report.wish
     match report.verdict:
         case "certified" if wish:
-            return [f"{_copy(report)}. The 95% interval of its score is above the required {percent(wish.min_score)}."]
+            unless = "" if report.data.seen == "checked" else ", unless a model was trained on these images, which was not checked"
+            return [f"{_copy(report)}. The 95% interval of its score is above the required {percent(wish.min_score)}{unless}."]
         case "certified":
             return [f"{_copy(report)}. Whether that is good enough depends on your application: --min-score states the required score."]
         case "passed" | "undecided" if wish and report.faithful == "certified":
@@ -94,16 +98,18 @@ def whether_seen(report: Report) -> str:
 def found(report: Report, ships: ModelReport) -> str:
     """How many answers are right, and how many of the reference's."""
     images = report.data.images.test
-    words = f"It gets {_right(ships, images)} of {images:,} right ({percent(ships.score)})"
+    words = f"It gets {_right(ships, images)}"
     m = report.models
     reference = m.teacher or (m.onnx_float if m.onnx_float is not ships else None)
     if reference is None:
         return f"{words}."
-    return f"{words}, the {sides(report)[1]} {_right(reference, images)} ({percent(reference.score)})."
+    return f"{words}, the {sides(report)[1]} {_right(reference, images, of=False)}."
 
 
-def _right(model: ModelReport, images: int) -> str:
-    return f"{round(model.score * images):,}"
+def _right(model: ModelReport, images: int, *, of: bool = True) -> str:
+    """143 of 153 right (93.5%); the percentage only where there are enough images."""
+    share = f" ({percent(model.score)})" if images >= FEW_IMAGES else ""
+    return f"{round(model.score * images):,}{f' of {images:,} right' if of else ''}{share}"
 
 
 def _meaning(report: Report, parity: DropParity) -> str:
@@ -159,7 +165,7 @@ def _quality(report: Report, ships: ModelReport) -> list[str]:
     share = f"95% interval of that share: {100 * low:.1f} to {100 * high:.1f}%"
     lines = [f"Of 100 images it gets about {100 * ships.score:.0f} right on average ({share})."]
     if images < FEW_IMAGES:
-        lines = [f"It gets {_right(ships, images)} of {images} images right; these are too few for a percentage."]
+        lines = [f"It gets {_right(ships, images)}; these are too few for a percentage."]
     if parity := deciding(report):
         alike = share_of(round(parity.agreement * parity.images), parity.images)
         lines.append(f"It gives the same answer as the {sides(report)[1]} on {alike} of the images, right or wrong.")

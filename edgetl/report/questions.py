@@ -11,7 +11,7 @@ from edgetl.report.embedded import embedded_words
 from edgetl.report.plain import found, meaning, thrift
 from edgetl.report.schema import DropParity, ModelReport, Report, VerdictWord
 from edgetl.report.text import about, chart_models, deciding, reference_name, shipped_model, sides, wish_words
-from edgetl.report.units import allowed, count, milliseconds, percent, points, ratio, size
+from edgetl.report.units import allowed, count, milliseconds, percent, points, ratio, score_of, share_of, size
 
 BADGES: Mapping[VerdictWord, str] = {
     "certified": "Certified",
@@ -70,10 +70,10 @@ def _good(report: Report, ships: ModelReport) -> Question:
         *_largest(report, ships),
         *_probe(report),
     ]
-    wish = report.wish
+    wish, right = report.wish, f"{score_of(ships.score, report.data.images.test)} right"
     if wish is None:
         lines.append("No required score was given. With --min-score 0.9, for example, the score becomes part of the verdict.")
-        return Question(title="Is it good?", answer=f"{percent(ships.score)} right", tone="open", lines=tuple(lines))
+        return Question(title="Is it good?", answer=right, tone="open", lines=tuple(lines))
     words = wish_words(wish)
     lines.append(f"{words[:1].upper()}{words[1:]}." if words else f"The whole interval is above the required {percent(wish.min_score)}.")
     said: Mapping[str, tuple[str, Tone]] = {
@@ -82,7 +82,9 @@ def _good(report: Report, ships: ModelReport) -> Question:
         "undecided": ("Undecided", "undecided"),
     }
     answer, tone = said[wish.standing]
-    return Question(title="Is it good?", answer=f"{answer}: {percent(ships.score)} right", tone=tone, lines=tuple(lines))
+    if wish.standing == "met" and report.data.seen != "checked":
+        answer, tone = ("Not proven", "open") if report.data.seen == "waived" else ("Yes, if no model has seen these images", "passed")
+    return Question(title="Is it good?", answer=f"{answer}: {right}", tone=tone, lines=tuple(lines))
 
 
 def _largest(report: Report, ships: ModelReport) -> list[str]:
@@ -94,17 +96,17 @@ def _largest(report: Report, ships: ModelReport) -> list[str]:
     share, name = supports[most] / images, report.data.classes[most]
     worse = ": it is no better than that" if ships.score <= share else ": its interval does not exclude that"
     better = "" if ships.score_ci95[0] > share else worse
-    return [f"The constant answer “{name}” would be right on {percent(share)}{better}."]
+    return [f"The constant answer “{name}” would be right on {share_of(supports[most], images)}{better}."]
 
 
 def _probe(report: Report) -> list[str]:
     if report.baselines is None:
         return []
-    probe, teacher = report.baselines.linear_probe, report.baselines.teacher
+    probe, teacher, images = report.baselines.linear_probe, report.baselines.teacher, report.baselines.images
     return [
-        f"On the {report.baselines.images} val images, a linear head on the pretrained features is right on {percent(probe.score)} and "
-        f"the teacher on {percent(teacher.score)} (standard error {points(probe.standard_error)} points). These images also chose the "
-        "teacher's epoch, so its score on them may be too high."
+        f"On the {images} val images, a linear head on the pretrained features is right on {score_of(probe.score, images)} and "
+        f"the teacher on {score_of(teacher.score, images)} (standard error {points(probe.standard_error)} points). These images also "
+        "chose the teacher's epoch, so its score on them may be too high."
     ]
 
 

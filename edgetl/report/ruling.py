@@ -33,7 +33,9 @@ class Ruling:
     reasons: tuple[str, ...]
 
 
-def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = None, wish: Wish | None = None) -> Ruling:
+def ruling(
+    judgement: Judgement, parity: Parity, others: Sequence[str] | None = None, wish: Wish | None = None, *, waived: str | None = None
+) -> Ruling:
     """The end-to-end verdict, lowered for each of these reasons.
 
     1. The export went wrong: failed.
@@ -42,7 +44,8 @@ def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = 
     4. A class is shown to be lost (`edgetl.metrics.recall`): failed.
     5. A class looks lost, but has too few images to show it: certified becomes passed.
     6. The reference is right no more often than one constant answer, though it knows the classes: certified becomes passed.
-    7. The score that was wished for is missed: failed where its whole interval is below, undecided where only the measured score is, and
+    7. `waived`: images that a model was trained on may judge: certified becomes passed.
+    8. The score that was wished for is missed: failed where its whole interval is below, undecided where only the measured score is, and
        passed where only the measured score is above.
 
     Raises:
@@ -54,7 +57,7 @@ def ruling(judgement: Judgement, parity: Parity, others: Sequence[str] | None = 
     if parity.export and not parity.export.passed:
         return Ruling(verdict="failed", faithful="failed", reasons=())
     lost = _of_classes(end.lost_classes or (), said(judgement, reference))
-    found, wished = [*_of_reference(judgement, reference, others), *lost], list(_of_wish(wish))
+    found, wished = [*_of_reference(judgement, reference, others), *lost, *_of_seen(waived)], list(_of_wish(wish))
     faithful = _lowered(end.verdict, found)
     return Ruling(verdict=_lowered(faithful, wished), faithful=faithful, reasons=tuple(reason for _, reason in (*found, *wished)))
 
@@ -140,6 +143,11 @@ def _of_classes(lost: Sequence[LostClass], name: str) -> Iterator[tuple[ReasonWe
         yield "doubt", f"{words}; there are too few images to be sure. Test on more images"
 
 
+def _of_seen(waived: str | None) -> Iterator[tuple[ReasonWeight, str]]:
+    if waived is not None:
+        yield "doubt", f"a model may have been trained on the test images, which proves nothing about new images: {waived}"
+
+
 def _of_wish(wish: Wish | None) -> Iterator[tuple[ReasonWeight, str]]:
     if wish is None or wish.standing == "met":
         return
@@ -149,11 +157,12 @@ def _of_wish(wish: Wish | None) -> Iterator[tuple[ReasonWeight, str]]:
     yield weight, words
 
 
-def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Form) -> str:
-    """The reason why this graph ships, in a sentence; `form` is compared with float."""
+def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Form, *, held_out: bool = True) -> str:
+    """The reason why this graph ships, in a sentence; `form` is compared with float. Not `held_out`: the images chose layers."""
     budget, images = allowed(max_drop), f"{drop.images:,} labelled images"
     interval = f"95% interval {points(drop.low)} to {points(drop.high)}"
-    measured = f"{form} {loses(drop.drop)} against float on {images} (drop: {interval})"
+    chose = "" if held_out else ", which also selected the layers in float"
+    measured = f"{form} {loses(drop.drop)} against float on {images}{chose} (drop: {interval})"
     ships = form if choice.int8 else "float"
     match choice.settled_by:
         case "class":
@@ -162,7 +171,7 @@ def choice_words(choice: FormChoice, drop: PairedDrop, max_drop: float, form: Fo
             return f"{ships} ships: {measured}; the whole interval is {choice.standing} the budget of {budget}"
         case "agreement":
             rest = f"so few images that the drop is within {budget}, at 95% confidence"
-            return f"{ships} ships: its answers differ from those of float on {rest}"
+            return f"{ships} ships: its answers differ from those of float on {rest}{chose and f' (on images{chose})'}"
         case "measured":
             side, other = ("within", "float") if choice.int8 else ("over", "int8")
             found = f"{measured}. That is {side} the budget of {budget}, but there are too few images to prove it"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from edgetl.report.kernels import KernelsReport
 from edgetl.report.schema import MODEL_NAMES, DropParity, ModelReport, Report, Wish, model_name, read_report
-from edgetl.report.units import NO_VALUE, allowed, count, milliseconds, percent, points, ratio, size
+from edgetl.report.units import NO_VALUE, allowed, count, milliseconds, percent, points, ratio, score_of, size
 
 MODEL_LABELS: Mapping[str, str] = {"teacher": "teacher", "student": "student", "onnx_float": "float ONNX", "onnx_int8": "int8 ONNX"}
 MORE = "Judge on more test images."
@@ -24,16 +24,16 @@ def rows_of(report: Report) -> list[tuple[str, ...]]:
     """`comparison` for a report that has been read."""
     header = ("model", report.metric, "95% interval", "size", "smaller", "latency p50", "p90", "faster")
     shown = list(models_of(report))
-    return [header, *(_row(label, model, shown[0][1], ships=label == shipped_label(report)) for label, model in shown)]
+    return [header, *(_row(label, model, shown[0][1], report, ships=label == shipped_label(report)) for label, model in shown)]
 
 
-def _row(label: str, model: ModelReport, first: ModelReport, *, ships: bool) -> tuple[str, ...]:
+def _row(label: str, model: ModelReport, first: ModelReport, report: Report, *, ships: bool) -> tuple[str, ...]:
     low, high = model.score_ci95
     speed = model.latency_ms
     faster = ratio(first.latency_ms.p50, speed.p50) if speed and first.latency_ms else NO_VALUE
     return (
         f"{label} (ships)" if ships else label,
-        percent(model.score),
+        score_of(model.score, report.data.images.test),
         f"{100 * low:.1f} to {100 * high:.1f}",
         size(model.size_bytes),
         ratio(first.size_bytes, model.size_bytes),
@@ -76,6 +76,8 @@ def verdict_of_report(report: Report) -> str:
     budget = f"budget of {allowed(parity.max_drop)}"
     why = "; ".join(report.reasons or ())
     match report.verdict:
+        case "failed" if why and parity.verdict == "failed":
+            return f"Failed: {why}. The whole interval of the drop is over the budget, too: {found} {interval}, with a {budget}."
         case "failed" if why:
             return f"Failed: {why}. The measured drop does not change that: {found} {interval}, with a {budget}."
         case "undecided" if why:

@@ -17,6 +17,11 @@ def share_of(part: int, images: int) -> str:
     return f"{part:,} of {images:,}" if images < FEW_IMAGES else percent(part / images)
 
 
+def score_of(share: float, images: int) -> str:
+    """A share of `images`, counted where they are few: (0.75, 8) -> `6 of 8`."""
+    return share_of(round(share * images), images) if images < FEW_IMAGES else percent(share)
+
+
 def points(difference: float) -> str:
     """0.0067 -> `0.67`, in percentage points."""
     text = f"{100 * difference:.2f}"

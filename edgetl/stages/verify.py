@@ -65,7 +65,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
@@ -126,7 +126,8 @@ class _Judged:
 
     def report(self) -> Report:
         stage, parity, wish = self.stage, self.judgement.parity(), self.judgement.wish()
-        ruled = ruling(self.judgement, parity, stage.others, wish)
+        waived = self.admitted.reason if self.admitted.seen == "waived" else None
+        ruled = ruling(self.judgement, parity, stage.others, wish, waived=waived)
         broken = [golden_note(problem) for problem in self.broken_vectors]
         counts = dict(stage.counts or {})
         return Report(

@@ -96,3 +96,11 @@ def test_chance_is_not_excluded_in_words() -> None:
     drop = paired_drop(np.ones(400, dtype=bool), np.ones(400, dtype=bool))
     found = FormChoice(int8=True, standing="undecided", settled_by="agreement")
     assert choice_words(found, drop, 0.01, "int8").endswith("the drop is within 1 point, at 95% confidence")
+
+
+def test_images_that_selected_the_layers_in_float_are_said_to_have_done_so() -> None:
+    right = np.ones(400, dtype=bool)
+    for by in ("agreement", "interval", "measured", "limit", "asked"):
+        found = FormChoice(int8=True, standing="within", settled_by=by)  # type: ignore[arg-type]
+        told, held_out = (choice_words(found, paired_drop(right, right), 0.01, "mixed", held_out=one) for one in (False, True))
+        assert "also selected the layers in float" in told and "selected" not in held_out

@@ -223,12 +223,13 @@ def test_where_float_ships_the_page_says_why(report: Report) -> None:
     assert "Float ships, undecided: int8 loses 3.00 points." in Page(render(said.to_json(), {})).text
 
 
-def wished(report: Report, min_score: float, standing: Literal["met", "undecided", "missed"]) -> str:
+def wished(report: Report, min_score: float, standing: Literal["met", "undecided", "missed"], seen: Seen = "checked") -> str:
     ships = report.models.onnx_int8
     assert ships
     wish = Wish(min_score=min_score, score=ships.score, score_ci95=ships.score_ci95, standing=standing)
     words = wish_words(wish)
     worse: VerdictWord = "failed" if standing == "missed" else "passed"
+    report = replace(report, data=replace(report.data, seen=seen, seen_reason=None if seen == "checked" else "no record lies beside it"))
     found = report if words is None else replace(report, verdict=worse, reasons=(words,))
     return Page(render(replace(without_matrices(found), wish=wish, faithful="certified").to_json(), {})).text
 
@@ -236,6 +237,9 @@ def wished(report: Report, min_score: float, standing: Literal["met", "undecided
 def test_ready_to_ship_is_said_only_of_a_wish_that_is_shown_to_be_met(report: Report) -> None:
     met = wished(report, 0.9, "met")
     assert "Ready to ship" in met and "Yes: " in met and "The whole interval is above the required 90.0%" in met
+    unchecked = wished(report, 0.9, "met", "not checked")
+    assert "Ready to ship" not in unchecked and "Yes, if no model has seen these images: " in unchecked
+    assert "unless a model was trained on these images, which was not checked" in unchecked
     for standing, answer in (("missed", "No: "), ("undecided", "Undecided")):
         page = wished(report, 0.999 if standing == "missed" else 0.97, standing)  # type: ignore[arg-type]
         assert answer in page and "Ready to ship" not in page
@@ -477,7 +481,7 @@ def drawn(report: Report) -> list[charts.Chart]:
     models, int8 = chart_models(report), report.parity.int8
     latency = charts.latency_chart(models)
     assert latency and int8
-    return [charts.score_chart(models, "top1"), charts.size_chart(models), latency, charts.drop_chart([("int8", int8)])]
+    return [charts.score_chart(models, "top1", 100), charts.size_chart(models), latency, charts.drop_chart([("int8", int8)])]
 
 
 def test_every_axis_of_numbers_carries_its_unit(report: Report, page: str) -> None:
@@ -505,7 +509,7 @@ def test_places_in_charts_are_those_of_the_numbers(report: Report) -> None:
 
 def test_charts_of_equal_numbers_still_have_an_axis(report: Report) -> None:
     same = [(name, label, replace(model, score_ci95=(1.0, 1.0), score=1.0)) for name, label, model in chart_models(report)]
-    chart = charts.score_chart(same, "top1")
+    chart = charts.score_chart(same, "top1", 100)
     assert chart.ticks and all(0 <= lane.dot <= 100 for lane in chart.lanes if lane.dot is not None)
 
 
