@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from edgetl.metrics.clusters import Groups
+
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
 FEWEST_IMAGES = 30  # below, one temperature cannot be told from another
 BINS = 15  # of equal width, as Guo et al. have them
@@ -62,14 +64,19 @@ class ByChance:
     most: float
 
 
-def error_by_chance(confidences: NDArray[np.float32], seed: int = 0) -> ByChance:
+def error_by_chance(confidences: NDArray[np.float32], groups: Groups | None = None, seed: int = 0) -> ByChance:
     """The error that calibrated confidences [n] show by chance: labels are drawn from them.
 
     The error is a mean of absolute values, so it is above 0 for calibrated confidences too, the more so the fewer images there are
     (Bröcker & Smith 2007, "Increasing the Reliability of Reliability Diagrams", call it consistency resampling).
+
+    Near-duplicates, which have one number in `groups` [n], share one draw: they are right or wrong together as far as their confidences
+    allow. That is the most that chance can do. How much less it did cannot be told from a few groups (docs/adr/0029).
     """
     rng, bins, said = np.random.default_rng(seed), _bins(confidences), confidences.astype(np.float64)
-    drawn = [_error(bins, said, (rng.random(len(said)) < said).astype(np.float64)) for _ in range(DRAWS)]
+    members = np.arange(len(said)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(members.max()) + 1
+    drawn = [_error(bins, said, (rng.random(count)[members] < said).astype(np.float64)) for _ in range(DRAWS)]
     return ByChance(mean=float(np.mean(drawn)), most=float(np.quantile(drawn, 0.95)))
 
 

@@ -22,11 +22,13 @@ class ConfidenceReport(Exact):
 
     Attributes:
         ece_before, ece_after: the expected calibration error, without and with the temperature; fractions.
-        ece_by_chance, ece_by_chance_most: the error of calibrated confidences on as many images, in the mean and in 95 of 100 cases.
+        ece_by_chance, ece_by_chance_most: the error of calibrated confidences on as many images, in the mean and in 95 of 100 cases;
+            near-duplicates are right or wrong together.
         precision: the share of the given answers that are right; `precision_ci95` its interval. None where none was given.
         coverage: the share of the images that get an answer.
         answered: their number.
         reach: whether the wanted precision was reached on the validation images.
+        groups: how many images there are if near-duplicates count once; None where none look alike.
     """
 
     temperature: Finite
@@ -43,6 +45,7 @@ class ConfidenceReport(Exact):
     precision_ci95: tuple[Share, Share] | None
     coverage: Share
     answered: Count
+    groups: Count | None = None
 
 
 def confidence_report(
@@ -52,7 +55,7 @@ def confidence_report(
     right = task.correct(outputs, labels)
     before, after = (task.confidences(outputs, t).max(axis=1) for t in (1.0, rule.temperature))
     given = after >= np.float32(rule.threshold or 0.0)
-    chance = error_by_chance(after)
+    chance, distinct = error_by_chance(after, groups), len(labels) if groups is None else len(np.unique(groups))
     return ConfidenceReport(
         temperature=rule.temperature,
         fitted_on=rule.images,
@@ -68,6 +71,7 @@ def confidence_report(
         precision_ci95=share_interval(right[given], None if groups is None else groups[given]) if given.any() else None,
         coverage=float(given.mean()),
         answered=int(given.sum()),
+        groups=distinct if distinct < len(labels) else None,
     )
 
 
@@ -85,9 +89,10 @@ def _honesty(found: ConfidenceReport) -> str:
         if found.temperature != 1
         else f"no temperature was fitted on the {found.fitted_on} val images"
     )
+    alike = "" if found.groups is None else f" of {found.groups:,} scenes, each right or wrong as a whole"
     return (
         f"The expected calibration error of its confidences is {100 * found.ece_after:.1f} points ({temperature}). That is {over}: on "
-        f"{found.images:,} images, perfect confidences would show {100 * found.ece_by_chance:.1f} points on average, and at most "
+        f"{found.images:,} images{alike}, perfect confidences would show {100 * found.ece_by_chance:.1f} points on average, and at most "
         f"{100 * found.ece_by_chance_most:.1f} in 95 of 100 cases."
     )
 

@@ -47,6 +47,19 @@ def test_the_rule_makes_sure_confidences_honest_and_answers_as_precise_as_wanted
     assert all(word in " ".join(confidence_words(found)) for word in ("val images", "95% interval", "unknown"))
 
 
+def test_frames_of_scenes_are_not_said_to_be_beyond_chance_as_photos_are() -> None:
+    """16 scenes of 10 right and 4 wrong, where 13.4 should be right: of 200 photos that is no chance, of 20 scenes it may be."""
+    outputs = np.tile([2.5, 0, 0, 0, 0, 0, 0], (200, 1)).astype(np.float32)  # softmax: 0.67
+    labels = (np.arange(200) >= 160).astype(np.int64)
+    rule = replace(fit_decision(outputs, labels, TASK, 0.9), temperature=1.0)
+    photos, frames = (confidence_report(rule, TASK, outputs, labels, groups) for groups in (None, np.arange(200) // 10))
+    assert photos.groups is None and frames.groups == 20 and photos.ece_after == frames.ece_after
+    assert frames.ece_by_chance > 2 * photos.ece_by_chance and frames.ece_by_chance_most > 2 * photos.ece_by_chance_most
+    said, other = confidence_words(frames)[0], confidence_words(photos)[0]
+    assert "That is within chance: on 200 images of 20 scenes, each right or wrong as a whole, perfect" in said
+    assert "That is more than chance explains: on 200 images, perfect" in other
+
+
 @pytest.mark.parametrize(("meaning", "tempered"), [("log_probabilities", True), ("probabilities", False), ("sigmoids", False)])
 def test_a_temperature_is_only_for_what_softmax_can_be_applied_to(meaning: Meaning, tempered: bool) -> None:
     logits, labels = answers(300)

@@ -16,6 +16,7 @@ from scipy import stats
 
 from edgetl.metrics.choice import choose
 from edgetl.metrics.clusters import design_effect
+from edgetl.metrics.confidence import error_by_chance, expected_calibration_error
 from edgetl.metrics.parity import paired_drop, score, tango
 
 pytestmark = pytest.mark.slow
@@ -171,3 +172,18 @@ def test_few_independent_images_cannot_be_covered_in_95_of_100_cases(images: int
         law = stats.multinomial(images, [lost, gained, 1 - lost - gained])
         covered = float(law.pmf([(b, c, images - b - c) for b, c in inside]).sum())
         assert least <= covered <= most
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("alike", [True, False], ids=["a confidence for each scene", "one for each frame"])
+@pytest.mark.parametrize("sizes", [[1] * 200, [10] * 20, [4] * 50, [1] * 100 + [10] * 10], ids=lambda sizes: f"{len(sizes)} of {sizes[-1]}")
+def test_calibrated_confidences_are_said_to_be_beyond_chance_in_about_5_of_100_sets(sizes: list[int], alike: bool, rho: float) -> None:
+    """5 give or take three standard errors of 400 sets; fewer where frames answer more apart than they might."""
+    rng, groups = np.random.default_rng(8), np.repeat(np.arange(len(sizes)), sizes)
+    images, beyond = len(groups), 0
+    for seed in range(400):
+        said = (rng.uniform(0.55, 0.95, len(sizes))[groups] if alike else rng.uniform(0.55, 0.95, images)).astype(np.float32)
+        draws = np.where(rng.random(images) < np.sqrt(rho), rng.random(len(sizes))[groups], rng.random(images))
+        beyond += expected_calibration_error(said, draws < said) > error_by_chance(said, groups, seed).most
+    assert beyond / 400 <= 0.083
+    assert beyond / 400 >= 0.02 or (rho < 1 and max(sizes) > 1)
