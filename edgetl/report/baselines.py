@@ -15,7 +15,7 @@ class BaselineReport(Exact):
 
     Attributes:
         score: on the part, a fraction.
-        standard_error: of the score, a fraction.
+        standard_error: of the score, a fraction; near-duplicates of one class count once.
         balanced: mean recall of the classes, by which networks are chosen where the classes are unbalanced, a fraction.
         views: training views it had, in the epochs that really ran, where that is what limits it.
         image_size: pixels, where it differs from the teacher's.

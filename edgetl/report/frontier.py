@@ -22,6 +22,7 @@ class Tried(Exact):
         fits: whether it keeps the budget.
         taken: whether it was distilled in full.
         moved: whether the latency moved by more than a tenth while it was measured.
+        balanced: mean recall of the classes, by which students are chosen where the classes are unbalanced, a fraction.
     """
 
     student: str
@@ -32,11 +33,16 @@ class Tried(Exact):
     fits: bool
     taken: bool
     moved: bool | None = None
+    balanced: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier(Exact):
-    """All that was tried, on the part that chose, and the budget in bytes and ms."""
+    """All that was tried, on the part that chose, and the budget in bytes and ms.
+
+    Attributes:
+        standard_error: of the highest score, a fraction; near-duplicates of one class count once.
+    """
 
     part: Literal["val"]
     images: Count

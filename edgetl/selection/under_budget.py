@@ -7,6 +7,7 @@ bytes and milliseconds that decide are those of real files.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +28,7 @@ from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.search import Search, StudentTrial, refuse
+from edgetl.training.balance import worth_of
 
 SHORTER = 8  # a trial has so many times fewer epochs
 CALIBRATION_IMAGES = 16  # images; a trial's int8 file is not tuned
@@ -74,14 +76,23 @@ class Seek:
                     trial = self._trial(choice, do)
                 choices.append(choice)
                 trials.append(trial)
-            found = do(
-                Search(trials=tuple(trials), images=len(self.data.only("val")), max_kb=self.budget.max_kb, max_ms=self.budget.max_ms)
-            )
+            found = do(self._search(trials))
             if found.taken is not None:
                 best = self.name(choices[found.taken])
                 say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
         raise refuse(read_frontier(found.frontier.path))
+
+    def _search(self, trials: Sequence[StudentTrial]) -> Search:
+        val = self.data.only("val")
+        worth = worth_of(val.labels, val.groups, balanced=True)
+        return Search(
+            trials=tuple(trials),
+            images=len(val),
+            max_kb=self.budget.max_kb,
+            max_ms=self.budget.max_ms,
+            worth=None if worth == len(val) else worth,
+        )
 
     @property
     def sizes(self) -> list[int]:
@@ -128,7 +139,11 @@ class Seek:
         student = do(stage)
         assert student.val_score is not None and s.image_size is not None
         return StudentTrial(
-            student=self.name(choice), image_size=s.image_size, score=student.val_score, int8=self._int8(student.checkpoint, do)
+            student=self.name(choice),
+            image_size=s.image_size,
+            score=student.val_score,
+            int8=self._int8(student.checkpoint, do),
+            balanced=student.val_balanced,
         )
 
     def _less(self, choice: StudentChoice, trial: StudentTrial) -> float | None:

@@ -48,11 +48,12 @@ from edgetl.training.teaching import Live, Observed, Remembered, Taught, Teachin
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """The distilled network and its score on val, a fraction in [0, 1] (None: the teacher itself)."""
+    """The distilled network and its score on val, a fraction (None: the teacher itself); `val_balanced`: mean recall, if that chose."""
 
     checkpoint: Checkpoint
     val_score: float | None
     best_epoch: int | None
+    val_balanced: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ class Distill(Stage[Student]):
     """
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
     teacher: Checkpoint
     data: Images  # the parts train and val
     settings: DistillSettings  # with an architecture by name, not "auto"
@@ -115,7 +116,8 @@ class Distill(Stage[Student]):
             result = fit(job, out, device)
             if (shift := adjust_logits(start.model, views, preprocess, self.settings.seed, device)) is not None:
                 say(f"distill: logit of the rarest class raised by {shift:.2f}, fitted on small crops of the training images")
-                result = replace(result, best_score=evaluate(job, device).score)
+                seen = evaluate(job, device)
+                result = replace(result, best_score=seen.score, best_balanced=seen.balanced)
         save_checkpoint(
             path,
             model=start.model,
@@ -126,7 +128,8 @@ class Distill(Stage[Student]):
             provenance={**teacher.provenance, "stage": self.name, "teacher": f"{teacher.title} sha256:{self.teacher.sha256}"},
             pruned=start.pruned,
         )
-        return Student(checkpoint=Checkpoint.of(path), val_score=result.best_score, best_epoch=result.best_epoch)
+        kept, balanced = Checkpoint.of(path), result.best_balanced
+        return Student(checkpoint=kept, val_score=result.best_score, best_epoch=result.best_epoch, val_balanced=balanced)
 
     def _seen(self) -> SeenImages:
         """The images that the student has seen, those without labels among them."""
@@ -235,6 +238,7 @@ class Distill(Stage[Student]):
             shares=views.shares,
             class_weights=views.balance.class_weights,
             balanced=balanced_score_with(task, views.balance),
+            val_groups=self.data.only("val").groups,
         )
 
 

@@ -59,7 +59,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -114,7 +114,8 @@ class Finetune(Stage[Teacher]):
 
     def _baselines(self, work: Finetuning, decision: StrategyDecision, result: Fit, probed: Scores) -> FileArtifact:
         """Write `baselines.json`; say so where pretraining did harm. A network from scratch whose training diverges is left out."""
-        count = len(work.val)
+        labels, groups = work.val.labels.numpy(), self.data.only("val").groups
+        worth = worth_of(labels, groups, balanced=True)
         try:
             scratch = work.from_scratch(result)
         except DivergedError as error:
@@ -122,11 +123,11 @@ class Finetune(Stage[Teacher]):
             scratch = None
         found = Baselines(
             part="val",
-            images=count,
-            linear_probe=baseline(probed.score, count, balanced=probed.balanced),
-            from_scratch=None if scratch is None else beside(scratch, count),
-            teacher=baseline(result.best_score, count, balanced=result.best_balanced),
-            negative_transfer=scratch is not None and harmed(scratch.fit, result, work.val.labels.numpy()),
+            images=len(labels),
+            linear_probe=baseline(probed.score, worth, balanced=probed.balanced),
+            from_scratch=None if scratch is None else beside(scratch, worth),
+            teacher=baseline(result.best_score, worth, balanced=result.best_balanced),
+            negative_transfer=scratch is not None and harmed(scratch.fit, result, labels, groups),
             strategy=f"{decision.strategy}: {decision.reason}",
             mirroring=work.mirroring.line(),
         )
@@ -143,27 +144,30 @@ class Finetune(Stage[Teacher]):
         }
 
 
-def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64]) -> bool:
-    """Whether the network from scratch is better than the teacher by more than the standard error, by what chose both; said if so."""
+def harmed(scratch: Fit, teacher: Fit, labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None) -> bool:
+    """Whether the network from scratch is better than the teacher by more than the standard error, by what chose both; said if so.
+
+    Images of val, of `labels` [n], that look alike have one number in `groups` [n], and count once.
+    """
     if scratch.best_balanced is None or teacher.best_balanced is None:
-        other, own, what, images = scratch.best_score, teacher.best_score, "", float(len(labels))
+        other, own, what, top1 = scratch.best_score, teacher.best_score, "", True
     else:
-        other, own, what, images = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", worth_of(labels)
-    error = standard_error(own, images)
+        other, own, what, top1 = scratch.best_balanced, teacher.best_balanced, " (mean recall of the classes)", False
+    error = standard_error(own, worth_of(labels, groups, balanced=top1))
     if other > own + error:
         say(f"finetune: pretraining may have done harm: from scratch {other:.1%} on val, pretrained {own:.1%} ± {error:.1%}{what}")
     return other > own + error
 
 
-def beside(scratch: Scratch, images: int) -> BaselineReport:
+def beside(scratch: Scratch, worth: float) -> BaselineReport:
     """The score of the network from scratch, with the number and size of its training views."""
     fit = scratch.fit
-    return baseline(fit.best_score, images, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
+    return baseline(fit.best_score, worth, balanced=fit.best_balanced, views=scratch.views, image_size=scratch.image_size)
 
 
 def baseline(
-    score: float, images: int, *, balanced: float | None, views: int | None = None, image_size: int | None = None
+    score: float, worth: float, *, balanced: float | None, views: int | None = None, image_size: int | None = None
 ) -> BaselineReport:
-    """A score on `images` images, with its standard error."""
-    error = standard_error(score, images)
+    """A score on images worth so many independent ones, with its standard error."""
+    error = standard_error(score, worth)
     return BaselineReport(score=score, standard_error=error, balanced=balanced, views=views, image_size=image_size)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from edgetl.core.artifacts import FileArtifact, Int8Model
+from edgetl.core.canonical import ADDED
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
@@ -22,12 +23,22 @@ KB = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class StudentTrial:
-    """A student: its name, input size, score on val, and its int8 file, calibrated and not tuned."""
+    """A student: its name, input size, score on val, and its int8 file, calibrated and not tuned.
+
+    Attributes:
+        balanced: the mean recall of the classes on val, where they are unbalanced.
+    """
 
     student: str
     image_size: int
     score: float
     int8: Int8Model
+    balanced: float | None = field(default=None, metadata=ADDED)
+
+    @property
+    def choosing(self) -> float:
+        """The score that chooses the student: what chooses its epoch (`training.progress.Evaluated`)."""
+        return self.score if self.balanced is None else self.balanced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,7 @@ class Search(Stage[SearchResult]):
     images: int  # of val
     max_kb: float | None
     max_ms: float | None
+    worth: float | None = field(default=None, metadata=ADDED)  # effective number of images of val; None: as many as there are
 
     def run(self, out: Path) -> SearchResult:
         """Write `frontier.json`."""
@@ -66,6 +78,7 @@ class Search(Stage[SearchResult]):
                 size_bytes=sizes[i],
                 latency_ms=times[i],
                 moved=measured[i].moved,
+                balanced=trial.balanced,
                 fits=fits[i],
                 taken=i == taken,
             )
@@ -74,7 +87,7 @@ class Search(Stage[SearchResult]):
         found = Frontier(
             part="val",
             images=self.images,
-            standard_error=standard_error(max(trial.score for trial in self.trials), self.images),
+            standard_error=standard_error(max(trial.score for trial in self.trials), self.worth or self.images),
             max_bytes=None if self.max_kb is None else round(self.max_kb * KB),
             max_ms=self.max_ms,
             tried=tried,
@@ -89,7 +102,7 @@ class Search(Stage[SearchResult]):
 def best(trials: Sequence[StudentTrial], sizes: Sequence[int], fits: Sequence[bool]) -> int | None:
     """The highest score among those that fit; of equals the largest file."""
     fitting = [i for i in range(len(trials)) if fits[i]]
-    return max(fitting, key=lambda i: (trials[i].score, sizes[i]), default=None)
+    return max(fitting, key=lambda i: (trials[i].choosing, sizes[i]), default=None)
 
 
 def refuse(frontier: Frontier) -> InputError:

@@ -144,6 +144,7 @@ class Finetuning(Material):
             shares=self.balance.shares,
             class_weights=self.per_class,
             balanced=balanced_score_with(self.task, self.balance),
+            val_groups=self.data.only("val").groups,
         )
 
     def from_scratch(self, result: Fit) -> Scratch:
@@ -173,6 +174,7 @@ class Finetuning(Material):
             shares=Balancing(kind=self.balance.kind, labels=train.labels.numpy(), classes=self.task.outputs).shares,
             class_weights=self.per_class,
             balanced=balanced_score_with(self.task, self.balance),
+            val_groups=self.data.only("val").groups,
             folder=self.out / SCRATCH / "from-scratch",
             device=self.device,
         )

@@ -189,7 +189,8 @@ def _note(state: Progress, job: TrainingJob, seen: Evaluated, loss: float, secon
     row = {"epoch": state.epoch, "loss": loss, "val_loss": seen.loss, "val_score": seen.score, "seconds": seconds}
     state.rows.append(row if seen.balanced is None else {**row, "val_balanced": seen.balanced})
     state.top = max(state.top, seen.choosing)
-    enough = state.top - standard_error(state.top, len(job.val) if seen.balanced is None else worth_of(job.val.labels.numpy()))
+    worth = worth_of(job.val.labels.numpy(), job.val_groups, balanced=seen.balanced is None)
+    enough = state.top - standard_error(state.top, worth)
     last = job.keep_last and state.epoch == job.recipe.epochs - 1
     if seen.choosing >= enough and (last or state.best_choosing < enough or seen.loss < state.best_loss):
         state.keep(job.model, seen, state.epoch)
@@ -199,8 +200,9 @@ def _note(state: Progress, job: TrainingJob, seen: Evaluated, loss: float, secon
 
 
 def standard_error(score: float, images: float) -> float:
-    """The standard error of a share of `images` images; not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
+    """The standard error of a share of `images` independent images (`worth_of`).
 
+    It is not zero at 0 and 1 (Agresti & Coull 1998, two successes and failures added).
     Among epochs whose val score is within one of the highest, chance decides the order: the one with the lowest val loss
     is the best (the one-standard-error rule; Breiman et al. 1984, section 3.4.3).
     """

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgetl.core.preprocess import Preprocess
@@ -80,6 +82,7 @@ class TrainingJob:
         loss: (model, batch) -> scalar.
         score: (outputs [n, k], labels [n]) -> the primary metric, higher is better.
         balanced: its mean over the classes, which chooses the epoch where they are unbalanced; None: `score` does.
+        val_groups: of near-duplicates in `val`, int64 [n], which count once for how exactly val can tell; None: none look alike.
         preprocess: normalizes the views, float [n, 3, size, size] in 0..255.
         rounds: after so many epochs the same batches come again; None: new ones every epoch.
         start_counts: the weights before the first epoch may turn out to be the best.
@@ -104,3 +107,4 @@ class TrainingJob:
     shares: Tensor | None = None
     class_weights: Tensor | None = None
     balanced: Callable[[Tensor, Tensor], float] | None = None
+    val_groups: NDArray[np.int64] | None = None

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgetl.core.preprocess import Preprocess
@@ -56,10 +58,12 @@ def from_scratch(
     balanced: Callable[[Tensor, Tensor], float] | None,
     folder: Path,
     device: torch.device,
+    val_groups: NDArray[np.int64] | None = None,
 ) -> Scratch:
     """Train `model`, built for `size` pixels, on the same images, shrunk; continues what a killed run left in `folder`.
 
-    It is judged as the teacher is: loss, score and `class_weights` [k] are the teacher's own, `shares` [n] balance `train` the same way.
+    It is judged as the teacher is: loss, score, `class_weights` [k] and `val_groups` [n] are the teacher's own; `shares` [n] balance
+    `train` the same way.
 
     Raises:
         DivergedError: its loss or weights are not finite any more.
@@ -81,6 +85,7 @@ def from_scratch(
         shares=shares,
         class_weights=class_weights,
         balanced=balanced,
+        val_groups=val_groups,
     )
     result = fit(job, folder, device)
     return Scratch(fit=result, views=result.epochs * len(train), image_size=size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,30 @@ def test_the_best_of_those_that_fit_is_taken_and_all_are_written_down(tmp_path: 
 def test_of_equals_the_largest_is_taken(tmp_path: Path) -> None:
     trials = (trial(tmp_path / "a.onnx", 0.9), trial(tmp_path / "b.onnx", 0.9), trial(tmp_path / "c.onnx", 0.8))
     assert best(trials, [10, 20, 30], [True, True, True]) == 1 and best(trials, [10, 20, 30], [False, False, False]) is None
+
+
+def test_where_classes_are_unbalanced_their_mean_recall_chooses_as_it_chooses_epochs(tmp_path: Path) -> None:
+    """Nine of ten images are of one class: who always names it is right on 90%, and knows nothing."""
+    blind, knowing = (
+        replace(trial(tmp_path / f"{name}.onnx", score), balanced=balanced)
+        for name, score, balanced in (("blind", 0.9, 0.5), ("knowing", 0.85, 0.8))
+    )
+    (out := tmp_path / "out").mkdir()
+    found = Search(trials=(blind, knowing), images=100, max_kb=None, max_ms=None).run(out)
+    written = read_frontier(found.frontier.path)
+    assert found.taken == 1 and [(row.score, row.balanced) for row in written.tried] == [(0.9, 0.5), (0.85, 0.8)]
+    assert best([replace(one, balanced=None) for one in (blind, knowing)], [1, 1], [True, True]) == 0
+
+
+def test_the_error_of_the_frontier_is_that_of_scenes_not_of_frames(tmp_path: Path) -> None:
+    trials = (trial(tmp_path / "a.onnx", 0.8), trial(tmp_path / "b.onnx", 0.7))
+    search = Search(trials=trials, images=120, max_kb=None, max_ms=None)
+    (out := tmp_path / "out").mkdir()
+    frames = read_frontier(search.run(out).frontier.path)
+    scenes = read_frontier(replace(search, worth=12.0).run(out).frontier.path)
+    assert (frames.images, scenes.images) == (120, 120)
+    assert frames.standard_error == pytest.approx(0.0361, abs=1e-3) and scenes.standard_error == pytest.approx(0.1108, abs=1e-3)
+    assert search.key == replace(search, worth=None).key != replace(search, worth=12.0).key
 
 
 def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had() -> None:

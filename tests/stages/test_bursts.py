@@ -17,11 +17,14 @@ from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
 from edgetl.models.weights import Weights
+from edgetl.report.baselines import read_baselines
 from edgetl.report.folds import read_folds
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
+from edgetl.stages.finetune import Finetune
 from edgetl.stages.folds import Crossval
 from edgetl.stages.probe import Probe
 from edgetl.training.finetuning import Finetuning
+from edgetl.training.fit import standard_error
 
 SCENES, FRAMES, SIDE = 30, 6, 48
 ONE = Runtime(device="cpu", threads=1)
@@ -128,6 +131,27 @@ def test_cross_validation_and_the_choice_of_strategy_say_so_too(bursts: Images, 
         assert fitted and seen.worth is not None and seen.worth <= SCENES // 5 < seen.val
         sure.append(seen.score)
     assert abs(np.mean(sure) - 0.5) < 0.15
+
+
+def test_the_errors_beside_the_teacher_are_those_of_scenes(bursts: Images, weights: Weights, tmp_path: Path) -> None:
+    """Six scenes of six frames on val: 36 photos would give about 8 points, six about 16."""
+    assert weights.preprocess is not None
+    val = set(np.unique(bursts.groups)[: SCENES // 5].tolist())
+    refs = [replace(ref, part="val" if group in val else "train") for ref, group in zip(bursts.refs, bursts.groups, strict=True)]
+    settings = FinetuneSettings(arch="cifar_resnet16", strategy="features", augment="none")
+    found = {}
+    for name, data in (("scenes", bursts), ("photos", blind(bursts))):
+        parted = replace(data, refs=tuple(replace(ref, group=one.group) for ref, one in zip(refs, data.refs, strict=True)))
+        parted = replace(parted, refs=tuple(sorted(parted.refs, key=lambda ref: (ref.part, ref.sha256))))
+        (out := tmp_path / name).mkdir()
+        stage = Finetune(data=parted, preprocess=weights.preprocess, settings=settings, weights=weights, runtime=ONE)
+        teacher = stage.run(out)
+        assert teacher.baselines is not None
+        found[name] = read_baselines(teacher.baselines.path)
+    for name, worth in (("scenes", SCENES // 5), ("photos", SCENES // 5 * FRAMES)):
+        assert found[name].images == SCENES // 5 * FRAMES and found[name].from_scratch is not None
+        for row in (found[name].teacher, found[name].linear_probe, found[name].from_scratch):
+            assert row is not None and row.standard_error == pytest.approx(standard_error(row.score, worth))
 
 
 def test_a_class_with_fewer_scenes_than_folds_is_refused(bursts: Images, weights: Weights, tmp_path: Path) -> None:

@@ -7,22 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
 from edgetl.core.artifacts import Checkpoint
 from edgetl.core.preprocess import Preprocess
+from edgetl.core.workspace import Workspace
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import load_model
 from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
-from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
+from edgetl.report.frontier import read_frontier
+from edgetl.selection.under_budget import Seek
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune
 from edgetl.training.balance import mean_recall
-from edgetl.training.fit import outputs_of
+from edgetl.training.fit import outputs_of, standard_error
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -81,3 +85,35 @@ def test_the_student_learns_the_rare_class_as_the_teacher_does(
     plain, balanced = (recalls(teacher, tmp_path / choice, choice, epochs) for choice in ("none", balance))
     assert balanced > plain + 0.05
     assert "val_balanced" in (tmp_path / balance / "log.csv").read_text()
+
+
+def test_a_student_under_a_budget_is_sought_by_the_mean_recall_that_chose_its_epoch(teacher: Checkpoint, tmp_path: Path) -> None:
+    """Of val, ten common images in two scenes and four rare ones in one: they tell as much as three."""
+    data, taken = digits().only("train", "val"), Counter[int]()
+    refs, leaders = [], dict[int, str]()
+    for ref in data.refs:
+        taken[ref.label] += ref.part == "val"
+        if ref.part == "val" and not (ref.label == 1 and taken[1] > 4):
+            refs.append(replace(ref, group=leaders.setdefault(2 * ref.label + (ref.label == 0 and taken[0] > 5), ref.sha256)))
+        elif ref.part == "train":
+            refs.append(ref)
+    seek = Seek(
+        data=replace(data, refs=tuple(refs)),
+        teacher=teacher,
+        teacher_arch="cifar_resnet16",
+        image_size=32,
+        wanted=STUDENT,
+        weights=None,
+        target=QuantizeSettings(),
+        budget=SearchSettings(max_kb=60, epochs=2),
+        runtime=ONE_THREAD,
+    )
+    with Workspace(tmp_path / "run") as do:
+        _, frontier = seek(do)
+    found, val = read_frontier(frontier.path), pixel_set(seek.data.only("val"), SIZE, margin=False)
+    (checkpoint,) = tmp_path.glob("run/stages/distill-*/checkpoint.safetensors")
+    right = (outputs_of(load_model(checkpoint), val, SIZE, torch.device("cpu")).argmax(1) == val.labels).numpy()
+    (row,) = found.tried
+    assert (found.images, row.score) == (14, pytest.approx(right.mean()))
+    assert row.balanced == pytest.approx(np.mean([right[val.labels.numpy() == label].mean() for label in (0, 1)])) != row.score
+    assert found.standard_error == pytest.approx(standard_error(row.score, 3))
