@@ -89,6 +89,7 @@ def quantization(job: PipelineJob, model: FloatModel, calibration: Images, prepr
         settings=with_limits(job.settings.quantize, job.settings.search),
         classes=job.data.classes,
         groups=val.groups_here,
+        alike=calibration.groups_here,
         one_split=True,
         runtime=job.runtime,
     )

@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 from edgetl.cli.console import show_report, warnings_of
+from edgetl.cli.options import given_preprocess
 from edgetl.cli.stages import quantize
 from edgetl.core.seen import SeenImages
-from edgetl.data.calibration import open_labelled
+from edgetl.data.calibration import open_calibration, open_labelled
 from edgetl.metrics.parity import tango
 from edgetl.report.html import render
 from edgetl.settings import QuantizeSettings
 
-from .conftest import Ended
+from .conftest import Ended, Told
 from .test_answers import COLORS, JUDGE, QUICK, calibration, judged, nearest_color, photos, prepared
 
 __all__ = ["calibration", "prepared"]  # fixtures
@@ -62,6 +63,25 @@ def test_bursts_do_not_decide_what_ships_either(tmp_path: Path, prepared: str, c
 
     assert shipped(bursts(tmp_path / "bursts", 10, 10)) == ("float", "undecided", "asked", 20)
     assert shipped(photos(tmp_path / "photos", {"a": 100, "b": 100})) == ("int8", "within", "interval", None)
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_calibration_images_whose_burst_was_fitted_on_are_not_called_held_out(tmp_path: Path, prepared: str, told: Told, kind: str) -> None:
+    """20 scenes of 10 frames: 20 frames report, and each has nine like it that set the numbers."""
+    model, frames, out = nearest_color(tmp_path / "m.onnx", 2), bursts(tmp_path / "bursts", 10, 10), tmp_path / "q.onnx"
+    source, count, preprocess = frames, 20, given_preprocess(prepared)
+    if kind == "npz":
+        opened = open_calibration(frames, preprocess)
+        np.savez(source := tmp_path / "bursts.npz", x=np.concatenate([batch.x for batch in opened.batches(64)]))
+    found = quantize(model, source, out, QUICK, preprocess=prepared).decision
+    assert (found.judged_on, found.images, found.held_out) == ("calibration", count, False)
+    said = f"on {count} calibration images, not held out ({count} of them look like images that set the numbers or chose between methods)"
+    assert said in told.text
+    (record,) = tmp_path.glob("q.onnx.work/stages/quantize-*/decisions.json")
+    reported = json.loads(record.read_text())["quantization"]["reported"]
+    assert not reported["held_out"] and reported["interval"][0] < 0.81  # of 20 photos it would be 0.839
+    alone = quantize(model, photos(tmp_path / "photos", {"a": 100, "b": 100}), tmp_path / "p.onnx", QUICK, preprocess=prepared).decision
+    assert (alone.images, alone.held_out) == (20, True)
 
 
 @pytest.mark.parametrize(("when", "form"), [("measured", "int8"), ("int8", "int8"), ("float", "float")])

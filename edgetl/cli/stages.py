@@ -16,7 +16,7 @@ from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
 from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
-from edgetl.data.placed import place
+from edgetl.data.placed import near_duplicates_in, place
 from edgetl.data.suited import suited
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
@@ -104,6 +104,7 @@ def quantize(
                 labels=names if names != info.classes else None,
                 others=placed.order.others if placed else None,
                 groups=placed.groups if placed else (),
+                alike=near_duplicates_in(sources[0]),
                 runtime=runtime or Runtime(),
             )
         )

@@ -53,7 +53,7 @@ def open_calibration(
     if not path.is_dir():
         raise InputError(f"expected a folder of images or an .npz file for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
-    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images)
+    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images, grouped=True)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
     if fitting and len(fitting) < len(images):
         say(f"{path}: left out {len(images) - len(fitting)} images that are in the val or test part of the run")
@@ -61,8 +61,10 @@ def open_calibration(
     return ImageTensors(images=images, preprocess=prepared, labelled=False)
 
 
-def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False) -> Images:
-    """Every image in `folder` and below, as one class in the train part, copies once.
+def unlabelled_images(
+    folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False, grouped: bool = False
+) -> Images:
+    """Every image in `folder` and below, as one class in the train part, copies once; `grouped`: it is known which look alike.
 
     Raises:
         InputError: no images, or images that do not decode (all named).
@@ -80,7 +82,7 @@ def unlabelled_images(folder: Path, *, index: Path | None = None, rehash: bool =
     unreadable = block("folders that cannot be read. Mend their permissions", found.unreadable)
     refuse(str(folder), [*unreadable, *problems, *([] if items else ["no images. Give a folder that holds some"])])
     unique, _ = without_copies(hashed, name)
-    refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,))
+    refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,), groups_in(unique) if grouped else {})
     intake = Intake(exact_copies=len(hashed) - len(unique), ignored_files=found.others, skipped_images=len(items) - len(hashed))
     depth = deepest(image.depth for image in hashed)
     return Images(

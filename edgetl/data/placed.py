@@ -13,7 +13,7 @@ from edgetl.core.progress import say
 from edgetl.data.calibration import NO_SPLIT, needs_preprocess, open_labelled, relabelled
 from edgetl.data.images import Images, Part
 from edgetl.data.npz import NpzTensors
-from edgetl.data.tensors import ImageTensors
+from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.runtime.session import Session, open_session
 from edgetl.tasks.class_order import ClassOrder, check_width, order_of_folders
 
@@ -99,6 +99,17 @@ def place(
         if line:
             say(line)
     return Placed(images=images, order=order, session=session)
+
+
+def near_duplicates_in(source: TensorSource) -> tuple[tuple[str, ...], ...]:
+    """The groups of near-duplicates among network inputs, by sha256; none where nobody looked for them."""
+    match source:
+        case ImageTensors():
+            return source.images.groups_here
+        case NpzTensors():
+            return source.groups_here
+        case _:
+            return ()
 
 
 def several(session: Session) -> str | None:

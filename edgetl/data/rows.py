@@ -34,9 +34,9 @@ def groups_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str])
         hashes: sha256 of every row.
     """
     looks = [Fingerprint(bits=UNKNOWN, thumb=_thumb(row)) for block in blocks for row in block]
-    members: dict[int, set[str]] = defaultdict(set)
+    members: dict[int, list[str]] = defaultdict(list)  # with copies, which count as often as they come
     for sha, group in zip(hashes, groups_of(looks).tolist(), strict=True):
-        members[group].add(sha)
+        members[group].append(sha)
     return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
 
 

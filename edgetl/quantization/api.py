@@ -15,7 +15,11 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.calibration import open_calibration
+from edgetl.data.npz import NpzTensors
+from edgetl.data.placed import near_duplicates_in
 from edgetl.data.suited import suited
+from edgetl.data.tensors import ImageTensors
+from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.quantization.engine import quantize as write_int8
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.record import QuantizationRecord
@@ -47,9 +51,10 @@ class Result:
         before, after: the float and the int8 file.
         images: number of calibration images for `agreement` and `sqnr_db`.
         agreement: share of images with the same answer.
-        interval: of that share, 95% (Wilson), as if images were independent.
+        interval: of that share, 95% (Wilson); near-duplicates are allowed for in a folder or an .npz, not in an array or a stream.
         sqnr_db: of the logits against the float model's; infinite where they are equal.
-        held_out: whether these images had no influence on the int8 model; if not, `log.reported.why_not` says why.
+        held_out: whether neither these images nor, in a folder or an .npz, near-duplicates of them had influence on the int8 model; if not,
+            `log.reported.why_not` says why.
         placement: the operators that onnxruntime runs in int8 and in float.
     """
 
@@ -101,7 +106,9 @@ def quantize(
         before = _read(before, Path(folder))
         after = Path(folder) / "model.int8.onnx"
         source = _source(calibration, before, preprocess)
-        log = write_int8(before, source, target=target, out=after, threads=count, tune_images=tune_images, time_limit=time_limit)
+        log = write_int8(
+            before, source, target=target, out=after, threads=count, tune_images=tune_images, alike=_alike(source), time_limit=time_limit
+        )
         size = next(iter(source.batches(1))).x.shape[1:]
         latency, found = measure_all([before, after], LATENCY_RUNS, like=size), log.reported
         sizes = [path.stat().st_size for path in (before, after)]
@@ -127,6 +134,12 @@ def _read(model: Path, folder: Path) -> Path:
         return model
     save(found.model, folder / model.name)
     return folder / model.name
+
+
+def _alike(source: InputSource) -> Groups | None:
+    """The groups of near-duplicates in a folder or an .npz, int64 [n]; None where none are known."""
+    groups = near_duplicates_in(source) if isinstance(source, ImageTensors | NpzTensors) else ()
+    return group_numbers(source.hashes, groups) if isinstance(source, ImageTensors | NpzTensors) and groups else None
 
 
 def _source(calibration: str | Path | NDArray[np.float32] | InputSource, model: Path, preprocess: Preprocess | None) -> InputSource:

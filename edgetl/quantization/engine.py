@@ -24,7 +24,7 @@ from edgetl.quantization.layout.file_form import FileForm
 from edgetl.quantization.learn.steps import Steps
 from edgetl.quantization.observe.effort import Clock
 from edgetl.quantization.observe.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
-from edgetl.quantization.observe.split_for_judging import CalibrationParts, PartSizes, subset
+from edgetl.quantization.observe.split_for_judging import CalibrationParts, PartSizes, groups_of, subset
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.evaluator import CandidateEvaluator
@@ -49,6 +49,7 @@ def quantize(
     budget: Budget | None = None,
     evaluation: InputSource | None = None,
     groups: Groups | None = None,
+    alike: Groups | None = None,
     memory: Path | None = None,
     time_limit: float | None = None,
     keep_names: bool = False,
@@ -69,6 +70,7 @@ def quantize(
         budget: where int8 costs more, layers are left in float. None: none are.
         evaluation: images that judge the budget; None: the calibration images that choose.
         groups: of near-duplicates among `evaluation`, int64 [n]; None: none look alike.
+        alike: the same among `calibration`.
         memory: JSON file of what the search found out, to go on from.
         time_limit: seconds; the best found by then is written. None: as much as `effort` counts.
         keep_names: whether nodes and values keep their long names in the file; it answers the same, bit for bit.
@@ -80,22 +82,21 @@ def quantize(
     tell_if_saturated(target)
     prepared = prepare(model)
     plan = planned(prepared, calibration, threads, clock, tune_images, after=_answers_after(calibration, evaluation))
-    observed = _observe(prepared, calibration, target, plan, batch_size, threads)
+    observed = _observe(prepared, calibration, alike, target, plan, batch_size, threads)
     del prepared  # the baseline has a graph of its own: with large weights, one of them is much
-    baseline, parts = observed.baseline, observed.parts
-    trials = Trials(baseline.model, parts.choosing, threads)
+    baseline, trials = observed.baseline, Trials(observed.baseline.model, observed.parts.choosing, threads)
     warnings = _warn(observed, calibration, trials, threads)
     _try_candidates(trials, baseline)
-    steps = Steps(baseline=baseline, fitting=parts.fitting, plan=plan, threads=threads)
+    steps = Steps(baseline=baseline, fitting=observed.parts.fitting, plan=plan, threads=threads)
     _learn(trials, steps, tune_images)
     noise, searched = steps.noise(trials), Searched(graph=trials.best)
     if budget is not None:
-        judging = parts.for_search if evaluation is None else evaluation
+        judging = observed.parts.for_search if evaluation is None else evaluation
         judge = CandidateEvaluator(model, judging, budget, form.written, threads, groups)
         searched = within_budget(baseline.model, baseline.in_float, trials.best, baseline.min_max_ranges, noise, judge, memory, clock)
     network, names = _write(form, searched, model, baseline.model, out)
     by = chosen_by(searched, evaluation)
-    found = reported(model, out, parts, searched=by == "calibration", activation=form.activation, threads=threads)
+    found = reported(model, out, observed.parts, searched=by == "calibration", activation=form.activation, threads=threads)
     say(f"quantize: {found.line()}")
     return QuantizationRecord.of(
         baseline, plan, trials, searched, noise=noise, sizes=observed.sizes, found=found, floating_by=by, warnings=warnings
@@ -119,7 +120,15 @@ class Observed:
     shown: Shown
 
 
-def _observe(prepared: onnx.ModelProto, calibration: InputSource, target: Target, plan: Plan, batch_size: int, threads: int) -> Observed:
+def _observe(
+    prepared: onnx.ModelProto,
+    calibration: InputSource,
+    alike: Groups | None,
+    target: Target,
+    plan: Plan,
+    batch_size: int,
+    threads: int,
+) -> Observed:
     """See as many calibration images as the plan allows.
 
     Raises:
@@ -131,7 +140,8 @@ def _observe(prepared: onnx.ModelProto, calibration: InputSource, target: Target
     why_not = None if plan.effort.equalize else plan.why_not
     baseline = Baseline.of(prepared, watched.fitting, target, batch_size=batch_size, threads=threads, not_equalized=why_not)
     refuse_nothing(shown)
-    return Observed(baseline=baseline, parts=CalibrationParts.of(used), sizes=sizes, shown=shown)  # all was watched once
+    parts = CalibrationParts.of(used, groups_of(used, calibration, alike))
+    return Observed(baseline=baseline, parts=parts, sizes=sizes, shown=shown)  # all was watched once
 
 
 def _warn(observed: Observed, calibration: InputSource, trials: Trials, threads: int) -> tuple[str, ...]:

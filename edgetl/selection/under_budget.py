@@ -156,11 +156,16 @@ class Seek:
         graph = do(Lower(checkpoint=checkpoint)).model
         preprocess = read_info(graph.path).preprocess
         assert preprocess is not None
-        calibration = ImageTensors(images=self.data.only("train").take(CALIBRATION_IMAGES, 0), preprocess=preprocess, labelled=False)
-        settings = untuned(self.target)
+        images = self.data.only("train").take(CALIBRATION_IMAGES, 0)
         quantized = do(
             Quantize(
-                model=graph, calibration=calibration, evaluation=None, settings=settings, classes=self.data.classes, runtime=self.runtime
+                model=graph,
+                calibration=ImageTensors(images=images, preprocess=preprocess, labelled=False),
+                evaluation=None,
+                settings=untuned(self.target),
+                classes=self.data.classes,
+                alike=images.groups_here,
+                runtime=self.runtime,
             )
         )
         return quantized.int8

@@ -76,6 +76,7 @@ class Quantize(Stage[Quantized]):
     labels: tuple[str, ...] | None = None  # names that the files are to carry, instead of their own
     others: tuple[str, ...] | None = None  # another order of the names that is as likely
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among the evaluation images, by sha256
+    alike: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # the same among the calibration images
     one_split: bool = field(default=False, metadata=ADDED)  # a split has kept apart what looks alike among both, or has said where not
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
@@ -129,6 +130,7 @@ class Quantize(Stage[Quantized]):
                 budget=self._budget(),
                 evaluation=self.evaluation,
                 groups=self._groups,
+                alike=group_numbers(self.calibration.hashes, self.alike) if self.alike else None,
                 memory=int8.with_name(SEARCH),
                 time_limit=s.time_limit,
                 keep_names=s.keep_names,

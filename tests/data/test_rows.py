@@ -13,6 +13,7 @@ from edgetl.core.imagefile import decode
 from edgetl.core.preprocess import imagenet
 from edgetl.data.npz import open_npz
 from edgetl.data.rows import are_pictures
+from edgetl.metrics.clusters import group_numbers
 
 FRAMES = 12
 
@@ -51,7 +52,11 @@ def test_rows_that_are_the_same_are_one_image_and_gray_ones_are_pictures_too(row
     gray = rows[:60].mean(axis=1, keepdims=True)
     np.savez(tmp_path / "a.npz", x=np.concatenate([gray, gray[:1], 3 * gray[1:2] - 1]))
     tensors = open_npz(tmp_path / "a.npz")
-    assert tensors.groups_here == (tuple(sorted((tensors.hashes[1], tensors.hashes[61]))),)  # the other two are one by their sha256
+    copies, alike = (tensors.hashes[0], tensors.hashes[60]), (tensors.hashes[1], tensors.hashes[61])
+    assert tensors.groups_here == tuple(sorted(tuple(sorted(group)) for group in (copies, alike))) and copies[0] == copies[1]
+    np.savez(tmp_path / "b.npz", x=np.concatenate([gray, gray[:1]]))
+    only = open_npz(tmp_path / "b.npz")
+    assert len(set(group_numbers(only.hashes, only.groups_here).tolist())) == 60 and only.groups_here == (copies,)
 
 
 def test_of_rows_that_are_no_pictures_it_is_said_that_they_are_taken_as_independent(tmp_path: Path) -> None:

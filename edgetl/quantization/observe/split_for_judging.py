@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.metrics.clusters import Groups
 from edgetl.runtime.session import InputSource
 
 HELD_OUT_EVERY = 5  # images of which one is held out, to choose or to report
@@ -107,12 +108,16 @@ class CalibrationParts:
         choosing: images that choose between methods; None if there are too few images.
         reporting: images for the figures of the result.
         held_out: whether `reporting` was used for nothing else; if not, it is all images.
+        groups: of near-duplicates among `reporting`, int64 [n]; None: none are known.
+        alike: how many images of `reporting` look like one that fits or chooses.
     """
 
     fitting: InputSource
     choosing: InputSource | None
     reporting: InputSource
     held_out: bool
+    groups: Groups | None = None
+    alike: int = 0
 
     @property
     def for_search(self) -> InputSource:
@@ -120,18 +125,20 @@ class CalibrationParts:
         return self.reporting if self.choosing is None else self.choosing
 
     @staticmethod
-    def of(source: InputSource) -> CalibrationParts:
-        """The parts of `source`, each spread over it."""
+    def of(source: InputSource, groups: Groups | None = None) -> CalibrationParts:
+        """The parts of `source`, each spread over it; near-duplicates, of one number in `groups` [n], may lie in two: they are counted."""
         count, sizes = len(source), PartSizes.of(len(source))
         held = spread(count, count // HELD_OUT_EVERY)
         if not len(held):
-            return CalibrationParts(fitting=source, choosing=None, reporting=source, held_out=False)
+            return CalibrationParts(fitting=source, choosing=None, reporting=source, held_out=False, groups=groups)
         chose, reported = halves(held) if sizes.chose else (held[:0], held)
         return CalibrationParts(
             fitting=Subset(source=source, kept=frozenset(range(count)) - frozenset(held.tolist())),
             choosing=Subset(source=source, kept=frozenset(chose.tolist())) if len(chose) else None,
             reporting=Subset(source=source, kept=frozenset(reported.tolist())),
             held_out=True,
+            groups=None if groups is None else groups[reported],
+            alike=0 if groups is None else int(np.isin(groups[reported], np.delete(groups, reported)).sum()),
         )
 
 
@@ -152,6 +159,11 @@ def halves(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 def subset(source: InputSource, count: int) -> InputSource:
     """`count` images of `source`, spread over it, or all where there are no more."""
     return source if count >= len(source) else Subset(source=source, kept=frozenset(spread(len(source), count).tolist()))
+
+
+def groups_of(used: InputSource, source: InputSource, groups: Groups | None) -> Groups | None:
+    """Of the `groups` of `source`, int64 [n], those of the images `used`, a `subset` of it."""
+    return groups if groups is None or used is source or not isinstance(used, Subset) else groups[sorted(used.kept)]
 
 
 def few_images(source: InputSource, pixels: int = FEW_PIXELS, most: int = FEW_IMAGES, at_least: int = 8) -> NDArray[np.float32]:

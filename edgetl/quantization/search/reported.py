@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from edgetl.metrics.parity import agreement, sqnr_db, wilson
+from edgetl.metrics.parity import share_interval, sqnr_db
 from edgetl.quantization.candidates.trials import IMAGES_AT_ONCE
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.observe.split_for_judging import CalibrationParts
@@ -22,9 +22,9 @@ class Reported:
     Attributes:
         images: calibration images that were answered.
         agreement: share of them with the same answer.
-        interval: of that share, 95% (Wilson 1927), as if images were independent.
+        interval: of that share, 95% (Wilson 1927), at the effective number of images where some are known to be near-duplicates.
         sqnr_db: of the logits, over all of them; None where they are equal.
-        held_out: whether nothing of the quantization was fitted on these images or chosen by them.
+        held_out: whether nothing of the quantization was fitted on these images or chosen by them, or by images known to look like them.
         why_not: why not; None where it is so.
     """
 
@@ -61,16 +61,18 @@ def reported(
     wanted, _ = outputs_of(float_file, parts.reporting, batch_size=IMAGES_AT_ONCE, threads=threads)
     found, _ = judged_outputs(int8_file, parts.reporting, batch_size=IMAGES_AT_ONCE, threads=threads)
     task = Classification(classes=()).reading(wanted, activation)
-    answered, same = len(wanted), agreement(task.answers(wanted), task.answers(found))
+    same = task.answers(wanted) == task.answers(found)
     noise, why_not = sqnr_db(wanted, found), None
     if not parts.held_out:
         why_not = "too few calibration images: what set the numbers is all there is"
     elif searched and parts.choosing is None:
         why_not = "too few calibration images: these chose the layers that stay in float"
+    elif parts.alike:
+        why_not = f"{parts.alike} of them look like images that set the numbers or chose between methods"
     return Reported(
-        images=answered,
-        agreement=same,
-        interval=wilson(round(same * answered), answered),
+        images=len(same),
+        agreement=float(same.mean()),
+        interval=share_interval(same, parts.groups),
         sqnr_db=noise if isfinite(noise) else None,
         held_out=why_not is None,
         why_not=why_not,
