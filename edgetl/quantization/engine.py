@@ -1,4 +1,4 @@
-"""The order of the steps: prepare, observe, candidates, learn, lay out, search, write.
+"""The order of the steps: prepare, observe, candidates, learn, search, lay out, write, report.
 
 Several methods are tried, the cheapest first. Each is judged under onnxruntime on calibration images that nothing was fitted
 on, and kept only if it helps. The reported figures come from a third part of the images, which chose nothing (docs/adr/0027).

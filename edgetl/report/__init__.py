@@ -1,4 +1,4 @@
-"""The report as JSON, HTML, Markdown and figures. No torch."""
+"""The report as JSON, HTML, CSV and figures. No torch."""
 
 import os
 import tempfile

@@ -64,7 +64,8 @@ class DistillSettings(Settings):
         None,
         ge=0,
         le=5,
-        description="Frozen blocks of the student, from the input on, of about six. Default: 0; pretrained: 2 or 3; few images: 4.",
+        description="Number of the student's first blocks (of about six) that are not trained. Default: 0; pretrained: 2, with fewer than "
+        f"{FEW_IMAGES} images 4; efficientnet_lite0_early: 3.",
     )
     patience: int | None = Field(
         None, ge=1, description="Early stopping: epochs without a better val score. Default: 15; pretrained: never."

@@ -1,1 +1,1 @@
-"""The five stages. None imports another; they exchange files."""
+"""The stages: those of the command line, and what they share. None imports another; they exchange files."""
