@@ -53,7 +53,8 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
         crossed = do(crossvalidation(job)) if s.crossval.folds else None
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
-    teacher_graph, student_graph = (do(Lower(checkpoint=made.checkpoint)).model for made in (teacher, student))
+    made = (("teacher", teacher.checkpoint), ("student", student.checkpoint))
+    teacher_graph, student_graph = (do(Lower(checkpoint=checkpoint, network=name)).model for name, checkpoint in made)
     preprocess, calibration = preprocess_of(student_graph), train.take(s.quantize.calibration_images, s.quantize.seed)
     quantized = do(quantization(job, student_graph, calibration, preprocess))
     if warning := exceeded(s.search, quantized.ships.stat().st_size):

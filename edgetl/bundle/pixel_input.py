@@ -160,7 +160,7 @@ def _axis(node: onnx.NodeProto) -> int:
 
 
 def _folded(beginning: Beginning, opset: int) -> str | None:
-    """Which of the first two cases of the module it is."""
+    """`codes`: case 1 of the module's docstring; `whole`: case 2; None: neither."""
     if not beginning.nodes:
         return None
     table, fills = beginning.table, beginning.fills

@@ -29,7 +29,7 @@ def check(
     browser: Annotated[bool, typer.Option("--browser", help="Run the web page in a headless browser, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a bundle: checksums, manifest, golden vectors in every graph and client that can run here. Exit code 1 if anything is wrong."""
+    """Check a bundle: checksums, manifest, and the golden vectors in every graph and client that runs here. Exit code 1 if one is wrong."""
     from edgetl.bundle.check import check_bundle
     from edgetl.cli.console import VERDICT_FAILED
 

@@ -194,7 +194,7 @@ def show_recommendation(found: Mapping[str, Any], data: str, folder: Path, as_js
 def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
     """What would run again, and why: a line for each stage, or one JSON array."""
     if as_json:
-        print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons)} for f in findings]))
+        print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons), "network": f.network} for f in findings]))
     else:
         print("\n".join(finding.line() for finding in findings))
 

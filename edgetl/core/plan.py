@@ -17,16 +17,18 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One stage: whether its work is done, and why it would run if not."""
+    """One stage: whether its work is done, and why it would run if not; `network` as of the stage."""
 
     stage: str
     done: bool
     reasons: tuple[str, ...] = ()
+    network: str = ""
 
     def line(self) -> str:
         """`distill: would run: settings.temperature 4.0 -> 2.0`."""
         state = "done" if self.done else "would run"
-        return f"{self.stage}: {state}" + (f": {', '.join(self.reasons)}" if self.reasons else "")
+        name = f"{self.stage} {self.network}".rstrip()
+        return f"{name}: {state}" + (f": {', '.join(self.reasons)}" if self.reasons else "")
 
 
 class UnknownInputs(Exception):
@@ -50,21 +52,22 @@ class StagePlan:
         folder = folder_of(self.root, stage)
         old = [f"its {name} changed" for name, value in vars(stage).items() if isinstance(value, Artifact) and value.digest in self._stale]
         if (folder / RESULT).exists() and not old:
-            self.findings.append(Finding(stage=stage.name, done=True, reasons=_moved_on(read_json(folder / RESULT)["libraries"])))
+            self._find(stage, _moved_on(read_json(folder / RESULT)["libraries"]), done=True)
             return load(stage, folder)
         partial = folder.with_name(folder.name + ".partial").exists()
         before = self._latest(stage.name)
         if before is None:
-            self.findings.append(
-                Finding(stage=stage.name, done=False, reasons=("was interrupted, will continue",) if partial else ("not run yet",))
-            )
+            self._find(stage, ("was interrupted, will continue",) if partial else ("not run yet",))
             raise UnknownInputs
         record = read_json(before / RESULT)
         reasons = old + [r for r in _differences(stage, record) if r not in old]
-        self.findings.append(Finding(stage=stage.name, done=False, reasons=tuple(reasons + ["was interrupted, will continue"] * partial)))
+        self._find(stage, tuple(reasons + ["was interrupted, will continue"] * partial))
         result = load(stage, before)
         self._stale |= {value.digest for value in vars(result).values() if isinstance(value, Artifact)}
         return result
+
+    def _find(self, stage: Stage[Any], reasons: tuple[str, ...], *, done: bool = False) -> None:
+        self.findings.append(Finding(stage=stage.name, done=done, reasons=reasons, network=stage.network))
 
     def _latest(self, name: str) -> Path | None:
         folders = [path.parent for path in (self.root / STAGES).glob(f"{name}-*/{RESULT}") if not path.parent.name.endswith(".partial")]

@@ -30,6 +30,11 @@ class Stage(Generic[R]):
         """Do the work, writing only inside `out`; paths in the result lie inside `out`."""
 
     @property
+    def network(self) -> str:
+        """The network that the stage works on, where a chain has the stage once for each; for messages only."""
+        return ""
+
+    @property
     def key(self) -> str:
         """sha256 over the canonical JSON of `[name, version, fields]`."""
         return digest_of([self.name, self.version, self.fields()])

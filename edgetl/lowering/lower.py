@@ -46,7 +46,7 @@ def lower(checkpoint: Path, out: Path) -> None:
         save(described(graph, info), out)
         check(out)
         compare(model, out, info)
-        bar.advance()
+        bar.advance(note="answers as in torch")
 
 
 def exported(model: nn.Module, info: CheckpointInfo) -> onnx.ModelProto:

@@ -67,7 +67,7 @@ def embedded_report(
     for name, reader in readers.items():
         if not (folder / name).is_file():
             continue
-        with _engine(folder / name) as engine, track(name, len(rows), "image") as bar:
+        with _engine(folder / name) as engine, track(f"run {name}", len(rows), "image") as bar:
             outputs = []
             for row in rows:
                 outputs.append(engine.run([LOGITS], {IMAGE: reader(images.read(int(row)))[None]})[0][0])

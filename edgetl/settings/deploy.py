@@ -26,16 +26,19 @@ class QuantizeSettings(Settings):
         None, ge=0, le=1, description="Lowest share of images with the same answer as float; below it some layers stay in float."
     )
     max_kb: float | None = Field(
-        None, gt=0, description="Largest file, in 1,000 bytes; float layers, and float in case of doubt, must fit."
+        None, gt=0, description="Largest file, kB. Float layers must fit it, and so must the float model if it ships in case of doubt."
     )
     max_ms: float | None = Field(
-        None, gt=0, description="Highest latency, ms per image on one thread; float layers, and float in case of doubt, must fit."
+        None,
+        gt=0,
+        description="Highest latency, ms per image on one thread. Float layers must fit it, and so must the float model if it ships in "
+        "case of doubt.",
     )
     tune_images: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="Images for the last step, which tunes all layers together. Default: 60 million pixels of them; 0: skip the step.",
+        description="Images for the last step, which tunes all layers together; 0: skip it. Default: as many as hold 60 million pixels.",
     )
     time_limit: float | None = Field(
         None,
@@ -57,15 +60,14 @@ class ExportSettings(Settings):
     c: bool = Field(False, description="Write clients/c/, the int8 model in C99 for microcontrollers, too.", json_schema_extra=dict(ADDED))
     batch: Literal[1] | None = Field(
         None,
-        description="1: every graph takes one image, and all its shapes are numbers, as NNAPI, QNN and converters want them. "
-        "Default: any number of images.",
+        description="1: batch size 1 and static shapes, for NNAPI, QNN and converters. Default: any number of images.",
         json_schema_extra=dict(ADDED),
     )
     min_precision: float = Field(
         0.95,
         ge=0.5,
         lt=1,
-        description="Share of the given answers that shall be right, a fraction; the bundle says below which confidence to answer unknown.",
+        description="Wanted precision: share of the given answers that are right; below the confidence it needs, the answer is unknown.",
     )
 
 

@@ -184,7 +184,7 @@ class Distill(Stage[Student]):
         if not isinstance(layer, nn.Linear):
             return
         train = self.data.only("train")
-        features = features_of(model, train, sees, device, scratch(out) / "student-features")
+        features = features_of(model, train, sees, device, scratch(out) / "student-features", title="student features of train")
         weights = views.balance.class_weights
         linear = fit_linear(
             [features],

@@ -67,11 +67,18 @@ class Crossval(Stage[Crossed]):
         with pinned(self.runtime) as device, keeping(self.runtime):
             model = build(self.arch, classes, self.preprocess.side)
             load_into(model, self.weights, self.data.classes)
-            features = features_of(with_head(model, "linear"), self.data, self.preprocess, device, scratch / "features")
+            features = features_of(
+                with_head(model, "linear"),
+                self.data,
+                self.preprocess,
+                device,
+                scratch / "features",
+                title="teacher features of train and val",
+            )
         task, balance = Classification(classes=self.data.classes), balancing("auto", torch.from_numpy(labels), classes)
         weights = None if balance.class_weights is None else balance.class_weights.numpy()
         fold, scores = folds_of(labels, self.seed, self.folds, groups), []
-        with track("folds", self.folds, "fold") as bar:
+        with track("cross-validate linear head", self.folds, "fold") as bar:
             for number in range(self.folds):
                 inside, outside = fold != number, fold == number
                 head = fit_linear(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ class Lower(Stage[Lowered]):
     name: ClassVar[str] = "lower"
     version: ClassVar[int] = 2
     checkpoint: Checkpoint
+    network: str = field(default="", metadata={"key": False})  # "teacher" or "student", for messages
 
     def run(self, out: Path) -> Lowered:
         """Write `model.float.onnx`."""

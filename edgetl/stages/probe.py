@@ -78,7 +78,7 @@ class Probe(Stage[ProbeResult]):
             model = build(self.arch, len(self.data.classes), self.preprocess.side)
             load_into(model, self.weights, self.data.classes)
             model = with_head(model, "linear")
-            features = features_of(model, self.data, self.preprocess, device, scratch / "features", title=self.arch)
+            features = features_of(model, self.data, self.preprocess, device, scratch / "features", title=f"features of {self.arch}")
         labels, task = self.data.labels, Classification(classes=self.data.classes)
         weights = balancing("auto", torch.from_numpy(labels), task.outputs).class_weights
         each = None if weights is None else weights.numpy()

@@ -46,7 +46,7 @@ def frozen_features(
         count: images.
         device: where the body runs.
         file: holds the features; beside it `file`.json says how many are done, and their checksum.
-        title: of the progress.
+        title: of the progress: whose features, of which images.
 
     Raises:
         InputError: features that are not finite.
@@ -96,9 +96,7 @@ def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
-def features_of(
-    model: nn.Module, images: Images, preprocess: Preprocess, device: torch.device, file: Path, *, title: str = "features"
-) -> Features:
+def features_of(model: nn.Module, images: Images, preprocess: Preprocess, device: torch.device, file: Path, *, title: str) -> Features:
     """What enters the head of `model` for the center view of each image, [n, d]; as `frozen_features`."""
     plain = pixel_set(images, preprocess, margin=False)
     body, _ = split_head(model)

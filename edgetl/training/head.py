@@ -54,7 +54,7 @@ def fit_head(
     """
     optimizer = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     best, best_state = math.inf, copy.deepcopy(head.state_dict())
-    with track("head", recipe.epochs, "epoch") as bar:
+    with track("train head on frozen features", recipe.epochs, "epoch") as bar:
         for epoch in range(recipe.epochs):
             _epoch(head, views[epoch % len(views)], labels, loss, optimizer, recipe, epoch)
             with torch.no_grad():

@@ -80,7 +80,7 @@ def fit_linear(
         few = [np.ascontiguousarray(view[chosen]) for view in scaled]
         folds = folds_of(labels[chosen], seed, groups=None if groups is None else groups[chosen])
         strength, unseen = _choose(few, labels[chosen], folds, classes, weights)
-        with track("head", 1, "fit"):
+        with track("fit linear head", 1, "fit"):
             fitted = _fit(_stacked(scaled), np.tile(labels, len(views)), strength / len(views), classes, weights)
     mean, deviation = scale
     weight = (fitted.weight / deviation).astype(np.float32)
@@ -121,7 +121,7 @@ def _choose(
     """The strength with the least (class-weighted) log loss out of fold, and the logits out of fold with it."""
     best, found, logits = np.inf, STRENGTHS[0], np.zeros((len(labels), classes), dtype=np.float32)
     each = np.ones(len(labels)) if weights is None else weights[labels]
-    with track("head", len(STRENGTHS), "fit") as bar:
+    with track("choose the linear head's penalty", len(STRENGTHS), "fit") as bar:
         for strength in STRENGTHS:
             answers = np.empty((len(labels), classes), dtype=np.float32)
             for fold in range(FOLDS):

@@ -90,19 +90,19 @@ class Material:
             return Mirroring(keeps=self.data.flip, reason="the default, because a test needs pretrained weights")
         s, chosen = self.settings, looked_at(self.plain.labels.numpy(), self.settings.seed, self.data.only("train").groups)
         pixels = self.plain.pixels[torch.from_numpy(chosen)].flip(3)
-        mirrored = self._features("mirrored", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
+        mirrored = self._features("mirrored", "mirrored images", lambda rows: to_input(pixels[rows], self.preprocess), len(chosen))
         labels, names = self.plain.labels.numpy()[chosen], self.data.classes
         return mirroring(self.center_features[chosen], mirrored, labels, names, seed=s.seed, threads=self.runtime.threads)
 
     @cached_property
     def center_features(self) -> Features:
         """What the frozen network makes of the center views of the training images, [n, d]."""
-        return self._features("0", lambda rows: to_input(self.plain.pixels[rows], self.preprocess), len(self.plain))
+        return self._features("0", "train", lambda rows: to_input(self.plain.pixels[rows], self.preprocess), len(self.plain))
 
-    def _features(self, name: str, inputs: Callable[[slice], Tensor], count: int) -> Features:
+    def _features(self, name: str, of: str, inputs: Callable[[slice], Tensor], count: int) -> Features:
         (scratch := self.out / SCRATCH).mkdir(exist_ok=True)
         body, _ = split_head(self.model)
-        return frozen_features(body, inputs, count, self.device, scratch / f"features-{name}")
+        return frozen_features(body, inputs, count, self.device, scratch / f"features-{name}", title=f"teacher features of {of}")
 
     @cached_property
     def balance(self) -> Balancing:

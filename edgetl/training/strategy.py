@@ -64,7 +64,7 @@ def decide(wanted: Literal["auto", "features", "staged", "full"], frozen: HeadSc
     few = "" if frozen.worth is None else f" (they count as {frozen.worth:.0f}: classes are unbalanced, or images look alike)"
     said = (
         f"A linear head on frozen features is right on {frozen.score:.1%} of {frozen.images} images (cross-validated). "
-        f"Half as many errors would be a gain of {100 * hope:.1f} points. "
+        f"Halving the errors would gain {100 * hope:.1f} points. "
         f"The standard error on {frozen.val} val images{few} is {100 * error:.1f} points"
     )
     if hope <= error:

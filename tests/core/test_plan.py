@@ -108,3 +108,15 @@ def test_a_library_of_another_version_is_named_and_makes_nothing_run(tmp_path: P
     now = record["libraries"]["torch"]
     path.write_text(json.dumps({**record, "libraries": {**record["libraries"], "torch": "1.0"}}), encoding="utf-8")
     assert status(tmp_path) == [f"distill: done: made with torch 1.0, now {now}", "quantize: done"]
+
+
+def test_a_stage_that_a_chain_has_for_two_networks_is_told_with_the_network_and_keeps_its_key(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Named(Distill):
+        network: str = field(default="", metadata={"key": False})
+
+    assert Named(network="teacher").key == Named().key
+    plan = StagePlan(tmp_path)
+    with suppress(UnknownInputs):
+        plan(Named(network="teacher"))
+    assert [finding.line() for finding in plan.findings] == ["distill teacher: would run: not run yet"]

@@ -165,7 +165,12 @@ def test_killed_anywhere_the_same_bytes_come_out(
         undisturbed = do(made)
     with Workspace(tmp_path / "parts") as do:
         training = [("finetune", 2)] if strategy != "features" else []
-        for title, steps in [("features", 2), ("head", 2), *training, ("baseline from scratch", 1)]:
+        for title, steps in [
+            ("teacher features of train", 1),
+            ("choose the linear head's penalty", 2),
+            *training,
+            ("baseline from scratch", 1),
+        ]:
             with pytest.raises(Stop), listening(StopIn(title, steps)):
                 do(made)
         resumed = do(made)

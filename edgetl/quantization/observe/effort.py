@@ -1,4 +1,4 @@
-"""How much work int8 is worth: decided before it begins, from counts, so that the same inputs give the same bytes on every machine.
+"""The budget of quantization work: fixed beforehand, from counts of operations, so the same inputs give the same bytes on every machine.
 
 About five minutes on two cores of a laptop without AVX-512, which make 40 G multiply-adds a second (a Conv with its share of what is
 beside it). Where that is not enough, there are fewer images, down to what is of use; below that a step is left out.

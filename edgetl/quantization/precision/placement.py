@@ -13,13 +13,13 @@ from edgetl.quantization.graph.int8_kernels import INT8_OPS, on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
 ENDS = "first and last layers, where int8 saves little on this CPU"
-WHOLE_NUMBERS = "first layers, on whole numbers, which float sums exactly on every CPU"
+WHOLE_NUMBERS = "first layers: integers in float32, whose sums are exact on every CPU"
 NORMALIZED = "no weights, between normalizations, where codes cost more than they save"
-COMPUTED = "what they multiply with is no constant, or on the left"
+COMPUTED = "an operand is computed, or the constant is on the left"
 BUDGET = "for the budget"
 NO_KERNEL = "no int8 kernel"
-DECIDES = "the largest of its outputs would share the top codes"
-BETWEEN = "what they read or give is in float"
+DECIDES = "its largest outputs would round to the same code"
+BETWEEN = "its input or output is in float"
 
 
 @dataclass(frozen=True, kw_only=True)

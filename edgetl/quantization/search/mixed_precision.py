@@ -97,7 +97,7 @@ def within_budget(
 
 
 def chosen_by(searched: Searched, evaluation: InputSource | None) -> Chooser | None:
-    """Which images chose the layers in float, and so show too much of the result; None where no search was needed. It is said."""
+    """Which images chose the layers in float, and so flatter the result; None without a search. It reports evaluation images that chose."""
     if len(searched.evaluations) < 2:
         return None
     if evaluation is None:
