@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from edgetl.bundle.predict import Prediction
     from edgetl.models.weights import Weights
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -42,6 +43,16 @@ def weights() -> Weights:
     found, _ = resolve_weights("cifar_resnet16", "auto", Path("nothing is downloaded"))
     assert found is not None and found.source.startswith("embedded:")
     return found
+
+
+def write_csv(path: Path, predictions: Iterable[Prediction], top_k: int = 1) -> None:
+    """The CSV of `edgetl predict --csv`."""
+    from edgetl.bundle.answers import to_csv
+    from edgetl.cli.predict import csv_stream
+
+    with csv_stream(path, sys.stdout) as stream:
+        assert stream is not None
+        list(to_csv(predictions, stream, top_k))
 
 
 class Told:

@@ -18,7 +18,7 @@ import pytest
 from edgetl.bundle.read import open_bundle
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
-from edgetl.report.schema import check_report
+from edgetl.report.schema import read_report
 from edgetl.settings import DataSettings
 
 from .conftest import Ended
@@ -72,7 +72,7 @@ def test_a_run_folder_holds_what_the_design_says(undisturbed: tuple[Path, Any]) 
 def test_json_on_stdout_is_the_report_and_nothing_else(undisturbed: tuple[Path, Any]) -> None:
     folder, done = undisturbed
     report = json.loads(done.stdout)
-    check_report(report)
+    read_report(report)
     assert report == json.loads((folder / "run" / "report.json").read_text(encoding="utf-8"))
     assert report["bundle_sha256"] == open_bundle(folder / "run" / "bundle").sha256
     assert report["data"]["images"]["test"] >= 450
@@ -133,7 +133,7 @@ def test_a_failed_verdict_is_exit_code_1_with_all_numbers_saved(edgetl: Callable
     teacher = max((path / "model.float.onnx" for path in other.glob("lower-*")), key=lambda path: path.stat().st_size)
     done = edgetl("verify", reference, "--reference", teacher, "--data", "digits", "--max-drop", "0", "--json")
     report = json.loads(done.stdout)
-    check_report(report)
+    read_report(report)
     assert done.returncode == (1 if report["verdict"] == "failed" else 0)
     assert report["parity"]["end_to_end"]["max_drop"] == 0
     assert bundle.is_dir()

@@ -7,11 +7,9 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TextIO
 
 from edgetl.bundle.predict import NOT_FINITE, Prediction
-from edgetl.core.files import whole_text
 
 MOST_CULPRITS = 20
 WILD = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, bytes that are no UTF-8, separators of lines
@@ -69,13 +67,6 @@ def to_lines(predictions: Iterable[Prediction], stream: TextIO, top_k: int) -> I
         said += [p.decision] if p.decision and p.decision != p.answer else []
         stream.write("\t".join(map(_tame, [str(p.path), *(said if p.error is None else ("error", p.error))])) + "\n")
         yield p
-
-
-def write_csv(path: Path, predictions: Iterable[Prediction], top_k: int = 1) -> None:
-    """The CSV of all predictions at `path`, UTF-8, whole or not at all."""
-    with whole_text(path) as stream:
-        for _ in to_csv(predictions, stream, top_k):
-            pass
 
 
 @dataclass

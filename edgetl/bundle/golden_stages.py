@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from edgetl.bundle.client import PIXEL_LEVELS
 from edgetl.core.preprocess import Preprocess
 from edgetl.tasks.meaning import Meaning
 
-Step = Literal["decoded", "resized", "input", "logits", "probabilities", "class"]
 MOST_BYTES = 2**22  # of a decoded picture: beyond, a bundle would be photos with a model beside them
 RESIZE_LEVELS = 1.0
 INPUT_SHARE = 1e-6  # of the largest input: one rounding of float32 for each of three operations, and room

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from edgetl.bundle.manifest import Manifest
-from edgetl.core.artifacts import BundleFolder
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError, listing
 from edgetl.core.foreign import visible
@@ -34,11 +33,6 @@ class Bundle:
     def float_model(self) -> Path:
         """The float graph it came from."""
         return self.path / "model.float.onnx"
-
-    @property
-    def artifact(self) -> BundleFolder:
-        """The bundle as stages hand it on."""
-        return BundleFolder(path=self.path, sha256=self.sha256)
 
     @cached_property
     def seen(self) -> SeenImages:

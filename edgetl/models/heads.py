@@ -87,24 +87,6 @@ def head_keys(model: nn.Module) -> frozenset[str]:
     return frozenset(f"{name}.{key}" for key, _ in model.get_submodule(name).named_parameters())
 
 
-def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """A copy of `model` whose head is new: `num_classes` wide, small random weights, no bias to start with."""
-    network, name = copy.deepcopy(model), head_name(model)
-    old, device = head_layer(network), head_layer(network).weight.device
-    new: nn.Linear | nn.Conv2d
-    if isinstance(old, nn.Conv2d):
-        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size[0], bias=old.bias is not None, device=device)
-    else:
-        new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None, device=device)
-    nn.init.normal_(new.weight, std=0.01)
-    if new.bias is not None:
-        nn.init.zeros_(new.bias)
-    network.set_submodule(f"{name}.3" if isinstance(network.get_submodule(name), Mlp) else name, new)
-    if _is_squeezenet(network):
-        network.num_classes = num_classes
-    return network
-
-
 def with_head(model: nn.Module, kind: Literal["linear", "mlp"]) -> nn.Module:
     """`model` itself with a head of that kind, as wide as the one it had; one that has it already keeps it.
 

@@ -160,15 +160,6 @@ def read_report(report: Mapping[str, object]) -> Report:
     return read
 
 
-def check_report(report: Mapping[str, object]) -> None:
-    """Pass if `report` is a valid `report.json`.
-
-    Raises:
-        InputError: as `read_report`.
-    """
-    read_report(report)
-
-
 def _refusal(problems: list[str]) -> InputError:
     return InputError(f"expected a report.json of schema {SCHEMA}, found:\n{listing(problems)}")
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from edgetl.bundle.answers import Tally, to_lines, write_csv
+from edgetl.bundle.answers import Tally, to_lines
 from edgetl.bundle.decision import DecisionRule, fit_decision
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.predict import open_classifier, predict
@@ -24,6 +24,7 @@ from edgetl.runtime.onnx_metadata import ModelInfo
 from edgetl.tasks.classification import Classification
 from edgetl.tasks.meaning import Meaning
 
+from ..conftest import write_csv
 from .conftest import CLASSES, PICTURES, PREPROCESS, picture
 
 TASK = Classification(classes=tuple("abcdefg"))

@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 import pytest
 
-from edgetl.bundle.answers import columns, to_json, to_lines, write_csv
+from edgetl.bundle.answers import columns, to_json, to_lines
 from edgetl.bundle.predict import BATCH_IMAGES, Prediction, find_images, predict
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.runtime.onnx_metadata import ModelInfo, describe, save
 
+from ..conftest import write_csv
 from .conftest import CLASSES, PREPROCESS, float_graph, picture
 
 

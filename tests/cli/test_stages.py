@@ -13,7 +13,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.bundle import predict as bundle_predict
-from edgetl.bundle.answers import write_csv
 from edgetl.bundle.predict import predict
 from edgetl.bundle.read import open_bundle
 from edgetl.cli.origin import names_of
@@ -28,7 +27,7 @@ from edgetl.quantization.candidates import unsaturated
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings, VerifySettings
 
-from ..conftest import Told
+from ..conftest import Told, write_csv
 
 QUICK = QuantizeSettings(tune_images=0)  # where the numbers do not matter
 LABELS = tuple(f"digit {i}" for i in range(10))

@@ -27,7 +27,7 @@ from edgetl.models.checkpoint import read_checkpoint
 from edgetl.quantization.observe.split_for_judging import PartSizes
 from edgetl.report.predictions import Gallery
 from edgetl.report.publish import publish_report
-from edgetl.report.schema import check_report
+from edgetl.report.schema import read_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, DistillSettings, ExportSettings, FinetuneSettings, QuantizeSettings, Runtime, VerifySettings
@@ -247,7 +247,7 @@ def verification(chain: Chain, **changes: object) -> Verify:
 
 def report_of(stage: Verify, out: Path) -> dict[str, dict[str, dict[str, float]]]:
     report = json.loads(stage.run(out).report.path.read_text(encoding="utf-8"))
-    check_report(report)
+    read_report(report)
     return report  # type: ignore[no-any-return]
 
 
