@@ -67,14 +67,8 @@ class Crossval(Stage[Crossed]):
         with pinned(self.runtime) as device, keeping(self.runtime):
             model = build(self.arch, classes, self.preprocess.side)
             load_into(model, self.weights, self.data.classes)
-            features = features_of(
-                with_head(model, "linear"),
-                self.data,
-                self.preprocess,
-                device,
-                scratch / "features",
-                title="teacher features of train and val",
-            )
+            model, file = with_head(model, "linear"), scratch / "features"
+            features = features_of(model, self.data, self.preprocess, device, file, title="teacher features of train and val")
         task, balance = Classification(classes=self.data.classes), balancing("auto", torch.from_numpy(labels), classes)
         weights = None if balance.class_weights is None else balance.class_weights.numpy()
         fold, scores = folds_of(labels, self.seed, self.folds, groups), []
