@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from rich.markup import escape
 
 from edgetl.core.errors import InputError, SettingsError
-from edgetl.settings import Settings
+from edgetl.settings import Settings, default_words
 
 
 class OptionGroup:
@@ -65,14 +65,12 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    usual = field.default if not isinstance(field.default, bool) else "yes" if field.default else "no"
-    default = "" if usual is None else f" [default: {usual}]"
     flag = f"--{name.replace('_', '-')}"
     choices = [str(leaf) for leaf in _leaves(field.annotation) if not isinstance(leaf, type)]
     shown = "|".join(choices) if choices else None
     return typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if _plain(field) == (bool | None) else flag,
-        help=escape(f"{field.description}{default}"),
+        help=escape(f"{field.description}{default_words(field)}"),
         metavar=shown,
         show_default=False,
     )

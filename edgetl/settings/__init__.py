@@ -9,24 +9,42 @@ from edgetl.settings.deploy import ExportSettings, QuantizeSettings, VerifySetti
 from edgetl.settings.distill import DistillSettings, SearchSettings
 from edgetl.settings.finetune import ADAPTED_SIDE, FinetuneSettings
 from edgetl.settings.pipeline import CrossvalSettings, DataSettings, PipelineSettings
-from edgetl.settings.values import RESIZE_WORDS, Fraction, Resize, Seed, Target
+from edgetl.settings.values import (
+    Fraction,
+    ImageSize,
+    MinPrecision,
+    NumberOfFolds,
+    Positive,
+    Resize,
+    Score,
+    Seed,
+    Target,
+    WhenUndecided,
+    default_words,
+)
 
 __all__ = [
     "ADAPTED_SIDE",
-    "RESIZE_WORDS",
     "CrossvalSettings",
     "DataSettings",
     "DistillSettings",
     "ExportSettings",
     "FinetuneSettings",
     "Fraction",
+    "ImageSize",
+    "MinPrecision",
+    "NumberOfFolds",
     "PipelineSettings",
+    "Positive",
     "QuantizeSettings",
     "Resize",
     "Runtime",
+    "Score",
     "SearchSettings",
     "Seed",
     "Settings",
     "Target",
     "VerifySettings",
+    "WhenUndecided",
+    "default_words",
 ]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from edgetl.core.canonical import ADDED
 from edgetl.core.validated import Settings
-from edgetl.settings.values import Fraction, Seed, Target
+from edgetl.settings.values import Fraction, MinPrecision, Positive, Score, Seed, Target, WhenUndecided
 
 
 class QuantizeSettings(Settings):
@@ -19,18 +19,17 @@ class QuantizeSettings(Settings):
     max_drop: Fraction = Field(
         0.01, description="Largest drop of int8 against float on labelled images; beyond it some layers, or all, stay in float."
     )
-    when_undecided: Literal["measured", "float", "int8"] = Field(
+    when_undecided: WhenUndecided = Field(
         "measured", description="What ships if there are too few images to decide; measured: int8 if its drop is within the budget."
     )
     min_agreement: float | None = Field(
         None, ge=0, le=1, description="Lowest share of images with the same answer as float; below it some layers stay in float."
     )
-    max_kb: float | None = Field(
-        None, gt=0, description="Largest file, kB. Float layers must fit it, and so must the float model if it ships in case of doubt."
+    max_kb: Positive | None = Field(
+        None, description="Largest file, kB. Float layers must fit it, and so must the float model if it ships in case of doubt."
     )
-    max_ms: float | None = Field(
+    max_ms: Positive | None = Field(
         None,
-        gt=0,
         description="Highest latency, ms per image on one thread. Float layers must fit it, and so must the float model if it ships in "
         "case of doubt.",
     )
@@ -40,9 +39,8 @@ class QuantizeSettings(Settings):
         le=1_000_000,
         description="Images for the last step, which tunes all layers together; 0: skip it. Default: as many as hold 60 million pixels.",
     )
-    time_limit: float | None = Field(
+    time_limit: Positive | None = Field(
         None,
-        gt=0,
         description="Seconds for quantization; the best model so far is written. Default: about 5 minutes of counted work, which gives "
         "the same bytes every time.",
     )
@@ -63,10 +61,8 @@ class ExportSettings(Settings):
         description="1: batch size 1 and static shapes, for NNAPI, QNN and converters. Default: any number of images.",
         json_schema_extra=dict(ADDED),
     )
-    min_precision: float = Field(
+    min_precision: MinPrecision = Field(
         0.95,
-        ge=0.5,
-        lt=1,
         description="Wanted precision: share of the given answers that are right; below the confidence it needs, the answer is unknown.",
     )
 
@@ -76,9 +72,7 @@ class VerifySettings(Settings):
 
     max_drop: Fraction = Field(0.05, description="Largest drop of the shipped model against the teacher or reference; decides the verdict.")
     max_int8_drop: Fraction = Field(0.01, description="Largest drop of int8 against float; reported, not part of the verdict.")
-    min_score: float | None = Field(
-        None, gt=0, le=1, description="Lowest top1 that the shipped model may have, a fraction; part of the verdict."
-    )
+    min_score: Score | None = Field(None, description="Lowest top1 that the shipped model may have, a fraction; part of the verdict.")
     seen_images: Literal["refuse", "drop", "accept"] = Field(
         "refuse", description="What to do with test images that a model has seen in training."
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgetl.core.validated import Settings
-from edgetl.settings.values import Seed, epochs_within
+from edgetl.settings.values import ImageSize, Positive, Seed, epochs_within
 
 FEW_IMAGES = 400  # 211 photos taught all stages of a student nothing, 860 a lot (docs/adr/0050)
 
@@ -27,7 +27,7 @@ class DistillSettings(Settings):
         description="Initial weights of the student: installed (from pip packages), none, auto, or a .safetensors or .pth file.",
     )
     partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
-    image_size: int | None = Field(None, ge=16, le=512, description="The student's input height and width, pixels. Default: the teacher's.")
+    image_size: ImageSize | None = Field(None, description="The student's input height and width, pixels. Default: the teacher's.")
     epochs: int | None = Field(
         None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
     )
@@ -127,8 +127,8 @@ class DistillSettings(Settings):
 class SearchSettings(Settings):
     """The search for a student under a budget, where one is asked for."""
 
-    max_kb: float | None = Field(None, gt=0, description="Largest int8 file of the student, in 1,000 bytes.")
-    max_ms: float | None = Field(None, gt=0, description="Highest latency of the student, ms per image on one thread.")
+    max_kb: Positive | None = Field(None, description="Largest int8 file of the student, kB.")
+    max_ms: Positive | None = Field(None, description="Highest latency of the student, ms per image on one thread.")
     epochs: int | None = Field(None, ge=1, le=10_000, description="Epochs of each trial. Default: an eighth of the student's epochs.")
 
     @property

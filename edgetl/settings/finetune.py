@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgetl.core.validated import Settings
-from edgetl.settings.values import RESIZE_WORDS, Resize, Seed, epochs_within
+from edgetl.settings.values import ImageSize, Resize, Seed, epochs_within
 
 ADAPTED_SIDE = 160  # height and width of an input; up to here all of a network with installed weights has to adapt
 
@@ -18,10 +18,12 @@ class FinetuneSettings(Settings):
     arch: str = Field("auto", description="Architecture: a torchvision name, cifar_resnet20, ..., or auto.")
     weights: str = Field("auto", description="Pretrained weights: auto, none, or a .safetensors or .pth file.")
     partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
-    image_size: int | None = Field(
-        None, ge=16, le=512, description="Input height and width, pixels. Default: the pretrained network's own."
+    image_size: ImageSize | None = Field(None, description="Input height and width, pixels. Default: the pretrained network's own.")
+    resize: Resize | None = Field(
+        None,
+        description="How a photo becomes square: crop (the center), squash (change the aspect ratio), or pad (add bands). "
+        "Default: as in pretraining, mostly crop.",
     )
-    resize: Resize | None = Field(None, description=f"{RESIZE_WORDS} Default: as in pretraining, mostly crop.")
     strategy: Literal["auto", "features", "staged", "full"] = Field(
         "auto",
         description="Which layers are trained: features (only the head), staged (unfreezing block by block), full (all), or auto.",

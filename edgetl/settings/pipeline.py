@@ -11,7 +11,7 @@ from edgetl.core.validated import Settings
 from edgetl.settings.deploy import ExportSettings, QuantizeSettings, VerifySettings
 from edgetl.settings.distill import DistillSettings, SearchSettings
 from edgetl.settings.finetune import FinetuneSettings
-from edgetl.settings.values import Seed
+from edgetl.settings.values import NumberOfFolds, Seed
 
 
 class DataSettings(Settings):
@@ -26,8 +26,8 @@ class DataSettings(Settings):
 class CrossvalSettings(Settings):
     """Cross-validation beside the run, where it is asked for."""
 
-    folds: int | None = Field(
-        None, ge=2, le=100, description="Folds of the cross-validation of a linear head on the teacher's frozen features."
+    folds: NumberOfFolds | None = Field(
+        None, description="Folds of the cross-validation of a linear head on the teacher's frozen features."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,8 +15,8 @@ from typer.testing import CliRunner
 from edgetl.cli.app import app
 from edgetl.cli.settings_options import OptionGroup, with_settings
 from edgetl.core.errors import SettingsError
-from edgetl.pipeline_options import PipelineOptions
-from edgetl.settings import ExportSettings
+from edgetl.pipeline_options import PipelineOptions, setting
+from edgetl.settings import ExportSettings, PipelineSettings, Settings
 
 SHARED = (
     "config",
@@ -63,6 +65,49 @@ def test_an_option_that_commands_share_says_the_same_in_each() -> None:
                 count[parameter.name] += 1
     assert {name: words for name, words in said.items() if len(words) != 1} == {}
     assert all(times >= 2 for times in count.values())
+
+
+PROBES: tuple[object, ...] = (
+    True, "auto", "crop", "middle", "x86", "mips", "measured", "guessed",
+    -1, 0, 1, 2, 15, 16, 100, 101, 512, 513, 2**32 - 1, 2**32, -0.1, 0.2, 0.21, 0.5, 0.49, 0.95, 1.5,
+)  # fmt: skip
+
+
+def taken(make: Callable[..., Settings], key: str) -> list[object]:
+    """Of the probes, those that are valid values of `key`."""
+    found = []
+    for probe in PROBES:
+        with suppress(SettingsError):
+            make(**{key: probe})
+            found.append(probe)
+    return found
+
+
+@pytest.mark.parametrize("option", PipelineOptions.model_fields)
+def test_an_option_of_the_pipeline_takes_what_its_settings_take_and_tells_their_default(option: str) -> None:
+    places = PipelineOptions.places(option)
+    assert places and PipelineOptions.model_fields[option].default is None
+    for stage, key in places:
+        assert taken(PipelineOptions, option) == taken(type(getattr(PipelineSettings(), stage)), key) != list(PROBES)
+    defaults = {setting(".".join(place)).default for place in places}
+    assert len(defaults) == 1
+    said, (usual,) = PipelineOptions.model_fields[option].description or "", defaults
+    if usual is None:
+        assert "default: " in said.lower()
+    else:
+        assert said.endswith(f" [default: {({True: 'yes', False: 'no'}[usual]) if isinstance(usual, bool) else usual}]")
+
+
+def test_given_options_become_tables_of_settings_and_no_other() -> None:
+    options = PipelineOptions(seed=3, max_int8_drop=0.02, flip=False)
+    assert options.tables() == {
+        "data": {"seed": 3},
+        "finetune": {"seed": 3, "flip": False},
+        "distill": {"seed": 3, "flip": False},
+        "quantize": {"seed": 3, "max_drop": 0.02},
+        "verify": {"max_int8_drop": 0.02},
+    }
+    assert PipelineOptions().tables() == {}
 
 
 def test_what_is_wrong_with_an_option_is_said_in_its_own_spelling() -> None:
