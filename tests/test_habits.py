@@ -33,7 +33,7 @@ def test_the_hooks_are_the_gates() -> None:
 def test_the_workflow_runs_what_the_readme_says_on_every_system_when_it_is_started() -> None:
     workflow = parsed(".github/workflows/check.yml")
     assert workflow[True] == {"workflow_dispatch": None}  # YAML 1.1 reads the key `on` as true
-    (job,) = workflow["jobs"].values()
+    job = workflow["jobs"]["check"]
     assert job["strategy"]["matrix"] == {
         "os": ["ubuntu-latest", "macos-latest", "windows-latest"],
         "python": ["3.11", "3.12", "3.13"],
@@ -43,6 +43,13 @@ def test_the_workflow_runs_what_the_readme_says_on_every_system_when_it_is_start
     assert block
     _, *told = block.group(1).split(" && ")  # the first makes the environment
     assert steps == [re.sub(r"^\S*/(python )?", "", command) for command in told]
+
+
+def test_the_workflow_builds_the_website_and_a_warning_fails_it() -> None:
+    jobs = parsed(".github/workflows/check.yml")["jobs"]
+    assert set(jobs) == {"check", "docs"}
+    steps = [step["run"] for step in jobs["docs"]["steps"] if "run" in step]
+    assert steps == ['python -m pip install ".[docs]"', "python -m mkdocs build --strict"]
 
 
 @pytest.mark.parametrize("name", ["bug", "idea", "config"])
