@@ -11,6 +11,7 @@ import onnx
 from edgetl.core.errors import InputError
 from edgetl.core.progress import say
 from edgetl.quantization.graph.editing import with_nodes, without_unread
+from edgetl.runtime.foreign.graph import free_name
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import check, save
 from edgetl.runtime.plain_file import weights_are_no_inputs, with_batch_of_one
@@ -66,7 +67,7 @@ def _with_plain_reshapes(model: onnx.ModelProto, sizes: Mapping[str, list[int]])
     nodes, constants = [], {}
     for node in model.graph.node:
         if node.op_type == "Reshape" and len(node.input) == 2 and node.output[0] in sizes:
-            name = f"{node.output[0]}_sizes"
+            name = free_name(model.graph, f"{node.output[0]}_sizes")
             constants[name] = np.array(sizes[node.output[0]], np.int64)
             plain = onnx.NodeProto()
             plain.CopyFrom(node)

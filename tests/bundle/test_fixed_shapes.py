@@ -145,6 +145,19 @@ def test_reshapes_ask_for_numbers(how: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers(tmp_path / "one.onnx", x)[0], answers(tmp_path / "any.onnx", x)[0])
 
 
+def test_a_tensor_of_the_users_that_has_the_name_of_a_new_one_stays(tmp_path: Path) -> None:
+    """The constant of a Reshape that makes `f` would be called `f_sizes`."""
+    model = flat(float_graph(), "keep")
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "bias")
+    bias.name = model.graph.node[-1].input[2] = "f_sizes"
+    fixed = with_fixed_shapes(model, PREPROCESS.shape, "m.onnx")
+    onnx.checker.check_model(fixed, full_check=True)
+    x = np.random.default_rng(0).normal(size=(1, *PREPROCESS.shape)).astype(np.float32)
+    for graph, name in ((model, "any.onnx"), (fixed, "one.onnx")):
+        onnx.save_model(graph, tmp_path / name)
+    np.testing.assert_array_equal(answers(tmp_path / "one.onnx", x)[0], answers(tmp_path / "any.onnx", x)[0])
+
+
 def sized(*sizes: int | str) -> onnx.ModelProto:
     model = float_graph()
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, sizes))
