@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +24,7 @@ from edgetl.quantization.graph.passes import Pass, run
 from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.layout.lay_out import passes as layout_passes
 from edgetl.quantization.observe.split_for_judging import Arrays
+from edgetl.quantization.prepare.node_names import NODE_NAMES
 from edgetl.quantization.prepare.prepare import PASSES as PREPARE
 from edgetl.quantization.prepare.prepare import prepare
 from edgetl.quantization.prepare.read import read_float_graph
@@ -154,6 +155,26 @@ def residual(path: Path, side: int = 16) -> Path:
     return saved(path, nodes, stored, "image", side)
 
 
+def unnamed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with a node without a name, and two of one name."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.graph.node[1].name, result.graph.node[3].name = "", result.graph.node[2].name
+    return result
+
+
+def littered(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with what exporters leave in a file: notes, a node that nothing reads, an operator set that nothing uses."""
+    copy = helper.make_node("Identity", [model.graph.output[0].name], ["edgetl_unread"], name="unread")
+    result = with_nodes(model, [*model.graph.node, copy])
+    result.doc_string, result.graph.doc_string = "written by nobody", "of nobody's network"
+    for node in result.graph.node:
+        node.doc_string = "/home/nobody/train.py"
+        node.metadata_props.add(key="stack_trace", value="/home/nobody/train.py, line 1")
+    result.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return result
+
+
 def four_bounded(path: Path) -> Path:
     """Layers with a Relu6 each, the third of which lies between others in int8 for every target."""
     return bounded_layers(path, ("first", "second", "third", "fourth"))
@@ -175,10 +196,21 @@ def prepared_and_held(path: Path, x: NDArray[np.float32]) -> set[str]:
     return {*held(PREPARE, read_float_graph(path), Judge(x))}
 
 
-def laid_out_and_held(path: Path, target: Target, x: NDArray[np.float32], *, floating: tuple[str, ...] = ()) -> set[str]:
-    """The passes of `layout` that changed an int8 graph of the one at `path`, which leaves `floating` in float besides."""
+def laid_out_and_held(
+    path: Path,
+    target: Target,
+    x: NDArray[np.float32],
+    *,
+    floating: tuple[str, ...] = (),
+    change: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None,
+) -> set[str]:
+    """The passes of `layout` that changed an int8 graph of the one at `path`, which leaves `floating` in float besides.
+
+    `change` changes the graph in front of them.
+    """
     baseline = Baseline.of(prepare(path), Arrays(x), target, batch_size=8, threads=1)
     graph = as_qdq(baseline.model, baseline.min_max_ranges, floating=[*baseline.in_float, *floating]) if floating else baseline.by_extremes
+    graph = change(graph) if change else graph
     original = onnx.load(path)
     public = ([value.name for value in values] for values in (original.graph.input, original.graph.output))
     own = {*values_of(baseline.model.graph)}
@@ -188,7 +220,10 @@ def laid_out_and_held(path: Path, target: Target, x: NDArray[np.float32], *, flo
 def test_each_pass_of_prepare_keeps_what_it_says(small: Path, tmp_path: Path) -> None:
     changed = prepared_and_held(every_form(tmp_path / "a.onnx"), photos(8, 3, 32))
     changed |= prepared_and_held(small, photos(8, 3, 16)) | prepared_and_held(residual(tmp_path / "b.onnx"), photos(8, 3, 16))
-    assert changed == {each.name for each in PREPARE} - {"node names"}  # `own names` has named all, and no later pass adds a node without
+    changed |= {
+        *held([NODE_NAMES], unnamed(onnx.load(tmp_path / "b.onnx")), Judge(photos(8, 3, 16)))
+    }  # in the list, `own names` has named all
+    assert changed == {each.name for each in PREPARE}
     assert GraphIndex(prepare(small)).kinds >= {"HardSwish", "GlobalAveragePool"}
 
 
@@ -199,12 +234,29 @@ def test_each_pass_of_layout_keeps_what_it_says(small: Path, tmp_path: Path, tar
     changed |= laid_out_and_held(residual(tmp_path / "b.onnx"), target, photos(12, 3, 16))
     changed |= laid_out_and_held(every_form(tmp_path / "c.onnx"), target, photos(12, 3, 32), floating=("stem",))
     changed |= laid_out_and_held(four_bounded(tmp_path / "d.onnx"), target, photos(12, 3, 16), floating=("third", "third_bound"))
-    changed |= laid_out_and_held(small, target, photos(12, 3, 16))
+    changed |= laid_out_and_held(small, target, photos(12, 3, 16), change=littered)
     every = {each.name for each in layout_passes((), ()) if target in each.targets}
-    unchanged = {"clean file", "unread nodes", "used operator sets"}  # these graphs are
     elsewhere = set() if target in ("x86", "x86-avx2") else {"channels-last Adds"}  # no Add is in float
-    idle = every - changed - unchanged - elsewhere
+    idle = every - changed - elsewhere
     assert not idle, f"none of these networks gives {', '.join(sorted(idle))} anything to do for {target}: add one that does"
+
+
+def test_names_are_given_to_nodes_without_and_taken_from_none_that_has_its_own(tmp_path: Path) -> None:
+    before = unnamed(onnx.load(residual(tmp_path / "a.onnx")))
+    after = [node.name for node in NODE_NAMES(before).graph.node]
+    assert "" not in after and len({*after}) == len(after)
+    assert {index for index, node in enumerate(before.graph.node) if node.name != after[index]} == {1, 3}
+
+
+def test_nothing_of_what_exporters_leave_in_a_file_is_written(small: Path) -> None:
+    baseline = Baseline.of(prepare(small), Arrays(photos(8, 3, 16)), "portable", batch_size=8, threads=1)
+    given = littered(baseline.by_extremes)
+    names = ([value.name for value in values] for values in (given.graph.input, given.graph.output))
+    after = run(layout_passes(*names), given, "portable")
+    assert b"nobody" in given.SerializeToString() and b"nobody" not in after.SerializeToString()
+    assert "ai.onnx.ml" not in {each.domain for each in after.opset_import}
+    read = {*(name for node in after.graph.node for name in node.input), *(output.name for output in after.graph.output)}
+    assert all(read & {*node.output} for node in after.graph.node)
 
 
 @pytest.mark.slow
