@@ -72,6 +72,17 @@ def test_each_import_contract_can_be_broken(tmp_path: Path) -> None:
     assert broken == [contract["name"] for contract in PROJECT["tool"]["importlinter"]["contracts"]]
 
 
+def test_an_exception_that_no_import_needs_is_reported(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "edgetl", tmp_path / "edgetl", ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = '    "edgetl.tasks.classification -> torch",\n'
+    assert needed in project
+    changed = project.replace(needed, f'{needed}    "edgetl.core.errors -> torch",\n')
+    (tmp_path / "pyproject.toml").write_text(changed, encoding="utf-8")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1 and "edgetl.core.errors -> torch" in done.stdout, done.stdout + done.stderr
+
+
 def test_what_runs_onnx_files_runs_without_torch() -> None:
     code = f"""
 import importlib, pkgutil, sys

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from edgetl.bundle.manifest import TensorSpec
 from edgetl.core.errors import InputError
+from edgetl.runtime.foreign.graph import makers
 from edgetl.runtime.loading import load_proto, refuse_external_data
 from edgetl.runtime.onnx_metadata import PREPROCESS, ModelInfo, check, clean, describe, info_of, save
 from edgetl.runtime.outputs import LABELS_KEY
@@ -81,10 +82,10 @@ def output_step(path: Path) -> float | None:
     None where the last values are not dequantized ones, or each class has a scale of its own.
     """
     graph = load_proto(path).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    node = makers.get(graph.output[0].name)
+    made_by = makers(graph)
+    node = made_by.get(graph.output[0].name)
     while node is not None and node.op_type in SAME_VALUES:
-        node = makers.get(node.input[0])
+        node = made_by.get(node.input[0])
     if node is None or node.op_type != STEP_OPERATOR:
         return None
     scale = _constant(graph, node.input[1])

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import onnx
-from onnx import helper
-
 from edgetl.cgen.tensors import Pair, Window
 from edgetl.cgen.values import Unsupported
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """All that are written, as Python values."""
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def window_of(attributes: Mapping[str, Any], kernel: Pair, size: Pair) -> tuple[Window, Pair]:

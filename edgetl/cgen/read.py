@@ -14,7 +14,6 @@ import onnx
 from onnx import numpy_helper
 
 from edgetl.cgen import moves
-from edgetl.cgen.attributes import attributes_of
 from edgetl.cgen.averages import FLAT
 from edgetl.cgen.convs import linear, on_codes
 from edgetl.cgen.elementwise import ARITHMETIC, constant, elementwise
@@ -40,6 +39,7 @@ from edgetl.cgen.values import (
 )
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
+from edgetl.quantization.graph.editing import attributes
 
 MOVES = ("Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -117,9 +117,9 @@ class _Reader:
             Unsupported: something that the C code does not have.
         """
         inputs = [self.values[name] for name in node.input if name in self.values]
-        attributes = attributes_of(node)
-        if node.op_type == "Constant" and "value" in attributes:
-            return Stored(value=numpy_helper.to_array(attributes["value"]))
+        given = attributes(node)
+        if node.op_type == "Constant" and "value" in given:
+            return Stored(value=numpy_helper.to_array(given["value"]))
         if not inputs or len(inputs) != len([name for name in node.input if name]):
             raise Unsupported("inputs that no earlier operator computes")
         first = inputs[0]
@@ -129,21 +129,21 @@ class _Reader:
             case "QuantizeLinear":
                 return self.quantized(first, *(constant(value) for value in inputs[1:]))
             case "Conv" if isinstance(first, Levels | Whole):
-                return exact_conv(first, [constant(value) for value in inputs[1:]], attributes)
+                return exact_conv(first, [constant(value) for value in inputs[1:]], given)
             case "Conv":
-                return on_codes(self.operators, inputs, attributes)
+                return on_codes(self.operators, inputs, given)
             case "Gemm":
-                return linear(self.operators, inputs, attributes)
+                return linear(self.operators, inputs, given)
             case "Add" if all(isinstance(value, Decoded) for value in inputs):
                 return summed(self.operators, inputs)
             case "MaxPool":
-                return max_pool(self.operators, first, attributes)
+                return max_pool(self.operators, first, given)
             case "AveragePool":
-                return average_pool(self.operators, first, attributes)
+                return average_pool(self.operators, first, given)
             case "GlobalAveragePool":
                 return global_average(self.operators, first)
             case "Concat":
-                return concat(self.operators, inputs, attributes)
+                return concat(self.operators, inputs, given)
             case "Round" if isinstance(first, Stem):
                 return rounded(self.operators, first)
             case kind if isinstance(first, Row) and kind in FLAT:
@@ -151,7 +151,7 @@ class _Reader:
             case kind if kind in MOVES and isinstance(first, Pending):
                 raise Unsupported(f"the result of a {first.name} in float: float sums differ between CPUs")
             case kind if kind in MOVES:
-                return moves.moved(node.op_type, first, [constant(value) for value in inputs[1:]], attributes)
+                return moves.moved(node.op_type, first, [constant(value) for value in inputs[1:]], given)
             case kind if kind in KNOWN:
                 return elementwise(kind, inputs)
         raise Unsupported("edgetl has no C code for this operator")

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgetl.cli.pace import Pace, pace, view_pace
 from edgetl.core.errors import WorkspaceError
+from edgetl.core.files import MEBIBYTE
 from edgetl.data.decode import augment_for
 from edgetl.models.build import trained_name
 from edgetl.models.channel_groups import parameter_count
@@ -34,7 +35,6 @@ ODD_WIDTHS = 1.85  # times as long as their operations say do pruned layers trai
 OVERHEAD_S = 32  # exporting, quantizing, verifying, starting up
 CLEARLY = 1.2  # times longer: worth a word
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
-MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TextIO
 
 from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
 
+MEBIBYTE = 1 << 20
 ROOM_BYTES = 1 << 16  # a disk with less is called full
 UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `unfinished`
 

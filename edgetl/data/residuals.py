@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import shift
 
+from edgetl.data.random_pairs import Indices
 from edgetl.data.thumbs import SIDE, Numbers, Pictures, banded
 
 SIZES = range(SIDE, 24, -1)  # pixels of the mean picture that an image covers each way: crops down to 78% of a side
@@ -25,7 +26,6 @@ FINE, COARSE = 0.4, 1.5  # of the band, pixels of a thumbnail: what tells two pa
 EDGE = 1  # pixels at a picture's edge that say nothing: the blurs do not know what lies beyond
 ROUNDS = 2  # of registration: the first mean picture is blurred where parts do not lie in the same place
 ROWS = 512  # pictures at a time
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetl.data.random_pairs import Indices
 from edgetl.data.thumbs import Pictures, Thumbs
 
 ROWS = 256  # of the table of distances, at a time
 PAIRS = 4096  # whose whole hashes are compared at a time
 EVEN_SHARE = 0.25  # of the signs that no mirroring changes, those that may differ; copies: as many as of all signs
 Signs = NDArray[np.float32]  # +1 and -1
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

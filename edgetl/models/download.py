@@ -12,12 +12,11 @@ from typing import BinaryIO
 
 import torch
 
-from edgetl.core.files import open_whole
+from edgetl.core.files import MEBIBYTE, open_whole
 from edgetl.core.progress import track
 
 TIMEOUT_S = 10
 DOWNLOAD_CHUNK_BYTES = 1 << 18
-MEBIBYTE = 1 << 20
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")  # torchvision puts the first digits of the sha256 there
 
 

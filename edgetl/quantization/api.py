@@ -23,14 +23,13 @@ from edgetl.metrics.clusters import Groups, group_numbers
 from edgetl.quantization.engine import quantize as write_int8
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.record import QuantizationRecord
+from edgetl.quantization.search.evaluator import LATENCY_RUNS
 from edgetl.runtime.foreign.read import read_float
 from edgetl.runtime.kernels import Placement, kernels, placement
 from edgetl.runtime.latency import Latency, measure_all
 from edgetl.runtime.onnx_metadata import read_info, save
 from edgetl.runtime.session import InputSource
 from edgetl.settings import Runtime, Target
-
-LATENCY_RUNS = 30
 
 
 @dataclass(frozen=True, kw_only=True)

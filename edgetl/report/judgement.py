@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -71,7 +71,7 @@ class Judgement:
 
     def task_of(self, name: str) -> Classification:
         """The task, with the meaning of that model's outputs."""
-        return replace(self.task, meaning=self.meanings.get(name, "logits"))
+        return self.task.of_model(name, self.meanings)
 
     def answers(self, name: str) -> NDArray[np.int64]:
         """That model's answer to each image, int64 [n]."""

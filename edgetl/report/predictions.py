@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
@@ -180,7 +180,7 @@ class Answers:
         return self._task(name).correct(self.outputs[name], self.labels)
 
     def _task(self, name: str) -> Classification:
-        return replace(self.task, meaning=self.meanings.get(name, "logits"))
+        return self.task.of_model(name, self.meanings)
 
     def _confidences(self, name: str) -> NDArray[np.float32]:
         best: NDArray[np.float32] = self._task(name).confidences(self.outputs[name]).max(axis=1)

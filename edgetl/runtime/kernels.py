@@ -18,6 +18,7 @@ from typing import Any
 
 import onnx
 
+from edgetl.runtime.foreign.graph import makers
 from edgetl.runtime.latency import WARM_UP, sample
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.session import open_session
@@ -105,10 +106,10 @@ def _own_name(name: str, kind: str, named: onnx.ModelProto) -> str:
     own, mark, rest = name.partition(MARK)
     if not (mark and kind in MATRIX):
         return own
-    makers = {output: node for node in named.graph.node for output in node.output}
+    made_by = makers(named.graph)
     node = named.graph.node[int(re.match(r"\d+", rest).group())]  # type: ignore[union-attr]
-    while node.op_type not in MATRIX and node.input and node.input[0] in makers:
-        node = makers[node.input[0]]
+    while node.op_type not in MATRIX and node.input and node.input[0] in made_by:
+        node = made_by[node.input[0]]
     return node.name.partition(MARK)[0] if node.op_type in MATRIX else own
 
 

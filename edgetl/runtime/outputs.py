@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetl.core.errors import InputError, listing
-from edgetl.runtime.foreign.graph import drop_unused
+from edgetl.runtime.foreign.graph import drop_unused, makers
 from edgetl.runtime.loading import load_proto, show
 from edgetl.tasks.meaning import Activation
 
@@ -117,10 +117,10 @@ def activation_of(model: onnx.ModelProto, output: str) -> Activation | None:
     said = next((prop.value for prop in model.metadata_props if prop.key == ACTIVATION), None)
     if said is not None:
         return next((known for known in get_args(Activation) if known == said), None)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(output)
+    made_by = makers(model.graph)
+    node = made_by.get(output)
     while node is not None and node.op_type in SAME_ORDER and node.input:
-        node = makers.get(node.input[0])
+        node = made_by.get(node.input[0])
     if node is not None and node.op_type == "Add" and {*node.input} & {tensor.name for tensor in model.graph.initializer}:
         return "linear"  # a bias
     return None if node is None else ACTIVATIONS.get(node.op_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +36,10 @@ class Classification:
     def reading(self, outputs: NDArray[np.float32], activation: Activation | None = None) -> Classification:
         """The same task with the meaning that `outputs` [n, k] of a graph that ends in `activation` have."""
         return replace(self, meaning=meaning_of(outputs, activation))
+
+    def of_model(self, name: str, meanings: Mapping[str, Meaning]) -> Classification:
+        """The same task with the meaning of one model's outputs; logits where `meanings` has none for it."""
+        return replace(self, meaning=meanings.get(name, "logits"))
 
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.int64]:
         """Outputs [n, k] -> the answer to each image, int64 [n]; two models agree where these are equal."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from edgetl.runtime.foreign.graph import names_read
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def with_values(model: onnx.ModelProto, new: Mapping[str, NDArray[Any]]) -> onnx
 def with_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], new: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
     """A copy with other nodes and with new (or other) stored tensors, by name; those that nobody reads any more are left out."""
     given, written = new or {}, [*nodes]
-    used = {*names_read(written), *(output.name for output in model.graph.output)}
+    used = {name for node in written for name in names_read(node)} | {output.name for output in model.graph.output}
     result = without(model, "node", "initializer")
     result.graph.node.extend(written)
     result.graph.initializer.extend(item for item in model.graph.initializer if item.name in used - {*given})
@@ -58,14 +60,5 @@ def without_unread(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in reversed(model.graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted.update(names_read([node]))
+            wanted.update(names_read(node))
     return with_nodes(model, reversed(kept))
-
-
-def names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
-    """The names that nodes read, those in their branches and bodies too."""
-    for node in nodes:
-        yield from node.input
-        for item in node.attribute:
-            yield from names_read(item.g.node)
-            yield from (output.name for output in item.g.output)

@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgetl.quantization.graph.editing import names_read
 from edgetl.quantization.graph.types import LARGE_TENSOR_NUMBERS, inferred
+from edgetl.runtime.foreign.graph import makers, names_read
 
 
 class Constants(Mapping[str, NDArray[Any]]):
@@ -65,14 +65,14 @@ class GraphIndex:
     @cached_property
     def producers(self) -> Mapping[str, onnx.NodeProto]:
         """Value -> the node that makes it; inputs and stored tensors have none."""
-        return {name: node for node in self.nodes for name in node.output}
+        return makers(self.model.graph)
 
     @cached_property
     def readers(self) -> Mapping[str, list[onnx.NodeProto]]:
         """Value -> the nodes that read it. A node that reads it twice is listed twice. A node also reads what its subgraphs read."""
         found: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.nodes:
-            for name in names_read([node]):
+            for name in names_read(node):
                 found[name].append(node)
         return found
 
@@ -84,7 +84,7 @@ class GraphIndex:
     @cached_property
     def times_read(self) -> Counter[str]:
         """Value -> how often it is read, by nodes and as an output of the graph."""
-        return Counter([*names_read(self.nodes), *(output.name for output in self.model.graph.output)])
+        return Counter([*(name for node in self.nodes for name in names_read(node)), *(output.name for output in self.model.graph.output)])
 
     @cached_property
     def constants(self) -> Constants:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Set
 
 import onnx
 
+from edgetl.runtime.foreign.graph import graphs_in
+
 RESERVED_PREFIX = "edgetl_"
 SUFFIXES = (
     "_scale", "_zero_point", "_quantized", "_QuantizeLinear", "_DequantizeLinear",  # of onnxruntime's writer
@@ -38,18 +40,9 @@ def _places(name: str, suffix: str) -> Iterator[int]:
         at = name.find(suffix, at + 1)
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and those inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for item in node.attribute:
-            for inner in (*([item.g] if item.HasField("g") else []), *item.graphs):
-                yield from _graphs(inner)
-
-
 def values_of(graph: onnx.GraphProto) -> Iterator[str]:
     """The names of all values, those inside branches and bodies too."""
-    for part in _graphs(graph):
+    for part in graphs_in(graph):
         yield from (item.name for item in (*part.input, *part.output, *part.initializer))
         for node in part.node:
             yield from node.input
@@ -58,7 +51,7 @@ def values_of(graph: onnx.GraphProto) -> Iterator[str]:
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
     """Give values other names, in place."""
-    for part in _graphs(graph) if names else ():
+    for part in graphs_in(graph) if names else ():
         for item in (*part.input, *part.output, *part.value_info, *part.initializer):
             item.name = names.get(item.name, item.name)
         for node in part.node:

@@ -17,8 +17,8 @@ import onnx
 
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED
+from edgetl.runtime.kernels import CONVERSIONS
 
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 WEIGHT = ".weight"  # how PyTorch ends the name of a module's weight
 
 
