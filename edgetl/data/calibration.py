@@ -11,7 +11,7 @@ from typing import Literal
 from edgetl.core.errors import InputError, nearest
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
-from edgetl.data.collected import images_of, looks_of
+from edgetl.data.collected import fingerprints_of, images_of
 from edgetl.data.files import Collection, FileSource, Labelled, block, class_name, find_images, refuse, tell_left_out
 from edgetl.data.images import Images, Intake, Part
 from edgetl.data.npz import NpzTensors, open_npz
@@ -92,7 +92,7 @@ def unlabelled_images(
         source=FileSource(root=folder),
         intake=intake,
         depth=depth,
-        looks=looks_of(hashed),
+        fingerprints=fingerprints_of(hashed),
     )
 
 

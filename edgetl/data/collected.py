@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgetl.data.files import Collection, FileSource
+from edgetl.data.fingerprint import Fingerprint
 from edgetl.data.images import ImageRef, Images, Intake
 from edgetl.data.known import known_origin
 from edgetl.data.splits import Hashed
@@ -30,10 +31,10 @@ def images_of(
         origin=known_origin(named, source.read(refs[0].where)) if refs else None,
         intake=intake,
         depth=deepest(image.depth for image in hashed),
-        looks=looks_of(hashed),
+        fingerprints=fingerprints_of(hashed),
     )
 
 
-def looks_of(images: Iterable[Hashed]) -> dict[str, str]:
-    """sha256 -> perceptual hash of each image."""
-    return {image.sha256: image.look.bits for image in images if image.look}
+def fingerprints_of(images: Iterable[Hashed]) -> dict[str, Fingerprint]:
+    """sha256 -> what the image looks like, of each whose look is known."""
+    return {image.sha256: image.look for image in images if image.look}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from edgetl.core.canonical import ADDED, digest_of
 from edgetl.core.imagefile import Depth, upright_size
 from edgetl.core.seen import SeenImages
+
+if TYPE_CHECKING:
+    from edgetl.data.fingerprint import Fingerprint
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -79,7 +82,7 @@ class Images:
         origin: what the images are a copy of, if they are a known data set ("cifar10", "digits", "imagenet1k").
         intake: counts for the report.
         depth: of the files with 16 bits per channel; None if there are none.
-        looks: sha256 -> perceptual hash (`edgetl.data.near.Look.bits`) of those whose look is known.
+        fingerprints: sha256 -> what the image looks like, of those whose look is known.
     """
 
     name: str
@@ -90,7 +93,7 @@ class Images:
     origin: str | None = None
     intake: Intake = Intake()
     depth: Depth | None = None
-    looks: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -146,10 +149,17 @@ class Images:
             members[ref.group or ref.sha256].append(ref.sha256)
         return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
 
+    @cached_property
+    def looks(self) -> Mapping[str, str]:
+        """sha256 -> perceptual hash of every image whose look is known."""
+        return {sha: found.bits for sha, found in self.fingerprints.items()}
+
     @property
     def doubt(self) -> str | None:
-        """Why it is not known how independent the images are; None, since their looks are compared."""
-        return None
+        """What is not known of how independent the images are; None where their looks were compared."""
+        blind = sum(ref.sha256 not in self.fingerprints for ref in self.refs)
+        words = f"{blind} of {len(self)} images of {self.name} are taken as independent"
+        return f"{words}: their looks are not known, so near-duplicates are not looked for among them" if blind else None
 
     def alike_beyond(self, part: Part) -> tuple[str, ...]:
         """sha256 of the images of `part` that look like one of another part."""

@@ -68,7 +68,8 @@ class NearGroups:
         none = "" if alike else "No near-duplicates found: "
         many = f"{groups} group{'s' * (groups != 1)}, {len(self.pairs)} pair{'s' * (len(self.pairs) != 1)}: " if alike else ""
         chance = (
-            "that is rare among pictures of different things of one kind, and copies that were cropped or moved can be below it"
+            "that is rare among pictures of different things of one kind, copies that were cropped or moved can be below it, and mirrored "
+            "or turned copies are not looked for"
             if self.by_nature
             else f"extrapolated from these, less than one pair of unrelated images is expected above {self.bound:.2f}"
         )

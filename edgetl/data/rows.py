@@ -33,11 +33,20 @@ def groups_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str])
         blocks: the rows, float32 [k, c, h, w] each, whatever their scale: a correlation does not know it.
         hashes: sha256 of every row.
     """
-    looks = [Fingerprint(bits=UNKNOWN, thumb=_thumb(row)) for block in blocks for row in block]
+    looks = fingerprints_of_rows(blocks)
     members: dict[int, list[str]] = defaultdict(list)  # with copies, which count as often as they come
     for sha, group in zip(hashes, groups_of(looks).tolist(), strict=True):
         members[group].append(sha)
     return tuple(sorted(tuple(sorted(group)) for group in members.values() if len(group) > 1))
+
+
+def fingerprints_of_rows(blocks: Iterable[NDArray[np.float32]]) -> list[Fingerprint]:
+    """The thumbnail of every row, without a hash; empty where rows are no pictures.
+
+    Args:
+        blocks: the rows, float32 [k, c, h, w] each, whatever their scale.
+    """
+    return [Fingerprint(bits=UNKNOWN, thumb=_thumb(row)) for block in blocks if are_pictures(block.shape) for row in block]
 
 
 def looks_of_rows(blocks: Iterable[NDArray[np.float32]], hashes: Sequence[str]) -> dict[str, str]:

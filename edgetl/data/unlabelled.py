@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgetl.core.errors import InputError
-from edgetl.core.imagefile import decode
-from edgetl.core.progress import say, track
-from edgetl.core.threads import in_threads
+from edgetl.core.progress import say
 from edgetl.data.calibration import unlabelled_images
-from edgetl.data.fingerprint import Fingerprint, look_of
-from edgetl.data.hashes import DECODED_SIDE
-from edgetl.data.images import ImageRef, Images, Source
-from edgetl.data.near import grouped
+from edgetl.data.images import Images, Source
+from edgetl.data.ties import fingerprints, ties
 
 NOBODY = -1  # the label of a photo that has none
 
@@ -31,27 +27,15 @@ def open_unlabelled(folder: Path, data: Images, *, skip_bad_images: bool = False
     fresh = replace(found, refs=tuple(ref for ref in found.refs if ref.sha256 not in own))
     judging = data.only("val", "test")
     classes = [*(data.classes[ref.label] for ref in judging.refs), *[None] * len(fresh)]
-    compared = grouped([*_looks(judging), *_looks(fresh)], classes)
-    known = set(compared.group[: len(judging)].tolist())
-    near = {int(other) - len(judging) for one, other in compared.pairs if one < len(judging) <= other}  # to one that does not lead
-    numbers = compared.group[len(judging) :].tolist()
-    kept = tuple(ref for at, (ref, number) in enumerate(zip(fresh.refs, numbers, strict=True)) if number not in known and at not in near)
+    compared = ties(fingerprints(judging), fingerprints(fresh), classes)
+    kept = tuple(ref for at, ref in enumerate(fresh.refs) if at not in compared.tied)
     same, alike = len(found) - len(fresh), len(fresh) - len(kept)
     left = [f"{same} that {data.name} holds" if same else "", f"{alike} that look like one of its val or test images" if alike else ""]
     out = "; left out: " + ", ".join(filter(None, left)) if same or alike else ""
     say(f"{folder}: {len(kept)} photos without labels, for the student{out}")
+    if (groups := compared.groups).by_nature or (alike and groups.typical is not None):
+        say(f"{folder}, compared with val and test: {groups.certainty(alike)}")
     return replace(fresh, refs=kept)
-
-
-def _looks(images: Images) -> list[Fingerprint]:
-    with track("compare photos", total=len(images), unit="image") as bar:
-
-        def look(ref: ImageRef) -> Fingerprint:
-            found = look_of(decode(images.source.read(ref.where), shorter=DECODED_SIDE))
-            bar.advance()
-            return found
-
-        return list(in_threads(look, images.refs))
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,24 @@ from sklearn.datasets import load_digits
 from edgetl.core.errors import InputError
 from edgetl.core.imagefile import decode
 from edgetl.core.preprocess import Preprocess
+from edgetl.data.calibration import open_labelled
 from edgetl.data.digits import MemorySource, reserved_digits
+from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.settings import DataSettings
 
 FOLDER = Path(__file__).parents[2] / "calibration"
+
+
+def test_that_near_duplicates_were_not_looked_for_is_said_of_data_by_name_and_of_no_files(tmp_path: Path) -> None:
+    images = open_labelled("digits")
+    assert isinstance(images, Images) and images.groups_here == () and images.looks == {}
+    blind = f"{len(images)} of {len(images)} images of digits are taken as independent: their looks are not known"
+    assert images.doubt == f"{blind}, so near-duplicates are not looked for among them"
+    for at in range(4):
+        (folder := tmp_path / "d" / "ab"[at % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / f"{at}.pgm").write_bytes(images.read(at))
+    assert open_labelled(str(tmp_path / "d")).doubt is None
 
 
 def test_every_digit_of_sklearn_is_in_one_part_or_reserved() -> None:

@@ -15,6 +15,8 @@ from edgetl.data.sources import open_images
 from edgetl.data.unlabelled import NOBODY, open_unlabelled, together
 from edgetl.settings import DataSettings
 
+from .test_near_pictures import plates
+
 
 def photo(seed: int) -> Image.Image:
     """A picture unlike others: blobs of color."""
@@ -43,6 +45,24 @@ def test_what_judges_is_left_out_even_if_it_was_saved_anew(tmp_path: Path, told:
     assert sorted(Path(ref.where).name for ref in found.refs) == ["100.jpg", "101.jpg", "102.jpg"]
     out = "left out: 1 that photos holds, 2 that look like one of its val or test images"
     assert f"{tmp_path / 'more'}: 3 photos without labels, for the student; {out}" in told.lines
+
+
+def test_among_pictures_of_one_kind_mirrored_copies_are_not_found_and_it_is_said(tmp_path: Path, told: Any) -> None:
+    images = plates(60, 3)
+    for number, image in enumerate(images):
+        (folder := tmp_path / "plates" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    data = open_images(str(tmp_path / "plates"), DataSettings())
+    judging = data.only("val", "test").refs[:6]
+    (more := tmp_path / "more").mkdir()
+    for ref in judging:
+        image = images[int(Path(ref.where).stem)]
+        image.save(more / f"again-{Path(ref.where).stem}.jpg", quality=60)
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(more / f"mirrored-{Path(ref.where).stem}.png")
+    found = open_unlabelled(more, data)
+    assert {Path(ref.where).name.partition("-")[0] for ref in found.refs} == {"mirrored"}
+    line = next(line for line in told.lines if line.startswith(f"{more}, compared with val and test: "))
+    assert "alike by nature" in line and "mirrored or turned copies are not looked for" in line
 
 
 def test_both_are_read_each_from_its_place(tmp_path: Path) -> None:
