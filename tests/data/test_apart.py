@@ -17,10 +17,13 @@ from edgetl.core.preprocess import imagenet
 from edgetl.core.seen import SeenImages, short_look
 from edgetl.data.apart import refuse_calibrating, refuse_trained
 from edgetl.data.calibration import open_calibration, open_evaluation
+from edgetl.data.fingerprint import look_of
 from edgetl.data.npz import open_npz
 from edgetl.data.rows import looks_of_rows
 from edgetl.data.tensors import TensorSource
-from edgetl.data.unseen import COPY_SIGNS
+from edgetl.data.unseen import COPY_SIGNS, LOOKS_SHOW
+
+from .test_near_pictures import cropped, next_frame, plates
 
 PREPARE = imagenet(64)
 FITTED, FRESH, COPIES = 30, 12, 6
@@ -87,6 +90,56 @@ def test_calibration_photos_that_were_saved_again_may_not_decide(fitted: str, ju
     rows = range(FRESH, FRESH + COPIES)
     assert named(refused) == {f"row {row}" if judging == "npz" else f"{'ab'[row % 2]}/{row}.jpg" for row in rows}
     refuse_calibrating(other, one, one_split=True)  # the split has looked, and said so
+
+
+@pytest.mark.parametrize("judging", KINDS)
+@pytest.mark.parametrize("fitted", KINDS)
+def test_crops_and_next_frames_of_calibration_photos_may_not_decide(fitted: str, judging: str, shared: Path, tmp_path: Path) -> None:
+    """As a split keeps them in one part."""
+    rng, train, other = np.random.default_rng(0), photos(shared, "train", FITTED), photos(shared, "val", FRESH)
+    moved = [(next_frame if turn % 2 else crop)(image, rng) for turn, image in enumerate(train[:COPIES])]
+    one = source(fitted, [jpeg(image, 92) for image in train], tmp_path / "fitted", labelled=False)
+    two = source(judging, [jpeg(image, 92) for image in [*other, *moved]], tmp_path / "judging", labelled=True)
+    with pytest.raises(InputError, match=r"found 6 of 18 that are, or look like a calibration image") as refused:
+        refuse_calibrating(two, one)
+    rows = range(FRESH, FRESH + COPIES)
+    assert named(refused) == {f"row {row}" if judging == "npz" else f"{'ab'[row % 2]}/{row}.jpg" for row in rows}
+
+
+def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return cropped(image, 0.95, rng)
+
+
+def test_what_a_record_shows_of_crops_and_next_frames_is_what_is_said_of_it(shared: Path) -> None:
+    rng, train = np.random.default_rng(0), photos(shared, "train", 100)
+    known = [int(short_look(look_of(image).bits), 16) for image in train]
+    for change, share in ((crop, 0.30), (next_frame, 0.66)):
+        again = [int(short_look(look_of(change(image, rng)).bits), 16) for image in train]
+        found = sum(min((one ^ other).bit_count() for other in known) <= COPY_SIGNS for one in again)
+        assert abs(found / 100 - share) < 0.15 and f"{share:.0%}" in LOOKS_SHOW  # three standard errors
+
+
+@pytest.mark.parametrize("judging", KINDS)
+def test_among_too_many_images_crops_are_not_looked_for_and_it_is_said(
+    judging: str, shared: Path, tmp_path: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetl.data.apart.MOST", FITTED + FRESH - 1)
+    one, other = sets(shared, tmp_path, judging, judging, planted=False)
+    refuse_calibrating(other, one)
+    assert told.lines[-1] == f"quantize: not checked in full whether evaluation images are calibration images: {LOOKS_SHOW}"
+
+
+def test_copies_among_pictures_of_one_kind_may_not_decide_and_what_does_not_show_is_said(tmp_path: Path, told: Any) -> None:
+    images = plates(48, 3)
+    one = source("folder", [jpeg(image, 92) for image in images[:30]], tmp_path / "fitted", labelled=False)
+    fresh = source("folder", [jpeg(image, 92) for image in images[30:]], tmp_path / "fresh", labelled=True)
+    refuse_calibrating(fresh, one)
+    limit = "copies that were cropped or moved may not show, and mirrored or turned ones do not"
+    assert told.lines[-1].endswith(f"are calibration images: these pictures are alike by nature: {limit}")
+    copies = [jpeg(image, 60) for image in images[:4]]
+    both = source("folder", [jpeg(image, 92) for image in images[30:]] + copies, tmp_path / "both", labelled=True)
+    with pytest.raises(InputError, match="found 4 of 22 that are, or look like"):
+        refuse_calibrating(both, one)
 
 
 @pytest.mark.parametrize("judging", KINDS)
