@@ -70,6 +70,7 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
             provenance=provenance(job, teacher.checkpoint, student.checkpoint),
             evaluation=ImageTensors(images=val, preprocess=preprocess),
             groups=val.groups_here,
+            one_split=True,
             settings=s.export,
         )
     )

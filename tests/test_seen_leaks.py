@@ -16,7 +16,7 @@ from PIL import Image
 from edgetl.bundle.read import open_bundle
 from edgetl.cli.origin import parts_of_run, seen_beside
 from edgetl.cli.pipeline import Request, run_pipeline
-from edgetl.cli.stages import finetune, quantize
+from edgetl.cli.stages import export, finetune, quantize
 from edgetl.cli.verify import verify
 from edgetl.core.artifacts import FloatModel
 from edgetl.core.errors import InputError
@@ -30,6 +30,7 @@ from edgetl.data.earlier import write_split
 from edgetl.data.images import ImageRef, Images
 from edgetl.data.npz import NpzTensors, open_npz
 from edgetl.data.sources import open_images
+from edgetl.data.tensors import ImageTensors
 from edgetl.data.unseen import LOOKS_SHOW
 from edgetl.lowering.lower import lower
 from edgetl.metrics.parity import share_interval
@@ -42,7 +43,8 @@ from edgetl.report.subjects import Subject
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import knows, refuse_known_data
 from edgetl.selection.job import prepare
-from edgetl.settings import DataSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.settings import DataSettings, ExportSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, VerifySettings
+from edgetl.stages.export import Export
 from edgetl.stages.quantize import Quantize
 from edgetl.stages.verify import Verify
 
@@ -291,6 +293,89 @@ def test_of_data_by_name_no_copies_were_looked_for_and_it_is_said(known: Known, 
     assert told.reason is not None and "a train or val image that was saved again is not recognized" in told.reason
     other = prepare(known.images, PipelineSettings(finetune=TEACHER), Runtime(threads=1), tmp_path)
     assert "saved again" not in (admit(known.images.only("test"), other.seen_by_judges()).reason or "")
+
+
+def exported(model: Path, out: Path, judged: Path) -> Path:
+    """The bundle whose temperature and threshold are fitted on the photos in `judged`."""
+    images = open_labelled(str(judged))
+    assert isinstance(images, Images)
+    settings = ExportSettings(golden_images=1, min_precision=0.55)
+    return export(model, out, settings, images, evaluation=str(judged)).path
+
+
+def photos_of(known: Known, refs: Sequence[ImageRef], folder: Path) -> Path:
+    return filled(folder, [known.data / ref.where for ref in refs])
+
+
+def test_photos_that_trained_the_model_fit_no_temperature(known: Known, tmp_path: Path) -> None:
+    """Neither the same files nor the same photos saved again; in the words of `quantize --eval`."""
+    trained = photos_of(known, known.images.only("train").refs, tmp_path / "trained")
+    saved_again(known, filled(tmp_path / "t", [*known.fresh.rglob("*.jpg")]))
+    for judged, words in ((trained, rf"found {len(known.images.only('train'))} training images"), (tmp_path / "t", "found 6 training")):
+        said = []
+        for step in (
+            lambda judged=judged: exported(known.onnx, tmp_path / "b", judged),
+            lambda judged=judged: quantize(known.onnx, known.fresh, tmp_path / "q.onnx", QUICK, evaluation=str(judged)),
+        ):
+            with pytest.raises(InputError, match=rf"expected evaluation images that the model was not trained on, {words}") as refused:
+                step()
+            said.append(str(refused.value))
+        assert said[0] == said[1]
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_photos_that_set_the_ranges_fit_no_temperature(known: Known, tmp_path: Path, rows: bool) -> None:
+    """A foreign model that knows nothing of its training, but was calibrated here."""
+    away, val = tmp_path / "foreign.onnx", filled(tmp_path / "cal", sorted(known.fresh.rglob("*.jpg"))[::2])
+    away.write_bytes(onnx_without_record(known.onnx))
+    calibration = val
+    if rows:
+        files = sorted(val.rglob("*.jpg"))
+        calibration = tmp_path / "c.npz"
+        np.savez(calibration, x=np.stack([PREPROCESS(file.read_bytes()) for file in files]))
+    quantize(away, calibration, tmp_path / "q.onnx", QUICK)
+    with pytest.raises(
+        InputError, match="not in the calibration set, found 12 of 24 that are, or look like a calibration image"
+    ) as refused:
+        exported(tmp_path / "q.onnx", tmp_path / "b", known.fresh)
+    assert str(refused.value).endswith("give other images with --eval") and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_images_that_fitted_the_temperature_do_not_judge_it(known: Known, tmp_path: Path, rows: bool) -> None:
+    judged = known.fresh
+    if rows:
+        files = sorted(known.fresh.rglob("*.jpg"))
+        judged = tmp_path / "t.npz"
+        np.savez(judged, x=np.stack([PREPROCESS(file.read_bytes()) for file in files]), y=np.arange(len(files)) % 2)
+    images = open_labelled(str(known.fresh))
+    assert isinstance(images, Images)
+    bundle = export(known.onnx, tmp_path / "b", ExportSettings(golden_images=1), images, evaluation=str(judged)).path
+    record = open_bundle(bundle).seen
+    assert {record.is_in("val rows" if rows else "val", sha) for sha in open_labelled(str(judged)).hashes} == {True}
+    for subject in (bundle, bundle / "model.onnx"):
+        with Workspace(tmp_path / "w") as do, pytest.raises(InputError, match="found 24 of 24 that were used to train, select or calib"):
+            verify(subject, str(judged), do, JUDGE, reference=bundle / "model.float.onnx")
+    plain = export(known.onnx, tmp_path / "plain", ExportSettings(golden_images=1), images).path
+    assert open_bundle(plain).seen == seen_beside(known.onnx)  # without --eval nothing is added
+
+
+def test_val_of_a_split_that_is_on_record_changes_no_record(known: Known) -> None:
+    """As a pipeline exports: a copy of train in val is the split's affair, and the record stays as it was."""
+    val = known.images.only("val")
+    stage = Export(
+        int8=None,
+        float_model=FloatModel.of(known.onnx),
+        shipped="float",
+        target="portable",
+        golden=val.take(1, 0),
+        seen=known.images.seen(),
+        provenance={},
+        evaluation=ImageTensors(images=val, preprocess=PREPROCESS),
+        one_split=True,
+    )
+    assert stage.record.to_json() == known.images.seen().to_json()
 
 
 def onnx_without_record(path: Path) -> bytes:

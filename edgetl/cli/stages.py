@@ -16,7 +16,7 @@ from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
 from edgetl.data.calibration import limited, open_calibration
 from edgetl.data.images import Images
-from edgetl.data.placed import near_duplicates_in, place
+from edgetl.data.placed import Placed, near_duplicates_in, place
 from edgetl.data.suited import suited
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
@@ -90,7 +90,7 @@ def quantize(
         prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, graph.path, output)
         fitting = limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
         find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
-        placed = find(evaluation, names) if evaluation else None
+        placed = _told(find(evaluation, names), "quantize") if evaluation else None
         sources = suited(graph.path, [fitting, placed.inputs(prepared)] if placed else [fitting])
         quantized = do(
             Quantize(
@@ -110,6 +110,13 @@ def quantize(
         )
         _ship(quantized, out)
     return quantized
+
+
+def _told(placed: Placed, step: str) -> Placed:
+    """The same; what is not known of how independent the images are is said."""
+    if doubt := placed.images.doubt:
+        say(f"{step}: {doubt}")
+    return placed
 
 
 def _ship(quantized: Quantized, out: Path) -> None:
@@ -171,7 +178,7 @@ def export(
         graph, names = origin.float_model.path, given_names(labels, origin.float_model.path, output)
         prepared = read_info(graph).preprocess or given_preprocess(preprocess)
         find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
-        placed = find(evaluation, names) if evaluation else None
+        placed = _told(find(evaluation, names), "export") if evaluation else None
         exported = do(
             Export(
                 int8=origin.int8,
@@ -184,7 +191,7 @@ def export(
                 preprocess=given_preprocess(preprocess),
                 output=output,
                 evaluation=placed.inputs(prepared) if placed else None,
-                groups=placed.images.groups_here if placed and isinstance(placed.images, Images) else (),
+                groups=placed.groups if placed else (),
                 provenance=provenance_of(origin),
                 settings=settings,
             )

@@ -20,9 +20,10 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import track
 from edgetl.core.seen import SeenImages
 from edgetl.core.stage import Stage
+from edgetl.data.apart import refuse_calibrated, refuse_trained
 from edgetl.data.images import Images
 from edgetl.data.survey import with_depth
-from edgetl.data.tensors import TensorSource
+from edgetl.data.tensors import ImageTensors, TensorSource
 from edgetl.metrics.clusters import group_numbers
 from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.runtime.onnx_metadata import ModelInfo, read_info
@@ -48,7 +49,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form
@@ -61,14 +62,17 @@ class Export(Stage[Exported]):
     output: str | None = None  # the one that answers, of a graph with several
     evaluation: TensorSource | None = field(default=None, metadata=ADDED)  # labelled validation images, for the decision rule
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among them, by sha256
+    one_split: bool = field(default=False, metadata=ADDED)  # the record and these are parts of one split, which has kept them apart
     settings: ExportSettings = ExportSettings()
 
     def run(self, out: Path) -> Exported:
         """Write `bundle/`.
 
         Raises:
-            InputError: a graph without class names or Preprocess.
+            InputError: a graph without class names or Preprocess; an evaluation image is, or looks like, one that is on record as
+                trained on or calibrated on.
         """
+        self._check_disjoint()
         folder = out / "bundle"
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
         known = read_info(self.float_model.path)
@@ -77,7 +81,7 @@ class Export(Stage[Exported]):
             classes=self.classes or known.classes,
             preprocess=preprocess and with_depth(self.golden, preprocess),
             task=known.task,
-            seen=self.seen,
+            seen=self.record,
             extra=known.extra,
         )
         float_model = self._plain(out / "model.float.onnx", info)
@@ -102,6 +106,19 @@ class Export(Stage[Exported]):
                 raise NotFinite(error.model, error.rows, error.count, [ref.where for ref in self.golden.refs]) from None
             bar.advance()
         return Exported(bundle=BundleFolder(path=folder, sha256=bundle.sha256))
+
+    def _check_disjoint(self) -> None:
+        if self.evaluation is not None and not self.one_split:
+            refuse_trained(self.evaluation, self.seen, self.name)
+            refuse_calibrated(self.evaluation, self.seen, self.name)
+
+    @property
+    def record(self) -> SeenImages:
+        """What the model has seen, with the images that its decision rule is fitted on: a report on those proves nothing of it."""
+        if self.evaluation is None:
+            return self.seen
+        rows = not isinstance(self.evaluation, ImageTensors)
+        return self.seen.also(looks=self.evaluation.looks, rows=rows, val=self.evaluation.hashes)
 
     def _decision(self, shipped: Path, info: ModelInfo) -> DecisionRule | None:
         """The rule for what ships, where labelled validation images are there."""

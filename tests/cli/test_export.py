@@ -15,6 +15,7 @@ from onnxruntime.quantization import quantize_static
 
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.read import open_bundle
+from edgetl.cli.options import given_preprocess
 from edgetl.cli.origin import origin_of
 from edgetl.cli.stages import export, quantize
 from edgetl.core.errors import InputError
@@ -25,7 +26,11 @@ from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings, ExportSettings, QuantizeSettings
 
 from ..conftest import Ended
+from ..test_answers import nearest_color, photos, prepared
+from ..test_honest import bursts
 from .test_stages import LABELS, network, tensors
+
+__all__ = ["prepared"]  # a fixture
 
 
 @pytest.fixture
@@ -124,6 +129,32 @@ def test_labelled_images_give_a_temperature_and_a_threshold(given: Path, command
     assert golden["temperature"] == rule.temperature
     assert command(given / "plain", "--golden-images", "1").returncode == 0
     assert open_bundle(given / "plain").manifest.decision is None
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_threshold_of_twenty_scenes_of_ten_frames_is_measured_not_shown(tmp_path: Path, prepared: str, rows: bool) -> None:
+    """As a folder and as rows of an .npz: 200 frames are 20 scenes. All are answered rightly; of 20 that shows 84% at most."""
+    folder = bursts(tmp_path / "bursts", 10, 10)
+    model, judged = nearest_color(tmp_path / "m.onnx", 2), folder
+    if rows:
+        files, judged = sorted(folder.rglob("*.jpg")), tmp_path / "bursts.npz"
+        preprocess = given_preprocess(prepared)
+        assert preprocess is not None
+        x = np.stack([preprocess(file.read_bytes()) for file in files])
+        np.savez(judged, x=x, y=np.array([file.parent.name == "b" for file in files]).astype(np.int64))
+    (tmp_path / "labels.txt").write_text("a\nb\n", encoding="utf-8")
+    few = open_images(str(photos(tmp_path / "few", {"a": 6, "b": 6}, seed=3)), DataSettings())
+    bundle = export(
+        model,
+        tmp_path / "out",
+        ExportSettings(golden_images=1, min_precision=0.95),
+        few,
+        labels=tmp_path / "labels.txt",
+        preprocess=prepared,
+        evaluation=str(judged),
+    )
+    rule = open_bundle(bundle.path).manifest.decision
+    assert rule is not None and (rule.images, rule.precision, rule.reach) == (200, 1.0, "measured")
 
 
 def test_images_without_labels_fit_no_decision(given: Path, command: Command) -> None:
