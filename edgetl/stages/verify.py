@@ -65,7 +65,7 @@ class Verify(Stage[Verdict]):
     """
 
     name: ClassVar[str] = "verify"
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
     data: Images | NpzTensors
     data_name: str
     classes: tuple[str, ...]
