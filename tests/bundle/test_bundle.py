@@ -14,6 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from edgetl.bundle.check import check_bundle
 from edgetl.bundle.golden import read_golden
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.graph import output_step
@@ -151,6 +152,22 @@ def test_what_file_managers_leave_in_a_bundle_does_it_no_harm(copy: Path) -> Non
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).write_bytes(b"no part of it")
     assert open_bundle(copy).path == copy
+
+
+def test_what_is_built_below_clients_does_a_bundle_no_harm(copy: Path) -> None:
+    """As `cc`, Gradle, XcodeGen and `swift build` leave it; a client that is changed or missing is still named."""
+    built = ("cpp/program", "android/local.properties", "android/app/build/out.apk", "ios/App/Classify.xcodeproj/project.pbxproj")
+    for name in (*built, "ios/App/Info.plist", "ios/Package.resolved", "cpp/build/classify"):
+        (copy / "clients" / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / "clients" / name).write_bytes(b"built")
+    assert open_bundle(copy).path == copy
+    assert [finding for finding in check_bundle(copy) if finding.problems] == []
+    (copy / "clients/python/classify.py").write_text("changed", encoding="utf-8")
+    (copy / "clients/node/classify.mjs").unlink()
+    with pytest.raises(InputError) as error:
+        open_bundle(copy)
+    lines = [line.strip() for line in str(error.value).splitlines()]
+    assert lines[1:3] == ["clients/node/classify.mjs: missing", "clients/python/classify.py: changed"]
 
 
 def test_every_changed_missing_or_added_file_is_named(copy: Path) -> None:

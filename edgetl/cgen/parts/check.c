@@ -1,5 +1,5 @@
 /* Checks classifier.c against the golden vectors of its bundle: logits bit for bit, and the class. For a computer, not for the device:
-     cc -std=c99 -O2 -o program check.c classifier.c && ./program check ../..
+     cc -std=c99 -O2 -o ../../../program check.c classifier.c && ../../../program check ../..
    Exit code 0: all agree; 1: one does not; 2: a file is missing or has another size. */
 #include "classifier.h"
 
