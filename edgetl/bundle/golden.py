@@ -47,6 +47,7 @@ STEPS = 2
 FLOAT_SHARE = 1e-4  # of the largest golden output: sums in another order
 FLOAT_REL = 1e-3
 TOP = 5  # classes named with their confidences
+PAIR = re.compile(r'\[\s+("(?:[^"\\]|\\.)*"),\s+([-+.\de]+)\s+\]')  # a class and its confidence; they stand on one line
 UNEVEN_SHARE, MOST_SHARE = 0.02, 0.05  # of the largest golden output, where an int8 graph ends in float operators: at least, at most
 ROUNDINGS = 4  # two that are independent differ by sqrt(2) times one of them; 2.8 standard deviations of that
 
@@ -150,7 +151,7 @@ def write_golden(
         stages=_stages(inputs, outputs[MODEL], allowed[MODEL], task.meaning, temperature),
         temperature=temperature,
     )
-    write_whole(folder / FOLDER / INDEX, json.dumps(asdict(golden), indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / FOLDER / INDEX, PAIR.sub(r"[\1, \2]", json.dumps(asdict(golden), indent=1, ensure_ascii=False)) + "\n")
     return golden
 
 

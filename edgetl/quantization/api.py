@@ -88,7 +88,7 @@ def quantize(
     Args:
         model: a file, or a graph in memory.
         calibration: images without labels: a folder, an .npz, an array float32 [n, c, h, w] (already preprocessed), or a stream.
-        target: the CPU that will run the model; `portable` gives the same answers on all CPUs.
+        target: the CPU that will run the model; `portable` gives the same answers on all CPUs, unless layers stay in float.
         preprocess: the preprocessing of images in a folder, if the model file does not contain it.
         tune_images: number of images for tuning all layers together; None: chosen by the input size, 0: no tuning.
         time_limit: seconds; the best model so far is returned. None: a fixed amount of work, the same on every machine.

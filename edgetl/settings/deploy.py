@@ -14,7 +14,10 @@ from edgetl.settings.values import Fraction, MinPrecision, Positive, Score, Seed
 class QuantizeSettings(Settings):
     """The int8 graph, and whether it or the float graph ships."""
 
-    target: Target = Field("portable", description="CPU that will run the int8 model; portable gives the same answers on all CPUs.")
+    target: Target = Field(
+        "portable",
+        description="CPU that will run the int8 model; portable gives the same answers on all CPUs, unless layers stay in float.",
+    )
     calibration_images: int = Field(256, ge=1, le=100_000, description="Training images that set the activation ranges.")
     max_drop: Fraction = Field(
         0.01, description="Largest drop of int8 against float on labelled images; beyond it some layers, or all, stay in float."

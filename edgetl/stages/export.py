@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgetl.bundle.decision import DecisionRule, fit_decision
+from edgetl.bundle.shown_mistakes import showing_mistakes
 from edgetl.bundle.write import write_bundle
 from edgetl.core.artifacts import BundleFolder, FloatModel, Form, Int8Model
 from edgetl.core.canonical import ADDED
@@ -103,7 +104,7 @@ class Export(Stage[Exported]):
                     decision=self._decision(shipped, info),
                 )
             except NotFinite as error:
-                raise NotFinite(error.model, error.rows, error.count, [ref.where for ref in self.golden.refs]) from None
+                raise NotFinite(error.model, error.rows, error.count, self._places(info)) from None
             bar.advance()
         return Exported(bundle=BundleFolder(path=folder, sha256=bundle.sha256))
 
@@ -119,6 +120,13 @@ class Export(Stage[Exported]):
             return self.seen
         rows = not isinstance(self.evaluation, ImageTensors)
         return self.seen.also(looks=self.evaluation.looks, rows=rows, val=self.evaluation.hashes)
+
+    def _places(self, info: ModelInfo) -> list[str]:
+        """Where each picture of the golden vectors lies."""
+        assert info.preprocess is not None
+        given = {self.golden.read(i): ref.where for i, ref in enumerate(self.golden.refs)}
+        shown = showing_mistakes([(data, suffix_of(where)) for data, where in given.items()], info.preprocess)
+        return [given.get(data, "the picture that edgetl draws") for data, _ in shown]
 
     def _decision(self, shipped: Path, info: ModelInfo) -> DecisionRule | None:
         """The rule for what ships, where labelled validation images are there."""

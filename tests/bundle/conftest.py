@@ -48,18 +48,23 @@ def float_graph(seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def picture(seed: int, width: int, height: int, form: str = "PNG", orientation: int | None = None, mode: str = "RGB") -> bytes:
-    """Smooth random colors, so that resampling matters but JPEG does not destroy them."""
+def picture(
+    seed: int, width: int, height: int, form: str = "PNG", orientation: int | None = None, mode: str = "RGB", grain: int = 0
+) -> bytes:
+    """Smooth random colors, so that resampling matters but JPEG does not destroy them; `grain` is noise of so many levels."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
     stream, exif = io.BytesIO(), Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    coarse.resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(stream, format=form, exif=exif)
+    smooth = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    noise = rng.integers(-grain, grain + 1, (height, width, 3))
+    grained = Image.fromarray((np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8))
+    grained.convert(mode).save(stream, format=form, exif=exif)
     return stream.getvalue()
 
 
-PICTURES = ((picture(1, 40, 31), ".png"), (picture(2, 30, 64, "JPEG", orientation=6), ".JPG"), (picture(3, 27, 27), ".png"))
+PICTURES = ((picture(1, 40, 31, grain=60), ".png"), (picture(2, 30, 64, "JPEG", orientation=6), ".JPG"), (picture(3, 27, 27), ".png"))
 
 
 class _Reader(CalibrationDataReader):

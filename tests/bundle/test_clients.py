@@ -199,7 +199,13 @@ MISTAKES = {  # client, mistake -> file, what stands there, what the mistake mak
     ("swift", "squash for crop"): (SWIFT, 'p.fit ?? "crop"', '"squash"', "resized"),
 }
 MISTAKES |= {("web", mistake): planted for (client, mistake), planted in MISTAKES.items() if client == "node"}  # the same steps.mjs
-PLANTED = [(name, *case) for case in MISTAKES for name in ("drawn", "insects") if (case[0], name) != ("web", "drawn")]
+UNSEEN = {"BGR", "wrong layout"}  # in a client of a gray network: its pixels have one channel
+PLANTED = [
+    (name, *case)
+    for case in MISTAKES
+    for name in ("drawn", "insects", "digits", "foreign")
+    if (case[0] != "web" or name == "insects") and not (name == "digits" and case[1] in UNSEEN)
+]
 
 
 @pytest.mark.parametrize(("name", "client", "mistake"), PLANTED)
@@ -213,9 +219,14 @@ def test_a_planted_mistake_is_found_and_its_step_named(
     (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
     done = RUNNERS[client](bundle)
     shapes = {entry.image: np.load(bundle / "golden" / entry.stages["decoded"]).shape for entry in read_golden(bundle).images}
-    images = [image for image, (height, width, _) in shapes.items() if mistake != "squash for crop" or height != width]  # the same there
+    least = max(pair(made(name).manifest.preprocess.resize))
+    hiding = {
+        "squash for crop": [image for image, (height, width, _) in shapes.items() if height == width],
+        "no antialias": [image for image, (height, width, _) in shapes.items() if min(height, width) <= least],
+    }
+    images = [image for image in shapes if image not in hiding.get(mistake, [])]
     said = done.stderr.splitlines()
-    assert done.returncode == 1 and [line.split(": ")[:2] for line in said] == [[image, step] for image in images], done.stderr
+    assert images and done.returncode == 1 and [line.split(": ")[:2] for line in said] == [[image, step] for image in images], done.stderr
 
 
 @pytest.mark.parametrize(("stage", "step"), [("decoded", "decoded"), ("resized", "resized"), ("input", "input"), ("output", "logits")])

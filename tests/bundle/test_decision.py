@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from edgetl.bundle.answers import Tally, to_lines
+from edgetl.bundle.client import readme
 from edgetl.bundle.decision import DecisionRule, fit_decision
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.predict import open_classifier, predict
@@ -120,6 +121,19 @@ def test_the_manifest_says_the_rule_and_reads_it_back(bundle: Bundle) -> None:
     said = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))["decision"]
     assert said["temperature"] == 2.5 and said["threshold"] == 0.7 and said["unknown"] == "unknown" and said["images"] == 99
     assert Manifest.from_json(bundle.manifest.to_json()).decision == bundle.manifest.decision
+
+
+def test_the_readme_does_not_praise_a_temperature_that_raised_the_calibration_error(bundle: Bundle) -> None:
+    """Few images: the likelihood that the temperature is fitted to and the calibration error can disagree."""
+    rule = bundle.manifest.decision
+    assert rule is not None
+    helped, raised = (
+        readme(replace(bundle.manifest, decision=replace(rule, ece_before=before, ece_after=after)), 3)
+        for before, after in ((0.12, 0.03), (0.0502, 0.0726))
+    )
+    praise = "so that confidences mean what they say"
+    assert praise in helped and "goes from 0.12 to 0.03" in helped
+    assert praise not in raised and "is 0.0726 with it and 0.0502 without" in raised
 
 
 def test_predict_tempers_and_says_unknown_in_a_column_of_its_own(bundle: Bundle, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
+from edgetl.bundle.licences import UNKNOWN, licences
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.read import Bundle
 from edgetl.bundle.schema import manifest_schema, mismatches, schema_text
 from edgetl.bundle.write import write_bundle
 from edgetl.cli.options import given_preprocess
 from edgetl.core.preprocess import Preprocess
+from edgetl.models.packaged import PACKAGES
 from edgetl.runtime.onnx_metadata import ModelInfo
 
 from .conftest import PICTURES, PREPROCESS
@@ -126,6 +128,14 @@ def test_licences_name_pretrained_weights(bundle: Bundle) -> None:
     named = {row.what: row.name for row in bundle.manifest.licences}
     weights = "pretrained weights: published:SqueezeNet1_0_Weights.IMAGENET1K_V1 sha256:00"
     assert "BSD-3-Clause" in named[weights] and "sample code in this bundle" in named
+
+
+def test_licences_name_those_of_weights_that_pip_brings() -> None:
+    """As the packages' LICENSE files say; weights of an unknown package are said to be not known."""
+    for known in PACKAGES.values():
+        row = licences({"weights": f"package:{known.package} sha256:00"}, ())[0]
+        assert row.name.startswith("Apache-2.0") and row.source.endswith(known.package.replace("-", "_"))
+    assert licences({"weights": "package:strange sha256:00"}, ())[0].name == UNKNOWN
 
 
 def test_models_lists_every_graph(bundle: Bundle) -> None:
