@@ -11,7 +11,7 @@ import typer
 from edgetl.cli.option_groups import ModelOptions
 from edgetl.cli.options import Answering, AsJson, Verbose, answering
 from edgetl.cli.settings_options import with_settings
-from edgetl.settings import DataSettings, ExportSettings
+from edgetl.settings import ExportSettings
 
 bundle_app = typer.Typer(
     name="bundle", help="Commands about a finished bundle.", no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
@@ -56,7 +56,13 @@ def export(
     ],
     out: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder to write.")],
     settings: ExportSettings,
-    golden: Annotated[str | None, typer.Option(metavar="DATA", help="Images for the golden vectors. Default: the embedded digits.")] = None,
+    golden: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Images for the golden vectors: any folder, a file or a CSV. Default: those of the model's own bundle, or digits.",
+        ),
+    ] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="DATA", help="Labelled images, not of the test part: for temperature and threshold.")
     ] = None,
@@ -70,10 +76,10 @@ def export(
     from edgetl.bundle.archive import write_zip
     from edgetl.cli import stages
     from edgetl.cli.console import shown, tell
-    from edgetl.data.sources import open_images
+    from edgetl.data.pictures import open_pictures
 
     with shown(verbose=verbose), answering(threads):
-        images = open_images(golden, DataSettings()).only("val")
+        images = open_pictures(golden) if golden is not None else None
         bundle = stages.export(model, out, settings, images, evaluation=evaluation, **vars(known))
         packed = str(write_zip(out, out.with_name(f"{out.name}.zip"))) if zipped else None
     tell(

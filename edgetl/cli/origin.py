@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
 
-from edgetl.bundle.manifest import Manifest
-from edgetl.bundle.read import MANIFEST, is_bundle
+from edgetl.bundle.golden import FLOAT_MODEL
 from edgetl.bundle.unrounded import is_quantized
+from edgetl.cli.bundle_beside import BundleBeside, bundle_beside, exported_of_bundle
 from edgetl.core.artifacts import FileArtifact, FloatModel, Form, Int8Model
 from edgetl.core.canonical import file_sha256
-from edgetl.core.errors import InputError
 from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.core.workspace import RESULT, SPLIT, STAGES, Workspace
@@ -50,14 +49,19 @@ class Origin:
     seen: SeenImages
     target: str
     without_float: bool = False  # whether the float graph had to be made from the int8 one
+    bundle: BundleBeside | None = None  # that the model is a file of
+    made_from: Mapping[str, str] = field(default_factory=dict)  # what a checkpoint says of data, weights and teacher
 
 
 def origin_of(model: Path, do: Workspace) -> Origin:
     """Find the float graph, the int8 graph and the record of seen images that belong to `model`."""
     if not is_onnx(model):
         seen = seen_by(model) or SeenImages.of("unknown")
-        return Origin(float_model=float_model(model, do), int8=None, shipped="float", seen=seen, target="portable")
+        graph = float_model(model, do)
+        return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable", made_from=_made_from(model))
     given = FileArtifact.of(model)
+    if (bundle := exported_of_bundle(model)) is not None:
+        return _of_bundle(model, bundle, do)
     if (folder := work_of(model)) is not None:
         int8 = Int8Model.of(folder / INT8)
         return Origin(
@@ -73,6 +77,26 @@ def origin_of(model: Path, do: Workspace) -> Origin:
     info = read_info(graph.path)
     seen = seen_beside(model) or info.seen or SeenImages.of("unknown")
     return Origin(float_model=graph, int8=None, shipped="float", seen=seen, target="portable")
+
+
+def _of_bundle(model: Path, bundle: BundleBeside, do: Workspace) -> Origin:
+    """A graph of a bundle: the int8 one with the float one beside it, or the float one."""
+    said, seen = bundle.manifest, seen_beside(model) or SeenImages.of("unknown")
+    if not bundle.ships or said.shipped == "float":
+        return Origin(float_model=FloatModel.of(model), int8=None, shipped="float", seen=seen, target=said.target, bundle=bundle)
+    if not bundle.intact(FLOAT_MODEL):
+        return replace(_of_int8(model, do), bundle=bundle)
+    graph = FloatModel.of(bundle.folder / FLOAT_MODEL)
+    return Origin(float_model=graph, int8=Int8Model.of(model), shipped=said.shipped, seen=seen, target=said.target, bundle=bundle)
+
+
+def _made_from(model: Path) -> dict[str, str]:
+    """What a checkpoint says of the data, the weights and the teacher behind it."""
+    from edgetl.models.checkpoint import find_checkpoint, read_checkpoint
+
+    said = read_checkpoint(find_checkpoint(model, "distill").path).provenance
+    found = {key: said[key] for key in ("data", "weights", "teacher") if key in said}
+    return {key: "none" if value.startswith("none") and key == "weights" else value for key, value in found.items()}
 
 
 def _of_int8(model: Path, do: Workspace) -> Origin:
@@ -147,13 +171,8 @@ def _has_record(folder: Path) -> bool:
 
 def _bundle_of(path: Path) -> Path | None:
     """The folder of the file, where that is a bundle whose manifest names these very bytes."""
-    if not (is_bundle(path.parent) and _has_record(path.parent)):
-        return None
-    try:
-        manifest = Manifest.from_json((path.parent / MANIFEST).read_text(encoding="utf-8"))
-    except InputError:
-        return None
-    return path.parent if file_sha256(path) in manifest.files.values() else None
+    found = bundle_beside(path) if _has_record(path.parent) else None
+    return found.folder if found else None
 
 
 def names_of(path: Path) -> FileArtifact | None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from edgetl.bundle.read import MANIFEST
+from edgetl.cli.bundle_beside import golden_and_rule
 from edgetl.cli.options import given_labels, given_preprocess
 from edgetl.cli.origin import NO_FLOAT, Origin, float_model, origin_of, parts_of_run, seen_by
 from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact
@@ -146,18 +147,23 @@ def given_names(labels: Path | None, path: Path, output: str | None = None) -> t
 
 
 def provenance_of(origin: Origin) -> dict[str, str]:
-    """What is known of a model that is exported alone, for the manifest."""
+    """What is known of a model that is exported alone, for the manifest; of a file of a bundle, what that says."""
     trained_on = {"trained_on": ", ".join(origin.seen.trained_on)} if origin.seen.trained_on else {}
     model = FileArtifact.of(origin.float_model.path).sha256
     rounded = {"float": NO_FLOAT} if origin.without_float else {}
-    return {"data": f"split sha256:{origin.seen.split}", "model": f"sha256:{model}", **trained_on, **rounded}
+    if origin.bundle:
+        return {**origin.bundle.provenance, **rounded}
+    named = origin.made_from.get("data")
+    split = None if origin.seen.split == "unknown" else f"split sha256:{origin.seen.split}"
+    data = {"data": ", ".join(said for said in (named, split) if said)} if named or split else {}
+    return {**origin.made_from, **data, "model": f"sha256:{model}", **trained_on, **rounded}
 
 
 def export(
     model: Path,
     out: Path,
     settings: ExportSettings,
-    golden: Images,
+    golden: Images | None,
     *,
     labels: Path | None = None,
     preprocess: str | None = None,
@@ -165,6 +171,8 @@ def export(
     evaluation: str | None = None,
 ) -> BundleFolder:
     """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`.
+
+    Without `golden`, the golden images of the bundle that the model is a file of, or handwritten digits.
 
     Raises:
         InputError: no model, a graph whose class names or Preprocess nobody gave.
@@ -179,13 +187,17 @@ def export(
         prepared = read_info(graph).preprocess or given_preprocess(preprocess)
         find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
         placed = _told(find(evaluation, names), "export") if evaluation else None
+        images, rule = golden_and_rule(
+            origin.bundle, golden, settings, evaluated=placed is not None, name=model.name, trained_on=origin.seen.trained_on
+        )
         exported = do(
             Export(
                 int8=origin.int8,
                 float_model=origin.float_model,
                 shipped=origin.shipped,
                 target=origin.target,
-                golden=golden.take(settings.golden_images, 0),
+                golden=images,
+                rule=rule,
                 seen=origin.seen,
                 classes=names if labels else None,
                 preprocess=given_preprocess(preprocess),

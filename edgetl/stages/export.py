@@ -64,6 +64,7 @@ class Export(Stage[Exported]):
     evaluation: TensorSource | None = field(default=None, metadata=ADDED)  # labelled validation images, for the decision rule
     groups: tuple[tuple[str, ...], ...] = field(default=(), metadata=ADDED)  # near-duplicates among them, by sha256
     one_split: bool = field(default=False, metadata=ADDED)  # the record and these are parts of one split, which has kept them apart
+    rule: DecisionRule | None = field(default=None, metadata=ADDED)  # of an earlier bundle of the same file
     settings: ExportSettings = ExportSettings()
 
     def run(self, out: Path) -> Exported:
@@ -129,9 +130,9 @@ class Export(Stage[Exported]):
         return [given.get(data, "the picture that edgetl draws") for data, _ in shown]
 
     def _decision(self, shipped: Path, info: ModelInfo) -> DecisionRule | None:
-        """The rule for what ships, where labelled validation images are there."""
+        """The rule for what ships: fitted where labelled validation images are there, else that of an earlier bundle."""
         if self.evaluation is None or info.classes is None:
-            return None
+            return self.rule
         outputs, labels = judged_outputs(shipped, self.evaluation, batch_size=BATCH)
         if labels is None:
             raise InputError("expected labelled images to fit the decision rule on, found none with labels. An .npz needs `y` (int)")

@@ -170,6 +170,46 @@ def test_a_client_agrees_on_every_golden_vector(client: str, name: str, made: Ca
     assert (done.returncode, done.stdout) == (0, f"{len(read_golden(bundle).images)} golden images agree\n"), done.stderr
 
 
+RUN_BY_NODE = """
+import { readFile } from "node:fs/promises";
+const [runtime, bundle] = process.argv.slice(2);
+const ort = (await import(runtime)).default;
+const { readNpy } = await import(`${bundle}/clients/web/steps.mjs`);
+const read = async (name) => readNpy(Uint8Array.from(await readFile(`${bundle}/golden/${name}`)).buffer);
+const session = await ort.InferenceSession.create(`${bundle}/model.image.onnx`, { logSeverityLevel: 3 });
+const found = {};
+for (const { image, stages } of JSON.parse(await readFile(`${bundle}/golden/golden.json`, "utf8")).images) {
+  const { data, shape } = await read(stages.resized);
+  const made = await session.run({ image: new ort.Tensor("uint8", data, [1, ...shape]) });
+  found[image] = [Array.from(made.logits.data), Array.from(made.probabilities.data)];
+}
+console.log(JSON.stringify(found));
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_node_gives_the_golden_answers_with_the_graph_that_takes_pixels(name: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    runtime, bundle = TOOLS / "node_modules/onnxruntime-node/dist/index.js", with_clients(made(name), tmp_path)
+    if shutil.which("node") is None or not runtime.is_file():
+        pytest.skip("needs node, and onnxruntime-node in EDGETL_TOOLS/node_modules")
+    (tmp_path / "run.mjs").write_text(RUN_BY_NODE, encoding="utf-8")
+    done = run("node", tmp_path / "run.mjs", runtime, bundle, ORT_DISABLE_TELEMETRY="1")
+    assert done.returncode == 0, done.stderr
+    agrees_with_golden(bundle, made(name).manifest.classes, json.loads(done.stdout))
+
+
+def agrees_with_golden(bundle: Path, classes: tuple[str, ...], found: dict[str, list[list[float]]]) -> None:
+    """Whether what model.image.onnx gave for each golden image, logits and probabilities, is within the tolerances."""
+    golden = read_golden(bundle)
+    assert set(found) == {entry.image for entry in golden.images}
+    for entry in golden.images:
+        logits, probabilities = found[entry.image]
+        expected, allowed = np.load(bundle / "golden" / entry.outputs[MODEL]), golden.stages["probabilities"].abs
+        assert golden.tolerances[MODEL].holds(np.array(logits, np.float32).reshape(expected.shape), expected), entry.image
+        named = dict(zip(classes, probabilities, strict=True))
+        assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top), entry.image
+
+
 PYTHON, STEPS, CPP, SWIFT = "python/classify.py", "web/steps.mjs", "cpp/steps.hpp", "ios/Sources/Steps/Steps.swift"
 WITHOUT_ANTIALIAS = (
     "image.transform(size, Image.Transform.AFFINE, (image.width / size[0], 0, 0, 0, image.height / size[1], 0), Image.BILINEAR)"
@@ -255,6 +295,7 @@ def test_the_page_answers_a_dropped_photo_offline(name: str, width: int, made: C
     if found is None:
         pytest.skip("the browser does not start here")
     assert found["checked"] == f"{len(golden.images)} golden images agree"
+    agrees_with_golden(bundle, made(name).manifest.classes, found["pixels"])
     assert [label for label, _ in found["answers"]] == [label for label, _ in entry.top]
     shares = [float(share.rstrip("%")) / 100 for _, share in found["answers"]]
     np.testing.assert_allclose(shares, [share for _, share in entry.top], atol=0.006)
