@@ -33,6 +33,13 @@ def showing_mistakes(images: Sequence[tuple[bytes, str]], preprocess: Preprocess
     return [*kept, (draw(preprocess), ".png")]
 
 
+def not_drawn(images: Sequence[bytes], preprocess: Preprocess) -> NDArray[np.bool_]:
+    """Which of the image files edgetl did not draw, bool [n]; all, if it drew all of them."""
+    drawn = draw(preprocess)
+    own = np.array([data != drawn for data in images])
+    return own if own.any() else np.ones_like(own)
+
+
 def shown_by(data: bytes, preprocess: Preprocess) -> Iterator[Mistake]:
     """The mistakes that change what becomes of an image file by more than SHOWN_LEVELS.
 

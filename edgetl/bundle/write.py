@@ -21,7 +21,6 @@ from edgetl.bundle.ort_format import write_ort_forms
 from edgetl.bundle.places import refuse_local_paths
 from edgetl.bundle.read import LABELS, MANIFEST, README, SEEN, Bundle, file_hashes, open_bundle
 from edgetl.bundle.schema import SCHEMA_FILE, schema_text
-from edgetl.bundle.shown_mistakes import showing_mistakes
 from edgetl.core.artifacts import Form
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
@@ -56,8 +55,7 @@ def write_bundle(
         float_model: the float graph it came from (or is), which becomes model.float.onnx.
         form: of `shipped`.
         info: classes, Preprocess, task and seen images; both graphs will carry them.
-        golden: bytes of image files, each with its suffix, for the golden vectors. If some mistakes of ports would change none of them,
-            a drawn picture that shows them takes the place of the last one (`shown_mistakes`).
+        golden: bytes of image files, each with its suffix; where they hide mistakes, a drawn one replaces the last (`shown_mistakes`).
         target: the CPUs an int8 graph was made for.
         provenance: where data and weights come from; plain JSON values.
         int8_lost: whether an int8 form was tried, and lost too much to be shipped.
@@ -83,9 +81,7 @@ def write_bundle(
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     temperature = decision.temperature if decision else 1.0
-    vectors = write_golden(
-        out, showing_mistakes(golden, preprocess), preprocess, {name: out / name for name in models}, classes, temperature
-    )
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
     write_image_models(out, preprocess, vectors.kind, temperature)
     if batch and (out / IMAGE_MODEL).is_file():
         fix_shapes(out / IMAGE_MODEL, (*preprocess.shape[1:], preprocess.channels))

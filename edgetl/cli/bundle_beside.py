@@ -88,8 +88,7 @@ def golden_and_rule(
     bundle: BundleBeside | None,
     golden: Images | None,
     settings: ExportSettings,
-    *,
-    evaluated: bool,
+    evaluation: str | None,
     name: str,
     trained_on: Sequence[str],
 ) -> tuple[Images, DecisionRule | None]:
@@ -101,17 +100,17 @@ def golden_and_rule(
         bundle: that the model is a file of.
         golden: images that were given.
         settings: of export.
-        evaluated: whether labelled images were given, to fit a rule on.
+        evaluation: labelled images that a rule is fitted on.
         name: of the model's file.
         trained_on: data sets behind the model.
     """
     own = bundle.golden() if bundle and golden is None else None
-    rule = bundle.manifest.decision if bundle and bundle.ships and not evaluated else None
+    rule = bundle.manifest.decision if bundle and bundle.ships and evaluation is None else None
     if bundle:
         kept = [*(["golden images"] if own else []), *(["temperature and threshold"] if rule else []), "provenance and licences"]
         say(f"export: {name}: {', '.join(kept)} are those of its bundle")
     digits = golden is None and own is None and DIGITS not in trained_on
-    if missing := [*([] if evaluated else _missing(rule, settings)), *([NO_GOLDEN] if digits else [])]:
+    if missing := [*([] if evaluation else _missing(rule, settings)), *([NO_GOLDEN] if digits else [])]:
         say(f"export: {name}: {'; '.join(missing)}")
     return (_of_bundle(own, settings.golden_images) if own else _taken(golden, settings.golden_images)), rule
 

@@ -172,8 +172,6 @@ def export(
 ) -> BundleFolder:
     """The bundle of a checkpoint or an ONNX file (one made by `edgetl quantize` brings its float graph along) at `out`.
 
-    Without `golden`, the golden images of the bundle that the model is a file of, or handwritten digits.
-
     Raises:
         InputError: no model, a graph whose class names or Preprocess nobody gave.
         WorkspaceError: `out` holds something else than a bundle.
@@ -187,9 +185,7 @@ def export(
         prepared = read_info(graph).preprocess or given_preprocess(preprocess)
         find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
         placed = _told(find(evaluation, names), "export") if evaluation else None
-        images, rule = golden_and_rule(
-            origin.bundle, golden, settings, evaluated=placed is not None, name=model.name, trained_on=origin.seen.trained_on
-        )
+        images, rule = golden_and_rule(origin.bundle, golden, settings, evaluation, model.name, origin.seen.trained_on)
         exported = do(
             Export(
                 int8=origin.int8,
@@ -208,6 +204,11 @@ def export(
                 settings=settings,
             )
         )
-        with disk_errors(out.parent):
-            publish_folder(exported.bundle.path, out, MANIFEST)
-    return BundleFolder(path=out, sha256=exported.bundle.sha256)
+        return _published(exported.bundle, out)
+
+
+def _published(bundle: BundleFolder, out: Path) -> BundleFolder:
+    """A copy of the bundle at `out`, whole or not at all."""
+    with disk_errors(out.parent):
+        publish_folder(bundle.path, out, MANIFEST)
+    return BundleFolder(path=out, sha256=bundle.sha256)

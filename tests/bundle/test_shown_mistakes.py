@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgetl.bundle.drawn_picture import draw
+from edgetl.bundle.golden import read_golden
+from edgetl.bundle.graph import output_step
 from edgetl.bundle.shown_mistakes import MISTAKES, showing_mistakes, shown_by
+from edgetl.bundle.write import write_bundle
 from edgetl.core.preprocess import Preprocess, imagenet
+from edgetl.runtime.onnx_metadata import ModelInfo
 
 from .conftest import PICTURES, PREPROCESS, picture
 
@@ -66,6 +72,28 @@ def test_the_drawn_picture_takes_the_place_of_the_last_image_where_a_mistake_wou
     again = showing_mistakes([gray, gray], PREPROCESS)
     assert showing_mistakes(again, PREPROCESS) == again
     assert showing_mistakes([], PREPROCESS) == []
+
+
+def test_a_drawn_picture_widens_no_tolerance(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
+    float_path, int8_path = graphs
+    given: dict[str, Any] = {"shipped": int8_path, "float_model": float_path, "form": "int8", "info": info, "target": "portable"}
+    smooth = [(picture(seed, 60, 60), ".png") for seed in range(4)]
+    bundles = [
+        write_bundle(tmp_path / name, golden=golden, provenance={}, **given)
+        for name, golden in (("replaced", smooth), ("again", [*smooth[:3], (draw(PREPROCESS), ".png")]))
+    ]
+    assert bundles[0].sha256 == bundles[1].sha256
+    golden = read_golden(bundles[0].path)
+    assert [entry.image for entry in golden.images] == ["00.png", "01.png", "02.png", "03.png"]
+    rows = {
+        name: np.concatenate([np.load(bundles[0].path / "golden" / entry.outputs[name]) for entry in golden.images]).astype(np.float64)
+        for name in golden.tolerances
+    }
+    rounding = 4 * np.sqrt(np.mean((rows["model.onnx"][:3] - rows["model.float.onnx"][:3]) ** 2))
+    step = output_step(bundles[0].model)
+    assert step is not None
+    most = 0.05 * np.abs(rows["model.onnx"][:3]).max()
+    assert golden.tolerances["model.onnx"].abs == pytest.approx(max(2 * step, min(rounding, most)), rel=1e-3)
 
 
 def test_a_picture_without_detail_hides_a_missing_antialias() -> None:
