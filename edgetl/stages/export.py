@@ -48,7 +48,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form
