@@ -50,6 +50,11 @@ if ({check}) {{
   seen.getElementById("check").click();
   await until(() => !["", "Checking …"].includes(seen.getElementById("checked").textContent));
   found.checked = seen.getElementById("checked").textContent;
+  const link = new page.DataTransfer();
+  link.items.add("https://example.org/photo.jpg", "text/uri-list");
+  page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: link, cancelable: true }}));
+  await until(() => status().startsWith("Expected"));
+  found.link = status();
   const torn = new page.DataTransfer();
   torn.items.add(new page.File(["no photo"], "torn.jpg", {{ type: "image/jpeg" }}));
   page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: torn, cancelable: true }}));
