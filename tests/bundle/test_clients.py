@@ -245,7 +245,11 @@ def planted(bundle: Path, file: str, right: str, wrong: str) -> None:
     (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
 
 
-@pytest.mark.parametrize("wrong", [") / (1 + 0 * temperature))", ") * temperature)"], ids=["no temperature", "multiplied by it"])
+@pytest.mark.parametrize(
+    "wrong",
+    [") / (1 + 0 * temperature))", ") * temperature)", ") / (1.02 * temperature))"],
+    ids=["no temperature", "multiplied by it", "slightly another"],
+)
 @pytest.mark.parametrize("client", [*TEMPERATURES, "web"])
 def test_another_temperature_is_found_as_softmax_is_given_the_golden_logits(
     client: str, wrong: str, made: Callable[[str], Bundle], tmp_path: Path
