@@ -36,6 +36,7 @@ def test_the_default_run_keeps_its_promises(tmp_path: Path) -> None:
     assert models["onnx_int8"]["size_bytes"] <= 100_000
     assert models["teacher"]["size_bytes"] >= 5 * models["onnx_int8"]["size_bytes"]
     assert open_bundle(tmp_path / "run" / "bundle").sha256 == report["bundle_sha256"]
+    assert sum(path.stat().st_size for path in (tmp_path / "run" / "bundle").rglob("*") if path.is_file()) < 1_000_000
 
 
 def test_real_photos_go_through_all_stages_with_the_teacher_itself_as_student(shared: Path, tmp_path: Path) -> None:

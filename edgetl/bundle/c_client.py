@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.golden import GoldenImage
 from edgetl.bundle.graph import quantizes_activations
 from edgetl.bundle.image_graph import MODEL
 from edgetl.cgen.averages import with_whole_averages
@@ -29,7 +30,9 @@ def make_averages_exact(path: Path) -> None:
         say(f"export: {path.name} averages whole numbers and scales the result, for --c: the last bits of logits may change")
 
 
-def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str], decision: DecisionRule | None = None) -> Footprint:
+def write_c_client(
+    bundle: Path, preprocess: Preprocess, classes: Sequence[str], decision: DecisionRule | None, golden: Sequence[GoldenImage]
+) -> Footprint:
     """Write classifier.h, classifier.c, check.c and footprint.json for the model.onnx of a bundle; what they take.
 
     Raises:
@@ -42,6 +45,13 @@ def write_c_client(bundle: Path, preprocess: Preprocess, classes: Sequence[str],
         )
     folder = bundle.joinpath(*PLACE)
     folder.mkdir(parents=True, exist_ok=True)
-    return write_c(
-        load_proto(bundle / MODEL), preprocess, classes, folder, *((decision.temperature, decision.threshold) if decision else ())
-    )
+    temperature, threshold = (decision.temperature, decision.threshold) if decision else (1.0, None)
+    decisions = [_number(image, classes) for image in golden]
+    return write_c(load_proto(bundle / MODEL), preprocess, classes, folder, temperature, threshold, decisions)
+
+
+def _number(image: GoldenImage, classes: Sequence[str]) -> int:
+    """The decision as check.c knows it: a class, -1 for unknown, -2 where rounding decides."""
+    if image.decision is None:
+        return -2
+    return classes.index(image.decision) if image.decision == image.answers[MODEL] else -1

@@ -115,7 +115,7 @@ def _to_answer(kind: Meaning | None) -> str:
         case "probabilities":
             return "The largest one is the answer; they are the confidences, and softmax must not be applied again."
         case "log_probabilities":
-            return "The largest one is the answer; exp turns them into confidences."
+            return "The largest one is the answer; softmax turns them into confidences (as exp does, where nothing was rounded)."
         case "sigmoids":
             return "The largest one is the answer, and it is the confidence; the values of an image do not sum to 1."
         case "sigmoid":

@@ -1,7 +1,7 @@
 """Run the check of each client in a bundle that can run on this machine.
 
 `PROGRAM check BUNDLE` is what each of them answers to: exit code 0 where all golden vectors agree, 77 where something that it needs is
-not installed here (the last line says what), anything else where one does not (the last line names the image and the first step).
+not installed here (the last line says what), anything else where one does not (a line for each image names it and the first step).
 """
 
 from __future__ import annotations
@@ -87,8 +87,14 @@ def _ran(name: str, program: list[str], folder: Path) -> Result:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return name, (f"gave no answer in {TIMEOUT_S} seconds",), None
-    said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    last = said[-1] if said else f"exit code {done.returncode}"
+    said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
     if done.returncode == CANNOT:
-        return name, (), last
-    return name, () if done.returncode == 0 else (last,), None
+        return name, (), said[-1]
+    return name, () if done.returncode == 0 else problems_in(said), None
+
+
+def problems_in(said: list[str]) -> tuple[str, ...]:
+    """Of what a failing program said: the lines about golden images, or the error of its crash, or the last line."""
+    images = [line for line in said if re.match(r"(\d{2,}(\.\w+)?|golden\.json): (?!not decoded here)", line)]
+    errors = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
+    return tuple(images) or tuple(errors[-1:]) or (said[-1],)

@@ -17,7 +17,6 @@ left out: there int8 clips what it never saw, in every runtime alike.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,11 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from edgetl.bundle.client import PIXEL_LEVELS
+from edgetl.bundle.client import FULL_DECODE_LEVELS, PIXEL_LEVELS
+from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.golden_answers import decision_of_equals, golden_decision, likeliest
 from edgetl.bundle.golden_stages import StageTolerance, tolerances, write_stages
 from edgetl.bundle.graph import output_step, quantizes_activations
 from edgetl.bundle.image_graph import MODEL
 from edgetl.bundle.shown_mistakes import not_drawn, showing_mistakes
+from edgetl.core.compact_json import compact_json
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_whole
 from edgetl.core.misfit import refuse_misfit
@@ -48,8 +50,6 @@ FLOAT_MODEL = "model.float.onnx"
 STEPS = 2
 FLOAT_SHARE = 1e-4  # of the largest golden output: sums in another order
 FLOAT_REL = 1e-3
-TOP = 5  # classes named with their confidences
-PAIR = re.compile(r'\[\s+("(?:[^"\\]|\\.)*"),\s+([-+.\de]+)\s+\]')  # a class and its confidence; they stand on one line
 UNEVEN_SHARE, MOST_SHARE = 0.02, 0.05  # of the largest golden output, where an int8 graph ends in float operators: at least, at most
 ROUNDINGS = 4  # two that are independent differ by sqrt(2) times one of them; 2.8 standard deviations of that
 
@@ -85,6 +85,7 @@ class GoldenImage:
     answers: Mapping[str, str]  # graph -> class
     stages: Mapping[str, str] = field(default_factory=dict)  # step -> file, from "file" to "logits"
     top: tuple[tuple[str, float], ...] = ()  # the likeliest classes of model.onnx with their confidences
+    decision: str | None = None  # that of model.onnx: a class, or "unknown"; None where rounding decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,11 @@ class Golden:
 
     Attributes:
         pixel_levels: how far a pixel of the input may be off, in units of 1/255 before `mean` and `std`.
+        full_decode_levels: the same where a port decodes a JPEG in full that edgetl decodes at reduced size.
         kind: what the outputs mean (`edgetl.tasks.meaning`); both graphs are read alike.
         stages: how far each step may be off, and why (`golden_stages`); empty in bundles of earlier versions.
         temperature: what logits are divided by before they become probabilities.
+        decision_of_equals: the decision where all classes have the same confidence; None where it does not matter.
     """
 
     images: tuple[GoldenImage, ...]
@@ -104,6 +107,8 @@ class Golden:
     kind: Meaning = "logits"
     stages: Mapping[str, StageTolerance] = field(default_factory=dict)
     temperature: float = 1.0
+    full_decode_levels: float = FULL_DECODE_LEVELS
+    decision_of_equals: str | None = None
 
 
 def write_golden(
@@ -112,7 +117,7 @@ def write_golden(
     preprocess: Preprocess,
     models: Mapping[str, Path],
     classes: Sequence[str],
-    temperature: float = 1.0,
+    rule: DecisionRule | None = None,
 ) -> Golden:
     """Write `folder/golden/`.
 
@@ -122,7 +127,7 @@ def write_golden(
         preprocess: from those bytes to inputs.
         models: file name in the bundle ("model.onnx", "model.float.onnx") -> that graph.
         classes: in the order of the outputs.
-        temperature: what logits are divided by before they become probabilities.
+        rule: how outputs become an answer or "unknown".
 
     Raises:
         InputError: no images, one that cannot be decoded, or a graph that cannot be run.
@@ -137,7 +142,7 @@ def write_golden(
     inputs = np.stack([preprocess(data) for data, _ in images])
     outputs = {name: _one_by_one(path, inputs) for name, path in models.items()}
     task = Classification(classes=tuple(classes)).reading(outputs[FLOAT_MODEL], open_session(models[FLOAT_MODEL]).activation)
-    answers = {name: task.answers(rows) for name, rows in outputs.items()}
+    answers, temperature = {name: task.answers(rows) for name, rows in outputs.items()}, rule.temperature if rule else 1.0
     confidences = task.confidences(outputs[MODEL], temperature)
     entries = []
     for index, (data, suffix) in enumerate(images):
@@ -145,7 +150,8 @@ def write_golden(
         names.write(folder / FOLDER, data, inputs[index], {name: rows[index] for name, rows in outputs.items()})
         steps = write_stages(folder / FOLDER, names.stem, data, preprocess)
         entry = names.entry({name: classes[rows[index]] for name, rows in answers.items()}, steps)
-        entries.append(replace(entry, top=_top(confidences[index], classes)))
+        decided = golden_decision(entry.answers[MODEL], confidences[index], rule)
+        entries.append(replace(entry, top=likeliest(confidences[index], classes), decision=decided))
     own = not_drawn([data for data, _ in images], preprocess)
     allowed = {name: _tolerance(path, outputs[name][own], outputs[FLOAT_MODEL][own]) for name, path in models.items()}
     golden = Golden(
@@ -154,8 +160,9 @@ def write_golden(
         kind=task.meaning,
         stages=_stages(inputs, outputs[MODEL], allowed[MODEL], task.meaning, temperature),
         temperature=temperature,
+        decision_of_equals=decision_of_equals(len(classes), rule),
     )
-    write_whole(folder / FOLDER / INDEX, PAIR.sub(r"[\1, \2]", json.dumps(asdict(golden), indent=1, ensure_ascii=False)) + "\n")
+    write_whole(folder / FOLDER / INDEX, compact_json(asdict(golden)) + "\n")
     return golden
 
 
@@ -184,12 +191,6 @@ class _Names:
         np.save(folder / f"{self.stem}.input.npy", tensor[None])
         for model, row in outputs.items():
             np.save(folder / self.output(model), row[None])
-
-
-def _top(confidences: NDArray[np.float32], classes: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """The likeliest classes with confidences of six digits, which every way to compute softmax gives."""
-    best = np.argsort(-confidences, kind="stable")[:TOP]
-    return tuple((classes[index], round(float(confidences[index]), 6)) for index in best)
 
 
 def _stages(

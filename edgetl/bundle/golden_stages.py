@@ -7,6 +7,7 @@
     logits         golden/00.output.npy   what model.onnx gives, float32 [1, k], whatever its numbers mean
     probabilities  `top` in golden.json   the likeliest classes with their confidences
     class          `answers` in golden.json
+    decision       `decision` in golden.json: the class, or "unknown"
 
 Each tolerance holds for a step that was given the golden array of the step before it.
 """
@@ -27,16 +28,21 @@ MOST_BYTES = 2**22  # of a decoded picture: beyond, a bundle would be photos wit
 RESIZE_LEVELS = 1.0
 INPUT_SHARE = 1e-6  # of the largest input: one rounding of float32 for each of three operations, and room
 PROBABILITY = 1e-5  # what two ways to compute softmax differ by
+FLOAT32 = 2.0**-23  # of the largest logit: rounded before it is subtracted, it changes the others' shares so much
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageTolerance:
-    """How far a step may be off, and why: `levels` of 255 for pixels, else |found - golden| <= abs + rel * |golden|."""
+    """How far a step may be off, and why: `levels` of 255 for pixels, else |found - golden| <= abs + rel * |golden|.
+
+    `graph_abs` stands for `abs` where a graph has just computed what the step takes: probabilities that come out of model.image.onnx.
+    """
 
     reason: str
     levels: float | None = None
     abs: float | None = None
     rel: float | None = None
+    graph_abs: float | None = None
 
 
 def write_stages(folder: Path, stem: str, data: bytes, preprocess: Preprocess) -> dict[str, str]:
@@ -72,7 +78,11 @@ def tolerances(
         "input": StageTolerance(abs=INPUT_SHARE * float(np.abs(inputs).max()), rel=0.0, reason="float32 rounds each of the operations"),
         "logits": StageTolerance(abs=logits[0], rel=logits[1], reason=why),
         "probabilities": StageTolerance(
-            abs=min(1.0, probable + PROBABILITY), rel=0.0, reason="half of what the logits may be off, as softmax passes it on at most"
+            abs=max(PROBABILITY, FLOAT32 * largest / temperature),
+            rel=0.0,
+            graph_abs=min(1.0, probable + PROBABILITY),
+            reason="two ways to compute softmax; out of a graph (graph_abs) half of what the logits may be off, as softmax passes on",
         ),
         "class": StageTolerance(reason="the same, wherever the first class leads the second by more than twice what the logits may be off"),
+        "decision": StageTolerance(reason="the same; null where rounding decides: the threshold or the second class is too near"),
     }

@@ -29,7 +29,6 @@ Bundles of earlier versions lack the last four.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -41,6 +40,7 @@ from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.licences import Licence
 from edgetl.cgen.footprint import Footprint
 from edgetl.core.artifacts import Form
+from edgetl.core.compact_json import compact_json
 from edgetl.core.errors import InputError, SettingsError, listing
 from edgetl.core.preprocess import Preprocess
 from edgetl.tasks.meaning import Meaning
@@ -62,6 +62,7 @@ def spelled_out(preprocess: Preprocess) -> dict[str, Any]:
         "antialias": True,
         "rounding": {"pixels": "nearest", "resized": resized, "offsets": "half_even"},
         **({"luma": list(LUMA)} if preprocess.color == "gray" else {}),
+        "gray16": {"bits": preprocess.bits or 16, "kept": "highest_8"},
     }
 
 
@@ -133,7 +134,7 @@ class Manifest:
         facts = {**asdict(self), "preprocess": spelled_out(self.preprocess), "seal": UNSEALED}
         if self.c is None:
             del facts["c"]
-        text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = compact_json(facts) + "\n"
         return text.replace(f'"seal": "{UNSEALED}"', f'"seal": "{seal_of(text.encode(), UNSEALED)}"')
 
     @staticmethod

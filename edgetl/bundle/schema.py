@@ -21,14 +21,14 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
 
 
 def schema_text() -> str:
-    """The text of manifest.schema.json."""
-    return (files("edgetl.bundle") / "templates" / SCHEMA_FILE).read_text(encoding="utf-8")
+    """The text of manifest.schema.json in a bundle: without white space, which bundles of less than a megabyte would feel."""
+    return json.dumps(manifest_schema(), separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 @cache
 def manifest_schema() -> Mapping[str, Any]:
     """The schema, read."""
-    return dict(json.loads(schema_text()))
+    return dict(json.loads((files("edgetl.bundle") / "templates" / SCHEMA_FILE).read_text(encoding="utf-8")))
 
 
 def mismatches(value: Any, schema: Mapping[str, Any], where: str = "manifest") -> Iterator[str]:

@@ -81,14 +81,14 @@ def write_bundle(
     write_whole(out / LABELS, "".join(f"{name}\n" for name in classes))
     write_whole(out / SEEN, (info.seen or SeenImages(split="", parts={})).to_json() + "\n")
     temperature = decision.temperature if decision else 1.0
-    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, temperature)
+    vectors = write_golden(out, golden, preprocess, {name: out / name for name in models}, classes, decision)
     write_image_models(out, preprocess, vectors.kind, temperature)
     if batch and (out / IMAGE_MODEL).is_file():
         fix_shapes(out / IMAGE_MODEL, (*preprocess.shape[1:], preprocess.channels))
     write_ort_forms(out)
     write_whole(out / SCHEMA_FILE, schema_text())
     copy_clients(out)
-    footprint = write_c_client(out, preprocess, classes, decision) if c else None
+    footprint = write_c_client(out, preprocess, classes, decision, vectors.images) if c else None
     manifest = replace(_manifest(out, info, vectors.kind, form, target, provenance), decision=decision, c=footprint)
     write_whole(out / README, readme(manifest, len(vectors.images), int8_lost=int8_lost))
     return _seal(out, manifest)

@@ -29,6 +29,7 @@ def write_c(
     out: Path,
     temperature: float = 1.0,
     threshold: float | None = None,
+    decisions: Sequence[int] = (),
 ) -> Footprint:
     """Write the two files, check.c and what they take as footprint.json; the same inputs give the same bytes.
 
@@ -39,6 +40,7 @@ def write_c(
         out: a folder that exists.
         temperature: what logits are divided by before they become probabilities.
         threshold: of the probability below which the answer is unknown; None where there is none.
+        decisions: of the golden vectors: a class, -1 for unknown, -2 where rounding decides.
 
     Raises:
         InputError: an operator that the C code does not have.
@@ -63,9 +65,9 @@ def write_c(
         "functions": text.functions(),
         "tables": "\n".join(text.tables),
         "calls": "\n".join(text.calls),
+        "decisions": "".join(f"{decision}, " for decision in decisions),
     }
-    write_whole(out / CHECK, _skeleton(CHECK))
-    for name in (HEADER, SOURCE):
+    for name in (HEADER, SOURCE, CHECK):
         write_whole(out / name, Template(_skeleton(name)).substitute(filled))
     footprint = Footprint.of(size, arena.size_bytes)
     write_whole(out / FOOTPRINT, json.dumps(asdict(footprint), indent=2) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgetl.core.errors import nearest
 
-SPELLED_OUT = ("antialias", "rounding", "luma")  # what a manifest says besides the fields, and what follows from them
+SPELLED_OUT = ("antialias", "rounding", "luma", "gray16")  # what a manifest says besides the fields, and what follows from them
 UNUSABLE = "preprocessing that cannot be used"
 FILTER_NAMES = ("bilinear", "bicubic", "lanczos")
 FITS = ("crop", "squash", "pad")

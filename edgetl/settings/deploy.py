@@ -57,7 +57,7 @@ class QuantizeSettings(Settings):
 class ExportSettings(Settings):
     """The bundle: what the app embeds."""
 
-    golden_images: int = Field(8, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
+    golden_images: int = Field(7, ge=1, le=64, description="Number of golden vectors (input and output of one image each).")
     c: bool = Field(False, description="Write clients/c/, the int8 model in C99 for microcontrollers, too.", json_schema_extra=dict(ADDED))
     batch: Literal[1] | None = Field(
         None,

@@ -50,7 +50,7 @@ class Export(Stage[Exported]):
     """Write the bundle: graphs, labels, manifest, golden vectors, sample code. Same inputs, same bytes."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     int8: Int8Model | None
     float_model: FloatModel
     shipped: Form

@@ -66,13 +66,11 @@ class Classification:
             scaled = np.asarray(outputs / np.float32(temperature), dtype=np.float32)
             return replace(self, meaning=of_logits).confidences(scaled)
         match self.meaning:
-            case "logits":
+            case "logits" | "log_probabilities":  # the softmax of log probabilities is what they are the logarithms of
                 shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
                 return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
             case "probabilities" | "sigmoids":
                 return np.asarray(np.clip(outputs, 0, 1), dtype=np.float32)
-            case "log_probabilities":
-                return np.asarray(np.exp(np.minimum(outputs, 0)), dtype=np.float32)
             case "sigmoid":
                 return _of_two(np.clip(outputs[:, 0], 0, 1))
             case "logit":

@@ -4,7 +4,7 @@
 |---------------------|------------------------------------------------------|-------------------|------------------------------|
 | `logits`            | [n, k], any numbers                                  | the largest       | softmax                      |
 | `probabilities`     | [n, k], not negative, rows sum to 1                  | the largest       | the output itself            |
-| `log_probabilities` | [n, k], the logarithms of those                      | the largest       | exp of the output            |
+| `log_probabilities` | [n, k], the logarithms of those                      | the largest       | softmax                      |
 | `sigmoids`          | [n, k], each in [0, 1] by itself                     | the largest       | the output itself            |
 | `sigmoid`           | [n, 1] in [0, 1]: the probability of the second class | second above 0.5  | 1 - p and p                  |
 | `logit`             | [n, 1]: the log odds of the second class             | second above 0    | 1 - p and p, p their sigmoid |

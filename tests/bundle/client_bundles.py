@@ -1,11 +1,13 @@
-"""Three bundles for the clients: real digits, real photos of insects, and a network that edgetl did not train."""
+"""Bundles for the clients: real digits, real photos of insects, a network that edgetl did not train, and what photos come as."""
 
 from __future__ import annotations
 
 import io
+import struct
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from PIL import Image
+from PIL import Image, ImageCms
 from sklearn.linear_model import LogisticRegression
 
 from edgetl.bundle.decision import fit_decision
@@ -28,7 +30,10 @@ from edgetl.runtime.session import open_session
 from edgetl.settings import DataSettings
 from edgetl.tasks.classification import Classification
 
+from .conftest import picture
+
 KERNELS = 16
+GOLDEN = 6  # images
 Photos = Sequence[tuple[bytes, int]]
 
 
@@ -92,17 +97,32 @@ def written(
 
 
 def sealed(
-    out: Path, shipped: Path, float_model: Path, preprocess: Preprocess, val: Photos, classes: tuple[str, ...], suffix: str, **more: Any
+    out: Path,
+    shipped: Path,
+    float_model: Path,
+    preprocess: Preprocess,
+    val: Photos,
+    classes: tuple[str, ...],
+    suffix: str,
+    *,
+    unsure: bool = False,
+    golden: Sequence[tuple[bytes, str]] | None = None,
+    **more: Any,
 ) -> Bundle:
+    """The bundle of these graphs; `unsure`: tempered by 2, with a threshold that some of its golden images do not reach."""
     outputs = open_session(shipped).compute(np.stack([preprocess(data) for data, _ in val]))
-    rule = fit_decision(outputs, np.array([label for _, label in val]), Classification(classes=classes), 0.9)
+    task = Classification(classes=classes)
+    rule = fit_decision(outputs, np.array([label for _, label in val]), task, 0.9)
+    if unsure:
+        shares = np.unique(task.confidences(outputs[:GOLDEN], 2.0).max(axis=1))
+        rule = replace(rule, temperature=2.0, threshold=round(float(shares[len(shares) // 2 - 1 : len(shares) // 2 + 1].mean()), 4))
     return write_bundle(
         out,
         shipped=shipped,
         float_model=float_model,
         form="float" if shipped == float_model else "int8",
         info=ModelInfo(classes=classes, preprocess=preprocess, seen=SeenImages.of("ab" * 32)),
-        golden=[(data, suffix) for data, _ in val[:6]],
+        golden=golden or [(data, suffix) for data, _ in val[:GOLDEN]],
         target="portable",
         provenance={},
         decision=rule,
@@ -158,3 +178,43 @@ def drawn_bundle(out: Path, **more: Any) -> Bundle:
         photos.append((stream.getvalue(), index % 2))
     preprocess = Preprocess(size=24, resize=27, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return written(out, network(preprocess, photos[:60], 2), preprocess, photos[:60], photos[60:], ("bright", "dark"), ".png", **more)
+
+
+def large_bundle(out: Path) -> Bundle:
+    """Photos as phones take them: beyond 4 MB where they are decoded in full, decoded at a quarter, some turned by EXIF."""
+    shapes = ((1600, 1200, None), (1200, 1600, 6), (1600, 1280, 3), (1537, 1200, None))
+    photos = [(picture(seed, width, height, "JPEG", orientation), seed % 2) for seed, (width, height, orientation) in enumerate(shapes)]
+    preprocess = Preprocess(size=96, resize=110, mean=IMAGENET_MEAN, std=IMAGENET_STD, decode="reduced")
+    return written(out, network(preprocess, photos, 2), preprocess, photos, photos, ("even", "odd"), ".jpg")
+
+
+def swapped_profile() -> bytes:
+    """A color profile whose red and blue change places: wherever it is applied, it is seen."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)  # ICC.1:2022, 7.3: the tag table
+    entries = {bytes(profile[at : at + 4]): at + 4 for at in range(132, 132 + 12 * count, 12)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    profile[red : red + 8], profile[blue : blue + 8] = profile[blue : blue + 8], profile[red : red + 8]
+    return bytes(profile)
+
+
+ODD = ("profile.jpg", "profile.png", "cmyk.jpg", "bmp.bmp", "tif.tif", "deep.png")
+
+
+def odd_bundle(out: Path) -> Bundle:
+    """Golden images with color profiles, of ink, of formats that not every runtime reads, and gray of 16 bits of which 12 are filled."""
+    plain = [Image.open(io.BytesIO(picture(seed, 60, 40))) for seed in range(len(ODD))]
+    golden = []
+    for name, image in zip(ODD, plain, strict=True):
+        kind, suffix, stream = name.split(".")[0], "." + name.split(".")[1], io.BytesIO()
+        if kind == "deep":
+            noise = np.random.default_rng(1).integers(0, 16, (40, 60))
+            image = Image.fromarray((np.asarray(image.convert("L")) * 16 + noise).astype(np.uint16))
+        options = {"icc_profile": swapped_profile()} if kind == "profile" else {}
+        image.convert("CMYK" if kind == "cmyk" else image.mode).save(
+            stream, {".jpg": "JPEG", ".tif": "TIFF"}.get(suffix, suffix[1:]), **options
+        )
+        golden.append((stream.getvalue(), suffix))
+    photos = [(data, index % 2) for index, (data, _) in enumerate(golden)]
+    preprocess = Preprocess(size=24, resize=27, mean=IMAGENET_MEAN, std=IMAGENET_STD, bits=12)
+    return written(out, network(preprocess, photos, 2), preprocess, photos, photos, ("even", "odd"), "", golden=golden)

@@ -61,6 +61,11 @@ if ({check}) {{
     const made = await session.run({{ image: new ort.Tensor("uint8", data, [1, ...shape]) }});
     found.pixels[image] = [Array.from(made.logits.data), Array.from(made.probabilities.data)];
   }}
+  const link = new page.DataTransfer();
+  link.items.add("https://example.org/photo.jpg", "text/uri-list");
+  page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: link, cancelable: true }}));
+  await until(() => status().startsWith("Expected"));
+  found.link = status();
   const torn = new page.DataTransfer();
   torn.items.add(new page.File(["no photo"], "torn.jpg", {{ type: "image/jpeg" }}));
   page.dispatchEvent(new page.DragEvent("drop", {{ dataTransfer: torn, cancelable: true }}));

@@ -13,6 +13,8 @@ from onnx import helper, numpy_helper
 
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.client_runs import run_clients
+from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.golden import read_golden
 from edgetl.bundle.read import Bundle, open_bundle
 from edgetl.bundle.write import write_bundle
 from edgetl.core.canonical import canonical
@@ -77,6 +79,30 @@ def test_bundle_check_compiles_it_and_names_the_image_that_differs(bundle: Bundl
     name, problems, skipped = next(result for result in run_clients(copy, browser=False) if result[0] == "client c")
     assert (name, skipped) == ("client c", None)
     assert problems[0].startswith("01: logits diverge") and problems[0].endswith("of 3 golden vectors 2 agree")
+
+
+def test_another_decision_is_found(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        pytest.skip("needs a C compiler")
+    rule = DecisionRule(
+        temperature=2.0,
+        ece_before=0.1,
+        ece_after=0.1,
+        threshold=0.999,
+        wanted_precision=0.9,
+        precision=0.9,
+        coverage=0.5,
+        reach="shown",
+        images=99,
+    )
+    made = written(tmp_path / "bundle", graphs, info, c=True, decision=rule)
+    assert [image.decision for image in read_golden(made.path).images] == ["unknown"] * 3
+    assert list(run_clients(made.path, browser=False))[-1] == ("client c", (), None)
+    code = made.path / "clients/c/classifier.c"
+    text = code.read_text(encoding="ascii")
+    assert text.count(">= CLASSIFIER_THRESHOLD") == 1
+    code.write_text(text.replace(">= CLASSIFIER_THRESHOLD", ">= 0"), encoding="ascii")
+    assert list(run_clients(made.path, browser=False))[-1][1] == ("00: decision: the golden logits decide otherwise here",)
 
 
 def test_a_float_model_is_refused(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from edgetl.bundle.check import Finding, check_bundle
+from edgetl.bundle.client_runs import problems_in
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.manifest import UNSEALED, seal_of
 from edgetl.bundle.read import Bundle, open_bundle
@@ -133,6 +134,24 @@ def test_a_client_of_the_bundle_is_run_and_its_last_line_told(copy: Path) -> Non
         finding = found(copy)["client python"]
         assert finding.state == state
         assert code == 0 or "00.png: resized check" in (*finding.problems, finding.skipped)
+
+
+def test_of_a_failing_client_every_image_is_told_and_of_a_crash_its_error() -> None:
+    images = ["09.bmp: not decoded here: unknown", "07.jpg: decoded: off by 51", "12.png: class: ants, expected bees"]
+    assert problems_in(images) == tuple(images[1:])
+    crash = [
+        "file:///classify.mjs:166",
+        "  const picture",
+        "        ^",
+        "",
+        "Error: Input buffer contains no image",
+        "    at Sharp",
+        "",
+        "Node.js v20",
+    ]
+    assert problems_in(crash) == ("Error: Input buffer contains no image",)
+    assert problems_in(["Traceback (most recent call last):", '  File "x.py"', "KeyError: 'top'"]) == ("KeyError: 'top'",)
+    assert problems_in(["expected golden vectors", "found none"]) == ("found none",)
 
 
 def test_exit_codes_and_json(edgetl: Callable[..., Ended], bundle: Bundle, copy: Path, tmp_path: Path) -> None:

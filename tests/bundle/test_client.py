@@ -40,6 +40,7 @@ def run_sample(bundle: Bundle, folder: Path, *arguments: str) -> subprocess.Comp
     """The block, saved outside the bundle, run without edgetl on the path and with a home of its own."""
     (block,) = re.findall(r"```python\n(.*?)```", readme_of(bundle), flags=re.DOTALL)
     (folder / "classify.py").write_text(block, encoding="utf-8")
+    shutil.copy(bundle.path / "clients/python/check.py", folder)
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "ORT_DISABLE_TELEMETRY")}

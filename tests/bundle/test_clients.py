@@ -32,12 +32,12 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 from edgetl.tasks.classification import Classification
 
-from .client_bundles import digits_bundle, drawn_bundle, foreign_bundle, insects_bundle
+from .client_bundles import ODD, digits_bundle, drawn_bundle, foreign_bundle, insects_bundle, large_bundle, odd_bundle
 from .driven_page import BROWSER, drive
 
 CLIENTS = Path(__file__).parents[2] / "edgetl/bundle/clients"
 TOOLS = Path(os.environ.get("EDGETL_TOOLS", "/nonexistent"))
-NAMES = ("drawn", "fixed", "digits", "insects", "foreign")
+NAMES = ("drawn", "fixed", "unsure", "large", "digits", "insects", "foreign")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
                     found[name] = drawn_bundle(out)
                 case "fixed":
                     found[name] = drawn_bundle(out, batch=1)
+                case "unsure":
+                    found[name] = drawn_bundle(out, unsure=True)
+                case "large":
+                    found[name] = large_bundle(out)
+                case "odd":
+                    found[name] = odd_bundle(out)
                 case "digits":
                     found[name] = digits_bundle(out)
                 case "insects":
@@ -204,10 +210,23 @@ def agrees_with_golden(bundle: Path, classes: tuple[str, ...], found: dict[str, 
     assert set(found) == {entry.image for entry in golden.images}
     for entry in golden.images:
         logits, probabilities = found[entry.image]
-        expected, allowed = np.load(bundle / "golden" / entry.outputs[MODEL]), golden.stages["probabilities"].abs
+        expected, allowed = np.load(bundle / "golden" / entry.outputs[MODEL]), golden.stages["probabilities"].graph_abs
         assert golden.tolerances[MODEL].holds(np.array(logits, np.float32).reshape(expected.shape), expected), entry.image
         named = dict(zip(classes, probabilities, strict=True))
         assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top), entry.image
+
+
+@pytest.mark.parametrize(
+    ("client", "unread"), [("python", ()), ("node", ("bmp.bmp",)), ("cpp", ()), ("swift", ()), ("web", ("tif.tif", "deep.png"))]
+)
+def test_a_client_leaves_profiles_alone_and_says_which_files_its_runtime_does_not_read(
+    client: str, unread: tuple[str, ...], made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    done = RUNNERS[client](with_clients(made("odd"), tmp_path))
+    *notes, last = done.stdout.splitlines()
+    assert (done.returncode, last) == (0, f"{len(ODD)} golden images agree"), done.stderr
+    names = [f"{ODD.index(name):02d}.{name.split('.')[1]}: not decoded here: " for name in unread]
+    assert len(notes) == len(names) and all(note.startswith(name) for note, name in zip(notes, names, strict=True)), notes
 
 
 PYTHON, STEPS, CPP, SWIFT = "python/classify.py", "web/steps.mjs", "cpp/steps.hpp", "ios/Sources/Steps/Steps.swift"
@@ -254,9 +273,7 @@ def test_a_planted_mistake_is_found_and_its_step_named(
 ) -> None:
     bundle = with_clients(made(name), tmp_path)
     file, right, wrong, step = MISTAKES[client, mistake]
-    text = (bundle / "clients" / file).read_text(encoding="utf-8")
-    assert text.count(right) == 1
-    (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    planted(bundle, file, right, wrong)
     done = RUNNERS[client](bundle)
     shapes = {entry.image: np.load(bundle / "golden" / entry.stages["decoded"]).shape for entry in read_golden(bundle).images}
     least = max(pair(made(name).manifest.preprocess.resize))
@@ -267,6 +284,105 @@ def test_a_planted_mistake_is_found_and_its_step_named(
     images = [image for image in shapes if image not in hiding.get(mistake, [])]
     said = done.stderr.splitlines()
     assert images and done.returncode == 1 and [line.split(": ")[:2] for line in said] == [[image, step] for image in images], done.stderr
+
+
+THRESHOLDS = {"python": (PYTHON, "sure = not rule or"), "node": (STEPS, "const sure ="), "cpp": (CPP, "const bool sure =")}
+TEMPERATURES = {"python": (PYTHON, ") / temperature)"), "node": (STEPS, ") / temperature)"), "cpp": (CPP, ") / temperature)")}
+
+
+def planted(bundle: Path, file: str, right: str, wrong: str) -> None:
+    text = (bundle / "clients" / file).read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    (bundle / "clients" / file).write_text(text.replace(right, wrong), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [") / (1 + 0 * temperature))", ") * temperature)", ") / (1.02 * temperature))"],
+    ids=["no temperature", "multiplied by it", "slightly another"],
+)
+@pytest.mark.parametrize("client", [*TEMPERATURES, "web"])
+def test_another_temperature_is_found_as_softmax_is_given_the_golden_logits(
+    client: str, wrong: str, made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    bundle = with_clients(made("unsure"), tmp_path)
+    file, right = TEMPERATURES["node" if client == "web" else client]
+    planted(bundle, file, right, wrong)
+    done = RUNNERS[client](bundle)
+    golden = read_golden(bundle)
+    images = [(image.image, "probabilities") for image in golden.images]
+    assert [tuple(line.split(": ")[:2]) for line in done.stderr.splitlines()] == images and done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize("client", [*THRESHOLDS, "web"])
+def test_an_ignored_threshold_is_found_where_the_golden_decision_is_unknown(
+    client: str, made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    bundle = with_clients(made("unsure"), tmp_path)
+    file, right = THRESHOLDS["node" if client == "web" else client]
+    planted(bundle, file, right, f"{right} true ||" if file != PYTHON else "sure = True or")
+    done = RUNNERS[client](bundle)
+    images = [(image.image, "decision") for image in read_golden(bundle).images if image.decision == "unknown"]
+    assert 0 < len(images) < len(read_golden(bundle).images)
+    images.append(("golden.json", "decision"))  # of equal confidences, which each bundle with a threshold has
+    assert [tuple(line.split(": ")[:2]) for line in done.stderr.splitlines()] == images and done.returncode == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("client", "file", "right", "wrong", "steps"),
+    [  # the last photo has no golden array of what is decoded
+        ("node", STEPS, "[r, g, b], 3 * i", "[b, g, r], 3 * i", ("decoded", "decoded", "decoded", "resized")),
+        ("web", STEPS, "[r, g, b], 3 * i", "[b, g, r], 3 * i", ("decoded", "decoded", "decoded", "resized")),
+        ("node", STEPS, "Math.max(1, scale)", "1", ("resized", "resized", "resized", None)),
+        ("node", "node/classify.mjs", ".rotate()", "", (None, "decoded", "decoded", None)),
+    ],
+)
+def test_a_mistake_is_named_where_the_client_decodes_in_full_and_edgetl_did_not(
+    client: str, file: str, right: str, wrong: str, steps: tuple[str | None, ...], made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    bundle = with_clients(made("large"), tmp_path)
+    planted(bundle, file, right, wrong)
+    done = RUNNERS[client](bundle)
+    expected = [[f"{image:02d}.jpg", step] for image, step in enumerate(steps) if step]
+    assert done.returncode == 1 and [line.split(": ")[:2] for line in done.stderr.splitlines()] == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("client", "file", "right", "wrong"),
+    [
+        ("node", "node/classify.mjs", ", { ignoreIcc: true }", ""),
+        ("web", "web/app.mjs", 'colorSpaceConversion: "none"', 'colorSpaceConversion: "default"'),
+    ],
+)
+def test_an_applied_color_profile_is_found(
+    client: str, file: str, right: str, wrong: str, made: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    bundle = with_clients(made("odd"), tmp_path)
+    planted(bundle, file, right, wrong)
+    done = RUNNERS[client](bundle)
+    said = [line for line in done.stderr.splitlines() if "not decoded here" not in line]
+    assert done.returncode == 1 and [line.split(": ")[:2] for line in said] == [["00.jpg", "decoded"], ["01.png", "decoded"]], done.stderr
+
+
+@pytest.mark.parametrize("client", ["python", "node"])
+def test_bad_words_and_files_get_one_line(client: str, made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    bundle = with_clients(made("drawn"), tmp_path)
+    program = [sys.executable, "-I", bundle / "clients" / PYTHON] if client == "python" else ["node", bundle / "clients/node/classify.mjs"]
+    if client == "node":
+        assert by_node(bundle).returncode == 0  # or skipped
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    for words in ([], [tmp_path / "missing.jpg"], [tmp_path / "broken.jpg"], ["check", tmp_path / "nowhere"]):
+        done = run(*program, *words)
+        assert done.returncode not in (0, 77) and len(done.stderr.splitlines()) == 1 and done.stdout == "", done.stderr
+        assert "Traceback" not in done.stderr and (words or "expected a p" in done.stderr)
+
+
+def test_the_cpp_client_refuses_a_picture_that_ends_early(made: Callable[[str], Bundle], tmp_path: Path) -> None:
+    bundle = with_clients(made("drawn"), tmp_path)
+    assert by_cpp(bundle).returncode == 0
+    (tmp_path / "short.ppm").write_bytes(b"P6 4 4 255 abc")
+    done = run(built((bundle / "clients/cpp/steps.hpp").read_text(encoding="utf-8")), bundle, tmp_path / "short.ppm")
+    assert (done.returncode, done.stderr) == (2, f"expected 16 pixels in {tmp_path / 'short.ppm'}, found fewer\n")
 
 
 @pytest.mark.parametrize(("stage", "step"), [("decoded", "decoded"), ("resized", "resized"), ("input", "input"), ("output", "logits")])
@@ -302,6 +418,7 @@ def test_the_page_answers_a_dropped_photo_offline(name: str, width: int, made: C
     assert rule is not None and found["status"].startswith(
         "Not sure" if rule.decide("x", entry.top[0][1]) == "unknown" else entry.top[0][0]
     )
+    assert found["link"].startswith("Expected a photo, found a link or text")
     assert found["torn"][0].startswith("This file cannot be read as a photo") and found["torn"][1:] == [True, True]
     assert found["camera"][1] == "true" and found["camera"][2] > 1
     assert found["wide"] == found["width"] == width
@@ -359,7 +476,7 @@ def test_openvino_reads_the_same_files_and_agrees(name: str, made: Callable[[str
             assert bundle.manifest.classes[int(task.answers(logits)[0])] == entry.answers[graph]
             if model == IMAGE_MODEL:
                 named = dict(zip(bundle.manifest.classes, found["probabilities"][0], strict=True))
-                allowed = golden.stages["probabilities"].abs
+                allowed = golden.stages["probabilities"].graph_abs
                 assert allowed is not None and all(abs(named[label] - share) <= allowed for label, share in entry.top)
 
 
@@ -374,7 +491,7 @@ fun main(given: Array<String>) {
     val rgba = ByteBuffer.wrap(File(given[0]).readBytes()).asIntBuffer()
     val argb = IntArray(rgba.remaining()) { Integer.rotateRight(rgba.get(it), 8) }
     val p = Preprocess(Pair(n[2], n[3]), Pair(n[4], n[5]), given[2], given[3], n[6], given[4] == "gray")
-    File(given[1]).writeBytes(resized(colored(argb, n[0], n[1], p.gray), p).data)
+    File(given[1]).writeBytes(resized(upright(colored(argb, n[0], n[1], p.gray), n[7]), p).data)
     val rule = DecisionRule(0.6, "unknown")
     val found = listOf(floatArrayOf(0.2f, 0.5f, 0.3f), floatArrayOf(0.2f, 0.1f, 0.7f)).map { decided(it, listOf("a", "b", "c"), rule) }
     println(found.joinToString(" ") { "${it.first} ${it.third}" })
@@ -392,7 +509,7 @@ let json = \"\"\"
 \"\"\"
 let manifest = try JSONDecoder().decode(Manifest.self, from: Data(json.utf8))
 let rgba = [UInt8](try Data(contentsOf: URL(fileURLWithPath: given[0])))
-let picture = resized(colored(rgba, height: n[0], width: n[1], gray: given[4] == "gray"), manifest.preprocess)
+let picture = resized(upright(colored(rgba, height: n[0], width: n[1], gray: given[4] == "gray"), n[7]), manifest.preprocess)
 try Data(picture.data).write(to: URL(fileURLWithPath: given[1]))
 let found: [[Float]] = [[0.2, 0.5, 0.3], [0.2, 0.1, 0.7]]
 print(found.map { decided($0, manifest) }.map { "\\($0.name) \\($0.decision)" }.joined(separator: " "))
@@ -424,16 +541,17 @@ def kotlin_program(main: str) -> tuple[str | Path, ...]:
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.fit}-{way.filter}")
 @pytest.mark.parametrize("client", PHONES)
 def test_a_phone_s_arithmetic_gives_pillow_s_pixels(client: str, way: Preprocess, tmp_path: Path) -> None:
-    """The numeric file of the Android and of the iOS client: colors, resizing, decisions."""
+    """The numeric file of the Android and of the iOS client: colors, EXIF orientation, resizing, decisions."""
     main = PHONES[client]
     swift = (CLIENTS.parent / "clients" / SWIFT).read_text(encoding="utf-8")
     program = kotlin_program(main) if client == "kotlin" else (swift_program(swift, main),)
-    for height, width in ((61, 90), (90, 61), (9, 130)):
+    for orientation, (height, width) in enumerate([(61, 90), (90, 61), (9, 130), (30, 30)] + [(61, 90), (90, 61)] * 2, start=1):
         pixels = np.random.default_rng(height).integers(0, 256, (height, width, 4), dtype=np.uint8)
         (tmp_path / "rgba").write_bytes(pixels.tobytes())
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
-        numbers = [height, width, *pair(way.size), *pair(way.resize), way.fill or 0]
+        stream, exif = io.BytesIO(), Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(stream, "PNG", exif=exif)
+        numbers = [height, width, *pair(way.size), *pair(way.resize), way.fill or 0, orientation]
         said = run(*program, tmp_path / "rgba", tmp_path / "made", way.filter, way.fit, way.color, *numbers)
         assert said.stdout == "b unknown c c\n", said.stderr
         expected = way.pixels(stream.getvalue())

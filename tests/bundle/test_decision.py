@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from edgetl.bundle.answers import Tally, to_lines
-from edgetl.bundle.client import readme
+from edgetl.bundle.client import FULL_DECODE_LEVELS, readme
 from edgetl.bundle.decision import DecisionRule, fit_decision
+from edgetl.bundle.golden import read_golden
+from edgetl.bundle.golden_answers import decision_of_equals, golden_decision
 from edgetl.bundle.manifest import Manifest
 from edgetl.bundle.predict import open_classifier, predict
 from edgetl.bundle.read import Bundle
@@ -134,6 +136,24 @@ def test_the_readme_does_not_praise_a_temperature_that_raised_the_calibration_er
     praise = "so that confidences mean what they say"
     assert praise in helped and "goes from 0.12 to 0.03" in helped
     assert praise not in raised and "is 0.0726 with it and 0.0502 without" in raised
+
+
+def test_golden_images_say_the_decision_and_softmax_has_a_tolerance_of_its_own(bundle: Bundle) -> None:
+    golden, rule = read_golden(bundle.path), bundle.manifest.decision
+    assert rule is not None
+    assert [image.decision for image in golden.images] == [rule.decide(*image.top[0]) for image in golden.images]
+    allowed = golden.stages["probabilities"]
+    assert allowed.abs == 1e-5 and allowed.graph_abs is not None and allowed.graph_abs > 1e-3
+    assert golden.full_decode_levels == FULL_DECODE_LEVELS and golden.decision_of_equals == "unknown"
+
+
+def test_no_golden_decision_where_rounding_would_decide(bundle: Bundle) -> None:
+    rule, classes = bundle.manifest.decision, np.array
+    assert rule is not None
+    assert golden_decision("a", classes([0.71, 0.29]), rule) == "a" and golden_decision("a", classes([0.69, 0.31]), rule) == "unknown"
+    assert golden_decision("a", classes([0.700001, 0.3]), rule) is golden_decision("a", classes([0.5, 0.499999]), None) is None
+    assert decision_of_equals(7, None) is decision_of_equals(1, replace(rule, threshold=1.0)) is None
+    assert golden_decision("b", classes([0.4, 0.6]), None) == "b" and golden_decision("a", classes([1.0]), None) == "a"
 
 
 def test_predict_tempers_and_says_unknown_in_a_column_of_its_own(bundle: Bundle, tmp_path: Path) -> None:

@@ -112,12 +112,13 @@ def test_every_preprocess_is_spelled_out_and_read_back(bundle: Bundle, preproces
     told = json.loads(text)["preprocess"]
     assert told["fit"] == preprocess.fit and told["antialias"] is True
     assert ("luma" in told) == (preprocess.color == "gray")
+    assert told["gray16"] == {"bits": preprocess.bits or 16, "kept": "highest_8"}
 
 
 def test_a_manifest_of_an_earlier_version_is_read(bundle: Bundle) -> None:
     manifest = said(bundle)
     del manifest["models"], manifest["licences"]
-    for name in ("antialias", "rounding", "fit"):
+    for name in ("antialias", "rounding", "fit", "gray16"):
         del manifest["preprocess"][name]
     read = Manifest.from_json(json.dumps(manifest))
     assert read.preprocess == bundle.manifest.preprocess and read.models == ()

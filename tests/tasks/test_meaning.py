@@ -48,6 +48,14 @@ def test_every_form_of_the_same_answers_has_the_same_confidences(outputs: NDArra
     assert (task.answers(outputs) == SOFTMAX.argmax(1)).all()
 
 
+def test_rounded_log_probabilities_still_sum_to_one() -> None:
+    """As int8 gives them: the same confidences here, in the image graph and in every client."""
+    rounded = np.round(np.log(SOFTMAX) * 2) / 2
+    found = Classification(classes=tuple("abcd"), meaning="log_probabilities").confidences(rounded.astype(np.float32))
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(found, np.exp(rounded) / np.exp(rounded).sum(axis=1, keepdims=True), atol=1e-6)
+
+
 @pytest.mark.parametrize(("outputs", "meaning"), [(SIGMOID, "sigmoid"), (ONE, "logit")])
 def test_one_output_is_the_second_of_two_classes(outputs: NDArray[np.float32], meaning: Meaning) -> None:
     task = Classification(classes=("blue", "red"), meaning=meaning)

@@ -67,6 +67,7 @@ Picture read_pnm(const std::string& path, bool gray) {
     if (gray) rgb[0] = (rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 32768) >> 16;
     for (int c = 0; c < channels; c++) picture.data.push_back(static_cast<uint8_t>(rgb[c]));
   }
+  if (!file) throw std::runtime_error("expected " + std::to_string(height * width) + " pixels in " + path + ", found fewer");
   return picture;
 }
 
@@ -135,6 +136,7 @@ std::string first_wrong_step(Classifier& classifier, const std::string& folder, 
   if (wrong.empty()) wrong = differs("logits", classifier.model.run(tensor, classifier.shape), logits, l["abs"].number, l["rel"].number);
   if (!wrong.empty()) return wrong;
   std::vector<double> found = steps::confidences(std::vector<float>(logits.values.begin(), logits.values.end()), classifier.manifest);
+  const std::string decision = steps::decided(found, classifier.manifest);
   const size_t best = static_cast<size_t>(std::max_element(found.begin(), found.end()) - found.begin());
   std::sort(found.rbegin(), found.rend());
   Array top;
@@ -143,7 +145,9 @@ std::string first_wrong_step(Classifier& classifier, const std::string& folder, 
   wrong = differs("probabilities", found, top, allowed["probabilities"]["abs"].number);
   if (!wrong.empty()) return wrong;
   const std::string answer = classifier.manifest["classes"].items.at(best).text, expected = entry["answers"]["model.onnx"].text;
-  return answer == expected ? "" : "class: " + answer + ", expected " + expected;
+  if (answer != expected) return "class: " + answer + ", expected " + expected;
+  const Json& right = entry["decision"];  // null: rounding decides
+  return right.null() || decision == right.text ? "" : "decision: " + decision + ", expected " + right.text;
 }
 
 int check(Classifier& classifier, const std::string& folder) {
@@ -154,6 +158,10 @@ int check(Classifier& classifier, const std::string& folder) {
     if (!step.empty()) std::cerr << entry["image"].text << ": " << step << "\n";
     wrong += !step.empty();
   }
+  const size_t n = classifier.manifest["classes"].items.size();
+  const std::string said = steps::decided(std::vector<double>(n, 1.0 / static_cast<double>(n)), classifier.manifest);
+  const Json& right = golden["decision_of_equals"];
+  if (!right.null() && said != right.text && ++wrong) std::cerr << "golden.json: decision: of equal confidences " << said << ", expected " << right.text << "\n";
   if (wrong == 0) std::cout << golden["images"].items.size() << " golden images agree\n";
   return wrong ? 1 : 0;
 }

@@ -25,7 +25,12 @@ const needed = async (name) => {
 const ort = await needed("onnxruntime-node");
 const sharp = await needed("sharp");
 
+process.on("uncaughtException", ({ message }) => {
+  console.error(message);
+  process.exit(2);
+});
 const [what, folder] = process.argv.slice(2);
+if (what === undefined) throw new Error("expected a photo, or check");
 const bundle = folder ?? path.join(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const json = async (name) => JSON.parse(await readFile(path.join(bundle, name), "utf8"));
 const manifest = await json("manifest.json");
@@ -35,8 +40,35 @@ const session = await ort.InferenceSession.create(path.join(bundle, "model.onnx"
 async function decode(bytes, p) {
   const plain = steps.decodePnm(bytes);
   if (plain) return steps.colored(plain.data, plain.height, plain.width, p);
-  const { data, info } = await sharp(bytes).rotate().toColourspace("srgb").ensureAlpha().raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
-  return steps.colored(data, info.height, info.width, p);
+  const image = sharp(bytes, { ignoreIcc: true }).rotate(); // upright; color profiles are left alone
+  const { space, channels } = await sharp(bytes).metadata();
+  const deep = space === "grey16" && channels === 1;
+  const raw = deep
+    ? image.toColourspace("grey16").raw({ depth: "ushort" })
+    : space === "cmyk"
+      ? image.pipelineColourspace("cmyk").toColourspace("cmyk").raw({ depth: "uchar" })
+      : image.toColourspace("srgb").ensureAlpha().raw({ depth: "uchar" });
+  const { data, info } = await raw.toBuffer({ resolveWithObject: true });
+  const rgba = deep ? highest(data, p.bits ?? 16) : space === "cmyk" ? inked(data) : data;
+  return steps.colored(rgba, info.height, info.width, p);
+}
+
+/** Gray of 16 bits, of which `bits` are filled -> RGBA of the highest 8 of those. */
+function highest(data, bits) {
+  const rgba = new Uint8Array(2 * data.length).fill(255);
+  for (let i = 0; i < data.length / 2; i++) rgba.fill(Math.min(255, data.readUInt16LE(2 * i) >> (bits - 8)), 4 * i, 4 * i + 3);
+  return rgba;
+}
+
+/** Ink on white -> RGBA, in Pillow's integer arithmetic. */
+function inked(data) {
+  const rgba = new Uint8Array(data.length).fill(255);
+  for (let i = 0; i < data.length; i++) {
+    const paper = 255 - data[i | 3];
+    const sum = data[i] * paper + 128;
+    if (i % 4 < 3) rgba[i] = paper - (((sum >> 8) + sum) >> 8);
+  }
+  return rgba;
 }
 
 /** Float32Array, channels first -> the outputs. */
@@ -58,11 +90,13 @@ async function check() {
   };
   let wrong = 0;
   for (const entry of golden.images) {
-    const step = await steps.firstWrongStep(entry, golden, manifest, port, read);
+    const step = await steps.firstWrongStep(entry, golden, manifest, port, read, (text) => console.log(`${entry.image}: ${text}`));
     if (step) console.error(`${entry.image}: ${step}`);
     wrong += step !== null;
   }
-  if (wrong) process.exitCode = 1;
+  const rule = steps.wrongRule(golden, manifest);
+  if (rule) console.error(rule);
+  if (wrong || rule) process.exitCode = 1;
   else console.log(`${golden.images.length} golden images agree`);
 }
 
@@ -74,5 +108,4 @@ async function classify(file) {
   for (const { name, confidence } of top) console.log(`${confidence.toFixed(4)}  ${name}`);
 }
 
-if (what === undefined) console.error("expected a photo, or check");
-else await (what === "check" ? check() : classify(what));
+await (what === "check" ? check() : classify(what));

@@ -36,6 +36,8 @@ async function load() {
 async function decode(bytes, p) {
   const plain = steps.decodePnm(bytes);
   if (plain) return steps.colored(plain.data, plain.height, plain.width, p);
+  if (bytes[1] === 0x50 && bytes[24] === 16 && bytes[25] === 0 && (p.bits ?? 16) < 16)
+    throw new Error("Browsers keep the wrong 8 bits of a gray PNG of 16. Save it with 8 bits.", { cause: steps.UNREAD });
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const bitmap = await createImageBitmap(new Blob([bytes]), options);
   return drawn(bitmap, bitmap.width, bitmap.height, p);
@@ -116,10 +118,10 @@ function fail(words) {
 let given = 0; // photos so far: only the last is answered
 
 async function classify(file) {
-  if (!file) return;
   const mine = ++given;
   stop();
   if (!(await loaded)) return;
+  if (!file) return fail("Expected a photo, found a link or text. Save the photo, then give its file.");
   say("Looking …");
   try {
     const picture = await decode(new Uint8Array(await file.arrayBuffer()), manifest.preprocess);
@@ -127,7 +129,7 @@ async function classify(file) {
     show(picture, file.name);
     await answer(picture);
   } catch (error) {
-    if (mine === given) fail(`This file cannot be read as a photo (${file.name || "pasted"}). Give a JPEG or PNG.`);
+    if (mine === given) fail(error.cause === steps.UNREAD ? error.message : `This file cannot be read as a photo (${file.name || "pasted"}). Give a JPEG or PNG.`);
   }
 }
 
@@ -169,12 +171,15 @@ async function check() {
   if (!(await loaded)) throw new Error(element("status").textContent);
   const golden = await json("golden/golden.json");
   const read = (name) => fetched(`golden/${name}`);
-  const lines = [];
+  const [notes, lines] = [[], []];
   for (const entry of golden.images) {
-    const step = await steps.firstWrongStep(entry, golden, manifest, port, read);
+    const step = await steps.firstWrongStep(entry, golden, manifest, port, read, (text) => notes.push(`${entry.image}: ${text}`));
     if (step) lines.push(`${entry.image}: ${step}`);
   }
-  element("checked").textContent = lines.length ? lines.join("\n") : `${golden.images.length} golden images agree`;
+  const rule = steps.wrongRule(golden, manifest);
+  if (rule) lines.push(rule);
+  if (!lines.length) lines.push(`${golden.images.length} golden images agree`);
+  element("checked").textContent = [...notes, ...lines].join("\n");
 }
 
 const drop = element("drop");

@@ -63,7 +63,7 @@ async function check(browser) {
   server.closeAllConnections();
   server.close();
   await rm(profile, { recursive: true, force: true, maxRetries: 5 });
-  leave(/^\d+ golden images agree$/.test(found) ? 0 : 1, found);
+  leave(/^\d+ golden images agree$/m.test(found) ? 0 : 1, found);
 }
 
 const names = [process.env.CHROME, "chromium", "chromium-browser", "google-chrome"].filter(Boolean);

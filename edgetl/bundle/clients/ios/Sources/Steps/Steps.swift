@@ -31,7 +31,7 @@ public struct Preprocess: Decodable {
     public let size: Sides, resize: Sides
     public let filter: String, color: String
     public let fit: String?
-    public let fill: Int?
+    public let fill: Int?, bits: Int?
 }
 
 /// What manifest.json says of decisions; without a threshold every answer is given.
@@ -153,6 +153,25 @@ public func colored(_ rgba: [UInt8], height: Int, width: Int, gray: Bool) -> Pic
     return Picture(height: height, width: width, channels: channels, data: data)
 }
 
+/// A picture as its EXIF orientation (1 to 8) says it is to be looked at.
+public func upright(_ picture: Picture, _ orientation: Int) -> Picture {
+    let turned = (5...8).contains(orientation) // width and height change places
+    let (height, width) = turned ? (picture.width, picture.height) : (picture.height, picture.width)
+    let (leftward, upward) = ([2, 3, 7, 8].contains(orientation), [3, 4, 6, 7].contains(orientation))
+    var data = [UInt8](repeating: 0, count: picture.data.count)
+    for y in 0..<height {
+        for x in 0..<width {
+            let (across, down) = turned ? (y, x) : (x, y)
+            let column = leftward ? picture.width - 1 - across : across
+            let row = upward ? picture.height - 1 - down : down
+            for c in 0..<picture.channels {
+                data[(y * width + x) * picture.channels + c] = picture.data[(row * picture.width + column) * picture.channels + c]
+            }
+        }
+    }
+    return Picture(height: height, width: width, channels: picture.channels, data: data)
+}
+
 /// The likeliest class with its probability, and the decision: that class, or "unknown".
 public func decided(_ probabilities: [Float], _ manifest: Manifest) -> (name: String, confidence: Float, decision: String) {
     let best = probabilities.indices.max { probabilities[$0] < probabilities[$1] }!
@@ -199,10 +218,11 @@ public struct Golden: Decodable {
             value = try pair.decode(Double.self)
         }
     }
-    public struct Entry: Decodable { public let image: String, stages: [String: String], answers: [String: String], top: [Share] }
-    public struct Limit: Decodable { public let levels: Double?, abs: Double?, rel: Double? }
+    public struct Entry: Decodable { public let image: String, stages: [String: String], answers: [String: String], top: [Share], decision: String? }
+    public struct Limit: Decodable { public let levels: Double?, abs: Double?, rel: Double?, graph_abs: Double? }
     public let images: [Entry]
     public let stages: [String: Limit]
+    public let full_decode_levels: Double
 }
 
 /// By how much two rows of numbers differ at most; infinity where they have not as many, or something is no number.

@@ -123,6 +123,23 @@ fun colored(pixels: IntArray, height: Int, width: Int, gray: Boolean): Picture {
     return Picture(height, width, channels, data)
 }
 
+/** A picture as its EXIF orientation (1 to 8) says it is to be looked at. */
+fun upright(picture: Picture, orientation: Int): Picture {
+    val turned = orientation in 5..8 // width and height change places
+    val height = if (turned) picture.width else picture.height
+    val width = if (turned) picture.height else picture.width
+    val data = ByteArray(picture.data.size)
+    for (y in 0 until height) for (x in 0 until width) {
+        val across = if (turned) y else x
+        val down = if (turned) x else y
+        val column = if (orientation in listOf(2, 3, 7, 8)) picture.width - 1 - across else across
+        val row = if (orientation in listOf(3, 4, 6, 7)) picture.height - 1 - down else down
+        val from = (row * picture.width + column) * picture.channels
+        picture.data.copyInto(data, (y * width + x) * picture.channels, from, from + picture.channels)
+    }
+    return Picture(height, width, picture.channels, data)
+}
+
 /** The likeliest class with its confidence, and the decision: that class, or "unknown". */
 fun decided(probabilities: FloatArray, classes: List<String>, rule: DecisionRule?): Triple<String, Float, String> {
     val best = probabilities.indices.reduce { a, b -> if (probabilities[b] > probabilities[a]) b else a }
