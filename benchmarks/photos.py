@@ -44,6 +44,7 @@ CIFAR10 = (
     "--student edge_small --allow-known-data --set finetune.strategy=features --set finetune.baselines=false "
     "--set distill.epochs=100 --set distill.patience=100 --set distill.answers=12"
 )
+SMALL = "--student edge_small --set distill.image_size=32"
 PLAIN = "--student same --set finetune.weights=none --set finetune.balance=none"
 
 
@@ -75,7 +76,8 @@ ROWS = {
     "flowers-1000-cifar_resnet16-same": Row("flowers-1000", "--teacher cifar_resnet16 --student same"),
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
     "flowers-3000-1000": Row("flowers-3000"),
-    "cifar10-3000": Row("cifar10-3000"),
+    "cifar10-3000": Row("cifar10-3000", "--allow-known-data"),
+    "cifar10-3000-lite0": Row("cifar10-3000", f"--teacher efficientnet_lite0 --image-size 96 {SMALL}"),
     "cifar10": Row("cifar10", CIFAR10),
     "cifar10-alone": Row("cifar10", f"{CIFAR10} --set distill.hard_weight=1"),
     "digits": Row("digits"),

@@ -44,7 +44,9 @@ def empty_house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy.write_text(docstring(path.read_text(encoding="utf-8")) + "\n", encoding="utf-8")
     for script in ("check", "release"):
         shutil.copy(ROOT / "scripts" / script, root / "scripts")
-    shutil.copy(ROOT / "pyproject.toml", root)
+    rules, alert = (ROOT / "pyproject.toml").read_text(encoding="utf-8"), 'unmatched_ignore_imports_alerting = "error"'
+    assert rules.count(alert) == 1
+    (root / "pyproject.toml").write_text(rules.replace(alert, alert.replace("error", "none")), encoding="utf-8")  # here nothing is imported
     return root
 
 
