@@ -56,7 +56,7 @@ def fit_decision(
 ) -> DecisionRule:
     """The rule for a graph that gives `outputs` [n, k] for images of `labels` [n]; `groups` [n] of near-duplicates among them."""
     logits, right = task.logits(outputs), task.correct(outputs, labels)
-    temperature = 1.0 if logits is None else fit_temperature(logits, labels)
+    temperature = 1.0 if logits is None else fit_temperature(logits, labels, groups)
     before, after = (task.confidences(outputs, t).max(axis=1) for t in (1.0, temperature))
     found = fit_threshold(after, right, wanted_precision, groups=groups)
     return DecisionRule(

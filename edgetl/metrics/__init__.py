@@ -1,1 +1,1 @@
-"""Scores, per-class tables, confidence intervals. numpy only."""
+"""Scores, per-class tables, confidence intervals. numpy and scipy."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from edgetl.metrics.clusters import Groups, design_effect
+from edgetl.metrics.clusters import Groups, design_effect, distinct
 
 LEVEL = 0.05  # one-sided, of all thresholds that are tried together
 FEWEST_IMAGES = 30  # below, no threshold is set
@@ -52,7 +52,7 @@ def fit_threshold(
         wanted_precision: a fraction below 1.
         groups: int64 [n], near-duplicates have one number: so many images tell as much as fewer.
     """
-    if len(right) < FEWEST_IMAGES:
+    if distinct(len(right), groups) < FEWEST_IMAGES:
         return _at(None, confidences, right, "too few images")
     candidates = np.unique(np.floor(confidences.astype(np.float64) * STEPS_OF_ONE) / STEPS_OF_ONE)
     effect = design_effect(right, groups)

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.metrics.clusters import Groups, design_effect
-from edgetl.metrics.parity import PairedDrop, Standing, standing
+from edgetl.metrics.parity import BISECTIONS, PairedDrop, Standing, standing
 from edgetl.metrics.recall import binomial_tail
 
 WhenUndecided = Literal["measured", "float", "int8"]
 SettledBy = Literal["interval", "class", "agreement", "measured", "limit", "asked"]
 LEVEL = 0.05  # one-sided, of the bound of a disagreement
-BISECTIONS = 60
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,11 @@ def group_numbers(hashes: Sequence[str], groups: Iterable[Sequence[str]]) -> Gro
     return np.array([numbers.setdefault(leader.get(sha, sha), len(numbers)) for sha in hashes], dtype=np.int64)
 
 
+def distinct(images: int, groups: Groups | None) -> int:
+    """How many images there are if near-duplicates, of one number in `groups` int64 [images], count once."""
+    return images if groups is None else len(np.unique(groups))
+
+
 def design_effect(values: NDArray[np.bool_] | NDArray[np.int64], groups: Groups | None) -> float:
     """The factor by which groups widen the variance of the mean of `values`: n images tell as much as n / factor independent ones.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from edgetl.metrics.clusters import Groups
+from edgetl.metrics.clusters import Groups, distinct
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
 FEWEST_IMAGES = 30  # below, one temperature cannot be told from another
@@ -20,7 +20,7 @@ DRAWS = 1000  # of labels, for what chance alone makes of the error
 DIGITS = 4  # of a temperature: what processors round differently does not reach them
 
 
-def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64], groups: Groups | None = None) -> float:
     """The temperature T for which softmax(logits / T) has the smallest negative log-likelihood; 1 below `FEWEST_IMAGES`.
 
     Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks", section 4.2. One number keeps every answer. Targets
@@ -30,11 +30,12 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     Args:
         logits: float32 [n, k], k at least 2.
         labels: int64 [n].
+        groups: int64 [n], near-duplicates have one number and count as one image.
     """
     from scipy.optimize import minimize_scalar  # 12 MB that only exports need; every command imports this module
 
     images, classes = logits.shape
-    if images < FEWEST_IMAGES:
+    if distinct(images, groups) < FEWEST_IMAGES:
         return 1.0
     scores, rest = logits.astype(np.float64), 1 / (images + 2)
     label = scores[np.arange(images), labels]

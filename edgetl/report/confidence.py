@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgetl.bundle.decision import DecisionRule
 from edgetl.metrics.abstention import Reach
-from edgetl.metrics.clusters import Groups
+from edgetl.metrics.clusters import Groups, distinct
 from edgetl.metrics.confidence import FEWEST_IMAGES, error_by_chance, expected_calibration_error
 from edgetl.metrics.parity import share_interval
 from edgetl.report.numbers import Count, Exact, Finite, Share
@@ -55,7 +55,7 @@ def confidence_report(
     right = task.correct(outputs, labels)
     before, after = (task.confidences(outputs, t).max(axis=1) for t in (1.0, rule.temperature))
     given = after >= np.float32(rule.threshold or 0.0)
-    chance, distinct = error_by_chance(after, groups), len(labels) if groups is None else len(np.unique(groups))
+    chance, once = error_by_chance(after, groups), distinct(len(labels), groups)
     return ConfidenceReport(
         temperature=rule.temperature,
         fitted_on=rule.images,
@@ -71,7 +71,7 @@ def confidence_report(
         precision_ci95=share_interval(right[given], None if groups is None else groups[given]) if given.any() else None,
         coverage=float(given.mean()),
         answered=int(given.sum()),
-        groups=distinct if distinct < len(labels) else None,
+        groups=once if once < len(labels) else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The report as text: the table of the terminal, a Markdown table, the verdict in sentences."""
+"""The report as text: the table of the terminal, the verdict in sentences."""
 
 from __future__ import annotations
 
@@ -41,14 +41,6 @@ def _row(label: str, model: ModelReport, first: ModelReport, report: Report, *, 
         milliseconds(speed.p90) if speed else NO_VALUE,
         faster,
     )
-
-
-def markdown(report: Mapping[str, object]) -> str:
-    """The comparison as a Markdown table, and the verdict in words below it."""
-    header, *rows = comparison(report)
-    rule = ["---", *("---:" for _ in header[1:])]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, rule, *rows)]
-    return "\n".join(lines) + f"\n\n{verdict_words(report)}\n"
 
 
 def verdict_words(report: Mapping[str, object]) -> str:

@@ -49,6 +49,9 @@ def test_images_that_are_all_right_do_not_ask_for_certainty() -> None:
 def test_few_images_leave_the_temperature_and_set_no_threshold() -> None:
     logits, labels = drawn(FEWEST_IMAGES - 1, 3.0)
     assert fit_temperature(logits, labels) == 1.0
+    scenes = np.arange(60) // 30  # 60 frames of two scenes tell no more than two photos
+    assert fit_temperature(np.tile(logits, (3, 1))[:60], np.tile(labels, 3)[:60], scenes) == 1.0
+    assert fit_threshold(np.linspace(0, 1, 60, dtype=np.float32), np.ones(60, dtype=bool), 0.9, groups=scenes).reach == "too few images"
     found = fit_threshold(np.linspace(0, 1, 29, dtype=np.float32), np.ones(29, dtype=bool), 0.9)
     assert (found.value, found.reach, found.coverage) == (None, "too few images", 1.0)
 
@@ -140,4 +143,5 @@ def test_a_precision_that_no_threshold_reaches_is_missed() -> None:
 def test_bursts_show_less_than_as_many_photos() -> None:
     confidences, right = np.linspace(0.61, 1, 200, dtype=np.float32), np.ones(200, dtype=bool)
     assert fit_threshold(confidences, right, 0.97).reach == "shown"
-    assert fit_threshold(confidences, right, 0.97, groups=np.arange(200) // 10).reach == "measured"
+    assert fit_threshold(confidences, right, 0.97, groups=np.arange(200) // 5).reach == "measured"
+    assert fit_threshold(confidences, right, 0.97, groups=np.arange(200) // 10).reach == "too few images"  # as of 20 photos
