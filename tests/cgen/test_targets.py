@@ -148,6 +148,8 @@ def test_this_cpu_with_contraction_allowed(shipped: Shipped, compiler: str, tmp_
 def test_arm_with_64_and_32_bits(shipped: Shipped, compiler: str, emulator: str, tmp_path: Path) -> None:
     need(compiler, emulator)
     options = ("-std=gnu99", "-O3", "-ffp-contract=fast", "-static")
+    if not builds(compiler, tmp_path, "-static"):
+        pytest.skip(f"{compiler} has no C library here (libc6-dev-arm64-cross, libc6-dev-armhf-cross)")
     shipped.check(tmp_path, emulator, shipped.build(tmp_path, compiler, *options), count=shipped.few)
 
 
@@ -204,11 +206,11 @@ def test_the_program_beside_it_checks_the_golden_vectors(shipped: Shipped, tmp_p
     subprocess.run(["gcc", *STRICT, "-O1", "-o", str(tmp_path / "check"), *sources], check=True)
     golden = shutil.copytree(shipped.bundle / "golden", tmp_path / "golden")
     done = subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "8 golden vectors: the logits' bits are those of model.onnx\n")
+    assert (done.returncode, done.stdout) == (0, "7 golden vectors: the logits' bits are those of model.onnx\n")
     pixels = np.load(golden / "03.resized.npy")
     np.save(golden / "03.resized.npy", 255 - pixels)  # a port that inverts
     done = subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.startswith("03: logits diverge")
-    assert done.stdout.endswith("of 8 golden vectors 7 agree\n")
+    assert done.stdout.endswith("of 7 golden vectors 6 agree\n")
     (golden / "03.output.npy").unlink()
     assert subprocess.run([str(tmp_path / "check"), "check", str(tmp_path)], capture_output=True, check=False).returncode == 2

@@ -7,7 +7,7 @@ nor a kernel chosen by it can change a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgetl.core.progress import track
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.types import float_values
 from edgetl.runtime.engine import start
+from edgetl.runtime.foreign.graph import names_read
 from edgetl.runtime.model_input import input_of
 from edgetl.runtime.session import InputSource
 
@@ -143,6 +144,17 @@ def tensors_beside(index: GraphIndex, op_types: Collection[str]) -> tuple[str, .
     return tuple(dict.fromkeys(name for name in names if name in values and name not in cut))
 
 
+def _answers(model: onnx.ModelProto) -> Iterator[str]:
+    """The float outputs that are computed from the image; a file may give a stored tensor as an output, too."""
+    computed = {value.name for value in model.graph.input}
+    for node in model.graph.node:
+        if not computed.isdisjoint(names_read(node)):
+            computed.update(node.output)
+    for output in model.graph.output:
+        if output.name in computed and output.type.tensor_type.elem_type == TensorProto.FLOAT:
+            yield output.name
+
+
 def observe(
     model: onnx.ModelProto, tensors: Iterable[str], source: InputSource, *, batch_size: int, threads: int = 1
 ) -> dict[str, TensorStatistics]:
@@ -152,7 +164,7 @@ def observe(
         InputError: no samples, samples that do not fit the model, or activations or outputs that are not finite.
     """
     wanted = tuple(tensors)
-    names = tuple(dict.fromkeys([*wanted, *(output.name for output in model.graph.output)]))
+    names = tuple(dict.fromkeys([*wanted, *_answers(model)]))
     seen = {name: TensorStatistics() for name in names}
     engine: Any = None
     with track("calibrate", total=len(source), unit="image") as bar:
