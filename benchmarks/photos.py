@@ -77,6 +77,7 @@ ROWS = {
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
     "flowers-3000-1000": Row("flowers-3000"),
     "cifar10-3000": Row("cifar10-3000", "--allow-known-data"),
+    "cifar10-3000-pruned": Row("cifar10-3000", "--allow-known-data --student pruned"),
     "cifar10-3000-lite0": Row("cifar10-3000", f"--teacher efficientnet_lite0 --image-size 96 {SMALL}"),
     "cifar10": Row("cifar10", CIFAR10),
     "cifar10-alone": Row("cifar10", f"{CIFAR10} --set distill.hard_weight=1"),
