@@ -31,7 +31,7 @@ from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import CheckpointInfo, find_checkpoint, load_model, read_checkpoint
 from edgetl.settings import DataSettings, DistillSettings, Runtime
 from edgetl.stages.distill import Distill, Start
-from edgetl.training.fit import outputs_of
+from edgetl.training.fit import network_outputs
 from edgetl.training.student_loss import Views
 
 VARIANTS = {"distilled": 0.1, "inherited": 1.0, "alone": 1.0}  # weight of the labels
@@ -86,7 +86,7 @@ def score(checkpoint: Path, images: Images) -> float:
     """Top-1 of a checkpoint, a fraction."""
     preprocess = read_checkpoint(checkpoint).preprocess
     pixels = pixel_set(images, preprocess, margin=False)
-    outputs = outputs_of(load_model(checkpoint), pixels, preprocess, torch.device("cpu"), batch_size=64)
+    outputs = network_outputs(load_model(checkpoint), pixels, preprocess, torch.device("cpu"), batch_size=64)
     return float((outputs.argmax(1) == pixels.labels).float().mean())
 
 

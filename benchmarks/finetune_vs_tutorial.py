@@ -34,7 +34,7 @@ from edgetl.data.sources import open_images
 from edgetl.models.checkpoint import find_checkpoint, load_model, read_checkpoint
 from edgetl.models.state import read_state
 from edgetl.settings import DataSettings
-from edgetl.training.fit import outputs_of
+from edgetl.training.fit import network_outputs
 
 SHARED = Path(os.environ.get("EDGETL_SHARED", Path(__file__).parents[2] / "shared"))
 NAMES = {"fixed": True, "full": False}
@@ -62,7 +62,7 @@ def edgetl(photos: Path, weights: Path, seed: int, strategy: str) -> Run:
         checkpoint = find_checkpoint(Path(folder) / "run").path
         preprocess = read_checkpoint(checkpoint).preprocess
         judged = pixel_set(open_images(str(photos), DataSettings()).only("test"), preprocess, margin=False)
-        answers = outputs_of(load_model(checkpoint), judged, preprocess, torch.device("cpu"), 32).argmax(1)
+        answers = network_outputs(load_model(checkpoint), judged, preprocess, torch.device("cpu"), 32).argmax(1)
         return Run(seconds, (answers == judged.labels).float().mean().item(), seconds)
 
 

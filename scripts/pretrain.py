@@ -27,7 +27,7 @@ from edgetl.data.pixels import PixelSet
 from edgetl.models.resnet import cifar_resnet16
 from edgetl.settings import Runtime
 from edgetl.training.device import pinned
-from edgetl.training.fit import fit, outputs_of
+from edgetl.training.fit import fit, network_outputs
 from edgetl.training.job import Group, Recipe, TrainingJob
 
 PREPROCESS = Preprocess(size=32, resize=32)
@@ -81,7 +81,7 @@ def main() -> None:
         model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in half.items()})
         test, test_classes, test_hashes = read(args.data / "cifar10_test.zip")
         assert test_classes == classes and not set(test_hashes) & set(hashes)
-        score = top1(outputs_of(model, test, PREPROCESS, device), test.labels)
+        score = top1(network_outputs(model, test, PREPROCESS, device), test.labels)
     write(
         args, half, classes, {"best_epoch": result.best_epoch, "val_top1": result.best_score, "test_top1": score, "test_images": len(test)}
     )

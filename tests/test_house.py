@@ -137,6 +137,11 @@ def vague_names(source: str) -> list[str]:
     return [name for name in named if any(VAGUE.fullmatch(word) for word in re.findall(r"[A-Z]?[a-z]+", name))]
 
 
+def classes(source: str) -> list[str]:
+    """Names of the public classes of a module."""
+    return [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -162,11 +167,20 @@ def test_names_say_what_things_are_and_nothing_is_left_unfinished() -> None:
     assert {name_of(path): found for path in everywhere if (found := UNFINISHED.findall(path.read_text(encoding="utf-8")))} == {}
 
 
+def test_no_two_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in classes(path.read_text(encoding="utf-8")):
+            homes.setdefault(name, []).append(name_of(path))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def test_these_guards_can_fail() -> None:
     source = 'def load_utils():\n    """Load."""\n    if 1:\n        print("x")\n    return 2\n\n\nclass FileManager: ...\n'
     assert list(functions(source)) == [("load_utils", 4)]
     assert printing(source) == [4]
     assert vague_names(source) == ["load_utils", "FileManager"]
+    assert classes(source) == ["FileManager"]
     assert UNFINISHED.search("# TODO: later")
     assert not UNFINISHED.search("a method")
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgetl.bundle.golden_check import check_golden
-from edgetl.bundle.predict import find_images, open_classifier, predict
+from edgetl.bundle.predict import find_pictures, open_classifier, predict
 from edgetl.bundle.read import open_bundle
 from edgetl.cli import stages
 from edgetl.cli.options import given_preprocess
@@ -143,4 +143,4 @@ def test_12_bits_in_files_of_16_are_scaled_everywhere_and_said(tmp_path: Path, t
     one = tmp_path / "photos/light/00.png"
     assert open_classifier(folder).ask(one).answer == "light"
     x = open_bundle(folder).manifest.preprocess(one.read_bytes())
-    assert open_session(model).run(x[None]).argmax() == 1 and find_images([one]) == [one]
+    assert open_session(model).run(x[None]).argmax() == 1 and find_pictures([one]) == [one]

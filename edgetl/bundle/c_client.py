@@ -16,7 +16,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import check, save
+from edgetl.runtime.onnx_metadata import check_file, save
 
 PLACE = ("clients", "c")
 
@@ -26,7 +26,7 @@ def make_averages_exact(path: Path) -> None:
     model = load_proto(path)
     if (whole := with_whole_averages(model)) is not model:
         save(whole, path)
-        check(path)
+        check_file(path)
         say(f"export: {path.name} averages whole numbers and scales the result, for --c: the last bits of logits may change")
 
 

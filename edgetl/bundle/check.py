@@ -7,34 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.bundle.client_runs import run_clients
+from edgetl.bundle.finding import Finding
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.manifest import Manifest, seal_of
 from edgetl.bundle.read import MANIFEST, Bundle, bundle_sha256, differences, is_bundle
 from edgetl.bundle.schema import manifest_schema, mismatches
 from edgetl.core.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """The result of one part of a check.
-
-    Attributes:
-        problems: one line for each problem; empty if all is well.
-        skipped: why the part was not run; None if it was.
-    """
-
-    part: str
-    problems: tuple[str, ...] = ()
-    skipped: str | None = None
-
-    @property
-    def state(self) -> str:
-        """`ok`, `failed` or `not run`."""
-        return "failed" if self.problems else "not run" if self.skipped else "ok"
 
 
 def check_bundle(folder: Path, *, browser: bool = False) -> Iterator[Finding]:
@@ -53,8 +34,7 @@ def check_bundle(folder: Path, *, browser: bool = False) -> Iterator[Finding]:
         return
     bundle = Bundle(path=folder, manifest=_read(folder), sha256=bundle_sha256(folder))
     yield _part("golden vectors", lambda: check_golden(bundle))
-    for name, problems, skipped in run_clients(folder, browser=browser):
-        yield Finding(part=name, problems=problems, skipped=skipped)
+    yield from run_clients(folder, browser=browser)
 
 
 def _part(name: str, work: Callable[[], list[str]]) -> Finding:

@@ -13,7 +13,7 @@ from edgetl.core.progress import say
 from edgetl.quantization.graph.editing import with_nodes, without_unread
 from edgetl.runtime.foreign.graph import free_name
 from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import check, save
+from edgetl.runtime.onnx_metadata import check_file, save
 from edgetl.runtime.plain_file import weights_are_no_inputs, with_batch_of_one
 
 
@@ -24,7 +24,7 @@ def fix_shapes(path: Path, image: Sequence[int]) -> None:
     if left := [name for node in model.graph.node for name in node.output if name and name not in sizes]:
         say(f"export: {path.name}: {len(left)} shapes do not follow from that of the image, the first is that of {left[0]!r}")
     save(model, path)
-    check(path)
+    check_file(path)
 
 
 def with_fixed_shapes(model: onnx.ModelProto, image: Sequence[int], name: str) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ from edgetl.bundle.manifest import TensorSpec
 from edgetl.core.errors import InputError
 from edgetl.runtime.foreign.graph import makers
 from edgetl.runtime.loading import load_proto, refuse_external_data
-from edgetl.runtime.onnx_metadata import PREPROCESS, ModelInfo, check, clean, describe, info_of, save
+from edgetl.runtime.onnx_metadata import PREPROCESS, ModelInfo, check_file, clean, describe, info_of, save
 from edgetl.runtime.outputs import LABELS_KEY
 from edgetl.runtime.session import open_session
 from edgetl.tasks.meaning import Meaning, in_words
@@ -23,7 +23,7 @@ SAME_VALUES = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # oper
 STEP_OPERATOR = "DequantizeLinear"
 
 
-def place(source: Path, target: Path, info: ModelInfo) -> None:
+def place_graph(source: Path, target: Path, info: ModelInfo) -> None:
     """Put the graph at `source` at `target`, carrying `info`: byte for byte if it does already, else cleaned and described.
 
     Raises:
@@ -37,7 +37,7 @@ def place(source: Path, target: Path, info: ModelInfo) -> None:
         target.write_bytes(source.read_bytes())
     else:
         save(wanted, target)
-    check(target)
+    check_file(target)
     _carries(target)
 
 

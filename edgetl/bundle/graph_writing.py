@@ -13,7 +13,7 @@ NAME = "edgetl_image"  # names of values begin so
 
 
 @dataclass(frozen=True)
-class Written:
+class GraphBuilder:
     """Nodes and constants, as they are written; names of values begin with `prefix`."""
 
     prefix: str = NAME

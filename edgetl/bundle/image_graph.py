@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edgetl.bundle.graph_writing import NAME, Written
+from edgetl.bundle.graph_writing import NAME, GraphBuilder
 from edgetl.bundle.pixel_input import on_pixels
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
@@ -25,7 +25,7 @@ from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.prepare.read import OLDEST_OPSET, upgraded
 from edgetl.runtime.foreign.graph import graphs_in
 from edgetl.runtime.loading import load_proto, opset
-from edgetl.runtime.onnx_metadata import SEEN, check, save
+from edgetl.runtime.onnx_metadata import SEEN, check_file, save
 from edgetl.runtime.plain_file import weights_are_no_inputs
 from edgetl.tasks.meaning import ONE_OUTPUT, Meaning
 
@@ -47,7 +47,7 @@ def with_image_input(
         temperature: what logits are divided by before they become probabilities (Guo et al. 2017, "On Calibration of Modern Neural
             Networks", section 4.2).
     """
-    written = Written()
+    written = GraphBuilder()
     written.node("Transpose", IMAGE, perm=[0, 3, 1, 2])
     shape = [_batch(model), *pair(preprocess.size), preprocess.channels]
     return with_ends(model, preprocess, written, shape, meaning=meaning, temperature=temperature)
@@ -63,7 +63,7 @@ def with_picture_input(
     """
     if _batch(model) not in (1, BATCH):
         raise InputError(f"expected a graph that takes one image, found one that takes {_batch(model)}. Export it with a batch of 1")
-    written = Written()
+    written = GraphBuilder()
     Resizing(written=written, preprocess=preprocess, opset=opset(model)).pixels(IMAGE)
     shape: list[int | str] = [1, "height", "width", preprocess.channels]
     return with_ends(model, preprocess, written, shape, meaning=meaning, temperature=temperature)
@@ -85,7 +85,7 @@ def write_image_models(folder: Path, preprocess: Preprocess, meaning: Meaning, t
         made[ANY_SIZE_MODEL] = with_picture_input(model, preprocess, meaning, temperature)
     for name, graph in made.items():
         save(without_seen(graph), folder / name)
-        check(folder / name)
+        check_file(folder / name)
 
 
 def _at_least(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -112,7 +112,7 @@ def without_seen(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_ends(
-    model: onnx.ModelProto, preprocess: Preprocess, before: Written, shape: Sizes, *, meaning: Meaning, temperature: float
+    model: onnx.ModelProto, preprocess: Preprocess, before: GraphBuilder, shape: Sizes, *, meaning: Meaning, temperature: float
 ) -> onnx.ModelProto:
     """The graph with `before` in front of it, which makes pixels (uint8, channels first) of `image`, and probabilities behind it."""
     row = model.graph.output[0]
@@ -120,7 +120,7 @@ def with_ends(
     flat = len(sizes) == 2
     names = {name: f"{NAME}_{name}" for name in (IMAGE, PROBABILITIES, LOGITS)}
     result = on_pixels(_renamed(model, names | {row.name: LOGITS if flat else f"{NAME}_output"}), preprocess, before)
-    behind = Written(prefix=f"{NAME}_answer")
+    behind = GraphBuilder(prefix=f"{NAME}_answer")
     if not flat:
         behind.node("Flatten", f"{NAME}_output", output=LOGITS, axis=1)
     _probabilities(behind, meaning, temperature)
@@ -134,7 +134,7 @@ def with_ends(
     return result
 
 
-def _probabilities(written: Written, meaning: Meaning, temperature: float) -> None:
+def _probabilities(written: GraphBuilder, meaning: Meaning, temperature: float) -> None:
     """From `logits` to `probabilities`, as `Classification.confidences` makes them."""
     zero, one = np.array(0, np.float32), np.array(1, np.float32)
     scaled = LOGITS if temperature == 1 else written.node("Div", LOGITS, np.array(temperature, np.float32))

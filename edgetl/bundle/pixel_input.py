@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from edgetl.bundle.graph_writing import Written
+from edgetl.bundle.graph_writing import GraphBuilder
 from edgetl.core.preprocess import Preprocess
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
@@ -58,7 +58,7 @@ class Beginning:
         return next(index for index, node in enumerate(self.nodes) if node.op_type in ROUNDING)
 
 
-def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: Written) -> onnx.ModelProto:
+def on_pixels(model: onnx.ModelProto, preprocess: Preprocess, written: GraphBuilder) -> onnx.ModelProto:
     """The graph with `written` in front of it, which gives uint8 [n, channels, height, width]: the same answers, bit for bit.
 
     Args:
@@ -185,7 +185,7 @@ def _same_line(model: onnx.ModelProto, beginning: Beginning) -> tuple[NDArray[np
 
 
 def _on_line(
-    written: Written, pixels: str, beginning: Beginning, line: tuple[Table, Table], last: str, opset: int
+    written: GraphBuilder, pixels: str, beginning: Beginning, line: tuple[Table, Table], last: str, opset: int
 ) -> tuple[onnx.NodeProto, ...]:
     """The product and the sum in front of the rounding; the nodes that they replace, with a Clip that cuts nothing off."""
     factor, offset = line
@@ -203,7 +203,7 @@ def _on_line(
     return beginning.nodes[: beginning.rounding]
 
 
-def _codes(written: Written, pixels: str, beginning: Beginning, last: str) -> None:
+def _codes(written: GraphBuilder, pixels: str, beginning: Beginning, last: str) -> None:
     """The pixels with the codes of the value 0 around them. Pad takes one fill for all channels, so each is padded by itself."""
     top, left, bottom, right = beginning.pads
     fills = beginning.fills.astype(np.uint8)
@@ -221,7 +221,7 @@ def _codes(written: Written, pixels: str, beginning: Beginning, last: str) -> No
     )
 
 
-def _normalized(written: Written, pixels: str, preprocess: Preprocess, last: str) -> None:
+def _normalized(written: GraphBuilder, pixels: str, preprocess: Preprocess, last: str) -> None:
     """Float32 numbers as `Preprocess.normalize` computes them, operation by operation."""
     shape = (1, preprocess.channels, 1, 1)
     mean, std = (np.array(numbers, np.float32).reshape(shape) for numbers in (preprocess.mean, preprocess.std))

@@ -179,11 +179,11 @@ def predict(model: Path, paths: Sequence[Path], *, preprocess: Preprocess | None
     Raises:
         InputError: as `open_classifier`; paths that do not exist, or no image in all of them. Before the first answer.
     """
-    classifier, found = open_classifier(model, preprocess=preprocess), find_images(paths)
+    classifier, found = open_classifier(model, preprocess=preprocess), find_pictures(paths)
     return classifier.suited(found).answers(found, top_k)
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """Files as given (whatever their suffix), and the image files in folders and below, sorted; hidden ones are left out.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from edgetl.bundle.graph_writing import Written
+from edgetl.bundle.graph_writing import GraphBuilder
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.preprocess_rules import pair
 
@@ -63,7 +63,7 @@ class Resizing:
         opset: of the graph.
     """
 
-    written: Written
+    written: GraphBuilder
     preprocess: Preprocess
     opset: int
 

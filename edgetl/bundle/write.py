@@ -12,7 +12,7 @@ from edgetl.bundle.client import copy_clients, readme
 from edgetl.bundle.decision import DecisionRule
 from edgetl.bundle.fixed_shapes import fix_shapes
 from edgetl.bundle.golden import FLOAT_MODEL, FOLDER, INDEX, write_golden
-from edgetl.bundle.graph import place, specs
+from edgetl.bundle.graph import place_graph, specs
 from edgetl.bundle.graph_specs import model_specs
 from edgetl.bundle.image_graph import IMAGE_MODEL, MODEL, write_image_models
 from edgetl.bundle.licences import licences
@@ -73,7 +73,7 @@ def write_bundle(
         raise InputError(f"expected an empty folder to write a bundle in, found files in {out}. Choose another, or remove them")
     models = {MODEL: shipped, FLOAT_MODEL: float_model}
     for name, source in models.items():
-        place(source, out / name, info)
+        place_graph(source, out / name, info)
         if c and name == MODEL:
             make_averages_exact(out / name)
         if batch:

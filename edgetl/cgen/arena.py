@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgetl.cgen.plan import Plan
+from edgetl.cgen.plan import Program
 from edgetl.cgen.tensors import Tensor
 
 ALIGNED = 4  # bytes
@@ -30,7 +30,7 @@ class _Block:
     last: int
 
 
-def planned(plan: Plan) -> Arena:
+def plan_arena(plan: Program) -> Arena:
     """Large blocks first, each at the lowest place that no block of the same time takes (Pisarchyk & Lee 2020, "Greedy by size")."""
     placed: list[tuple[_Block, int]] = []
     for block in sorted(_blocks(plan), key=lambda block: (-block.size, block.first)):
@@ -48,7 +48,7 @@ def planned(plan: Plan) -> Arena:
     )
 
 
-def _blocks(plan: Plan) -> list[_Block]:
+def _blocks(plan: Program) -> list[_Block]:
     made = {operator.output: index for index, operator in enumerate(plan.operators) if operator.output}
     read = {tensor: index for index, operator in enumerate(plan.operators) for tensor in operator.inputs}
     tensors = [_Block(tensor, tensor.size_bytes, index, read.get(tensor, index)) for tensor, index in made.items()]

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetl.cgen.attributes import window_of
-from edgetl.cgen.moves import placed
-from edgetl.cgen.plan import Conv, Linear, Operator
+from edgetl.cgen.moves import materialized
+from edgetl.cgen.plan import Conv, Gemm, Operator
 from edgetl.cgen.tensors import Tensor, Window
 from edgetl.cgen.values import Decoded, Packed, Pending, Unsupported, Value, straight
 
 NEAR = 1e-6  # of a scale: multiplied in float32
 
 
-def on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Mapping[str, Any]) -> Pending:
+def conv_on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Mapping[str, Any]) -> Pending:
     """A Conv of uint8 codes with int8 weights.
 
     Raises:
@@ -29,7 +29,7 @@ def on_codes(operators: list[Operator], inputs: Sequence[Value], attributes: Map
     ordered = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        tensor = placed(operators, source.source)
+        tensor = materialized(operators, source.source)
         window, size = window_of(attributes, (weight.shape[2], weight.shape[3]), (tensor.height, tensor.width))
         output = Tensor(channels=len(weight), height=size[0], width=size[1])
         groups = int(attributes.get("group", 1))
@@ -66,7 +66,7 @@ def linear(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
 
     def logits() -> int:
         each = _for_each(np.asarray(source.scale * scale, np.float32), len(weight))
-        operators.append(Linear(source=tensor, output=None, weight=ordered, bias=_less_zero(ordered, bias, source.zero), scale=each))
+        operators.append(Gemm(source=tensor, output=None, weight=ordered, bias=_less_zero(ordered, bias, source.zero), scale=each))
         return len(weight)
 
     return Pending(name="Gemm", finish=finish, logits=logits)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgetl.cgen.stems import followed
-from edgetl.cgen.values import Decoded, Levels, Pending, Stem, Stored, Unsupported, Value, Whole
+from edgetl.cgen.values import Decoded, LookupTable, Pending, StemConv, Stored, Unsupported, Value, Whole
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 
@@ -44,14 +44,14 @@ def elementwise(kind: str, inputs: Sequence[Value]) -> Value:
         match first:
             case Pending(bounds=None):
                 return replace(first, bounds=(low, high), logits=None)
-            case Stem():
+            case StemConv():
                 return followed(first, "clip", low, high)
             case Whole():
                 if low <= -first.most and first.most <= high:
                     return first
-            case Levels() | Decoded():
+            case LookupTable() | Decoded():
                 return _through(first, lambda values: np.clip(values, np.float32(low), np.float32(high)))
-    elif kind == "Round" and isinstance(first, Levels):
+    elif kind == "Round" and isinstance(first, LookupTable):
         return _through(first, np.rint)
     elif kind in ARITHMETIC and len(inputs) == 2:
         return _computed(kind, inputs)
@@ -66,14 +66,14 @@ def _computed(kind: str, inputs: Sequence[Value]) -> Value:
     other = inputs[0] if isinstance(inputs[1], Stored) else inputs[1]
     if isinstance(other, Pending) and other.times and kind == "Mul" and by.size == 1:
         return other.times(np.float32(by.reshape(())))
-    if isinstance(other, Stem) and kind == "Mul" and by.size == 1:
+    if isinstance(other, StemConv) and kind == "Mul" and by.size == 1:
         return followed(other, "times", float(by.reshape(())))
-    if isinstance(other, Levels) and by.size in (1, len(other.values)):
+    if isinstance(other, LookupTable) and by.size in (1, len(other.values)):
         return _through(other, lambda values: ARITHMETIC[kind](values, by.reshape((-1, 1) if values.ndim == 2 else (-1,))))
     raise Unsupported("float values where the C code needs int8 values")
 
 
-def _through(value: Levels | Decoded, function: Callable[[np.ndarray], np.ndarray]) -> Value:
+def _through(value: LookupTable | Decoded, function: Callable[[np.ndarray], np.ndarray]) -> Value:
     """One more function of levels or codes."""
     if isinstance(value, Decoded):
         return replace(value, values=function(value.values))

@@ -16,14 +16,14 @@ from edgetl.cgen.plan import (
     Concat,
     Conv,
     Decode,
+    Gemm,
     GlobalAverage,
-    Linear,
     Load,
     Map,
     MaxPool,
     Operator,
     Pad,
-    Plan,
+    Program,
     Sum,
     Unary,
     WholeConv,
@@ -33,7 +33,7 @@ from edgetl.cgen.tensors import Tensor, Window
 
 
 @dataclass(frozen=True)
-class Written:
+class CSource:
     """C text in pieces.
 
     Attributes:
@@ -82,15 +82,15 @@ class Written:
         self.calls.append(f"    {name}({', '.join(map(str, arguments))});")
 
 
-def written(plan: Plan, arena: Arena) -> Written:
+def c_source(plan: Program, arena: Arena) -> CSource:
     """Tables and calls of a plan."""
-    text = Written(arena)
+    text = CSource(arena)
     for index, operator in enumerate(plan.operators):
         _write(text, index, operator, plan)
     return text
 
 
-def _write(text: Written, index: int, operator: Operator, plan: Plan) -> None:
+def _write(text: CSource, index: int, operator: Operator, plan: Program) -> None:
     """The call of one operator, and its tables."""
     match operator:
         case Load():
@@ -112,19 +112,19 @@ def _write(text: Written, index: int, operator: Operator, plan: Plan) -> None:
             _unary(text, index, operator)
 
 
-def _load(text: Written, index: int, load: Load, plan: Plan) -> None:
+def _load(text: CSource, index: int, load: Load, plan: Program) -> None:
     assert load.output is not None
     window = text.window(index, plan.image, load.output, Window(kernel=(1, 1), pads=load.pads))
     codes, fill = text.constant(f"codes_{index}", load.codes), text.constant(f"fill_{index}", load.fill)
     text.call("load", "image", text.place(load.output), window, codes, fill, int(load.squares))
 
 
-def _scratch(text: Written, index: int, in_bytes: bool) -> str:
+def _scratch(text: CSource, index: int, in_bytes: bool) -> str:
     offset = text.arena.scratch.get(index)
     return "0" if offset is None else f"bytes + {offset}" if in_bytes else f"arena + {offset // 2}"
 
 
-def _conv(text: Written, index: int, conv: Conv) -> None:
+def _conv(text: CSource, index: int, conv: Conv) -> None:
     source, output = conv.source, conv.output
     assert output is not None
     window = text.window(index, (source.height, source.width, source.channels), output, conv.window, conv.groups)
@@ -137,7 +137,7 @@ def _conv(text: Written, index: int, conv: Conv) -> None:
     text.call("depthwise" if conv.depthwise else "conv", *places, window, *constants, conv.source_zero, conv.zero)
 
 
-def _whole_conv(text: Written, index: int, conv: WholeConv, plan: Plan) -> None:
+def _whole_conv(text: CSource, index: int, conv: WholeConv, plan: Program) -> None:
     output = conv.output
     assert output is not None
     window = text.window(index, (*conv.size, conv.channels), output, conv.window, conv.groups)
@@ -156,7 +156,7 @@ def _whole_conv(text: Written, index: int, conv: WholeConv, plan: Plan) -> None:
         text.call("stem", "image", text.constant(f"levels_{index}", conv.levels), *rest)
 
 
-def _after(text: Written, index: int, conv: WholeConv) -> str:
+def _after(text: CSource, index: int, conv: WholeConv) -> str:
     low, high, times = -np.inf, np.inf, 1.0
     for kind, *numbers in conv.steps:
         if kind == "clip":
@@ -169,12 +169,12 @@ def _after(text: Written, index: int, conv: WholeConv) -> str:
     return f"&after_{index}"
 
 
-def _unary(text: Written, index: int, operator: Unary) -> None:
+def _unary(text: CSource, index: int, operator: Unary) -> None:
     source, output = operator.source, operator.output
     shape, size = (source.height, source.width, source.channels), source.places * source.channels
     read = text.place(source)
     match operator:
-        case Linear():
+        case Gemm():
             weight, bias = text.constant(f"weight_{index}", operator.weight), text.constant(f"bias_{index}", operator.bias)
             scale = text.constant(f"scale_{index}", operator.scale)
             text.call("linear", read, "logits", size, len(operator.weight), weight, bias, scale)
@@ -188,7 +188,7 @@ def _unary(text: Written, index: int, operator: Unary) -> None:
             _pooled(text, index, operator, (read, text.place(output)), shape, output)
 
 
-def _pooled(text: Written, index: int, operator: Unary, places: Sequence[str], shape: tuple[int, int, int], output: Tensor) -> None:
+def _pooled(text: CSource, index: int, operator: Unary, places: Sequence[str], shape: tuple[int, int, int], output: Tensor) -> None:
     """Operators without weights that make a tensor."""
     match operator:
         case MaxPool():

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgetl.cgen.plan import Decode, Load, Map, Operator, Pad
 from edgetl.cgen.tensors import Tensor
-from edgetl.cgen.values import Codes, Decoded, Index, Levels, Unsupported, Value, lying, straight
+from edgetl.cgen.values import Decoded, Index, LookupTable, MovedCodes, Unsupported, Value, lying, straight
 
 IN_SQUARE = 2  # places of a side, where a layout turns squares into channels
 FREE = -1
@@ -24,9 +24,9 @@ def moved(kind: str, value: Value, constants: Sequence[np.ndarray], attributes: 
     """
     if isinstance(value, Decoded) and kind != "Pad":
         source = moved(kind, value.source, constants, attributes)
-        assert isinstance(source, Codes | Levels)
+        assert isinstance(source, MovedCodes | LookupTable)
         return replace(value, source=source)
-    if not isinstance(value, Codes | Levels):
+    if not isinstance(value, MovedCodes | LookupTable):
         raise Unsupported("float values")
     if kind == "Pad":
         return _padded(value, constants, attributes)
@@ -57,16 +57,18 @@ def _turned(kind: str, index: Index, constants: Sequence[np.ndarray], attributes
     return np.expand_dims(index, tuple(axes or ()))
 
 
-def _padded(value: Codes | Levels, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Codes | Levels:
+def _padded(value: MovedCodes | LookupTable, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> MovedCodes | LookupTable:
     """Bands of a constant around it."""
     amounts = constants[0].astype(int) if constants else np.array([FREE])
     if attributes.get("mode", b"constant") != b"constant" or len(amounts) != 2 * value.index.ndim or len(constants) > 2:
         raise Unsupported("a mode other than constant, or given axes")
-    fill = constants[1].reshape(()) if len(constants) > 1 else np.zeros((), value.values.dtype if isinstance(value, Levels) else np.uint8)
+    fill = (
+        constants[1].reshape(()) if len(constants) > 1 else np.zeros((), value.values.dtype if isinstance(value, LookupTable) else np.uint8)
+    )
     cut = np.minimum(amounts, 0).reshape(2, -1)
     index = value.index[tuple(slice(-int(low), size + int(high)) for low, high, size in zip(*cut, value.index.shape, strict=True))]
     widths = np.maximum(amounts, 0).reshape(2, -1).T
-    if isinstance(value, Levels):
+    if isinstance(value, LookupTable):
         if widths[:2].any() or index.shape[1] != len(value.fill) or (value.index < 0).any():
             raise Unsupported("padding of a padded tensor, or of the channels of an image")
         channels = -1 - np.arange(len(value.fill)).reshape(1, -1, 1, 1)
@@ -77,11 +79,11 @@ def _padded(value: Codes | Levels, constants: Sequence[np.ndarray], attributes: 
     return replace(value, index=np.pad(index, widths, constant_values=-1), fill=int(fill))
 
 
-def mapped(operators: list[Operator], value: Decoded, codes: np.ndarray) -> Codes | Levels:
+def recoded(operators: list[Operator], value: Decoded, codes: np.ndarray) -> MovedCodes | LookupTable:
     """Codes of codes behind a DequantizeLinear: the same ones where scales are the same."""
     if np.array_equal(codes, np.arange(len(codes))):
         return value.source
-    if isinstance(value.source, Levels):
+    if isinstance(value.source, LookupTable):
         return replace(value.source, values=codes[value.source.values], fill=codes[value.source.fill])
     source = value.source
     output = replace(source.tensor)
@@ -89,13 +91,13 @@ def mapped(operators: list[Operator], value: Decoded, codes: np.ndarray) -> Code
     return replace(source, tensor=output, fill=int(codes[source.fill]))
 
 
-def placed(operators: list[Operator], value: Codes | Levels) -> Tensor:
+def materialized(operators: list[Operator], value: MovedCodes | LookupTable) -> Tensor:
     """The tensor of codes as they lie now, [channels, height, width]; written if they were moved.
 
     Raises:
         Unsupported: moved in a way that the C code does not have.
     """
-    if isinstance(value, Levels):
+    if isinstance(value, LookupTable):
         return _loaded(operators, value)
     if np.array_equal(value.index, straight(value.tensor.shape)):
         return value.tensor
@@ -115,7 +117,7 @@ def placed(operators: list[Operator], value: Codes | Levels) -> Tensor:
     return output
 
 
-def _loaded(operators: list[Operator], value: Levels) -> Tensor:
+def _loaded(operators: list[Operator], value: LookupTable) -> Tensor:
     """The image's codes."""
     channels = len(value.values)
     index, squares = value.index, False
@@ -134,7 +136,7 @@ def _loaded(operators: list[Operator], value: Levels) -> Tensor:
 
 def decoded(value: Decoded, operators: list[Operator]) -> int:
     """Logits from codes; how many."""
-    assert isinstance(value.source, Codes)
+    assert isinstance(value.source, MovedCodes)
     source = value.source.tensor
     operators.append(Decode(source=source, output=None, scale=float(value.scale), zero=value.zero))
     return source.channels * source.places

@@ -92,7 +92,7 @@ class Conv(Unary):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Linear(Unary):
+class Gemm(Unary):
     """Gemm with float logits: int32 sums times `scale`; weight int8 [outputs, inputs with channels last]."""
 
     weight: NDArray[np.int8]
@@ -229,7 +229,7 @@ class Decode(Unary):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Program:
     """All of it, in order.
 
     Attributes:

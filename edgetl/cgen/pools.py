@@ -9,12 +9,24 @@ from typing import Any
 import numpy as np
 
 from edgetl.cgen.attributes import window_of
-from edgetl.cgen.moves import mapped, placed
+from edgetl.cgen.moves import materialized, recoded
 from edgetl.cgen.plan import AverageLogits, AveragePool, Concat, GlobalAverage, MaxPool, Operator, Sum
 from edgetl.cgen.stems import EXACT
 from edgetl.cgen.sums import Scaled, in_whole_numbers
 from edgetl.cgen.tensors import Tensor
-from edgetl.cgen.values import CODES, Codes, Decoded, Levels, Pending, Row, Stem, Unsupported, Value, encode, straight
+from edgetl.cgen.values import (
+    CODES,
+    Decoded,
+    LookupTable,
+    MovedCodes,
+    Pending,
+    Row,
+    StemConv,
+    Unsupported,
+    Value,
+    quantized_codes,
+    straight,
+)
 
 IN_FLOAT = "float values where the C code needs int8 values"
 
@@ -33,18 +45,18 @@ def max_pool(operators: list[Operator], value: Value, attributes: Mapping[str, A
         return output
 
     match value:
-        case Stem():
+        case StemConv():
             return replace(value, pools=(*value.pools, pool))
         case Decoded() if np.all(np.diff(value.values) >= 0):
             codes = max_pool(operators, value.source, attributes)
-            assert isinstance(codes, Codes)
+            assert isinstance(codes, MovedCodes)
             return replace(value, source=codes)
-        case Codes():
-            tensor = pool(placed(operators, value))
-            return Codes(tensor=tensor, index=straight(tensor.shape))
-        case Levels() if value.codes:
-            tensor = pool(placed(operators, value))
-            return Codes(tensor=tensor, index=straight(tensor.shape))
+        case MovedCodes():
+            tensor = pool(materialized(operators, value))
+            return MovedCodes(tensor=tensor, index=straight(tensor.shape))
+        case LookupTable() if value.codes:
+            tensor = pool(materialized(operators, value))
+            return MovedCodes(tensor=tensor, index=straight(tensor.shape))
     raise Unsupported(IN_FLOAT)
 
 
@@ -57,7 +69,7 @@ def average_pool(operators: list[Operator], value: Value, attributes: Mapping[st
     source = _plain(value)
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        tensor = placed(operators, source.source)
+        tensor = materialized(operators, source.source)
         window, size = window_of(attributes, _kernel(attributes), (tensor.height, tensor.width))
         if window.kernel == (tensor.height, tensor.width) and not any(attributes.get("pads", ())):
             return _mean(operators, source, tensor, step, zero)
@@ -81,7 +93,7 @@ def global_average(operators: list[Operator], value: Value) -> Pending:
     source = _plain(value)
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        return _mean(operators, source, placed(operators, source.source), step, zero)
+        return _mean(operators, source, materialized(operators, source.source), step, zero)
 
     def times(factor: np.float32) -> Row:
         return _mean_logits(operators, source, factor)
@@ -95,7 +107,7 @@ def _mean_logits(operators: list[Operator], source: Decoded, factor: np.float32)
     Raises:
         Unsupported: sums that float32 may not hold.
     """
-    tensor = placed(operators, source.source)
+    tensor = materialized(operators, source.source)
     if tensor.places * (CODES - 1) > EXACT:
         raise Unsupported(f"a mean of {tensor.places} places, whose float sums differ between CPUs")
     operators.append(AverageLogits(source=tensor, output=None, source_zero=source.zero, scale=float(factor)))
@@ -119,7 +131,7 @@ def summed(operators: list[Operator], inputs: Sequence[Value]) -> Pending:
     first, second = (_plain(value) for value in inputs)
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        parts = [placed(operators, each.source) for each in (first, second)]
+        parts = [materialized(operators, each.source) for each in (first, second)]
         if parts[0].shape != parts[1].shape:
             raise Unsupported("inputs of two shapes")
         scaled = [Scaled(scale=each.scale, zero=each.zero) for each in (first, second)]
@@ -145,7 +157,7 @@ def concat(operators: list[Operator], inputs: Sequence[Value], attributes: Mappi
     sources = [_plain(value) for value in inputs]
 
     def finish(step: np.float32, zero: int) -> Tensor:
-        parts = tuple(placed(operators, mapped(operators, each, encode(each.values, step, zero))) for each in sources)
+        parts = tuple(materialized(operators, recoded(operators, each, quantized_codes(each.values, step, zero))) for each in sources)
         if len({(part.height, part.width) for part in parts}) > 1:
             raise Unsupported("inputs of two shapes")
         output = replace(parts[0], channels=sum(part.channels for part in parts))

@@ -15,26 +15,26 @@ from onnx import numpy_helper
 
 from edgetl.cgen import moves
 from edgetl.cgen.averages import FLAT
-from edgetl.cgen.convs import linear, on_codes
+from edgetl.cgen.convs import conv_on_codes, linear
 from edgetl.cgen.elementwise import ARITHMETIC, constant, elementwise
-from edgetl.cgen.plan import Operator, Plan
+from edgetl.cgen.plan import Operator, Program
 from edgetl.cgen.pools import average_pool, concat, global_average, max_pool, summed
 from edgetl.cgen.stems import exact_conv, rounded
 from edgetl.cgen.values import (
     CODES,
-    Codes,
     Decoded,
-    Levels,
+    LookupTable,
+    MovedCodes,
     Packed,
     Pending,
     Row,
-    Stem,
+    StemConv,
     Stored,
     Unsupported,
     Value,
     Whole,
-    decode,
-    encode,
+    decoded_codes,
+    quantized_codes,
     straight,
 )
 from edgetl.core.errors import InputError
@@ -44,7 +44,7 @@ from edgetl.quantization.graph.editing import attributes
 MOVES = ("Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def read_plan(model: onnx.ModelProto, preprocess: Preprocess) -> Plan:
+def read_plan(model: onnx.ModelProto, preprocess: Preprocess) -> Program:
     """The plan of a classifier's int8 graph for one image, uint8 [height, width, channels] at the network's size.
 
     Args:
@@ -83,14 +83,16 @@ class _Reader:
     values: dict[str, Value] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
 
-    def image(self) -> Levels:
+    def image(self) -> LookupTable:
         """The input: the number of each level, by the Preprocess."""
         channels, height, width = self.preprocess.shape
         column = np.repeat(np.arange(CODES, dtype=np.uint8)[:, None, None], channels, axis=2)
         values = self.preprocess.normalize(column)[:, :, 0]
-        return Levels(size=(height, width), values=values, fill=np.zeros(channels, np.float32), index=straight((channels, height, width)))
+        return LookupTable(
+            size=(height, width), values=values, fill=np.zeros(channels, np.float32), index=straight((channels, height, width))
+        )
 
-    def plan(self, answer: str) -> Plan:
+    def plan(self, answer: str) -> Program:
         """All of it.
 
         Raises:
@@ -102,13 +104,13 @@ class _Reader:
             classes = value.logits()
         elif isinstance(value, Row):
             classes = value.logits
-        elif isinstance(value, Decoded) and isinstance(value.source, Codes) and value.plain:
+        elif isinstance(value, Decoded) and isinstance(value.source, MovedCodes) and value.plain:
             classes = moves.decoded(value, self.operators)
         if classes is None:
             raise InputError(
                 f"expected logits that a Gemm or a DequantizeLinear computes, found another operator for {answer!r}. Leave out --c"
             )
-        return Plan(image=(height, width, channels), classes=classes, operators=tuple(self.operators))
+        return Program(image=(height, width, channels), classes=classes, operators=tuple(self.operators))
 
     def result(self, node: onnx.NodeProto) -> Value:
         """What a node makes.
@@ -128,10 +130,10 @@ class _Reader:
                 return _dequantized(inputs)
             case "QuantizeLinear":
                 return self.quantized(first, *(constant(value) for value in inputs[1:]))
-            case "Conv" if isinstance(first, Levels | Whole):
+            case "Conv" if isinstance(first, LookupTable | Whole):
                 return exact_conv(first, [constant(value) for value in inputs[1:]], given)
             case "Conv":
-                return on_codes(self.operators, inputs, given)
+                return conv_on_codes(self.operators, inputs, given)
             case "Gemm":
                 return linear(self.operators, inputs, given)
             case "Add" if all(isinstance(value, Decoded) for value in inputs):
@@ -144,7 +146,7 @@ class _Reader:
                 return global_average(self.operators, first)
             case "Concat":
                 return concat(self.operators, inputs, given)
-            case "Round" if isinstance(first, Stem):
+            case "Round" if isinstance(first, StemConv):
                 return rounded(self.operators, first)
             case kind if isinstance(first, Row) and kind in FLAT:
                 return first
@@ -162,24 +164,24 @@ class _Reader:
         if zeros.dtype != np.uint8:
             raise Unsupported(f"codes of type {zeros.dtype}, not uint8")
         scales = scale.reshape(-1).astype(np.float32)
-        if isinstance(value, Levels) and not value.codes and len(scales) in (1, len(value.values)):
-            codes = encode(value.values.astype(np.float32), scales[:, None], zeros.astype(np.int64)[:, None])
-            return replace(value, values=codes, fill=encode(value.fill.astype(np.float32), scales, zeros.astype(np.int64)))
+        if isinstance(value, LookupTable) and not value.codes and len(scales) in (1, len(value.values)):
+            codes = quantized_codes(value.values.astype(np.float32), scales[:, None], zeros.astype(np.int64)[:, None])
+            return replace(value, values=codes, fill=quantized_codes(value.fill.astype(np.float32), scales, zeros.astype(np.int64)))
         if len(scales) > 1:
             raise Unsupported("a scale per channel")
         step, offset = np.float32(scales[0]), int(zeros[0])
         match value:
             case Decoded():
-                return moves.mapped(self.operators, value, encode(value.values, step, offset))
+                return moves.recoded(self.operators, value, quantized_codes(value.values, step, offset))
             case Pending():
                 if value.bounds and not _without_effect(value.bounds, step, offset):
                     raise Unsupported("a Relu or Clip that the range of its QuantizeLinear does not replace")
                 tensor = value.finish(step, offset)
-            case Stem():
+            case StemConv():
                 tensor = rounded(self.operators, value, step, offset).tensor
             case _:
                 raise Unsupported("float values that no quantized operator computes")
-        return Codes(tensor=tensor, index=straight(tensor.shape))
+        return MovedCodes(tensor=tensor, index=straight(tensor.shape))
 
 
 def _dequantized(inputs: list[Value]) -> Value:
@@ -189,16 +191,16 @@ def _dequantized(inputs: list[Value]) -> Value:
     first = inputs[0]
     if isinstance(first, Stored):
         return Packed(codes=first.value, scale=scale, zero=zero, has_zero=len(inputs) > 2)
-    if not isinstance(first, Codes) and not (isinstance(first, Levels) and first.codes):
+    if not isinstance(first, MovedCodes) and not (isinstance(first, LookupTable) and first.codes):
         raise Unsupported("float values in place of int8 values")
     if len(scale) > 1:
         raise Unsupported("a scale per channel")
-    return Decoded(source=first, scale=np.float32(scale[0]), zero=int(zero[0]), values=decode(np.float32(scale[0]), int(zero[0])))
+    return Decoded(source=first, scale=np.float32(scale[0]), zero=int(zero[0]), values=decoded_codes(np.float32(scale[0]), int(zero[0])))
 
 
 def _without_effect(bounds: tuple[float, float], scale: np.float32, zero: int) -> bool:
     """Whether the smallest and the largest code lie within."""
-    reach = decode(scale, zero)
+    reach = decoded_codes(scale, zero)
     return bounds[0] <= float(reach[0]) and float(reach[-1]) <= bounds[1] * (1 + 1e-6)
 
 

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from edgetl.cgen.attributes import window_of
 from edgetl.cgen.plan import Operator, WholeConv
 from edgetl.cgen.tensors import Tensor
-from edgetl.cgen.values import Levels, Stem, Unsupported, Whole, lying
+from edgetl.cgen.values import LookupTable, StemConv, Unsupported, Whole, lying
 
 EXACT = 2**24  # float32 holds every whole number up to it
 INT16 = 2**15 - 1
 NOT_WHOLE = "float values: float sums differ between CPUs"
 
 
-def exact_conv(source: Levels | Whole, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> Stem:
+def exact_conv(source: LookupTable | Whole, constants: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> StemConv:
     """A float Conv whose sums are exact.
 
     Raises:
@@ -38,7 +38,7 @@ def exact_conv(source: Levels | Whole, constants: Sequence[np.ndarray], attribut
     attributes = {**attributes, "pads": [each + more for each, more in zip(attributes.get("pads") or (0, 0, 0, 0), bands, strict=True)]}
     window, (height, width) = window_of(attributes, (weight.shape[2], weight.shape[3]), size)
     groups = int(attributes.get("group", 1))
-    return Stem(
+    return StemConv(
         conv=WholeConv(
             source=tensor,
             output=Tensor(channels=len(weight), height=height, width=width),
@@ -59,7 +59,7 @@ def exact_conv(source: Levels | Whole, constants: Sequence[np.ndarray], attribut
     )
 
 
-def _read(source: Levels | Whole) -> tuple[NDArray[np.int16] | None, Tensor | None, tuple[int, int], int, Sequence[int]]:
+def _read(source: LookupTable | Whole) -> tuple[NDArray[np.int16] | None, Tensor | None, tuple[int, int], int, Sequence[int]]:
     """Levels as whole numbers or a tensor of them, height and width, the largest number, and bands of zeros around it."""
     if isinstance(source, Whole):
         return None, source.tensor, (source.tensor.height, source.tensor.width), source.most, (0, 0, 0, 0)
@@ -87,7 +87,7 @@ def _in_units(
     return whole[:, :-1].reshape(weight.shape).astype(np.int16), whole[:, -1].astype(np.int32), unit.astype(np.float32)
 
 
-def followed(stem: Stem, *step: Any) -> Stem:
+def followed(stem: StemConv, *step: Any) -> StemConv:
     """One more operator behind it; behind a max pool only what keeps the order of numbers.
 
     Raises:
@@ -100,7 +100,7 @@ def followed(stem: Stem, *step: Any) -> Stem:
     return replace(stem, conv=replace(stem.conv, steps=(*stem.conv.steps, step)))
 
 
-def rounded(operators: list[Operator], stem: Stem, scale: np.float32 | None = None, zero: int = 0) -> Whole:
+def rounded(operators: list[Operator], stem: StemConv, scale: np.float32 | None = None, zero: int = 0) -> Whole:
     """Codes of that scale and zero point, or whole numbers where no scale is given."""
     conv, shape = stem.conv, stem.conv.output
     assert shape is not None

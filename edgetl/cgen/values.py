@@ -41,7 +41,7 @@ class Packed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Levels:
+class LookupTable:
     """The image through a function of each channel: `values` [channels, 256], float32 or, behind a QuantizeLinear, uint8.
 
     Attributes:
@@ -61,7 +61,7 @@ class Levels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codes:
+class MovedCodes:
     """Codes of a tensor, moved as `index` says; `fill` where that is below 0."""
 
     tensor: Tensor
@@ -73,7 +73,7 @@ class Codes:
 class Decoded:
     """Codes as floats: `values[code]`, float32 [256]; (code - zero) * scale where no operator came behind that (`plain`)."""
 
-    source: Codes | Levels
+    source: MovedCodes | LookupTable
     scale: np.float32
     zero: int
     values: NDArray[np.float32]
@@ -81,7 +81,7 @@ class Decoded:
     @property
     def plain(self) -> bool:
         """Whether only a DequantizeLinear stands between."""
-        return np.array_equal(self.values, decode(self.scale, self.zero))
+        return np.array_equal(self.values, decoded_codes(self.scale, self.zero))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Whole:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stem:
+class StemConv:
     """An exact Conv in float and what follows it, before something rounds the result; `pools` come after that."""
 
     conv: WholeConv
@@ -125,15 +125,17 @@ class Row:
     logits: int
 
 
-Value = Stored | Packed | Levels | Codes | Decoded | Whole | Stem | Pending | Row
+Value = Stored | Packed | LookupTable | MovedCodes | Decoded | Whole | StemConv | Pending | Row
 
 
-def decode(scale: np.float32, zero: int) -> NDArray[np.float32]:
+def decoded_codes(scale: np.float32, zero: int) -> NDArray[np.float32]:
     """What a DequantizeLinear makes of each code: float32 [256]."""
     return np.asarray((np.arange(CODES) - zero).astype(np.float32) * scale, np.float32)
 
 
-def encode(values: NDArray[np.float32], scale: NDArray[np.float32] | np.float32, zero: NDArray[np.int64] | int) -> NDArray[np.uint8]:
+def quantized_codes(
+    values: NDArray[np.float32], scale: NDArray[np.float32] | np.float32, zero: NDArray[np.int64] | int
+) -> NDArray[np.uint8]:
     """The uint8 codes that QuantizeLinear makes of floats of any shape: divided in float32, rounded half to even."""
     return np.asarray(np.clip(np.rint(values / scale) + zero, 0, CODES - 1), np.uint8)
 

@@ -11,8 +11,8 @@ from string import Template
 
 import onnx
 
-from edgetl.cgen.arena import planned
-from edgetl.cgen.emit import labels, written
+from edgetl.cgen.arena import plan_arena
+from edgetl.cgen.emit import c_source, labels
 from edgetl.cgen.footprint import Footprint
 from edgetl.cgen.read import read_plan
 from edgetl.cgen.tables import number
@@ -46,8 +46,8 @@ def write_c(
         InputError: an operator that the C code does not have.
     """
     plan = read_plan(model, preprocess)
-    arena = planned(plan)
-    text = written(plan, arena)
+    arena = plan_arena(plan)
+    text = c_source(plan, arena)
     height, width, channels = plan.image
     names = list(labels(classes))
     size = text.table_bytes

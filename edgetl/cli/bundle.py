@@ -38,11 +38,13 @@ def check(
         findings.append(finding)
         if not as_json:
             print(f"{finding.state:<8} {finding.part}{f': {finding.skipped}' if finding.skipped else ''}", flush=True)
-            for problem in finding.problems:
-                print(f"         {problem}")
+            for line in (*finding.problems, *finding.notes):
+                print(f"         {line}")
     failed = any(finding.problems for finding in findings)
     if as_json:
-        rows = [{"part": f.part, "state": f.state, "problems": list(f.problems), "skipped": f.skipped} for f in findings]
+        rows = [
+            {"part": f.part, "state": f.state, "problems": list(f.problems), "skipped": f.skipped, "notes": list(f.notes)} for f in findings
+        ]
         print(json.dumps({"bundle": str(folder), "ok": not failed, "checks": rows}, ensure_ascii=False))
     if failed:
         raise typer.Exit(VERDICT_FAILED)

@@ -24,7 +24,7 @@ from edgetl.report.text import comparison, verdict_words
 from edgetl.report.units import percent
 
 if TYPE_CHECKING:
-    from edgetl.core.plan import Finding
+    from edgetl.core.plan import StageStatus
     from edgetl.report.decision import Decision
 
 VERDICT_FAILED = 1  # exit code
@@ -191,7 +191,7 @@ def show_recommendation(found: Mapping[str, Any], data: str, folder: Path, as_js
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_findings(findings: Sequence[Finding], as_json: bool) -> None:
+def show_findings(findings: Sequence[StageStatus], as_json: bool) -> None:
     """What would run again, and why: a line for each stage, or one JSON array."""
     if as_json:
         print(json.dumps([{"stage": f.stage, "done": f.done, "reasons": list(f.reasons), "network": f.network} for f in findings]))

@@ -179,7 +179,7 @@ def names_of(path: Path) -> FileArtifact | None:
     """The network's own names for what is in the int8 file at `path`, as its run keeps them; None where none lies beside it."""
     given = file_sha256(path)
     run = run_of(path)
-    folders = [*works(path), *(finished(run) if run else ())]
+    folders = [*works(path), *(quantize_folders(run) if run else ())]
     found = (folder / NAMES for folder in folders if (folder / NAMES).is_file() and file_sha256(folder / INT8) == given)
     return next(map(FileArtifact.of, found), None)
 
@@ -202,9 +202,9 @@ def work_of(path: Path) -> Path | None:
 
 def works(path: Path) -> list[Path]:
     """The finished folders of `edgetl quantize` beside its output; one for each choice of settings and calibration."""
-    return finished(path.with_name(path.name + ".work"))
+    return quantize_folders(path.with_name(path.name + ".work"))
 
 
-def finished(run: Path) -> list[Path]:
+def quantize_folders(run: Path) -> list[Path]:
     """The finished folders of `quantize` in a run folder, or in the work beside a file."""
     return sorted(record.parent for record in (run / STAGES).glob(f"quantize-*/{RESULT}"))

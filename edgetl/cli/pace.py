@@ -11,7 +11,7 @@ import torch
 from edgetl.data.augment import Augment
 from edgetl.models.build import build
 from edgetl.models.heads import freeze_blocks
-from edgetl.training.device import finished, pick_dtype, placed
+from edgetl.training.device import on_device, pick_dtype, synchronize
 
 PIXELS, MOST_IMAGES, FEWEST_IMAGES = 8 * 224 * 224, 64, 2  # of the images of one run
 GPU_PIXELS, MOST_GPU_IMAGES = 16 * PIXELS, 512  # fewer leave it idle
@@ -36,7 +36,7 @@ class Pace:
 
 def pace(arch: str, classes: int, size: int, device: torch.device, *, frozen: int = 0) -> Pace:
     """The pace of an architecture for images of `size` pixels, of which the first `frozen` blocks do not learn; about a second."""
-    model = placed(build(arch, classes, size), device)
+    model = on_device(build(arch, classes, size), device)
     count = _count(size, device)
     x = torch.rand(count, 3, size, size).to(device).contiguous(memory_format=torch.channels_last)
     freeze_blocks(model, frozen)
@@ -80,10 +80,10 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     """The fastest of a few runs; the first, which allocates, counts only where it is long enough alone."""
     times: list[float] = []
     while len(times) < MOST_RUNS and (len(times) < 2 or sum(times) < LONG_ENOUGH_S):
-        finished(device)
+        synchronize(device)
         started = time.perf_counter()
         run()
-        finished(device)
+        synchronize(device)
         times.append(time.perf_counter() - started)
         if times[0] > 10 * LONG_ENOUGH_S:
             break

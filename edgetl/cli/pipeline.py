@@ -16,7 +16,7 @@ from edgetl.bundle.read import MANIFEST
 from edgetl.core.cpus import available_cpus
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, read_json, write_json
-from edgetl.core.plan import Finding, StagePlan, UnknownInputs
+from edgetl.core.plan import StagePlan, StageStatus, UnknownInputs
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place
 from edgetl.core.workspace import INDEX, RECORD, SPLIT, WEIGHTS, Workspace, library_versions
@@ -70,7 +70,7 @@ def run_pipeline(request: Request, out: Path, settings: PipelineSettings) -> dic
             unlabelled=unlabelled(request.unlabeled, data, settings.data),
         )
         write_record(out, settings, request)
-        if left := unfinished(job, out):
+        if left := unfinished_stages(job, out):
             from edgetl.cli.estimate import estimate, rehearse_pruning
 
             say(estimate(job, out).line())
@@ -115,7 +115,7 @@ def recorded_threads(out: Path) -> int | None:
     return None
 
 
-def unfinished(job: PipelineJob, out: Path) -> frozenset[str]:
+def unfinished_stages(job: PipelineJob, out: Path) -> frozenset[str]:
     """The stages that have anything left to do, by name."""
     from edgetl.workflow import pipeline
 
@@ -126,7 +126,7 @@ def unfinished(job: PipelineJob, out: Path) -> frozenset[str]:
     return frozenset(finding.stage for finding in plan.findings if not finding.done) | (frozenset(STAGE_ORDER) - told)
 
 
-def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[StageStatus]:
     """What the command recorded in `out`, with some settings changed, would run again.
 
     Raises:
@@ -159,7 +159,7 @@ def explain(out: Path, changes: Mapping[str, Mapping[str, Any]]) -> list[Finding
         job = prepare(data, settings, request.runtime, out / WEIGHTS, allow_known_data=request.allow_known_data, unlabelled=others)
         pipeline(job, plan)
     told = {finding.stage for finding in plan.findings}
-    return plan.findings + [Finding(stage=name, done=False, reasons=("not run yet",)) for name in STAGE_ORDER if name not in told]
+    return plan.findings + [StageStatus(stage=name, done=False, reasons=("not run yet",)) for name in STAGE_ORDER if name not in told]
 
 
 @contextmanager

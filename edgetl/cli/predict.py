@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from edgetl.bundle.answers import Tally, to_csv, to_json, to_lines
-from edgetl.bundle.predict import find_images, open_classifier
+from edgetl.bundle.predict import find_pictures, open_classifier
 from edgetl.core.errors import InputError, listing
 from edgetl.core.files import disk_errors, refuse_special, whole_text
 from edgetl.core.preprocess import Preprocess
@@ -54,7 +54,7 @@ def run_predict(
         out.reconfigure(errors="backslashreplace")  # file names may be any bytes
     check_csv(csv, as_json)
     classifier = open_classifier(model, preprocess=preprocess, output=output, threads=threads)
-    paths, tally = find_images(named(images, given)), Tally()
+    paths, tally = find_pictures(named(images, given)), Tally()
     classifier = classifier.suited(paths)
     most = min(top_k, len(classifier.task.classes))
     with csv_stream(csv, out) as stream:
@@ -67,7 +67,7 @@ def run_predict(
             answered = to_lines(answered, out, most)
         tally.count(answered)
     if csv not in (None, STANDARD_INPUT) and not as_json:
-        out.write(summary(tally, csv))
+        out.write(summary_line(tally, csv))
     out.flush()
     if tally.unreadable:
         what = "have no answer" if tally.not_finite else "cannot be read"
@@ -116,7 +116,7 @@ def csv_stream(csv: Path | None, out: TextIO) -> Iterator[TextIO | None]:
         yield file
 
 
-def summary(tally: Tally, csv: Path | None) -> str:
+def summary_line(tally: Tally, csv: Path | None) -> str:
     """How many images, which answers, and where they are."""
     common = tally.commonest(COMMONEST)
     lines = [f"{'answers':<12} {csv}", f"{'images':<12} {tally.images}"]

@@ -15,9 +15,9 @@ from edgetl.core.files import disk_errors, refuse_special, write_whole
 from edgetl.core.progress import say
 from edgetl.core.publish import check_place, publish_folder
 from edgetl.core.workspace import RESULT, WEIGHTS, Workspace, folder_of
-from edgetl.data.calibration import limited, open_calibration
+from edgetl.data.calibration import limited_calibration, open_calibration
 from edgetl.data.images import Images
-from edgetl.data.placed import Placed, near_duplicates_in, place
+from edgetl.data.placed import Placed, images_for, near_duplicates_in
 from edgetl.data.suited import suited
 from edgetl.runtime.loading import load_proto
 from edgetl.runtime.onnx_metadata import read_info
@@ -89,8 +89,8 @@ def quantize(
         graph, split = float_model(model, do), parts_of_run(model)
         info = read_info(graph.path)
         prepared, names = given_preprocess(preprocess) or info.preprocess, given_names(labels, graph.path, output)
-        fitting = limited(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
-        find = partial(place, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
+        fitting = limited_calibration(open_calibration(calibration, prepared, skip_bad_images=skip_bad_images, split=split), settings)
+        find = partial(images_for, graph.path, output=output, part="val", preprocess=prepared, skip_bad_images=skip_bad_images, split=split)
         placed = _told(find(evaluation, names), "quantize") if evaluation else None
         sources = suited(graph.path, [fitting, placed.inputs(prepared)] if placed else [fitting])
         quantized = do(
@@ -183,7 +183,7 @@ def export(
         origin = origin_of(model, do)
         graph, names = origin.float_model.path, given_names(labels, origin.float_model.path, output)
         prepared = read_info(graph).preprocess or given_preprocess(preprocess)
-        find = partial(place, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
+        find = partial(images_for, graph, output=output, part="val", preprocess=prepared, split=parts_of_run(model))
         placed = _told(find(evaluation, names), "export") if evaluation else None
         images, rule = golden_and_rule(origin.bundle, golden, settings, evaluation, model.name, origin.seen.trained_on)
         exported = do(

@@ -14,7 +14,7 @@ from edgetl.core.progress import say
 from edgetl.core.workspace import Workspace
 from edgetl.data.calibration import open_labelled
 from edgetl.data.images import Images
-from edgetl.data.placed import place
+from edgetl.data.placed import images_for
 from edgetl.data.survey import tell_crop
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import output_names
@@ -61,7 +61,7 @@ def verify(
     return do(replace(stage, runtime=runtime) if runtime else stage)
 
 
-def judged(path: Path, output: str | None = None) -> Subject:
+def model_to_judge(path: Path, output: str | None = None) -> Subject:
     """The ONNX file at `path` as one to judge by `output`."""
     given = FileArtifact.of(path)
     return Subject(path=given.path, sha256=given.sha256, output=output)
@@ -77,7 +77,7 @@ def referred(path: Path, classes: Sequence[str], output: str | None) -> Subject:
     columns = columns_of(classes, own, path.name) if own else None
     if columns:
         say(f"{path.name}: its classes are in another order; its outputs are matched by class name")
-    subject = judged(path, output if output and output in output_names(path) else None)
+    subject = model_to_judge(path, output if output and output in output_names(path) else None)
     return replace(subject, columns=columns)
 
 
@@ -87,7 +87,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
 
     bundle = open_bundle(folder)
     prepared = given_preprocess(preprocess) or bundle.manifest.preprocess
-    int8 = judged(bundle.model) if bundle.manifest.shipped != "float" else None
+    int8 = model_to_judge(bundle.model) if bundle.manifest.shipped != "float" else None
     split = parts_of_run(folder)
     images = open_labelled(data, classes=bundle.manifest.classes, skip_bad_images=skip_bad_images, split=split)
     return Verify(
@@ -97,7 +97,7 @@ def bundle_stage(folder: Path, data: str, settings: VerifySettings, preprocess: 
         shipped=bundle.manifest.shipped,
         int8=int8,
         names=names_of(bundle.model) if int8 else None,
-        onnx_float=judged(bundle.float_model),
+        onnx_float=model_to_judge(bundle.float_model),
         teacher=None,
         bundle=BundleFolder(path=folder, sha256=bundle.sha256),
         intake=images.intake if isinstance(images, Images) else None,
@@ -126,8 +126,8 @@ def model_stage(
     info, prepared = read_info(path), given_preprocess(preprocess)
     quantized = made_int8(info)
     known = info.preprocess or prepared
-    placed = place(path, data, names, output=output, preprocess=known, skip_bad_images=skip_bad_images, split=parts_of_run(given))
-    model = judged(path, placed.output)
+    placed = images_for(path, data, names, output=output, preprocess=known, skip_bad_images=skip_bad_images, split=parts_of_run(given))
+    model = model_to_judge(path, placed.output)
     return Verify(
         data=placed.images,
         data_name=Path(data).name,

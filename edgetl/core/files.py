@@ -17,7 +17,7 @@ from edgetl.core.errors import EdgetlError, InputError, WorkspaceError
 
 MEBIBYTE = 1 << 20
 ROOM_BYTES = 1 << 16  # a disk with less is called full
-UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `unfinished`
+UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.new", re.DOTALL)  # of `temporary_path`
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -38,7 +38,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
     """
     refuse_special(path)
     clear_killed(path)
-    beside = unfinished(path)
+    beside = temporary_path(path)
     try:
         with beside.open("wb") as stream:
             yield stream
@@ -55,7 +55,7 @@ def refuse_special(path: Path) -> None:
         raise InputError(f"expected a regular file or nothing at {path}, found a device or pipe. Choose another file to write")
 
 
-def unfinished(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The temporary file that this process writes before it is renamed to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 

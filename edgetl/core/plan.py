@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class StageStatus:
     """One stage: whether its work is done, and why it would run if not; `network` as of the stage."""
 
     stage: str
@@ -40,7 +40,7 @@ class StagePlan:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.findings: list[Finding] = []
+        self.findings: list[StageStatus] = []
         self._stale: set[str] = set()  # digests that would be replaced
 
     def __call__(self, stage: Stage[R]) -> R:
@@ -67,7 +67,7 @@ class StagePlan:
         return result
 
     def _find(self, stage: Stage[Any], reasons: tuple[str, ...], *, done: bool = False) -> None:
-        self.findings.append(Finding(stage=stage.name, done=done, reasons=reasons, network=stage.network))
+        self.findings.append(StageStatus(stage=stage.name, done=done, reasons=reasons, network=stage.network))
 
     def _latest(self, name: str) -> Path | None:
         folders = [path.parent for path in (self.root / STAGES).glob(f"{name}-*/{RESULT}") if not path.parent.name.endswith(".partial")]

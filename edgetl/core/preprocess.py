@@ -18,7 +18,7 @@ from PIL import Image
 from edgetl.core.canonical import ADDED, key_fields
 from edgetl.core.errors import InputError, SettingsError
 from edgetl.core.imagefile import decode
-from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, SPELLED_OUT, UNUSABLE, pair, problems, shown, strangers
+from edgetl.core.preprocess_rules import CHANNELS, FILL, LEAST_USUAL_STD, SPELLED_OUT, UNUSABLE, pair, problems, shown, unknown_and_missing
 
 Resizing = Literal["crop", "squash", "pad"]
 Rectangle = int | tuple[int, int]  # height and width, pixels; one number stands for both
@@ -209,7 +209,7 @@ class Preprocess:
         said = {name: value for name, value in said.items() if name not in SPELLED_OUT}
         names = [f.name for f in fields(Preprocess)]
         needed = [f.name for f in fields(Preprocess) if f.default is MISSING]
-        if wrong := strangers(said, names, needed):
+        if wrong := unknown_and_missing(said, names, needed):
             raise SettingsError(f"{UNUSABLE}:\n  " + "\n  ".join(wrong))
         given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
         for name in ("mean", "std"):

@@ -42,7 +42,7 @@ def problems(said: Mapping[str, Any]) -> list[str]:
     return [*_sizes(said), *_choices(said), *_colors(said), *_fill(said), *_bits(said)]
 
 
-def strangers(said: Mapping[str, Any], known: Sequence[str], needed: Sequence[str]) -> list[str]:
+def unknown_and_missing(said: Mapping[str, Any], known: Sequence[str], needed: Sequence[str]) -> list[str]:
     """Fields that a Preprocess has not, and those that it cannot do without."""
     unknown = [f"{name}: unknown{nearest(str(name), known)}; known: {', '.join(known)}" for name in said if name not in known]
     return unknown + [f"{name}: missing" for name in needed if name not in said]

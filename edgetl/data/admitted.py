@@ -15,7 +15,7 @@ from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
 from edgetl.data.npz import NpzRows, NpzTensors
-from edgetl.data.unseen import compare, places, without
+from edgetl.data.unseen import compare_with_record, places, without_hashes
 
 # What is said of images that look like one that was seen, and what follows.
 ALIKE = ("one in train or val", ", so scores may be too good")
@@ -64,7 +64,7 @@ def admit(
     """
     if waived is not None:
         return Admitted(data=data, seen="waived", reason=waived)
-    compared, known = compare(data, record, preprocess), _known_set(data, record)
+    compared, known = compare_with_record(data, record, preprocess), _known_set(data, record)
     if seen == "accept" and (known or compared.found):
         why = known or f"{len(compared.found)} of {len(data)} images were seen"
         return Admitted(data=data, seen="waived", reason=f"{why} (--seen-images accept)")
@@ -79,7 +79,7 @@ def admit(
         if seen == "refuse":
             raise _refusal(data, found)
         say(f"verify: dropped {len(found)} images that the model has seen in training")
-        kept = without(data, found)
+        kept = without_hashes(data, found)
         limits.append(f"{len(found)} images that were on record are left out")
     for beside, words in ((alike, ALIKE), (compared.turned, TURNED)):
         kept, told = _beside(data, kept, beside, words, drop=seen == "drop")
@@ -104,7 +104,7 @@ def _beside(
     said = f"{len(beside)} of these {len(kept)} images {'looks' if len(beside) == 1 else 'look'} like {one}"
     if not drop:
         return kept, [f"{said}{so}"]
-    return without(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{said}, left out"]
+    return without_hashes(data, (set(data.hashes) - set(kept.hashes)) | beside), [f"{said}, left out"]
 
 
 def _refusal(data: Images | NpzTensors, found: Mapping[str, str]) -> InputError:

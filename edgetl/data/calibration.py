@@ -200,7 +200,7 @@ def _of_part(
     return kept, few
 
 
-def limited(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
+def limited_calibration(source: TensorSource, settings: QuantizeSettings) -> TensorSource:
     """At most `calibration_images` of the calibration inputs, where they are images; an .npz is used whole."""
     if isinstance(source, ImageTensors) and len(source) > settings.calibration_images:
         return replace(source, images=source.images.take(settings.calibration_images, settings.seed))

@@ -9,7 +9,7 @@ import torch
 from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.images import Images
-from edgetl.data.pixel_cache import center, squares
+from edgetl.data.pixel_cache import center, decoded_pixels
 from edgetl.data.pixels import PixelSet
 
 SMALL_PIXELS = 64  # up to here images are shifted, not cropped at random scale
@@ -31,7 +31,7 @@ def pixel_set(images: Images, preprocess: Preprocess, *, margin: bool) -> PixelS
         InputError: a file that is gone or does not decode (named).
         WorkspaceError: no room for them.
     """
-    pixels = squares(images, preprocess)
+    pixels = decoded_pixels(images, preprocess)
     return PixelSet(torch.from_numpy(pixels if margin else center(pixels, preprocess)), torch.from_numpy(images.labels.copy()))
 
 

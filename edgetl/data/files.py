@@ -14,7 +14,7 @@ from edgetl.core.foreign import visible
 from edgetl.core.progress import say
 from edgetl.data.images import Part
 from edgetl.data.leftout import is_own
-from edgetl.data.leftout import line as left_out
+from edgetl.data.leftout import leftout_line as left_out
 
 IMAGE_SUFFIXES = frozenset(
     {

@@ -25,7 +25,7 @@ def _is_stage(folder: Path) -> bool:
     return STAGE_FOLDER.fullmatch(folder.name) is not None and (folder.name.endswith(".partial") or (folder / RESULT).is_file())
 
 
-def line(root: Path, tools: Iterable[Path], own: Iterable[Path]) -> str:
+def leftout_line(root: Path, tools: Iterable[Path], own: Iterable[Path]) -> str:
     """One line that names what was left out below `root`, or nothing where nothing was."""
     counts = Counter(path.name for path in tools)
     named = [f"{name}/" + (f" ({count} times)" if count > 1 else "") for name, count in sorted(counts.items())]

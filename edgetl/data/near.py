@@ -23,7 +23,7 @@ from edgetl.data.fingerprint import HASH_SIDE, Fingerprint
 from edgetl.data.nearest import nearest_pairs
 from edgetl.data.random_pairs import ALIKE_LIKENESS, COPY, FEWEST_IMAGES, Indices, Tail, some_pairs
 from edgetl.data.residuals import Residuals
-from edgetl.data.thumbs import Numbers, Pictures, Thumbs, pictures
+from edgetl.data.thumbs import Numbers, Pictures, Thumbs, gray_thumbnails
 from edgetl.data.turned import TURNED, turned_copies
 
 COPY_BITS = 64  # up to so many differing bits: the same photo; unrelated photos differ in 84 or more
@@ -76,13 +76,8 @@ class NearGroups:
         return f"{first}{none}{many}they correlate at {self.bound:.2f} or more, random pairs at {self.typical:.2f}; {chance}"
 
 
-def leaders(looks: Mapping[str, Fingerprint]) -> dict[str, str]:
-    """sha256 -> the sha256 that leads its group of near-duplicates; an image without any leads itself."""
-    return led(looks)[0]
-
-
 def led(looks: Mapping[str, Fingerprint], classes: Mapping[str, str] | None = None) -> tuple[dict[str, str], NearGroups]:
-    """The leader of each image, as `leaders`, and the groups with their certainty; `classes` as for `grouped`, by sha256.
+    """sha256 -> that of the leader of its group (an image alone leads itself), and the groups; `classes` as for `grouped`, by sha256.
 
     The photo that was taken first leads, and of those without a time the one with the smallest sha256; so photos that are
     added later do not, as a rule, take over a group.
@@ -111,7 +106,7 @@ def grouped(looks: Sequence[Fingerprint], classes: Sequence[str | None] | None =
         return NearGroups(group=np.arange(len(looks)), pairs=np.empty((0, 2), dtype=np.int64))
     if not all(look.thumb for look in looks):
         return _by_hash(looks)
-    gray = pictures([look.thumb for look in looks])
+    gray = gray_thumbnails([look.thumb for look in looks])
     alike, typical, beyond = _compared(gray)
     count, by_nature = len(looks), isinstance(alike, Residuals)
     least, least_burst = (LEAST_LEFT, LEAST_LEFT_BURST) if by_nature else (LEAST, LEAST_BURST)

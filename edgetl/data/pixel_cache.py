@@ -1,7 +1,7 @@
 """Decoded images, kept while work on them goes on, so that each is decoded once; within a stated budget.
 
     with keeping(runtime):
-        ...  # `squares` of the same images and Preprocess gives the same array again
+        ...  # `decoded_pixels` of the same images and Preprocess gives the same array again
 
 Up to `Runtime.pixel_memory_gib` they lie in memory, beyond that, up to `Runtime.pixel_disk_gib`, in temporary files without
 a name, which go with the process however it ends. What is kept never changes a result.
@@ -98,7 +98,7 @@ def keeping(runtime: Runtime) -> Iterator[PixelCache]:
         shelf.sets.clear()
 
 
-def squares(images: Images, preprocess: Preprocess) -> Pixels:
+def decoded_pixels(images: Images, preprocess: Preprocess) -> Pixels:
     """Every image decoded, resized and cut to `resize`, in the order of `images.refs`: uint8 [n, channels, *resize].
 
     That is a square as large as the shorter side, or another rectangle where the Preprocess asks for one; the center view that
@@ -115,11 +115,11 @@ def squares(images: Images, preprocess: Preprocess) -> Pixels:
 
 
 def kept_squares(images: Images, preprocess: Preprocess) -> Pixels | None:
-    """`squares`, if something is being kept at all and memory has room for it; None means: decode them as they are needed."""
+    """`decoded_pixels`, if something is being kept at all and memory has room for it; None means: decode them as they are needed."""
     shelf = _shelf.get()
     if shelf is None or not (key_of(images, preprocess) in shelf.sets or shelf.fits_memory(_shape(images, preprocess))):
         return None
-    return squares(images, preprocess)
+    return decoded_pixels(images, preprocess)
 
 
 def _shape(images: Images, preprocess: Preprocess) -> tuple[int, int, int, int]:
@@ -127,7 +127,7 @@ def _shape(images: Images, preprocess: Preprocess) -> tuple[int, int, int, int]:
 
 
 def center(pixels: Pixels, preprocess: Preprocess) -> Pixels:
-    """Of `squares`, exactly what `preprocess.pixels` gives: uint8 [n, channels, *size], without copying."""
+    """Of `decoded_pixels`, exactly what `preprocess.pixels` gives: uint8 [n, channels, *size], without copying."""
     (top, left), (height, width) = inset_of(preprocess), pair(preprocess.size)
     return pixels[..., top : top + height, left : left + width]
 

@@ -51,7 +51,7 @@ class Placed:
         return ImageTensors(images=self.images, preprocess=needs_preprocess(preprocess, self.images.name))
 
 
-def place(
+def images_for(
     model: Path,
     data: str,
     names: Sequence[str] | None,

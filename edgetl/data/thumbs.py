@@ -33,7 +33,7 @@ def thumb_of(image: Image.Image) -> str:
     return base64.b64encode(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS).tobytes()).decode()
 
 
-def pictures(thumbs: Sequence[str]) -> Pictures:
+def gray_thumbnails(thumbs: Sequence[str]) -> Pictures:
     """[n, SIDE, SIDE] of gray values, 0 to 255."""
     data = b"".join(base64.b64decode(thumb) for thumb in thumbs)
     return np.frombuffer(data, dtype=np.uint8).reshape(-1, SIDE, SIDE).astype(np.float32)

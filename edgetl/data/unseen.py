@@ -53,7 +53,7 @@ class Comparison:
     turned: frozenset[str] = frozenset()
 
 
-def compare(data: Judging, record: SeenImages | None, preprocess: Preprocess | None = None) -> Comparison:
+def compare_with_record(data: Judging, record: SeenImages | None, preprocess: Preprocess | None = None) -> Comparison:
     """Find the images of `data` that are on `record`, byte by byte and, where looks are known, by what they look like.
 
     With `preprocess`, that of the model, image files are compared with rows of an .npz too: by what the network would see of them.
@@ -212,7 +212,7 @@ def not_comparable(data: Judging, record: SeenImages, preprocess: Preprocess | N
     return [f"rows of an .npz ({', '.join(rows)}) cannot be compared with image files"] if rows else []
 
 
-def without(data: Images | NpzTensors, hashes: Collection[str]) -> Images | NpzRows:
+def without_hashes(data: Images | NpzTensors, hashes: Collection[str]) -> Images | NpzRows:
     """The samples that have none of these hashes."""
     if isinstance(data, Images):
         return replace(data, refs=tuple(ref for ref in data.refs if ref.sha256 not in hashes))

@@ -19,7 +19,7 @@ from torch.torch_version import TorchVersion
 from edgetl.core.errors import InputError
 from edgetl.core.progress import track
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint
-from edgetl.runtime.onnx_metadata import ModelInfo, check, clean, describe, save
+from edgetl.runtime.onnx_metadata import ModelInfo, check_file, clean, describe, save
 from edgetl.runtime.session import open_session
 
 OPSET, IR_VERSION = 20, 10  # what onnxruntime releases of the last two years read
@@ -43,9 +43,9 @@ def lower(checkpoint: Path, out: Path) -> None:
         bar.advance()
         graph = exported(model, info)
         bar.advance()
-        save(described(graph, info), out)
-        check(out)
-        compare(model, out, info)
+        save(with_metadata(graph, info), out)
+        check_file(out)
+        check_equal(model, out, info)
         bar.advance(note="answers as in torch")
 
 
@@ -102,7 +102,7 @@ def _traced(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         return onnx.load(written)
 
 
-def described(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:
+def with_metadata(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:
     """The graph with the metadata of its checkpoint, and without the exporter's notes (stack traces, local paths)."""
     model = describe(clean(graph), ModelInfo(classes=info.classes, preprocess=info.preprocess, task=info.task, seen=info.seen))
     model.ir_version = IR_VERSION
@@ -111,7 +111,7 @@ def described(graph: onnx.ModelProto, info: CheckpointInfo) -> onnx.ModelProto:
     return model
 
 
-def compare(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
+def check_equal(model: nn.Module, path: Path, info: CheckpointInfo) -> None:
     """Prove on random images, one and three at a time, that the graph answers as the network does.
 
     Raises:

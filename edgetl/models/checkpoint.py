@@ -21,7 +21,7 @@ from edgetl.core.files import read_json, write_whole
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.models.build import build
-from edgetl.models.finite import refuse_not_finite
+from edgetl.models.finite import refuse_not_finite_tensors
 from edgetl.models.narrow import narrow, pruned_name
 from edgetl.models.state import load_state, read_description, read_state
 
@@ -87,7 +87,7 @@ def save_checkpoint(
         **({} if pruned is None else {"pruned": pruned}),
     }
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    refuse_not_finite(tensors, path.name)
+    refuse_not_finite_tensors(tensors, path.name)
     write_whole(path, save(tensors, metadata={KEY: canonical_json(described)}))
 
 
@@ -133,7 +133,7 @@ def load_model(path: Path) -> nn.Module:
     info = read_checkpoint(path)
     model = build(info.arch, len(info.classes), info.preprocess.side)
     given, own = read_state(path), model.state_dict()
-    refuse_not_finite(given, path.name)
+    refuse_not_finite_tensors(given, path.name)
     if info.pruned is not None:
         return _narrowed(model, given, info, path)
     wrong = [

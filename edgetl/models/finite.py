@@ -15,7 +15,7 @@ def is_finite(value: Tensor) -> bool:
     return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
-def refuse_not_finite(tensors: Mapping[str, Tensor], file: str) -> None:
+def refuse_not_finite_tensors(tensors: Mapping[str, Tensor], file: str) -> None:
     """Raise InputError with the names of tensors, of any shape, that hold NaN or infinity."""
     wrong = {name: value for name, value in tensors.items() if not is_finite(value)}
     if wrong:

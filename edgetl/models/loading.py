@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgetl.core.errors import InputError, listing
 from edgetl.core.progress import say
 from edgetl.models.efficientnet_lite import EfficientNetLite
-from edgetl.models.finite import refuse_not_finite
+from edgetl.models.finite import refuse_not_finite_tensors
 from edgetl.models.heads import head_keys
 from edgetl.models.packaged import by_own_names
 from edgetl.models.state import load_state, plain_tensors, read_content, read_description
@@ -80,7 +80,7 @@ def load_into(model: nn.Module, weights: Weights, classes: tuple[str, ...] | Non
     )
     in_file = sum(not _counts_batches(name) for name in given)
     _refuse_strangers(report, own.keys() - head, in_file, weights, partial)
-    refuse_not_finite({name: value for name, value in given.items() if name in own}, weights.path.name)
+    refuse_not_finite_tensors({name: value for name, value in given.items() if name in own}, weights.path.name)
     load_state(model, fits, strict=False)
     return report
 

@@ -16,7 +16,7 @@ from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.clusters import Groups
 from edgetl.quantization.candidates.baseline import MARGIN_DB, Baseline
-from edgetl.quantization.candidates.plan import Plan, planned
+from edgetl.quantization.candidates.plan import WorkPlan, plan_work
 from edgetl.quantization.candidates.trials import Trials, answers
 from edgetl.quantization.candidates.unsaturated import tell_if_saturated
 from edgetl.quantization.graph.network_names import NetworkNames
@@ -24,8 +24,8 @@ from edgetl.quantization.layout.file_form import FileForm
 from edgetl.quantization.learn.steps import Steps
 from edgetl.quantization.observe.effort import Clock
 from edgetl.quantization.observe.evidence import ADVICE, Shown, Watched, problems_of, refuse_nothing
-from edgetl.quantization.observe.split_for_judging import CalibrationParts, PartSizes, groups_of, subset
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.observe.split_for_judging import CalibrationParts, PartSizes, groups_of_subset, subset
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.record import QuantizationRecord
 from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.mixed_precision import Searched, chosen_by, within_budget
@@ -80,8 +80,8 @@ def quantize(
     """
     form, clock = FileForm.of(model, calibration, target, keep_names=keep_names), Clock(seconds=time_limit)
     tell_if_saturated(target)
-    prepared = prepare(model)
-    plan = planned(prepared, calibration, threads, clock, tune_images, after=_answers_after(calibration, evaluation))
+    prepared = prepare_graph(model)
+    plan = plan_work(prepared, calibration, threads, clock, tune_images, after=_answers_after(calibration, evaluation))
     observed = _observe(prepared, calibration, alike, target, plan, batch_size, threads)
     del prepared  # the baseline has a graph of its own: with large weights, one of them is much
     baseline, trials = observed.baseline, Trials(observed.baseline.model, observed.parts.choosing, threads)
@@ -125,7 +125,7 @@ def _observe(
     calibration: InputSource,
     alike: Groups | None,
     target: Target,
-    plan: Plan,
+    plan: WorkPlan,
     batch_size: int,
     threads: int,
 ) -> Observed:
@@ -140,7 +140,7 @@ def _observe(
     why_not = None if plan.effort.equalize else plan.why_not
     baseline = Baseline.of(prepared, watched.fitting, target, batch_size=batch_size, threads=threads, not_equalized=why_not)
     refuse_nothing(shown)
-    parts = CalibrationParts.of(used, groups_of(used, calibration, alike))
+    parts = CalibrationParts.of(used, groups_of_subset(used, calibration, alike))
     return Observed(baseline=baseline, parts=parts, sizes=sizes, shown=shown)  # all was watched once
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from edgetl.core.progress import detail, say
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.candidates.plan import Plan
+from edgetl.quantization.candidates.plan import WorkPlan
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import Trial, Trials
 from edgetl.quantization.graph.passes import run
@@ -17,7 +17,7 @@ from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import Effort
 from edgetl.quantization.observe.ranges import ChosenRange
 from edgetl.quantization.observe.split_for_judging import PartSizes
-from edgetl.quantization.precision.placement import BUDGET, InFloat, line, placed
+from edgetl.quantization.precision.placement import BUDGET, InFloat, operator_placement, placement_line
 from edgetl.quantization.search.mixed_precision import Chooser, Searched
 from edgetl.quantization.search.reported import Reported
 from edgetl.quantization.search.search import Evaluation
@@ -89,7 +89,7 @@ class QuantizationRecord:
     @staticmethod
     def of(
         baseline: Baseline,
-        plan: Plan,
+        plan: WorkPlan,
         trials: Trials,
         searched: Searched,
         *,
@@ -101,10 +101,10 @@ class QuantizationRecord:
     ) -> QuantizationRecord:
         """What was done; what runs in float is said."""
         why = {**dict.fromkeys(searched.floating, BUDGET), **baseline.in_float}
-        int8, in_float = placed(run(FOR_PIXELS, searched.graph), why)
+        int8, in_float = operator_placement(run(FOR_PIXELS, searched.graph), why)
         if in_float:
             say(f"quantize: {sum(int8.values())} operators run in int8, {sum(each.count for each in in_float)} in float")
-            detail(f"quantize: in float: {line(in_float)}")
+            detail(f"quantize: in float: {placement_line(in_float)}")
         return QuantizationRecord(
             target=baseline.target,
             ends=baseline.boundary,

@@ -26,7 +26,7 @@ from edgetl.runtime.answers import answers_of
 from edgetl.runtime.latency import Latency, Opened, in_turns, sample
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.session import Session, open_session
-from edgetl.runtime.size import parameter_count
+from edgetl.runtime.size import weight_count
 from edgetl.tasks.class_order import check_width
 from edgetl.tasks.meaning import Meaning, in_words, meaning_of
 
@@ -95,9 +95,7 @@ class Subjects:
         """What is known of a model beside its answers; the parameters of an int8 graph are counted in its float graph."""
         subject = self.named[name]
         counted = self.named.get("onnx_float", subject) if name == "onnx_int8" else subject
-        return FileFacts(
-            arch=subject.arch, params=parameter_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency
-        )
+        return FileFacts(arch=subject.arch, params=weight_count(counted.path), size_bytes=subject.path.stat().st_size, latency_ms=latency)
 
     def latencies(self, runs: int) -> dict[str, Latency]:
         """The latency of each model for images of the size of these."""

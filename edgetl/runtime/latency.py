@@ -49,7 +49,7 @@ class Latency:
     moved: bool
 
 
-def moved(measured: Mapping[str, Latency]) -> str | None:
+def drift_warning(measured: Mapping[str, Latency]) -> str | None:
     """A warning that latencies changed during the measurement, with the models' names; None if they did not."""
     apart = [name if each.spread is None else f"{name} by {each.spread:.0%}" for name, each in measured.items() if each.moved]
     if not apart:

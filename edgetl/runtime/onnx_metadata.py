@@ -116,7 +116,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     write_whole(path, model.SerializeToString(deterministic=True))
 
 
-def check(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Check a file with onnx's full checker and strict shape inference.
 
     Raises:
@@ -128,7 +128,7 @@ def check(path: Path) -> None:
 
 
 def check_model(model: onnx.ModelProto, name: str) -> None:
-    """As `check`, for a model in memory; `name` is used in messages.
+    """As `check_file`, for a model in memory; `name` is used in messages.
 
     Raises:
         InputError: what the checker found.

@@ -54,7 +54,7 @@ class InputSource(Protocol):
 
 
 @dataclass
-class Pace:
+class BatchSupport:
     """Whether runs have shown that a model works for one image at a time alone: some such files say that any number will do."""
 
     one_by_one: bool = False
@@ -82,7 +82,7 @@ class Session:
     outputs: int | None
     activation: Activation | None
     engine: Any
-    pace: Pace = field(default_factory=Pace)
+    pace: BatchSupport = field(default_factory=BatchSupport)
 
     @property
     def input_name(self) -> str:

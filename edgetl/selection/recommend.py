@@ -20,7 +20,7 @@ from edgetl.data.tensors import ImageTensors
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.report.figures import Spot, frontier_figure, page_svg
 from edgetl.report.units import percent
-from edgetl.runtime.latency import measure_all, moved
+from edgetl.runtime.latency import drift_warning, measure_all
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.candidates import Candidate, candidates
 from edgetl.selection.choices import knows
@@ -105,7 +105,7 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         )
         for (candidate, weights, probed, quantized), time in zip(found, times, strict=True)
     ]
-    if warning := moved(
+    if warning := drift_warning(
         {f"{candidate.arch} at {candidate.image_size} px": time for (candidate, *_), time in zip(found, times, strict=True)}
     ):
         say(f"recommend: {warning}")

@@ -27,7 +27,7 @@ from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSe
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
 from edgetl.stages.quantize import Quantize
-from edgetl.stages.search import Search, StudentTrial, refuse
+from edgetl.stages.search import Search, StudentTrial, budget_refusal
 from edgetl.training.balance import worth_of
 
 SHORTER = 8  # a trial has so many times fewer epochs
@@ -81,7 +81,7 @@ class Seek:
                 best = self.name(choices[found.taken])
                 say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
-        raise refuse(read_frontier(found.frontier.path))
+        raise budget_refusal(read_frontier(found.frontier.path))
 
     def _search(self, trials: Sequence[StudentTrial]) -> Search:
         val = self.data.only("val")

@@ -24,7 +24,7 @@ from edgetl.data.pixel_cache import keeping
 from edgetl.data.unlabelled import NOBODY, together
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
-from edgetl.models.finite import refuse_not_finite
+from edgetl.models.finite import refuse_not_finite_tensors
 from edgetl.models.heads import feature_count, freeze_blocks, head_layer, set_linear
 from edgetl.models.loading import load_into
 from edgetl.models.prune import Pruned
@@ -33,7 +33,7 @@ from edgetl.models.weights import Weights
 from edgetl.settings import DistillSettings, Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balancing
-from edgetl.training.device import pinned, placed
+from edgetl.training.device import on_device, pinned
 from edgetl.training.features import features_of
 from edgetl.training.fit import evaluate, fit
 from edgetl.training.inherit import inherit
@@ -43,7 +43,7 @@ from edgetl.training.logit_adjustment import adjust_logits
 from edgetl.training.mirror import settled
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.student_loss import StudentLoss, Views, shrunk
-from edgetl.training.teaching import Live, Observed, Remembered, Taught, Teaching
+from edgetl.training.teaching import Live, Remembered, Taught, Teaching, WatchedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +101,13 @@ class Distill(Stage[Student]):
                 f"found one of {', '.join(teacher.classes)}. Fine-tune on this data first"
             )
         if self.settings.arch == "same":
-            refuse_not_finite(read_state(self.teacher.path), self.teacher.path.name)
+            refuse_not_finite_tensors(read_state(self.teacher.path), self.teacher.path.name)
             shutil.copyfile(self.teacher.path, path)
             return Student(checkpoint=Checkpoint.of(path), val_score=None, best_epoch=None)
         preprocess = teacher.preprocess.at(self.settings.image_size or teacher.preprocess.side)
         with pinned(self.runtime) as device, keeping(self.runtime):
             views = self._views(teacher, preprocess)
-            network = placed(load_model(self.teacher.path), device)
+            network = on_device(load_model(self.teacher.path), device)
             start = self.start(network, teacher, preprocess, views, device, out)
             teach = self._teaching(network, views, teacher.preprocess, out)
             widths = (feature_count(start.model), feature_count(network)) if self.settings.resolved().features else None
@@ -160,7 +160,7 @@ class Distill(Stage[Student]):
                 self._fit_head(model, sees, views, device, out)
         if s.share is None:
             return Start(model=model, arch=s.arch)
-        pruned = self._pruned(placed(model, device).eval(), s.arch, sees, views, device)
+        pruned = self._pruned(on_device(model, device).eval(), s.arch, sees, views, device)
         return Start(model=pruned.model, arch=s.arch, pruned=pruned.share)
 
     def _pruned(self, network: nn.Module, arch: str, sees: Preprocess, views: Views, device: torch.device) -> Pruned:
@@ -211,7 +211,7 @@ class Distill(Stage[Student]):
     def _teaching(self, teacher: nn.Module, views: Views, teacher_sees: Preprocess, out: Path) -> Teaching:
         """The teacher's answers, computed when they are needed, and kept if views repeat."""
         watched = bool(self.settings.resolved().features)
-        live = Live(teacher=Observed(teacher, watched=watched), shrink=lambda x: shrunk(x, teacher_sees.side))
+        live = Live(teacher=WatchedNetwork(teacher, watched=watched), shrink=lambda x: shrunk(x, teacher_sees.side))
         rounds = self._rounds()
         if rounds is None:
             return live

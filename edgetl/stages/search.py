@@ -14,7 +14,7 @@ from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
 from edgetl.report.frontier import Frontier, Tried
-from edgetl.runtime.latency import measure_all, moved
+from edgetl.runtime.latency import drift_warning, measure_all
 from edgetl.training.fit import standard_error
 
 TIMED_RUNS = 50
@@ -66,7 +66,7 @@ class Search(Stage[SearchResult]):
         sizes = [trial.int8.path.stat().st_size for trial in self.trials]
         measured = measure_all([trial.int8.path for trial in self.trials], TIMED_RUNS)
         times = [latency.p50 for latency in measured]
-        if warning := moved({trial.student: latency for trial, latency in zip(self.trials, measured, strict=True)}):
+        if warning := drift_warning({trial.student: latency for trial, latency in zip(self.trials, measured, strict=True)}):
             say(f"search: {warning}")
         fits = [self._fits(size, time) for size, time in zip(sizes, times, strict=True)]
         taken = best(self.trials, sizes, fits)
@@ -105,7 +105,7 @@ def best(trials: Sequence[StudentTrial], sizes: Sequence[int], fits: Sequence[bo
     return max(fitting, key=lambda i: (trials[i].choosing, sizes[i]), default=None)
 
 
-def refuse(frontier: Frontier) -> InputError:
+def budget_refusal(frontier: Frontier) -> InputError:
     """The message for a budget that nothing keeps: what was asked for, and the least that could be had."""
     max_kb = None if frontier.max_bytes is None else frontier.max_bytes / KB
     asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (frontier.max_ms, "ms")) if value is not None)

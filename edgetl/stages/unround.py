@@ -10,7 +10,7 @@ from edgetl.bundle.unrounded import unrounded
 from edgetl.core.artifacts import FloatModel, Int8Model
 from edgetl.core.stage import Stage
 from edgetl.runtime.loading import load_proto
-from edgetl.runtime.onnx_metadata import FORM, TARGET, check, describe, info_of, save
+from edgetl.runtime.onnx_metadata import FORM, TARGET, check_file, describe, info_of, save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,5 +38,5 @@ class Unround(Stage[Unrounded]):
         info = info_of(model, self.int8.path.name)
         extra = {key: value for key, value in info.extra.items() if key not in (TARGET, FORM)}
         save(describe(unrounded(model), type(info)(**{**vars(info), "extra": extra})), path)
-        check(path)
+        check_file(path)
         return Unrounded(model=FloatModel.of(path))

@@ -35,7 +35,7 @@ from edgetl.report.subjects import Subject as Subject
 from edgetl.report.subjects import Subjects
 from edgetl.report.text import golden_note
 from edgetl.report.thumbnails import with_thumbnails
-from edgetl.runtime.latency import Latency, moved
+from edgetl.runtime.latency import Latency, drift_warning
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.runtime.outputs import require_finite
 from edgetl.settings import Runtime, VerifySettings
@@ -231,7 +231,7 @@ class _Judged:
 
     def _notes(self) -> list[str]:
         """Notes on the reading of classes and outputs, and on the effect of this CPU on the answers."""
-        warning = moved(self.latencies)
+        warning = drift_warning(self.latencies)
         saturated = saturation_notes({name: subject.path for name, subject in self.subjects.named.items()})
         return [*filter(None, [self.stage.order, self.stage.data.doubt]), *self.subjects.readings(), *saturated, *filter(None, [warning])]
 

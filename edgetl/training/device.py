@@ -41,12 +41,12 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
+def on_device(model: nn.Module, device: torch.device) -> nn.Module:
     """`model` itself, on `device`, its kernels laid out channels last."""
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def finished(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait for a GPU. Its calls return at once, so a clock read before the wait measures nothing."""
     match device.type:
         case "cuda":

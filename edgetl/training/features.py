@@ -27,7 +27,7 @@ from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
 from edgetl.data.pixels import to_input
 from edgetl.models.heads import split_head
-from edgetl.training.device import placed
+from edgetl.training.device import on_device
 
 CHUNK_VALUES = 3 * 224 * 224 * 32  # numbers in the inputs of one forward pass: the CPU's caches like few
 CHECKED_ROWS = 4096  # at a time
@@ -51,7 +51,7 @@ def frozen_features(
     Raises:
         InputError: features that are not finite.
     """
-    placed(body, device).eval()
+    on_device(body, device).eval()
     record = file.with_name(file.name + ".json")
     done, width, checksum = _finished(file, record, count)
     chunk = max(8, min(512, CHUNK_VALUES // max(1, inputs(slice(0, 1)).numel())))
@@ -67,12 +67,12 @@ def frozen_features(
                 )
             width = found.shape[1]
             checksum = zlib.crc32(np.ascontiguousarray(found).data, checksum)
-            whole = mapped(file, (count, width))
+            whole = memory_mapped(file, (count, width))
             whole[rows] = found
             whole.flush()
             write_json(record, {"done": rows.stop, "width": width, "crc32": checksum})
             bar.advance(rows.stop - start)
-    return mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
+    return memory_mapped(file, (count, width)) if count else np.empty((0, 0), dtype=np.float32)
 
 
 def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
@@ -83,7 +83,7 @@ def _finished(file: Path, record: Path, count: int) -> tuple[int, int, int]:
     except (InputError, KeyError, TypeError, ValueError):
         done, width, checksum = -1, 0, 0
     if done > 0 and file.is_file() and file.stat().st_size == 4 * count * width:
-        found, rows = 0, mapped(file, (count, width))
+        found, rows = 0, memory_mapped(file, (count, width))
         for start in range(0, done, CHECKED_ROWS):
             found = zlib.crc32(np.ascontiguousarray(rows[start : min(start + CHECKED_ROWS, done)]).data, found)
         del rows  # Windows removes no file that is mapped
@@ -103,7 +103,7 @@ def features_of(model: nn.Module, images: Images, preprocess: Preprocess, device
     return frozen_features(body, lambda rows: to_input(plain.pixels[rows], preprocess), len(plain), device, file, title=title)
 
 
-def mapped(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
+def memory_mapped(file: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
     """The file as an array; made, at its full length, of zeros, where it is not there."""
     if not file.exists():
         with file.open("wb") as stream:

@@ -13,12 +13,12 @@ from edgetl.data.pixels import to_input
 from edgetl.models.build import build, runs_at
 from edgetl.models.heads import head_layer, head_name, parameter_blocks, set_linear
 from edgetl.training.balance import Balancing, worth_of
-from edgetl.training.device import placed
+from edgetl.training.device import on_device
 from edgetl.training.features import Features
 from edgetl.training.fit import Fit, evaluate, fit, resumes
 from edgetl.training.head import HeadRecipe, fit_head
 from edgetl.training.job import Recipe, TrainingJob
-from edgetl.training.linear import Linear, fit_linear
+from edgetl.training.linear import LinearHead, fit_linear
 from edgetl.training.material import Material
 from edgetl.training.score import balanced_score_with, score_with
 from edgetl.training.scratch import PASSES, SMALL_SIDE, Scratch, from_scratch, work_within
@@ -63,7 +63,7 @@ class Finetuning(Material):
             score=score_with(self.task)(outputs, self.val.labels), balanced=balanced(outputs, self.val.labels) if balanced else None
         )
 
-    def _fit_head(self) -> tuple[Linear, list[Features], Features]:
+    def _fit_head(self) -> tuple[LinearHead, list[Features], Features]:
         """Fit the head: the linear one (which is the head, unless that is an mlp), the features it was fitted on, and val's."""
         s = self.settings
 
@@ -88,7 +88,7 @@ class Finetuning(Material):
         draws = self.augment.draws(self.settings.seed, VIEW_KEY + view, len(self.train))[rows]
         return to_input(self.augment(self.train.pixels[rows], draws), self.preprocess)
 
-    def _seen(self, probe: Linear, unseen: Features) -> HeadScore:
+    def _seen(self, probe: LinearHead, unseen: Features) -> HeadScore:
         """The linear head out of fold on train, and on val; where classes are unbalanced, each class weighs the same.
 
         Images of val that look alike count once for how exactly val can tell.
@@ -120,7 +120,7 @@ class Finetuning(Material):
         """Train the layers of the strategy; for `features` only compute the score."""
         job = self._job(decision)
         if decision.strategy == "features":
-            placed(self.model, self.device)
+            on_device(self.model, self.device)
             seen = evaluate(job, self.device)
             return Fit(best_epoch=-1, best_score=seen.score, epochs=0, best_balanced=seen.balanced)
         return fit(job, self.out, self.device)

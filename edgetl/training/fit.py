@@ -23,10 +23,10 @@ from edgetl.core.progress import track
 from edgetl.core.workspace import SCRATCH
 from edgetl.data.pixels import PixelSet, to_input
 from edgetl.training.balance import worth_of
-from edgetl.training.device import pick_dtype, placed
+from edgetl.training.device import on_device, pick_dtype
 from edgetl.training.divergence import Course, refuse_diverged
 from edgetl.training.job import FEWEST_IMAGES, TrainingBatch, TrainingJob
-from edgetl.training.progress import RESUME, Evaluated, Progress, load, resumable, save
+from edgetl.training.progress import RESUME, Evaluated, Progress, load_progress, resumable, save_progress
 from edgetl.training.schedule import cosine
 
 
@@ -57,13 +57,13 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
         DivergedError: loss or weights are not finite any more; what the last good epoch left stays in `out`.
         InputError: fewer than two training images.
     """
-    model, recipe = placed(job.model, device), job.recipe
+    model, recipe = on_device(job.model, device), job.recipe
     if len(job.train) < FEWEST_IMAGES:
         raise InputError(
             f"expected {FEWEST_IMAGES} training images at least, found {len(job.train)}. Give more images, or choose another split"
         )
     optimizer = _optimizer(job)
-    state = load(out / SCRATCH / RESUME, model, optimizer)
+    state = load_progress(out / SCRATCH / RESUME, model, optimizer)
     if state.epoch == 0 and job.start_counts:
         state.keep(model, _finite(job, evaluate(job, device), out, -1), epoch=-1)
     with track(job.title, recipe.epochs, "epoch") as bar:
@@ -73,7 +73,7 @@ def fit(job: TrainingJob, out: Path, device: torch.device) -> Fit:
             loss = _train_epoch(job, optimizer, state.epoch, device, out)
             seen = _finite(job, evaluate(job, device), out, state.epoch)
             _note(state, job, seen, loss, time.perf_counter() - started)
-            save(out, model, optimizer, state)
+            save_progress(out, model, optimizer, state)
             bar.advance(note=f"val score {seen.score:.4f}")
     if state.best_state:
         model.load_state_dict(state.best_state)
@@ -170,7 +170,7 @@ def _thaw(job: TrainingJob, epoch: int) -> None:
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, data: PixelSet, preprocess: Preprocess, device: torch.device, batch_size: int = 256) -> Tensor:
+def network_outputs(model: nn.Module, data: PixelSet, preprocess: Preprocess, device: torch.device, batch_size: int = 256) -> Tensor:
     """The model's outputs for all images, float32 [n, k], on the CPU."""
     model.eval()
     chunks = (data.pixels[start : start + batch_size].to(device) for start in range(0, len(data), batch_size))
@@ -179,7 +179,7 @@ def outputs_of(model: nn.Module, data: PixelSet, preprocess: Preprocess, device:
 
 def evaluate(job: TrainingJob, device: torch.device) -> Evaluated:
     """Loss and scores on the val images."""
-    outputs, labels = outputs_of(job.model, job.val, job.preprocess, device), job.val.labels
+    outputs, labels = network_outputs(job.model, job.val, job.preprocess, device), job.val.labels
     loss = nn.functional.cross_entropy(outputs, labels, weight=job.class_weights).item()
     return Evaluated(loss=loss, score=job.score(outputs, labels), balanced=job.balanced(outputs, labels) if job.balanced else None)
 

@@ -22,7 +22,7 @@ from edgetl.models.finite import refuse_mute
 from edgetl.models.prune import Pruned, output_weights, prune
 from edgetl.models.refit import refit
 from edgetl.models.streams import backward_with_signs, turned
-from edgetl.training.device import placed
+from edgetl.training.device import on_device
 
 IMAGES, BATCH_IMAGES = 96, 8
 PRUNING_STEPS = 3  # each looks anew at what matters
@@ -60,7 +60,7 @@ def inherit(
         InputError: a network that cannot be pruned, or whose answers are not finite.
     """
     x, whole = examples(train, augment, sees, seed, shares).to(device), parameter_count(teacher)
-    placed(teacher, device)
+    on_device(teacher, device)
     with torch.no_grad():
         refuse_mute(teacher(x), "the network that is pruned")
     teacher = turned(teacher, x, seed) if isinstance(teacher, EfficientNetLite) else teacher
@@ -71,7 +71,7 @@ def inherit(
             if wanted < 1:
                 pruned = narrower(model, arch, sees.side, wanted, x, seed)
                 model, kept = pruned.model, {name: kept[name][chosen] for name, chosen in pruned.kept.items()}
-                refit(placed(model, device), placed(teacher, device), kept, x)
+                refit(on_device(model, device), on_device(teacher, device), kept, x)
             bar.advance()
     share = parameter_count(model) / whole
     say(f"distill: pruned {arch} to {parameter_count(model):,} of its {whole:,} parameters ({share:.0%})")

@@ -31,7 +31,7 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class LinearHead:
     """A linear head: logits = features @ weight.T + bias.
 
     Attributes:
@@ -62,7 +62,7 @@ def fit_linear(
     seed: int,
     threads: int,
     groups: NDArray[np.int64] | None = None,
-) -> Linear:
+) -> LinearHead:
     """The head with the least penalized loss on all views.
 
     Args:
@@ -85,7 +85,7 @@ def fit_linear(
     mean, deviation = scale
     weight = (fitted.weight / deviation).astype(np.float32)
     bias = (fitted.bias - (fitted.weight / deviation) @ mean).astype(np.float32)
-    return Linear(weight=weight, bias=bias, strength=strength, unseen=unseen, chosen=chosen)
+    return LinearHead(weight=weight, bias=bias, strength=strength, unseen=unseen, chosen=chosen)
 
 
 @dataclass(frozen=True, kw_only=True)

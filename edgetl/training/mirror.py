@@ -97,10 +97,10 @@ def mirroring(photos: Features, mirrored: Features, labels: Labels, classes: tup
             head = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS).fit((photos[inside] - mean) / deviation, labels[inside])
             answers[outside] = head.predict((photos[outside] - mean) / deviation)
             reflected[outside] = head.predict((mirrored[outside] - mean) / deviation)
-    return judged(answers, reflected, labels, classes)
+    return mirror_decision(answers, reflected, labels, classes)
 
 
-def judged(answers: Labels, reflected: Labels, labels: Labels, classes: tuple[str, ...]) -> Mirroring:
+def mirror_decision(answers: Labels, reflected: Labels, labels: Labels, classes: tuple[str, ...]) -> Mirroring:
     """From the answers to photos, to their mirror images, and the labels, [n] each, to the decision."""
     before, after = answers == labels, reflected == labels
     each = np.unique(labels)

@@ -61,7 +61,7 @@ class Progress:
         self.best_state = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def save(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Progress) -> None:
+def save_progress(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Progress) -> None:
     """Write everything the next epoch depends on, whole or not at all, and on the disk before the next epoch begins."""
     resume = out / SCRATCH / RESUME
     resume.parent.mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ def resumable(path: Path) -> bool:
     return False
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_progress(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """The state that an earlier attempt left, or that of a new training."""
     if not resumable(path):
         return Progress()

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from edgetl.models.finite import refuse_mute
 from edgetl.models.heads import head_name
-from edgetl.training.features import mapped
+from edgetl.training.features import memory_mapped
 from edgetl.training.job import TrainingBatch
 
 MIX_KEY = 2**63  # apart from the keys of views and orders
 
 
-class Observed:
+class WatchedNetwork:
     """A network, and if `watched` what enters its head; a map of features is averaged over its places."""
 
     def __init__(self, model: nn.Module, *, watched: bool) -> None:
@@ -50,7 +50,7 @@ class Taught(nn.Module):
     def __init__(self, student: nn.Module, widths: tuple[int, int] | None) -> None:
         super().__init__()
         self.student = student
-        self.observed = Observed(student, watched=widths is not None)
+        self.observed = WatchedNetwork(student, watched=widths is not None)
         self.adapter = nn.Linear(*widths) if widths else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Teaching(Protocol):
 class Live:
     """The teacher looks at what the student sees, mixed or not (Beyer et al. 2022, "function matching")."""
 
-    teacher: Observed
+    teacher: WatchedNetwork
     shrink: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
@@ -143,7 +143,7 @@ class Remembered:
 
     def __init__(self, live: Live, file: Path, *, rounds: int, images: int, outputs: int, features: int) -> None:
         self.live, self.outputs = live, outputs
-        self._rows = mapped(file, (rounds, images, 1 + outputs + features))
+        self._rows = memory_mapped(file, (rounds, images, 1 + outputs + features))
 
     def __call__(self, batch: TrainingBatch, x: Tensor) -> TeacherAnswers:
         """The answers to a batch, computed or remembered."""

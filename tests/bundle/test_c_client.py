@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from edgetl.bundle.check import check_bundle
 from edgetl.bundle.client_runs import run_clients
 from edgetl.bundle.decision import DecisionRule
+from edgetl.bundle.finding import Finding
 from edgetl.bundle.golden import read_golden
 from edgetl.bundle.read import Bundle, open_bundle
 from edgetl.bundle.write import write_bundle
@@ -76,9 +77,9 @@ def test_bundle_check_compiles_it_and_names_the_image_that_differs(bundle: Bundl
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
     pixels = np.load(copy / "golden" / "01.resized.npy")
     np.save(copy / "golden" / "01.resized.npy", pixels[..., ::-1].copy())  # BGR
-    name, problems, skipped = next(result for result in run_clients(copy, browser=False) if result[0] == "client c")
-    assert (name, skipped) == ("client c", None)
-    assert problems[0].startswith("01: logits diverge") and problems[0].endswith("of 3 golden vectors 2 agree")
+    client = next(finding for finding in run_clients(copy, browser=False) if finding.part == "client c")
+    assert client.skipped is None
+    assert client.problems[0].startswith("01: logits diverge") and client.problems[0].endswith("of 3 golden vectors 2 agree")
 
 
 def test_another_decision_is_found(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:
@@ -97,12 +98,12 @@ def test_another_decision_is_found(graphs: tuple[Path, Path], info: ModelInfo, t
     )
     made = written(tmp_path / "bundle", graphs, info, c=True, decision=rule)
     assert [image.decision for image in read_golden(made.path).images] == ["unknown"] * 3
-    assert list(run_clients(made.path, browser=False))[-1] == ("client c", (), None)
+    assert list(run_clients(made.path, browser=False))[-1] == Finding(part="client c")
     code = made.path / "clients/c/classifier.c"
     text = code.read_text(encoding="ascii")
     assert text.count(">= CLASSIFIER_THRESHOLD") == 1
     code.write_text(text.replace(">= CLASSIFIER_THRESHOLD", ">= 0"), encoding="ascii")
-    assert list(run_clients(made.path, browser=False))[-1][1] == ("00: decision: the golden logits decide otherwise here",)
+    assert list(run_clients(made.path, browser=False))[-1].problems == ("00: decision: the golden logits decide otherwise here",)
 
 
 def test_a_float_model_is_refused(graphs: tuple[Path, Path], info: ModelInfo, tmp_path: Path) -> None:

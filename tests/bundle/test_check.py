@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgetl.bundle.check import Finding, check_bundle
+from edgetl.bundle.check import check_bundle
 from edgetl.bundle.client_runs import problems_in
+from edgetl.bundle.finding import Finding
 from edgetl.bundle.golden_check import check_golden
 from edgetl.bundle.manifest import UNSEALED, seal_of
 from edgetl.bundle.read import Bundle, open_bundle
@@ -134,6 +135,18 @@ def test_a_client_of_the_bundle_is_run_and_its_last_line_told(copy: Path) -> Non
         finding = found(copy)["client python"]
         assert finding.state == state
         assert code == 0 or "00.png: resized check" in (*finding.problems, finding.skipped)
+
+
+def test_a_golden_image_that_a_client_cannot_decode_is_told(copy: Path) -> None:
+    program = copy / "clients/python/classify.py"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    line = "01.heic: not decoded here: cannot identify image file"
+    program.write_text(f"print({line!r})\nprint('3 golden images agree')\n", encoding="utf-8")
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"]["clients/python/classify.py"] = ""
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    resealed(copy)
+    assert found(copy)["client python"] == Finding(part="client python", notes=(line,))
 
 
 def test_of_a_failing_client_every_image_is_told_and_of_a_crash_its_error() -> None:

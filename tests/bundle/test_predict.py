@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from edgetl.bundle.answers import columns, to_json, to_lines
-from edgetl.bundle.predict import BATCH_IMAGES, Prediction, find_images, predict
+from edgetl.bundle.predict import BATCH_IMAGES, Prediction, find_pictures, predict
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.runtime.onnx_metadata import ModelInfo, describe, save
@@ -56,7 +56,7 @@ def test_answers_are_those_of_a_network_computed_by_hand(model: Path, photos: Pa
 
 
 def test_folders_are_walked_in_sorted_order_and_hidden_files_left_out(photos: Path) -> None:
-    assert [p.relative_to(photos).as_posix() for p in find_images([photos])] == ["a.png", "b/10.PNG", "b/2.png", "broken.jpg"]
+    assert [p.relative_to(photos).as_posix() for p in find_pictures([photos])] == ["a.png", "b/10.PNG", "b/2.png", "broken.jpg"]
 
 
 def test_an_unreadable_picture_is_reported_and_passed_over(model: Path, photos: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgetl.bundle.graph_writing import Written
+from edgetl.bundle.graph_writing import GraphBuilder
 from edgetl.bundle.image_graph import with_picture_input
 from edgetl.bundle.resize_graph import Resizing
 from edgetl.core.errors import InputError
@@ -37,7 +37,7 @@ def preprocess_of(fit: str, kind: str, color: str = "RGB", size: Rectangle = 32,
 
 
 def resizer(preprocess: Preprocess, opset: int = 20) -> ort.InferenceSession:
-    written = Written()
+    written = GraphBuilder()
     output = Resizing(written=written, preprocess=preprocess, opset=opset).pixels("image")
     graph = helper.make_graph(
         written.nodes, "resize", [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "h", "w", preprocess.channels])],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetl.cgen.arena import Arena, planned
-from edgetl.cgen.plan import Concat, Conv, Operator, Plan
+from edgetl.cgen.arena import Arena, plan_arena
+from edgetl.cgen.plan import Concat, Conv, Operator, Program
 from edgetl.cgen.tensors import Tensor, Window
 
 
-def random_plan(seed: int) -> Plan:
+def random_plan(seed: int) -> Program:
     """Operators of one to three inputs, made at any time before; every third has scratch memory."""
     rng = np.random.default_rng(seed)
     tensors = [Tensor(height=1, width=1, channels=int(rng.integers(1, 999)))]
@@ -26,17 +26,17 @@ def random_plan(seed: int) -> Plan:
             conv = Conv(source=tensors[-1], output=output, window=window, groups=1, source_zero=0, zero=0, **numbers)
             operators.append(conv)
         tensors.append(output)
-    return Plan(image=(1, 1, 1), classes=1, operators=tuple(operators))
+    return Program(image=(1, 1, 1), classes=1, operators=tuple(operators))
 
 
-def bytes_of(plan: Plan, arena: Arena, tensor: Tensor) -> set[int]:
+def bytes_of(plan: Program, arena: Arena, tensor: Tensor) -> set[int]:
     return set(range(arena.tensors[tensor], arena.tensors[tensor] + tensor.size_bytes))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_tensor_keeps_its_bytes_until_it_is_read_for_the_last_time(seed: int) -> None:
     plan = random_plan(seed)
-    arena = planned(plan)
+    arena = plan_arena(plan)
     owners: dict[int, object] = {}
     for index, operator in enumerate(plan.operators):
         for tensor in operator.inputs:
@@ -54,5 +54,5 @@ def test_a_tensor_keeps_its_bytes_until_it_is_read_for_the_last_time(seed: int) 
 
 
 def test_offsets_are_multiples_of_four() -> None:
-    arena = planned(random_plan(0))
+    arena = plan_arena(random_plan(0))
     assert all(offset % 4 == 0 for offset in (*arena.tensors.values(), *arena.scratch.values(), arena.size_bytes))

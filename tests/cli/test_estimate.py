@@ -20,7 +20,7 @@ from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.selection.choices import for_student
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime
-from edgetl.training.device import finished
+from edgetl.training.device import synchronize
 
 from ..conftest import Told
 
@@ -71,13 +71,13 @@ def test_a_gpu_is_not_quicker_by_the_estimate_than_by_a_clock_that_waits() -> No
     device = torch.device("cuda")
     a = torch.randn(8192, 8192, device=device)
     torch.matmul(a, a)
-    finished(device)
+    synchronize(device)
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
     for _ in range(10):
         torch.matmul(a, a)
     end.record()
-    finished(device)
+    synchronize(device)
     speed = 10 * 2 * 8192**3 / (begin.elapsed_time(end) / 1000)
     assert forward_flops("resnet18", 10, 224) / pace("resnet18", 10, 224, device).answers < 2 * speed
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgetl.bundle.predict import find_images
+from edgetl.bundle.predict import find_pictures
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.workspace import Workspace
 from edgetl.data.calibration import open_calibration, open_labelled
@@ -98,13 +98,13 @@ def test_neither_calibrates_nor_is_judged_nor_answered(photos: Photos) -> None:
     tensors = open_calibration(root, Preprocess(size=8, resize=8))
     assert isinstance(tensors, ImageTensors) and len(tensors.images) == 24
     assert len(open_labelled(str(root), classes=("cat", "dog"))) == 24  # type: ignore[arg-type]
-    assert len(find_images([root])) == 24
+    assert len(find_pictures([root])) == 24
 
 
 def test_a_folder_that_is_asked_for_by_name_is_taken(photos: Photos) -> None:
     root = photos({"cat": 2})
     bundle(root / "bundle", root / "cat" / "000.png")
-    assert [path.name for path in find_images([root / "bundle"])] == ["0.png"]
+    assert [path.name for path in find_pictures([root / "bundle"])] == ["0.png"]
 
 
 def test_photos_in_folders_with_names_like_those_of_a_run_are_photos(photos: Photos) -> None:

@@ -18,7 +18,7 @@ from edgetl.data.near import WHOLE, NearGroups, grouped
 from edgetl.data.residuals import COARSE, EDGE, FINE, Residuals
 from edgetl.data.sources import open_images
 from edgetl.data.splits import Hashed, assign, groups_in
-from edgetl.data.thumbs import SIDE, pictures, thumb_of
+from edgetl.data.thumbs import SIDE, gray_thumbnails, thumb_of
 from edgetl.settings import DataSettings
 
 Picture = Image.Image
@@ -240,7 +240,7 @@ def test_a_class_of_nothing_but_bursts_is_said(insects: list[Picture], tmp_path:
 
 def test_likeness_is_the_correlation_of_what_the_mean_picture_leaves() -> None:
     """An independent way: least squares on the pictures as they lie, for pictures that were not moved, by `lstsq` and `corrcoef`."""
-    gray, inner = pictures([thumb_of(image) for image in plates(60, 6)]), (slice(EDGE, SIDE - EDGE), slice(EDGE, SIDE - EDGE))
+    gray, inner = gray_thumbnails([thumb_of(image) for image in plates(60, 6)]), (slice(EDGE, SIDE - EDGE), slice(EDGE, SIDE - EDGE))
     bands = np.stack([gaussian_filter(one, FINE) - gaussian_filter(one, COARSE) for one in gray.astype(np.float64)])
     mean = bands.mean(axis=0)
     slopes, (down, right) = np.gradient(mean), np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
@@ -260,7 +260,7 @@ def test_a_crop_and_a_moved_frame_lie_over_their_photo_in_the_frame_of_the_mean_
     images = plates(60, 6)
     crop = images[0].crop((8, 4, 8 + 108, 4 + 108))
     moved = Image.fromarray(np.pad(np.asarray(images[1]), 8, mode="reflect")[4:132, 16:144])  # 4 pixels up, 8 to the right
-    found = Residuals.of(pictures([thumb_of(image) for image in [*images, crop, moved]]))
+    found = Residuals.of(gray_thumbnails([thumb_of(image) for image in [*images, crop, moved]]))
     shown = found.shown.reshape(-1, SIDE, SIDE)
     rows, columns = (np.flatnonzero(shown[60].any(axis=axis)) for axis in (1, 0))
     assert (rows[0] - EDGE, columns[0] - EDGE) == (1, 2)  # 4 and 8 pixels of 128 are 1 and 2 of 32

@@ -16,7 +16,7 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.data import pixel_cache
 from edgetl.data.decode import pixel_set
 from edgetl.data.images import Images
-from edgetl.data.pixel_cache import GIB, SPARE_BYTES, center, inset_of, keeping, square, squares
+from edgetl.data.pixel_cache import GIB, SPARE_BYTES, center, decoded_pixels, inset_of, keeping, square
 from edgetl.data.sources import open_images
 from edgetl.data.tensors import ImageTensors
 from edgetl.settings import DataSettings, Runtime
@@ -60,7 +60,7 @@ def test_within_the_block_each_image_is_decoded_once_with_and_without_margin(ima
 
 def test_other_images_order_or_sizes_are_not_taken_for_the_same(images: Images) -> None:
     with keeping(Runtime()):
-        squares(images, SMALL)
+        decoded_pixels(images, SMALL)
         for some, preprocess in (
             (images.only("train"), SMALL),
             (replace(images, refs=images.refs[::-1]), SMALL),
@@ -73,7 +73,7 @@ def test_other_images_order_or_sizes_are_not_taken_for_the_same(images: Images) 
             (images, replace(SMALL, size=(9, 16), resize=(12, 21), fit="squash")),
             (images, replace(SMALL, color="gray", mean=(0.5,), std=(0.5,))),
         ):
-            found = center(squares(some, preprocess), preprocess)
+            found = center(decoded_pixels(some, preprocess), preprocess)
             expected = np.stack([preprocess.pixels(some.read(i)) for i in range(len(some))]).transpose(0, 3, 1, 2)
             np.testing.assert_array_equal(found, expected)
 
@@ -91,10 +91,10 @@ def test_inputs_are_the_same_bits_kept_or_not(images: Images, preprocess: Prepro
 
 
 def test_beyond_the_memory_budget_pixels_lie_in_a_file_and_are_the_same(images: Images, told: Any) -> None:
-    expected = squares(images, SMALL)
+    expected = decoded_pixels(images, SMALL)
     one = expected.nbytes / GIB
     with keeping(Runtime(pixel_memory_gib=0.0, pixel_disk_gib=one)) as shelf:
-        found = squares(images, SMALL)
+        found = decoded_pixels(images, SMALL)
         assert isinstance(found, np.memmap) and np.array_equal(found, expected)
         assert (shelf.in_memory, shelf.on_disk) == (0, expected.nbytes)
         assert "are kept in a temporary file" in told.text
@@ -102,7 +102,7 @@ def test_beyond_the_memory_budget_pixels_lie_in_a_file_and_are_the_same(images: 
 
 def test_beyond_both_budgets_nothing_is_decoded(images: Images, told: Any) -> None:
     with keeping(Runtime(pixel_memory_gib=0.0, pixel_disk_gib=0.0)), pytest.raises(WorkspaceError) as error:
-        squares(images, SMALL)
+        decoded_pixels(images, SMALL)
     assert str(error.value) == (
         "expected decoded images to fit into 0 GiB of temporary files, found that they take 0.0. "
         "Allow more with --pixel-disk GIB, or take a smaller --image-size"
@@ -119,7 +119,7 @@ class Usage(NamedTuple):
 def test_a_temporary_folder_without_room_is_named(images: Images, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda folder: Usage(GIB, GIB, SPARE_BYTES))
     with keeping(Runtime(pixel_memory_gib=0.0)), pytest.raises(WorkspaceError) as error:
-        squares(images, SMALL)
+        decoded_pixels(images, SMALL)
     assert f"GiB free in {tempfile.gettempdir()} for decoded images, found 0.2. Free some, or name another folder" in str(error.value)
     assert "TMPDIR" in str(error.value) and DECODED not in told.advanced
 

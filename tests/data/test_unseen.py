@@ -11,7 +11,7 @@ from scipy.stats import binom
 from edgetl.core.seen import SeenImages
 from edgetl.data.digits import digit_images
 from edgetl.data.images import Images
-from edgetl.data.unseen import BY_CHANCE, _beyond_chance, by_bytes, compare
+from edgetl.data.unseen import BY_CHANCE, _beyond_chance, by_bytes, compare_with_record
 from edgetl.settings import DataSettings
 
 
@@ -47,5 +47,5 @@ def test_a_crowded_filter_refuses_a_leaked_set_and_no_clean_one_and_says_what_it
 
 def test_a_roomy_filter_finds_a_single_image_and_has_nothing_to_say() -> None:
     record = SeenImages.of("s", train=shas(0, 500)).compact()
-    found = compare(judging([*shas(0, 1), *shas(10**6, 400)]), record)
+    found = compare_with_record(judging([*shas(0, 1), *shas(10**6, 400)]), record)
     assert set(found.found) == set(shas(0, 1)) and found.complete

@@ -18,7 +18,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.seen import SeenImages
 from edgetl.data.tensors import Batch
-from edgetl.lowering.lower import compare, exported, lower
+from edgetl.lowering.lower import check_equal, exported, lower
 from edgetl.lowering.reference import torch_outputs
 from edgetl.models.build import build
 from edgetl.models.checkpoint import CheckpointInfo, load_model, read_checkpoint, save_checkpoint
@@ -107,7 +107,7 @@ def test_a_graph_that_answers_otherwise_is_refused(checkpoint: Path, graph: Path
     with pytest.raises(
         InputError, match=r"expected the logits of the ONNX graph of edge_tiny to differ from torch by at most .*, found a difference of"
     ):
-        compare(other, graph, info)
+        check_equal(other, graph, info)
 
 
 def test_answers_that_are_no_numbers_are_refused(checkpoint: Path, graph: Path) -> None:
@@ -115,7 +115,7 @@ def test_answers_that_are_no_numbers_are_refused(checkpoint: Path, graph: Path) 
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="found a difference of nan"):
-        compare(broken, graph, read_checkpoint(checkpoint))
+        check_equal(broken, graph, read_checkpoint(checkpoint))
 
 
 class Stubborn(nn.Module):

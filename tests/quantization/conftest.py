@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.quantization.candidates.saturation import limited, pairs_of
+from edgetl.quantization.candidates.saturation import pairs_of, unsaturated_codes
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def build_layer(kind: str, shape: tuple[int, ...], attributes: dict[str, Any], *
         return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
     free = graph(codes)
-    return graph(limited(codes, pairs_of(free).get("w_quantized"))) if keep else free
+    return graph(unsaturated_codes(codes, pairs_of(free).get("w_quantized"))) if keep else free
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from edgetl.quantization.layout.short_names import SHORT_NAMES
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
-from edgetl.runtime.onnx_metadata import ModelInfo, check, describe, read_info, save
+from edgetl.runtime.onnx_metadata import ModelInfo, check_file, describe, read_info, save
 from edgetl.runtime.session import open_session
 
 
@@ -37,7 +37,7 @@ def test_int8_answers_like_float(build_small: Callable[..., Path], noise: Any, t
     record = quantize(path, noise(16), target="arm64", batch_size=8, out=out)
     (batch,) = noise(50, seed=1).batches(50)
     assert sqnr_db(open_session(path).run(batch.x), open_session(out).run(batch.x)) > 20
-    check(out)
+    check_file(out)
     assert record.int8["Conv"] == 3 and record.int8["Gemm"] == 1 and record.int8["GlobalAveragePool"] == 2
 
 
@@ -78,7 +78,7 @@ def test_another_process_writes_the_same_bytes(small: Path, noise: Any, tmp_path
 
 
 def test_compacting_changes_no_bit_of_the_answers(small: Path, noise: Any, tmp_path: Path) -> None:
-    prepared = prepare(small)
+    prepared = prepare_graph(small)
     seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(8), batch_size=8)
     ranges = {name: extremes(found) for name, found in seen.items()}
     graph = with_float_outputs(write_qdq(prepared, ranges))

@@ -16,17 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.qdq import as_qdq
-from edgetl.quantization.candidates.unsaturated import judged
+from edgetl.quantization.candidates.unsaturated import graph_to_judge
 from edgetl.quantization.graph.editing import with_nodes
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.names import may_be_given, values_of
+from edgetl.quantization.graph.names import may_be_given, value_names
 from edgetl.quantization.graph.passes import Pass, run
 from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.layout.lay_out import passes as layout_passes
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.prepare.node_names import NODE_NAMES
 from edgetl.quantization.prepare.prepare import PASSES as PREPARE
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.prepare.read import read_float_graph
 from edgetl.runtime.session import open_graph
 from edgetl.settings import Target
@@ -59,7 +59,7 @@ class Judge:
         others = 1.7 * self.photos[:, :, ::-1] + np.float32(0.01)  # no levels, and beyond what set the ranges
         looked_at = [self.photos] if keeps == "same codes" else [self.photos, others]
         for x in looked_at:
-            old, new = (open_graph(judged(graph)).run(x) for graph in (before, after))
+            old, new = (open_graph(graph_to_judge(graph)).run(x) for graph in (before, after))
             match keeps:
                 case "same bits" | "same codes":
                     np.testing.assert_array_equal(new, old)
@@ -83,7 +83,7 @@ def held(
 
     New values have names that values of the user's (`names`; None: those of `model`) give way to.
     """
-    names = {*values_of(model.graph)} if names is None else names
+    names = {*value_names(model.graph)} if names is None else names
     for each in passes:
         if target is None or target in each.targets:
             given = model.SerializeToString(deterministic=True)
@@ -91,7 +91,7 @@ def held(
             assert model.SerializeToString(deterministic=True) == given, f"{each.name} changed what it was given"
             if after.SerializeToString(deterministic=True) != given:
                 judge(each.keeps, model, after)
-                new = {name for name in {*values_of(after.graph)} - {*values_of(model.graph)} if not may_be_given(name, names)}
+                new = {name for name in {*value_names(after.graph)} - {*value_names(model.graph)} if not may_be_given(name, names)}
                 assert not new or each.name in RENAMING, f"{each.name} gives names without a suffix of graph/names.py: {sorted(new)}"
                 yield each.name
             model = after
@@ -208,12 +208,12 @@ def laid_out_and_held(
 
     `change` changes the graph in front of them.
     """
-    baseline = Baseline.of(prepare(path), Arrays(x), target, batch_size=8, threads=1)
+    baseline = Baseline.of(prepare_graph(path), Arrays(x), target, batch_size=8, threads=1)
     graph = as_qdq(baseline.model, baseline.min_max_ranges, floating=[*baseline.in_float, *floating]) if floating else baseline.by_extremes
     graph = change(graph) if change else graph
     original = onnx.load(path)
     public = ([value.name for value in values] for values in (original.graph.input, original.graph.output))
-    own = {*values_of(baseline.model.graph)}
+    own = {*value_names(baseline.model.graph)}
     return {*held(layout_passes(*public), graph, Judge(x, open_graph(original).run(x)), target, own)}
 
 
@@ -223,7 +223,7 @@ def test_each_pass_of_prepare_keeps_what_it_says(small: Path, tmp_path: Path) ->
     nameless = unnamed(onnx.load(tmp_path / "b.onnx"))  # in the list, `own names` has named all nodes before
     changed |= {*held([NODE_NAMES], nameless, Judge(photos(8, 3, 16)))}
     assert changed == {each.name for each in PREPARE}
-    assert GraphIndex(prepare(small)).kinds >= {"HardSwish", "GlobalAveragePool"}
+    assert GraphIndex(prepare_graph(small)).kinds >= {"HardSwish", "GlobalAveragePool"}
 
 
 @pytest.mark.parametrize("target", get_args(Target))
@@ -251,7 +251,7 @@ def test_names_are_given_to_nodes_without_and_taken_from_none_that_has_its_own(t
 
 
 def test_nothing_of_what_exporters_leave_in_a_file_is_written(small: Path) -> None:
-    baseline = Baseline.of(prepare(small), Arrays(photos(8, 3, 16)), "portable", batch_size=8, threads=1)
+    baseline = Baseline.of(prepare_graph(small), Arrays(photos(8, 3, 16)), "portable", batch_size=8, threads=1)
     given = littered(baseline.by_extremes)
     names = ([value.name for value in values] for values in (given.graph.input, given.graph.output))
     after = run(layout_passes(*names), given, "portable")
@@ -286,7 +286,7 @@ def rounding(index: GraphIndex) -> onnx.ModelProto:
 @pytest.mark.parametrize("keeps", ["same bits", "same codes", "same function up to float rounding"])
 def test_a_pass_that_does_not_keep_what_it_says_is_caught(small: Path, keeps: Any) -> None:
     with pytest.raises(AssertionError):
-        list(held([Pass(name="rounding", rewrite=rounding, keeps=keeps)], prepare(small), Judge(photos(4, 3, 16))))
+        list(held([Pass(name="rounding", rewrite=rounding, keeps=keeps)], prepare_graph(small), Judge(photos(4, 3, 16))))
 
 
 def test_a_pass_that_changes_what_it_is_given_is_caught(small: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_pass_that_changes_what_it_is_given_is_caught(small: Path) -> None:
         return index.model
 
     with pytest.raises(AssertionError, match="changed what it was given"):
-        list(held([Pass(name="names", rewrite=named, keeps="same bits")], prepare(small), Judge(photos(4, 3, 16))))
+        list(held([Pass(name="names", rewrite=named, keeps="same bits")], prepare_graph(small), Judge(photos(4, 3, 16))))
 
 
 def test_a_pass_that_gives_a_name_which_a_value_of_the_users_may_have_is_caught(small: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_pass_that_gives_a_name_which_a_value_of_the_users_may_have_is_caught(
         return with_nodes(index.model, [copy, *index.nodes])
 
     with pytest.raises(AssertionError, match="without a suffix"):
-        list(held([Pass(name="doubled", rewrite=doubled, keeps="same bits")], prepare(small), Judge(photos(4, 3, 16))))
+        list(held([Pass(name="doubled", rewrite=doubled, keeps="same bits")], prepare_graph(small), Judge(photos(4, 3, 16))))
 
 
 def test_a_graph_has_one_index_until_a_pass_changes_it(small: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_graph_has_one_index_until_a_pass_changes_it(small: Path) -> None:
 
     look = Pass(name="look", rewrite=looking, keeps="same bits")
     change = Pass(name="change", rewrite=lambda index: inferred(index.model), keeps="same bits")
-    model = prepare(small)
+    model = prepare_graph(small)
     result = run([look, look, change, look], model)
     assert seen[0] is seen[1] and seen[0].model is model
     assert seen[2].model is result and result is not model
@@ -330,6 +330,6 @@ def test_the_loop_passes_over_what_has_nothing_to_do(small: Path) -> None:
 
     none, some = replace(noting("LSTM"), needs=frozenset({"LSTM"})), replace(noting("Conv"), needs=frozenset({"Conv"}))
     web = replace(noting("web"), targets=frozenset[Target]({"web"}))
-    model = prepare(small)
+    model = prepare_graph(small)
     assert run([none, some, web], model, "x86") is model and ran == ["Conv"]
     assert run([none, some, web], model, "web") is model and ran == ["Conv", "Conv", "web"]

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.runtime.latency import FEWEST_RUNS, MOVED, TURNS, Loop, Opened, _read, calibration_loop, in_turns, measure_all, sample
-from edgetl.runtime.latency import moved as warning_of
+from edgetl.runtime.latency import drift_warning as warning_of
 from edgetl.runtime.session import open_session
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.seen import SeenImages
-from edgetl.runtime.onnx_metadata import ModelInfo, check, clean, describe, read_info, save
+from edgetl.runtime.onnx_metadata import ModelInfo, check_file, clean, describe, read_info, save
 
 
 def model(**props: str) -> onnx.ModelProto:
@@ -76,14 +76,14 @@ def test_saving_is_whole_and_repeatable(tmp_path: Path) -> None:
 
 def test_unsound_graphs_are_found(tmp_path: Path) -> None:
     save(model(), tmp_path / "sound.onnx")
-    check(tmp_path / "sound.onnx")
+    check_file(tmp_path / "sound.onnx")
     broken = model()
     broken.graph.node[0].input[0] = "nowhere"
     save(broken, tmp_path / "broken.onnx")
     with pytest.raises(InputError, match=r"expected a valid ONNX graph in broken.onnx, the ONNX checker found: .*"):
-        check(tmp_path / "broken.onnx")
+        check_file(tmp_path / "broken.onnx")
     wrong = model()
     wrong.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
     save(wrong, tmp_path / "wrong.onnx")
     with pytest.raises(InputError, match="the ONNX checker found"):
-        check(tmp_path / "wrong.onnx")
+        check_file(tmp_path / "wrong.onnx")

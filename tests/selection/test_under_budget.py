@@ -19,7 +19,7 @@ from edgetl.selection.job import prepare
 from edgetl.selection.students import students_under
 from edgetl.selection.under_budget import exceeded, with_limits
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
-from edgetl.stages.search import Search, StudentTrial, best, refuse
+from edgetl.stages.search import Search, StudentTrial, best, budget_refusal
 
 
 @pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
@@ -133,7 +133,7 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had
         for name, size, ms in (("a", 30_400, 0.5), ("b", 90_000, 0.25))
     )
     found = Frontier(part="val", images=9, standard_error=0.1, max_bytes=9_000, max_ms=0.1, tried=rows)
-    error = refuse(found)
+    error = budget_refusal(found)
     assert isinstance(error, InputError)
     least = "the smallest student that was tried takes 30 kB, the fastest 0.25 ms."
     assert str(error).startswith(f"expected a budget that a student can meet, found 9 kB and 0.1 ms: {least}")

@@ -27,8 +27,8 @@ from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, FinetuneSettings, Runtime
 from edgetl.stages.finetune import Finetune, Teacher
-from edgetl.training.fit import outputs_of
-from edgetl.training.progress import Progress, save
+from edgetl.training.fit import network_outputs
+from edgetl.training.progress import Progress, save_progress
 
 from ..conftest import Stop, Told
 from .conftest import StopIn
@@ -114,7 +114,7 @@ def test_a_network_from_scratch_that_diverges_is_left_out_and_said(digits: Image
         model.get_parameter("fc.bias").copy_(torch.tensor([3e38, -3e38, 0.0]))
     (out := tmp_path / "out").mkdir()
     (folder := out / "scratch" / "from-scratch").mkdir(parents=True)
-    save(folder, model, as_training_makes_it(model), Progress(rows=[{"epoch": 0.0}]))
+    save_progress(folder, model, as_training_makes_it(model), Progress(rows=[{"epoch": 0.0}]))
     teacher = stage(digits, weights, strategy="full", baselines=True, epochs=1).run(out)
     assert teacher.baselines is not None and teacher.checkpoint.path.is_file()
     found = read_baselines(teacher.baselines.path)
@@ -148,7 +148,7 @@ def test_balancing_finds_more_of_the_rare_class(
     recall = {}
     for choice in ("none", balance):
         teacher = ran(stage(data, weights, strategy=strategy, balance=choice, epochs=2), tmp_path / choice)
-        answers = outputs_of(load_model(teacher.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
+        answers = network_outputs(load_model(teacher.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
         recall[choice] = per_class(confusion(fresh.labels.numpy(), answers.numpy(), 2))[1].recall
     assert recall[balance] > recall["none"] or recall["none"] == 1.0
 

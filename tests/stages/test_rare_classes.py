@@ -26,7 +26,7 @@ from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Qua
 from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune
 from edgetl.training.balance import mean_recall
-from edgetl.training.fit import outputs_of, standard_error
+from edgetl.training.fit import network_outputs, standard_error
 
 SIZE = Preprocess(size=32, resize=32)
 ONE_THREAD = Runtime(device="cpu", threads=1)
@@ -61,7 +61,7 @@ def recalls(teacher: Checkpoint, folder: Path, balance: Literal["auto", "none", 
         teacher=teacher, data=data.only("train", "val"), settings=STUDENT.but(balance=balance, epochs=epochs), runtime=ONE_THREAD
     )
     student, fresh = stage.run(folder), pixel_set(data.only("test"), SIZE, margin=False)
-    answers = outputs_of(load_model(student.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
+    answers = network_outputs(load_model(student.checkpoint.path), fresh, SIZE, torch.device("cpu")).argmax(1)
     return mean_recall((answers == fresh.labels).numpy(), fresh.labels.numpy())
 
 
@@ -72,7 +72,7 @@ def test_baselines_of_unbalanced_classes_have_the_score_that_chose(weights: Weig
     made = Finetune(data=data, preprocess=SIZE, settings=settings, weights=weights, runtime=ONE_THREAD).run(tmp_path)
     assert made.baselines is not None
     found, val = read_baselines(made.baselines.path), pixel_set(data.only("val"), SIZE, margin=False)
-    answers = outputs_of(load_model(made.checkpoint.path), val, SIZE, torch.device("cpu")).argmax(1)
+    answers = network_outputs(load_model(made.checkpoint.path), val, SIZE, torch.device("cpu")).argmax(1)
     recall = mean_recall((answers == val.labels).numpy(), val.labels.numpy())
     assert found.teacher.balanced == pytest.approx(recall) == found.linear_probe.balanced
     assert found.from_scratch is not None and found.from_scratch.balanced is not None
@@ -112,7 +112,7 @@ def test_a_student_under_a_budget_is_sought_by_the_mean_recall_that_chose_its_ep
         _, frontier = seek(do)
     found, val = read_frontier(frontier.path), pixel_set(seek.data.only("val"), SIZE, margin=False)
     (checkpoint,) = tmp_path.glob("run/stages/distill-*/checkpoint.safetensors")
-    right = (outputs_of(load_model(checkpoint), val, SIZE, torch.device("cpu")).argmax(1) == val.labels).numpy()
+    right = (network_outputs(load_model(checkpoint), val, SIZE, torch.device("cpu")).argmax(1) == val.labels).numpy()
     (row,) = found.tried
     assert (found.images, row.score) == (14, pytest.approx(right.mean()))
     assert row.balanced == pytest.approx(np.mean([right[val.labels.numpy() == label].mean() for label in (0, 1)])) != row.score

@@ -20,8 +20,8 @@ from edgetl.report.baselines import read_baselines
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, Runtime
 from edgetl.stages.distill import Distill
 from edgetl.stages.finetune import Finetune, Teacher
-from edgetl.training.fit import outputs_of
-from edgetl.training.mirror import ALPHA, FLIP, MOST_IMAGES, by_chance, judged, looked_at, tail
+from edgetl.training.fit import network_outputs
+from edgetl.training.mirror import ALPHA, FLIP, MOST_IMAGES, by_chance, looked_at, mirror_decision, tail
 
 from ..conftest import Told
 
@@ -74,7 +74,7 @@ def taught(data: Images, weights: Weights | None, out: Path, settings: FinetuneS
 def right(made: Teacher, data: Images) -> float:
     """The share of test images that a teacher is right on."""
     fresh = pixel_set(data.only("test"), SIZE, margin=False)
-    outputs = outputs_of(load_model(made.checkpoint.path), fresh, SIZE, torch.device("cpu"))
+    outputs = network_outputs(load_model(made.checkpoint.path), fresh, SIZE, torch.device("cpu"))
     return float((outputs.argmax(1) == fresh.labels).float().mean())
 
 
@@ -146,5 +146,5 @@ def test_where_mirroring_makes_no_difference_it_is_seldom_taken_away(classes: in
     labels = np.arange(MOST_IMAGES) % classes
     for _ in range(repetitions):
         answers, reflected = (np.where(rng.random(MOST_IMAGES) < 0.8, labels, rng.integers(0, classes, MOST_IMAGES)) for _ in range(2))
-        off += not judged(answers, reflected, labels, tuple(map(str, range(classes)))).keeps
+        off += not mirror_decision(answers, reflected, labels, tuple(map(str, range(classes)))).keeps
     assert off / repetitions <= 2 * ALPHA + 3 * (2 * ALPHA / repetitions) ** 0.5

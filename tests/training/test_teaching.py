@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from edgetl.models.build import build
-from edgetl.training.features import mapped
+from edgetl.training.features import memory_mapped
 from edgetl.training.job import TrainingBatch
-from edgetl.training.teaching import Live, Mixing, Observed, Remembered, Taught
+from edgetl.training.teaching import Live, Mixing, Remembered, Taught, WatchedNetwork
 
 IMAGES, ROUNDS, CLASSES, FEATURES = 12, 3, 4, 64
 
@@ -33,7 +33,7 @@ def batch(number: int, start: int, stop: int) -> TrainingBatch:
 
 
 def remembered(folder: Path, teacher: nn.Module, *, watched: bool = True) -> Remembered:
-    live = Live(teacher=Observed(teacher, watched=watched), shrink=lambda x: x)
+    live = Live(teacher=WatchedNetwork(teacher, watched=watched), shrink=lambda x: x)
     features = FEATURES if watched else 0
     return Remembered(live, folder / "answers", rounds=ROUNDS, images=IMAGES, outputs=CLASSES, features=features)
 
@@ -57,7 +57,7 @@ def test_remembered_answers_are_those_that_the_teacher_gave(tmp_path: Path, watc
 def test_what_a_kill_left_half_written_is_asked_again(tmp_path: Path) -> None:
     teach, asked = remembered(tmp_path, network()), batch(1, 2, 6)
     wanted = teach(asked, asked.x)
-    rows = mapped(tmp_path / "answers", (ROUNDS, IMAGES, 1 + CLASSES + FEATURES))
+    rows = memory_mapped(tmp_path / "answers", (ROUNDS, IMAGES, 1 + CLASSES + FEATURES))
     rows[1, 2:6] = 0
     rows[1, 3, 1:] = 7.0  # numbers, and no word that they are whole
     rows[1, 5, 0] = 1.0  # a word, and no numbers: the disk kept them in another order
@@ -89,10 +89,10 @@ def test_views_labels_and_answers_are_mixed_alike() -> None:
 
 def test_features_are_what_enters_the_head() -> None:
     model, x = network(), views(0)
-    features, logits = Observed(model, watched=True).both(x)
+    features, logits = WatchedNetwork(model, watched=True).both(x)
     head = model.get_submodule("fc")
     assert torch.allclose(head(features), logits, atol=1e-6) and torch.equal(model(x), logits)
-    assert Observed(network(), watched=False).both(x)[0].shape == (IMAGES, 0)
+    assert WatchedNetwork(network(), watched=False).both(x)[0].shape == (IMAGES, 0)
 
 
 def test_feature_loss_is_nothing_where_the_adapter_gives_the_teachers_features() -> None:

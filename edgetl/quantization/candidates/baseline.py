@@ -11,7 +11,7 @@ import onnx
 
 from edgetl.quantization.candidates.equalization import equalized
 from edgetl.quantization.candidates.exact_stem import exact_stem_nodes, on_whole_numbers, stem_blocks
-from edgetl.quantization.candidates.pixel_codes import on_pixels, pixel_ranges
+from edgetl.quantization.candidates.pixel_codes import pixel_ranges, with_pixel_codes
 from edgetl.quantization.candidates.qdq import as_qdq
 from edgetl.quantization.candidates.saturation import Pairs, pairs_of
 from edgetl.quantization.candidates.trials import NotTried, Trial, Trials, answers, decibels
@@ -62,7 +62,7 @@ class Baseline:
         few = Arrays(few_images(source))
         index = GraphIndex(model)
         if not stem_blocks(index, target) and not first_layers(index, target):
-            model = on_pixels(model, few.x)
+            model = with_pixel_codes(model, few.x)
         try:
             if not_equalized is not None:
                 raise NotTried(not_equalized)

@@ -66,7 +66,7 @@ def _levels(values: NDArray[np.float64]) -> tuple[float, float] | None:
     return values[0] - (UINT8_MAX - count) // 2 * step, step
 
 
-def on_pixels(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
+def with_pixel_codes(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
     """A prepared graph whose first Conv reads codes of pixels; the graph itself where `images` have none, or something else reads them.
 
     Padding moves in front of the map: a Conv pads with the value 0, which is no level of a normalized photo, now rounded to one.

@@ -24,8 +24,8 @@ from edgetl.quantization.observe.effort import (
     Wanted,
     effort,
     images_for,
-    in_words,
     speed,
+    time_in_words,
 )
 from edgetl.quantization.observe.split_for_judging import PartSizes
 from edgetl.quantization.observe.work import Work
@@ -37,7 +37,7 @@ TORCH_SECONDS = 4.0  # to load it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class WorkPlan:
     """The amount of work for each step, the speed of this machine, and the time limit.
 
     Attributes:
@@ -73,7 +73,7 @@ class Plan:
         return self.clock.left - self.after
 
 
-def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Clock, tune_images: int | None, *, after: int) -> Plan:
+def plan_work(model: onnx.ModelProto, source: InputSource, threads: int, clock: Clock, tune_images: int | None, *, after: int) -> WorkPlan:
     """The plan for a prepared graph and its calibration images, announced.
 
     Args:
@@ -100,7 +100,7 @@ def planned(model: onnx.ModelProto, source: InputSource, threads: int, clock: Cl
         limit, fewest = fast * max(1.0, PLANNED_SHARE * (clock.left - ending)), FEWEST_IN_A_HURRY
     images = wanted(len(source), pixels, tune_images)
     allowed = effort(work, images, pixels, limit, fewest, asked=tune_images is not None)
-    plan = Plan(work=work, effort=allowed, refined=images.refined, clock=clock, speed=fast, after=ending)
+    plan = WorkPlan(work=work, effort=allowed, refined=images.refined, clock=clock, speed=fast, after=ending)
     _announce(plan)
     return plan
 
@@ -116,8 +116,8 @@ def wanted(images: int, pixels: int, tune_images: int | None) -> Wanted:
     )
 
 
-def _announce(plan: Plan) -> None:
-    took, limit = in_words(plan.seconds(plan.effort.multiply_adds)), plan.clock.seconds
+def _announce(plan: WorkPlan) -> None:
+    took, limit = time_in_words(plan.seconds(plan.effort.multiply_adds)), plan.clock.seconds
     if limit is None:
         say(f"quantize: takes at most about {took}")
     else:

@@ -17,7 +17,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from edgetl.quantization.candidates.pixel_codes import PIXELS
 from edgetl.quantization.graph.editing import with_nodes, without_unread
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.int8_kernels import FLOAT_OUTPUT, INT8_OPS, on_codes
+from edgetl.quantization.graph.int8_kernels import FLOAT_OUTPUT, INT8_OPS, runs_on_codes
 from edgetl.quantization.graph.layers import absorbed
 from edgetl.quantization.observe.ranges import Range
 
@@ -140,7 +140,7 @@ def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     index = GraphIndex(model)
-    int8 = on_codes(index)
+    int8 = runs_on_codes(index)
     on_floats = {name for position, node in enumerate(index.nodes) if not int8.get(position, True) for name in node.input}
     for name in (node.output[0] for node in index.nodes if node.op_type == "DequantizeLinear" and node.output[0] in on_floats):
         quantize = index.quantizer_of(name)

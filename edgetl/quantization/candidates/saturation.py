@@ -107,7 +107,7 @@ def surplus(a: Any, b: Any) -> tuple[Any, Any]:
     return sign * (beyond - beyond // 2), sign * (beyond // 2)
 
 
-def limited(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDArray[np.float32]:
+def unsaturated_codes(codes: NDArray[np.float32], pairs: Pairs | EveryOther | None) -> NDArray[np.float32]:
     """`codes` (whole numbers) changed as little as it takes for no pair of neighbours to saturate."""
     if pairs is None:
         return codes

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgetl.core.machine import return_freed_memory
 from edgetl.core.progress import detail, say
 from edgetl.metrics.parity import agreement, relative_noise
-from edgetl.quantization.candidates.unsaturated import judged
+from edgetl.quantization.candidates.unsaturated import graph_to_judge
 from edgetl.quantization.graph.layers import UnknownOperator
 from edgetl.quantization.observe.split_for_judging import FEWEST_TO_CHOOSE
 from edgetl.runtime.loading import brief
@@ -139,7 +139,7 @@ class Trials:
 
 def answers(model: onnx.ModelProto, source: InputSource, threads: int) -> NDArray[np.float32]:
     """The outputs of a graph under onnxruntime, computed without saturation, float32 [n, k]."""
-    session = open_graph(judged(model), threads=threads)
+    session = open_graph(graph_to_judge(model), threads=threads)
     return np.concatenate([session.run(batch.x) for batch in source.batches(IMAGES_AT_ONCE)])
 
 

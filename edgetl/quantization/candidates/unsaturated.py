@@ -56,7 +56,7 @@ def unsaturated(model: onnx.ModelProto) -> onnx.ModelProto:
     return with_nodes(result, result.graph.node, new)
 
 
-def judged(model: onnx.ModelProto) -> onnx.ModelProto:
+def graph_to_judge(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph that is run to judge `model`: itself wherever this CPU does not saturate it."""
     return unsaturated(model) if saturates_here() else model
 

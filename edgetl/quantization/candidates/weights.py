@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetl.quantization.candidates.saturation import EveryOther, Pairs, limited, neighbours
+from edgetl.quantization.candidates.saturation import EveryOther, Pairs, neighbours, unsaturated_codes
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHT_CODE_MAX, along, channel_axis, float_name, layers
 from edgetl.quantization.graph.quant_params import QuantParams, with_quant_params
@@ -42,23 +42,25 @@ def with_fitted_weights(qdq: onnx.ModelProto, float_model: onnx.ModelProto, pair
             axis = channel_axis(layer.weight)
             ours = stored[layer.source.input[1]] if layer.source is not None else np.float32(1)
             reaching = revived(values, stored[scale], axis, bias, ours)
-            weights[codes] = _in_pieces(values, reaching, axis, layer.node) if codes in pairs else fitted(values, reaching, axis, None)
+            weights[codes] = (
+                _in_pieces(values, reaching, axis, layer.node) if codes in pairs else channel_codes(values, reaching, axis, None)
+            )
     return with_quant_params(qdq, QuantParams(weights=weights, biases=biases))
 
 
 def _in_pieces(
     values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, node: onnx.NodeProto
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """`fitted` with the neighbours of `node`; of a large matrix, some channels at a time."""
+    """`channel_codes` with the neighbours of `node`; of a large matrix, some channels at a time."""
     if values.ndim != 2 or scale.size == 1 or values.size <= WEIGHTS_AT_ONCE:
-        return fitted(values, scale, axis, neighbours(node, values.shape))
+        return channel_codes(values, scale, axis, neighbours(node, values.shape))
     codes, found, each = np.empty(values.shape, np.int8), np.empty_like(scale), max(1, WEIGHTS_AT_ONCE * scale.size // values.size)
     for start in range(0, scale.size, each):
         at = slice(start, start + each)
         part = (at, slice(None)) if axis == 0 else (slice(None), at)
         piece = np.ascontiguousarray(values[part])
         pairs = EveryOther() if axis == 0 and piece.shape[1] % 2 == 0 else neighbours(node, piece.shape)
-        codes[part], found[at] = fitted(piece, scale[at], axis, pairs)
+        codes[part], found[at] = channel_codes(piece, scale[at], axis, pairs)
     return codes, found
 
 
@@ -79,7 +81,7 @@ def revived(
     return found
 
 
-def fitted(
+def channel_codes(
     values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | EveryOther | None
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Codes, and a scale for each channel, from multiples of `scale` (which reaches the largest weight or, for a large bias, further)."""
@@ -98,4 +100,4 @@ def fitted(
 
 def coded(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int, pairs: Pairs | EveryOther | None) -> NDArray[np.float32]:
     """Whole numbers in [-127, 127], no pair of neighbours above its limit."""
-    return limited(np.clip(np.rint(values / along(scale, values.ndim, axis)), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX), pairs)
+    return unsaturated_codes(np.clip(np.rint(values / along(scale, values.ndim, axis)), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX), pairs)

@@ -15,7 +15,7 @@ JOINING = frozenset({"Add", "Concat", "Mul"})  # of all their inputs
 FLOAT_OUTPUT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
 
-def on_codes(index: GraphIndex) -> dict[int, bool]:
+def runs_on_codes(index: GraphIndex) -> dict[int, bool]:
     """Position of each operator of a QDQ graph -> whether onnxruntime can run it on int8 codes; pairs are left out.
 
     That needs a kernel, an input (of a product, sum or Concat, all) that was dequantized, and a quantized output, which Gemm and

@@ -40,7 +40,7 @@ def _places(name: str, suffix: str) -> Iterator[int]:
         at = name.find(suffix, at + 1)
 
 
-def values_of(graph: onnx.GraphProto) -> Iterator[str]:
+def value_names(graph: onnx.GraphProto) -> Iterator[str]:
     """The names of all values, those inside branches and bodies too."""
     for part in graphs_in(graph):
         yield from (item.name for item in (*part.input, *part.output, *part.initializer))

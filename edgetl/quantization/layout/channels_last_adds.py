@@ -17,13 +17,13 @@ from onnx import helper
 
 from edgetl.quantization.graph.editing import with_nodes, without_unread
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.int8_kernels import on_codes
+from edgetl.quantization.graph.int8_kernels import runs_on_codes
 from edgetl.quantization.graph.passes import Pass
 
 
 def with_adds_channels_last(index: GraphIndex) -> onnx.ModelProto:
     """A QDQ graph whose Adds in float, and Relus behind them, have channels last where codes lie on both sides: the same answers."""
-    model, nodes, codes = index.model, index.nodes, on_codes(index)
+    model, nodes, codes = index.model, index.nodes, runs_on_codes(index)
     if all(codes[position] for position, node in enumerate(nodes) if node.op_type == "Add"):
         return model
     sums = _sums(index, codes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgetl.quantization.graph.names import fresh, rename_values, values_of
+from edgetl.quantization.graph.names import fresh, rename_values, value_names
 from edgetl.quantization.graph.passes import Pass
 
 
@@ -23,7 +23,7 @@ def with_public_names(model: onnx.ModelProto, inputs: Sequence[str], outputs: Se
     result = onnx.ModelProto()
     result.CopyFrom(model)
     public = dict(zip(old, [*inputs, *outputs], strict=True))
-    taken = {*values_of(result.graph), *public.values()}
+    taken = {*value_names(result.graph), *public.values()}
     inner = {name: fresh(name, taken) for name in public.values() if name not in public}
     rename_values(result.graph, inner | public)
     return result

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import onnx
 
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.int8_kernels import on_codes
+from edgetl.quantization.graph.int8_kernels import runs_on_codes
 from edgetl.quantization.graph.layers import WEIGHTED
 from edgetl.quantization.graph.passes import Pass
 
@@ -27,7 +27,7 @@ def with_short_names(index: GraphIndex) -> onnx.ModelProto:
         return result
     public = {value.name for value in (*graph.input, *graph.output)}
     rename(graph, _short_names(graph, public))
-    int8 = on_codes(GraphIndex(result))
+    int8 = runs_on_codes(GraphIndex(result))
     for position, node in enumerate(graph.node):
         if node.op_type not in WEIGHTED or int8[position]:
             node.ClearField("name")

@@ -20,7 +20,7 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import WEIGHTED, absorbed, float_name
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.learn.quantizers import Quantizer, Weight
-from edgetl.quantization.learn.simulation import Codes, GraphStep, Simulation, key
+from edgetl.quantization.learn.simulation import GraphStep, Simulation, UnroundedCodes, key
 from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES, ATTRIBUTED_PIXELS
 from edgetl.quantization.observe.split_for_judging import few_images
 from edgetl.runtime.session import InputSource
@@ -98,7 +98,7 @@ class Probed(Simulation):
         self.behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
 
     def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
-        if step.kind == "DequantizeLinear" and isinstance(given[0], Codes):
+        if step.kind == "DequantizeLinear" and isinstance(given[0], UnroundedCodes):
             quantizer = self.quantizers[given[0].quantizer]
             assert isinstance(quantizer, Quantizer)
             name, exact = given[0].name, given[0].values

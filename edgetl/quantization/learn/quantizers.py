@@ -83,7 +83,7 @@ class Weight(nn.Module):
 
     def int8_codes(self) -> Tensor:
         """The codes as the int8 graph has them, in float32; their gradient is that of the real numbers."""
-        codes = torch.clamp(rounded(self.codes), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX)
+        codes = torch.clamp(round_straight_through(self.codes), -WEIGHT_CODE_MAX, WEIGHT_CODE_MAX)
         if self.pairs is None:
             return codes
         first, second = self.pairs
@@ -113,9 +113,9 @@ class Bias(nn.Module):
 
     def forward(self) -> Tensor:
         """The bias, rounded with the scale it had at first."""
-        return rounded(self.get_buffer("start") + BIAS_STEP_CODES * self.steps) * self.get_buffer("scale")
+        return round_straight_through(self.get_buffer("start") + BIAS_STEP_CODES * self.steps) * self.get_buffer("scale")
 
 
-def rounded(x: Tensor) -> Tensor:
+def round_straight_through(x: Tensor) -> Tensor:
     """Round a tensor of any shape half to even; the gradient is that of x (straight-through)."""
     return x + (torch.round(x) - x).detach()

@@ -28,7 +28,7 @@ from edgetl.quantization.learn.quantizers import Bias, Quantizer, Weight
 
 
 @dataclass(frozen=True)
-class Codes:
+class UnroundedCodes:
     """Values on their way from QuantizeLinear to DequantizeLinear, not yet rounded."""
 
     values: Tensor
@@ -112,9 +112,9 @@ class Simulation(nn.Module):
 
     def _run(self, step: GraphStep, given: list[Any]) -> tuple[Any, ...]:
         if step.kind == "QuantizeLinear":
-            return (Codes(given[0], step.inputs[0], key(step.inputs[1])),)
+            return (UnroundedCodes(given[0], step.inputs[0], key(step.inputs[1])),)
         if step.kind == "DequantizeLinear":
-            if isinstance(given[0], Codes):
+            if isinstance(given[0], UnroundedCodes):
                 return (self.quantizers[given[0].quantizer](given[0].values),)
             name = key(step.inputs[0])
             return (self.fixed[name] if name in self.fixed else self.weights[name](),)

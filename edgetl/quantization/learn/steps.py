@@ -8,7 +8,7 @@ import onnx
 
 from edgetl.core.progress import detail
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.candidates.plan import FEWEST_TO_REFINE, FEWEST_TO_TUNE, Plan
+from edgetl.quantization.candidates.plan import FEWEST_TO_REFINE, FEWEST_TO_TUNE, WorkPlan
 from edgetl.quantization.candidates.trials import NotTried, Trials, in_torch
 from edgetl.quantization.learn.noise import NoiseSource
 from edgetl.quantization.observe.effort import (
@@ -32,7 +32,7 @@ class Steps:
 
     baseline: Baseline
     fitting: InputSource
-    plan: Plan
+    plan: WorkPlan
     threads: int
 
     def refined(self, graph: onnx.ModelProto, *, second_order: bool = False, correct_biases: bool = False) -> onnx.ModelProto:

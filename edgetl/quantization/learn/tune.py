@@ -93,7 +93,7 @@ def tune(
             bar.advance()
             if may_give_up and step + 1 == steps // 4 and (grown := growth(errors)) > HOPELESS_GROWTH:
                 raise NotTried(f"given up after a quarter of its steps: its error had grown to {grown:.1f} times what it was at first")
-    return written(qdq, student)
+    return with_learned_numbers(qdq, student)
 
 
 def growth(errors: Sequence[float]) -> float:
@@ -114,7 +114,7 @@ def usual_squares(teacher: Simulation, images: Tensor, names: Collection[str]) -
         for part in parts_of(images):
             logits, inner = teacher(part, names)
             for name, values in {"": logits, **{name: inner[name] for name in names}}.items():
-                found.setdefault(name, []).append(squares(values))
+                found.setdefault(name, []).append(squared_norms(values))
     every = {name: torch.cat(each) for name, each in found.items()}
     return {name: float(each.median()) or float(each.mean()) for name, each in every.items()}
 
@@ -144,10 +144,10 @@ def relative_error(found: Tensor, wanted: Tensor, usual: float) -> Tensor:
 
     Images count alike: the few whose values are far beyond the others', and those whose values are all near zero.
     """
-    return (squares(found - wanted) / squares(wanted).clamp_min(max(usual, 1e-12))).mean()
+    return (squared_norms(found - wanted) / squared_norms(wanted).clamp_min(max(usual, 1e-12))).mean()
 
 
-def squares(values: Tensor) -> Tensor:
+def squared_norms(values: Tensor) -> Tensor:
     """Sum of squares of each image's values, [n]."""
     return torch.stack([dot(image, image) for image in torch.split(values, 1)])
 
@@ -208,7 +208,7 @@ def same_values(float_model: onnx.ModelProto, qdq: onnx.ModelProto) -> dict[str,
     return dict(found[:: -(-len(found) // MOST_INNER_VALUES)] if found else [])
 
 
-def written(qdq: onnx.ModelProto, student: Simulation) -> onnx.ModelProto:
+def with_learned_numbers(qdq: onnx.ModelProto, student: Simulation) -> onnx.ModelProto:
     """The graph with the student's numbers."""
     scales = {node.input[1] for node in qdq.graph.node if node.op_type == "QuantizeLinear"}
     codes = {node.input[0] for node in qdq.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in student.constants}

@@ -141,7 +141,7 @@ class Clock:
         return inf if self.seconds is None else self.begun + self.seconds - time.monotonic()
 
 
-def in_words(seconds: float) -> str:
+def time_in_words(seconds: float) -> str:
     """A time in words, rounded as coarsely as the estimate is."""
     if seconds < 20:
         return "10 seconds" if seconds < 10 else "20 seconds"

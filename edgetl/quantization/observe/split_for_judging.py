@@ -161,7 +161,7 @@ def subset(source: InputSource, count: int) -> InputSource:
     return source if count >= len(source) else Subset(source=source, kept=frozenset(spread(len(source), count).tolist()))
 
 
-def groups_of(used: InputSource, source: InputSource, groups: Groups | None) -> Groups | None:
+def groups_of_subset(used: InputSource, source: InputSource, groups: Groups | None) -> Groups | None:
     """Of the `groups` of `source`, int64 [n], those of the images `used`, a `subset` of it."""
     return groups if groups is None or used is source or not isinstance(used, Subset) else groups[sorted(used.kept)]
 

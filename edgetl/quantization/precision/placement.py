@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.int8_kernels import INT8_OPS, on_codes
+from edgetl.quantization.graph.int8_kernels import INT8_OPS, runs_on_codes
 
 NO_VALUES = frozenset({"Constant", "ConstantOfShape", "Shape"})
 ENDS = "first and last layers, where int8 saves little on this CPU"
@@ -31,7 +31,7 @@ class InFloat:
     why: str
 
 
-def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str, int], tuple[InFloat, ...]]:
+def operator_placement(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str, int], tuple[InFloat, ...]]:
     """Operators of a QDQ graph: how many of each type onnxruntime can run on int8 codes, and those in float.
 
     Args:
@@ -40,7 +40,7 @@ def placed(model: onnx.ModelProto, chosen: Mapping[str, str]) -> tuple[dict[str,
     """
     int8: Counter[str] = Counter()
     found: Counter[tuple[str, str]] = Counter()
-    for position, codes in on_codes(GraphIndex(model)).items():
+    for position, codes in runs_on_codes(GraphIndex(model)).items():
         node = model.graph.node[position]
         if codes:
             int8[node.op_type] += 1
@@ -58,7 +58,7 @@ def _why(node: onnx.NodeProto, chosen: Mapping[str, str]) -> str:
     return chosen.get(node.name, BETWEEN)
 
 
-def line(in_float: Sequence[InFloat]) -> str:
+def placement_line(in_float: Sequence[InFloat]) -> str:
     """For people, by reasons."""
     reasons = dict.fromkeys(each.why for each in in_float)
     return "; ".join(f"{', '.join(f'{each.count} {each.kind}' for each in in_float if each.why == why)} ({why})" for why in reasons)

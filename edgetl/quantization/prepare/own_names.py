@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from edgetl.quantization.graph.index import GraphIndex
-from edgetl.quantization.graph.names import fresh, may_be_given, rename_values, values_of
+from edgetl.quantization.graph.names import fresh, may_be_given, rename_values, value_names
 from edgetl.quantization.graph.passes import Pass
 from edgetl.quantization.prepare.node_names import with_node_names
 
@@ -17,8 +17,8 @@ def with_own_names(index: GraphIndex) -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(index.model)
-    rename_values(result.graph, _giving_way({name for name in values_of(result.graph) if name}))
-    taken = {*values_of(result.graph), *(node.name for node in result.graph.node)} - {""}
+    rename_values(result.graph, _giving_way({name for name in value_names(result.graph) if name}))
+    taken = {*value_names(result.graph), *(node.name for node in result.graph.node)} - {""}
     for node in result.graph.node:
         if may_be_given(node.name, taken):
             node.name = fresh(f"own_{node.name}", taken)

@@ -33,7 +33,7 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def prepare(path: Path) -> onnx.ModelProto:
+def prepare_graph(path: Path) -> onnx.ModelProto:
     """The graph of the float model at `path`, ready to be observed and quantized.
 
     Same inputs, same outputs; every node has a name, and every type is written down as far as it is known.

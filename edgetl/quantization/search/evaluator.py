@@ -23,7 +23,7 @@ from edgetl.quantization.candidates.unsaturated import judged_outputs
 from edgetl.quantization.search.search import Budget, Evaluation
 from edgetl.runtime.answers import outputs_of
 from edgetl.runtime.kernels import kernels
-from edgetl.runtime.latency import measure_all, moved
+from edgetl.runtime.latency import drift_warning, measure_all
 from edgetl.runtime.session import InputSource
 from edgetl.tasks.classification import Classification
 
@@ -61,7 +61,7 @@ class CandidateEvaluator:
             found, _ = judged_outputs(path, self.source, batch_size=IMAGES_AT_ONCE, threads=self.threads)
             float_latency, latency = measure_all([self.float_model, path], LATENCY_RUNS, like=self._size)
             size = path.stat().st_size
-        if self.budget.max_ms is not None and (warning := moved({"float": float_latency, "candidate": latency})):
+        if self.budget.max_ms is not None and (warning := drift_warning({"float": float_latency, "candidate": latency})):
             say(f"quantize: {warning}")
         task, drop, lost = Classification(classes=()).reading(wanted), None, False
         if labels is not None:

@@ -7,7 +7,7 @@ import onnx
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess_rules import MOST_CHANNELS
 from edgetl.runtime.foreign.graph import FLOATS, attribute, described, forget_types, free_name, readers, rename_reads, sizes
-from edgetl.runtime.foreign.pixels import advice
+from edgetl.runtime.foreign.pixels import pixel_input_advice
 from edgetl.runtime.loading import show
 
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # NHWC -> NCHW and back
@@ -27,10 +27,9 @@ def take_images(model: onnx.ModelProto, name: str) -> tuple[str, ...]:
     value = _only_input(model, name)
     tensor = value.type.tensor_type
     if tensor.elem_type not in FLOATS:
-        raise InputError(
-            f"expected {name} to take float images [n, c, h, w], found {described(value)}"
-            f"{advice(model, value.name, name) if value.type.HasField('tensor_type') else '. Export the image classifier alone'}"
-        )
+        tensors = value.type.HasField("tensor_type")
+        to_do = pixel_input_advice(model, value.name, name) if tensors else ". Export the image classifier alone"
+        raise InputError(f"expected {name} to take float images [n, c, h, w], found {described(value)}{to_do}")
     if not tensor.HasField("shape"):
         for axis in AXES:
             tensor.shape.dim.add(dim_param=axis)

@@ -16,7 +16,7 @@ WHITE = 255.0
 BEHIND = frozenset({"Cast", "Identity", "Transpose"})
 
 
-def advice(model: onnx.ModelProto, value: str, name: str) -> str:
+def pixel_input_advice(model: onnx.ModelProto, value: str, name: str) -> str:
     """What to do about the input `value`, which is not float: the cut behind casts and arithmetic, and a Preprocess for them."""
     cut, factor, offset = _normalization(model.graph, value)
     outputs = json.dumps([output.name for output in model.graph.output])

@@ -18,7 +18,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.types import inferred
 from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.engine import start
 
 IMAGES = np.random.default_rng(0).standard_normal((16, 3, 16, 16), dtype=np.float32)
@@ -142,7 +142,7 @@ def thousandfold(path: Path) -> Path:
 
 def test_where_channels_differ_a_thousandfold_it_is_kept(noise: Any, tmp_path: Path) -> None:
     """One scale for all channels of an activation leaves few codes to the small ones; here they count as much as the large ones."""
-    prepared, images = prepare(thousandfold(tmp_path / "float.onnx")), noise(40)
+    prepared, images = prepare_graph(thousandfold(tmp_path / "float.onnx")), noise(40)
     plain, begun = (way(prepared, images, "portable", batch_size=8, threads=1) for way in (Baseline.seeing, Baseline.of))
     assert begun.equalizing and begun.equalizing.kept
     wanted, without, balanced = (answers(graph, images, 1) for graph in (prepared, plain.by_extremes, begun.by_extremes))
@@ -163,7 +163,7 @@ def test_only_images_that_fit_say_how_far_channels_reach(noise: Any, tmp_path: P
 
 
 def test_a_real_graph_answers_as_before(shared: Path, noise: Any) -> None:
-    model = prepare(shared / "models" / "resnet20_cifar10.onnx")
+    model = prepare_graph(shared / "models" / "resnet20_cifar10.onnx")
     (batch,) = noise(4, side=32).batches(4)
     found = equalized(model, dict.fromkeys(name for node in model.graph.node for name in node.output), batch.x)
     assert found is not None

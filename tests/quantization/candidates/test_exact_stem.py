@@ -18,7 +18,7 @@ from edgetl.quantization.learn.operators import OPERATORS
 from edgetl.quantization.learn.simulation import Simulation
 from edgetl.quantization.observe.split_for_judging import Arrays
 from edgetl.quantization.precision.placement import WHOLE_NUMBERS
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.engine import start
 from edgetl.runtime.kernels import kernels
 from edgetl.settings import Target
@@ -49,7 +49,7 @@ def network(path: Path, *, activation: str = "HardSwish", behind: str = "", bias
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])]
     graph = helper.make_graph(nodes, "network", inputs, outputs, stored)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return prepare(path)
+    return prepare_graph(path)
 
 
 def drawn(count: int = 32) -> NDArray[np.float32]:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgetl.quantization.candidates.baseline import Baseline
-from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, on_pixels
+from edgetl.quantization.candidates.pixel_codes import PIXELS, Levels, with_pixel_codes
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.passes import run
 from edgetl.quantization.layout.lay_out import FOR_PIXELS
 from edgetl.quantization.observe.split_for_judging import Arrays
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.engine import start
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -60,28 +60,28 @@ def test_levels_that_were_not_seen_are_supposed_on_both_sides() -> None:
 
 
 def test_what_has_no_levels_is_left_alone(small: Path) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     photos = Photos.drawn(8).x
     for images in (np.random.default_rng(0).normal(size=photos.shape).astype(np.float32), np.zeros_like(photos), np.round(photos)):
-        assert Levels.of(images) is None and on_pixels(model, images) is model
+        assert Levels.of(images) is None and with_pixel_codes(model, images) is model
 
 
 def test_an_input_that_something_else_reads_too_is_left_alone(small: Path) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     model.graph.node.append(helper.make_node("Relu", ["input"], ["other"]))
-    assert on_pixels(model, Photos.drawn(8).x) is model
+    assert with_pixel_codes(model, Photos.drawn(8).x) is model
 
 
 @pytest.mark.parametrize("pads", [None, [1, 1, 1, 1], [0, 1, 2, 0]])
 def test_the_function_stays(small: Path, pads: list[int] | None) -> None:
-    model, photos = prepare(small), Photos.drawn(8)
+    model, photos = prepare_graph(small), Photos.drawn(8)
     conv = next(node for node in model.graph.node if "input" in node.input)
     attribute = next(item for item in conv.attribute if item.name == "pads")
     conv.attribute.remove(attribute)
     if pads:
         conv.attribute.append(helper.make_attribute("pads", pads))
     del model.graph.value_info[:]
-    found = on_pixels(model, photos.x)
+    found = with_pixel_codes(model, photos.x)
     assert found is not model and onnx.checker.check_model(found, full_check=True) is None
     before, after = (start(graph.SerializeToString(), optimize=True).run(None, {"input": photos.x})[0] for graph in (model, found))
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
@@ -110,7 +110,7 @@ def test_the_codes_are_the_bytes_of_the_photos(small: Path, tmp_path: Path, tune
 def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64], folds: bool) -> None:
     """255 times a mean of 0.5 is 127.5, midway between two levels."""
     x = ((Photos.drawn(40).codes / 255 - mean[:, None, None]) / STD[:, None, None]).astype(np.float32)
-    graph = Baseline.of(prepare(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
+    graph = Baseline.of(prepare_graph(small), Arrays(x), "portable", batch_size=8, threads=1).by_extremes
     found = run(FOR_PIXELS, graph)
     assert (found is not graph) == folds and any(node.op_type == "BatchNormalization" for node in found.graph.node) != folds
     before, after = (start(one.SerializeToString(), optimize=True).run(None, {"input": x})[0] for one in (graph, found))
@@ -118,6 +118,6 @@ def test_the_map_folds_into_the_rounding(small: Path, mean: NDArray[np.float64],
 
 
 def test_the_range_is_that_of_the_levels_whatever_was_seen(small: Path) -> None:
-    begun = Baseline.of(prepare(small), Arrays(Photos.drawn(16).x), "portable", batch_size=8, threads=1)
+    begun = Baseline.of(prepare_graph(small), Arrays(Photos.drawn(16).x), "portable", batch_size=8, threads=1)
     for found in (begun.min_max_ranges[PIXELS], begun.chosen[PIXELS].range):
         assert found.low == pytest.approx(-114 / 255) and found.high == pytest.approx(141 / 255)

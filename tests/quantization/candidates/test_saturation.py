@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgetl.metrics.parity import sqnr_db
-from edgetl.quantization.candidates.saturation import PAIR_SUM_MAX, limited, pairs_of, saturating
-from edgetl.quantization.candidates.weights import fitted
+from edgetl.quantization.candidates.saturation import PAIR_SUM_MAX, pairs_of, saturating, unsaturated_codes
+from edgetl.quantization.candidates.weights import channel_codes
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.precision.targets import saturates
 from edgetl.runtime.engine import start
@@ -36,7 +36,7 @@ def test_as_little_as_possible_is_taken_from_a_pair() -> None:
 
     codes = np.array([[127, 127], [-127, -100], [127, -127], [64, 64], [1, 127], [2, 127]], np.float32)
     at = np.arange(12).reshape(6, 2)
-    found = limited(codes, Pairs(at[:, 0], at[:, 1]))
+    found = unsaturated_codes(codes, Pairs(at[:, 0], at[:, 1]))
     np.testing.assert_array_equal(found, [[64, 64], [-77, -51], [127, -127], [64, 64], [1, 127], [1, 127]])
 
 
@@ -44,7 +44,7 @@ def test_a_fitted_scale_is_no_worse_than_seven_bits(one_layer: Callable[..., onn
     values = np.random.default_rng(0).standard_normal((32, 16, 3, 3)).astype(np.float32)
     largest = np.abs(values).max(axis=(1, 2, 3))
     pairs = pairs_of(one_layer("Conv", values.shape, {}))["w_quantized"]
-    codes, scale = fitted(values, largest / 127, 0, pairs)
+    codes, scale = channel_codes(values, largest / 127, 0, pairs)
     seven = np.clip(np.rint(values / (largest / 64)[:, None, None, None]), -64, 64) * (largest / 64)[:, None, None, None]
     ours = codes * scale[:, None, None, None]
     assert np.abs(codes.astype(int)).max() > 64

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from edgetl.quantization.candidates import unsaturated as room
 from edgetl.quantization.candidates.saturation import saturating
 from edgetl.quantization.candidates.trials import answers
-from edgetl.quantization.candidates.unsaturated import judged, judged_outputs, saturation_notes, unsaturated
+from edgetl.quantization.candidates.unsaturated import graph_to_judge, judged_outputs, saturation_notes, unsaturated
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.runtime.cpu import saturates_here
@@ -72,11 +72,11 @@ def test_whole_networks_keep_their_kernels_and_their_bits(shared: Path, noise: A
 def test_where_this_cpu_is_exact_the_file_itself_is_judged(layer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the other way round; no file is told of elsewhere."""
     monkeypatch.setattr(room, "saturates_here", lambda: False)
-    assert judged(layer.model) is layer.model
+    assert graph_to_judge(layer.model) is layer.model
     onnx.save(layer.model, tmp_path / "a.onnx")
     assert saturation_notes({"a": tmp_path / "a.onnx"}) == ()
     monkeypatch.setattr(room, "saturates_here", lambda: True)
-    assert (judged(layer.model) is layer.model) is (layer.name == "depthwise")
+    assert (graph_to_judge(layer.model) is layer.model) is (layer.name == "depthwise")
     assert len(saturation_notes({"a": tmp_path / "a.onnx"})) == (layer.name != "depthwise")
 
 

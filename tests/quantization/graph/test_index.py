@@ -16,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.layers import layers
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 
 
 @pytest.fixture
 def graph(small: Path, noise: Any) -> onnx.ModelProto:
     """A QDQ graph, and a branch of it that reads one of its values."""
-    model = Baseline.of(prepare(small), noise(8), "portable", batch_size=8, threads=1).by_extremes
+    model = Baseline.of(prepare_graph(small), noise(8), "portable", batch_size=8, threads=1).by_extremes
     value = helper.make_tensor_value_info("seen", TensorProto.FLOAT, None)
     branch = helper.make_graph([helper.make_node("Identity", [model.graph.node[1].output[0]], ["seen"])], "branch", [], [value])
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
@@ -50,7 +50,7 @@ def test_producers_readers_and_constants_are_those_of_onnx_ir(graph: onnx.ModelP
 
 
 def test_shapes_are_those_that_onnxruntime_gives(build_small: Callable[..., Path], noise: Any) -> None:
-    model = prepare(build_small(batch=2))
+    model = prepare_graph(build_small(batch=2))
     names = [name for node in model.graph.node for name in node.output]
     index = GraphIndex(model)
     del model.graph.output[:]

@@ -15,7 +15,7 @@ from onnx import helper
 
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.network_names import NetworkNames
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.search.search import Budget
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.loading import load_proto
@@ -25,7 +25,7 @@ LAYERS = {"stem (Conv)", "depth (Conv)", "point (Conv)", "head (Gemm)"}
 
 
 def own(model: Path) -> NetworkNames:
-    return NetworkNames.of(load_proto(model), prepare(model))
+    return NetworkNames.of(load_proto(model), prepare_graph(model))
 
 
 def layers_of(model: Path) -> set[str]:
@@ -87,7 +87,7 @@ def test_a_layer_with_a_name_of_another_form_is_called_as_its_node(name: str) ->
 
 def test_batchnorm_that_is_merged_into_a_layer_leaves_it_its_name(build_small: Any) -> None:
     model = build_small(batch_norm=True)
-    prepared = prepare(model)
+    prepared = prepare_graph(model)
     names = NetworkNames.of(load_proto(model), prepared)
     first = next(node for node in prepared.graph.node if node.op_type == "Conv")
     assert names.nodes[first.name] == names(first.output[0]) == "stem (Conv)"
@@ -131,6 +131,6 @@ def test_long_names_change_no_bit_of_the_answers(small: Path, noise: Any, tmp_pa
     short, long = (open_session(tmp_path / f"{keep}.onnx").run(batch.x) for keep in (False, True))
     np.testing.assert_array_equal(short, long)
     in_file = {node.name for node in onnx.load(tmp_path / "True.onnx").graph.node}
-    assert {node.name for node in prepare(small).graph.node if node.op_type == "Gemm"} <= in_file and "" not in in_file
+    assert {node.name for node in prepare_graph(small).graph.node if node.op_type == "Gemm"} <= in_file and "" not in in_file
     assert [*records[False].names.values()] != [] and records[False].floating == records[True].floating
     assert (tmp_path / "False.onnx").stat().st_size < (tmp_path / "True.onnx").stat().st_size

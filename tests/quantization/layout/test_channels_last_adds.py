@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.layout.channels_last_adds import CHANNELS_LAST_ADDS
 from edgetl.quantization.precision.boundary_layers import MOST_SUMS
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_graph
 
@@ -51,7 +51,7 @@ def network(path: Path, *, blocks: int = 2, size: int | str = 16) -> Path:
 
 
 def int8(path: Path, noise: Any, target: Any = "x86") -> onnx.ModelProto:
-    return Baseline.of(prepare(path), noise(12), target, batch_size=4, threads=1).by_extremes
+    return Baseline.of(prepare_graph(path), noise(12), target, batch_size=4, threads=1).by_extremes
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])

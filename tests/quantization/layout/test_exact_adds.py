@@ -17,7 +17,7 @@ from edgetl.quantization.candidates.trials import answers
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.layout.exact_adds import EXACT_ADDS, UNITS, adds
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
 
 
@@ -41,7 +41,7 @@ def unlike(first: np.float32, second: np.float32) -> int:
 
 @pytest.fixture
 def start(small: Path, noise: Any) -> Baseline:
-    return Baseline.of(prepare(small), noise(20), "portable", batch_size=20, threads=1)
+    return Baseline.of(prepare_graph(small), noise(20), "portable", batch_size=20, threads=1)
 
 
 def test_adds_round_alike_in_floats_and_in_whole_numbers(start: Baseline) -> None:

@@ -16,7 +16,7 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.candidates.qdq import as_qdq
 from edgetl.quantization.layout.float_layers import FLOAT_LAYERS
 from edgetl.quantization.observe.split_for_judging import Arrays
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.search.search import with_neighbours
 from edgetl.runtime.cpu import saturates_here
 from edgetl.runtime.kernels import kernels
@@ -40,7 +40,7 @@ def run(model: onnx.ModelProto, x: NDArray[np.float32], level: ort.GraphOptimiza
 
 def mixed(path: Path, *floating: str) -> onnx.ModelProto:
     """Three layers in int8, but for `floating`."""
-    baseline = Baseline.of(prepare(bounded_layers(path)), Arrays(images(32)), "portable", batch_size=8, threads=1)
+    baseline = Baseline.of(prepare_graph(bounded_layers(path)), Arrays(images(32)), "portable", batch_size=8, threads=1)
     layers = with_neighbours(baseline.model, [*baseline.in_float, *floating])
     return as_qdq(baseline.model, baseline.min_max_ranges, floating=layers)
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layout.padded_codes import PADDED_CODES
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_graph
 
@@ -46,7 +46,7 @@ def network(path: Path, *, mode: str = "constant", value: float | None = None) -
 
 @pytest.mark.parametrize("value", [None, 0.0, 0.7])
 def test_the_same_bits_in_fewer_steps(noise: Any, tmp_path: Path, value: float | None) -> None:
-    start = Baseline.of(prepare(network(tmp_path / "n.onnx", value=value)), noise(12), "portable", batch_size=4, threads=1)
+    start = Baseline.of(prepare_graph(network(tmp_path / "n.onnx", value=value)), noise(12), "portable", batch_size=4, threads=1)
     before, after = start.by_extremes, PADDED_CODES(start.by_extremes)
     assert len(after.graph.node) < len(before.graph.node)
     (batch,) = noise(30, seed=1).batches(30)
@@ -61,5 +61,5 @@ def test_onnxruntime_runs_it_on_codes(noise: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"mode": "edge"}, {"value": -1e3}])
 def test_edges_and_values_far_from_the_others_are_left_alone(noise: Any, tmp_path: Path, options: dict[str, Any]) -> None:
-    start = Baseline.of(prepare(network(tmp_path / "n.onnx", **options)), noise(12), "portable", batch_size=4, threads=1)
+    start = Baseline.of(prepare_graph(network(tmp_path / "n.onnx", **options)), noise(12), "portable", batch_size=4, threads=1)
     assert PADDED_CODES(start.by_extremes) == start.by_extremes

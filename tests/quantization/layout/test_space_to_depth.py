@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.quantization.candidates.unsaturated import judged
+from edgetl.quantization.candidates.unsaturated import graph_to_judge
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layout.space_to_depth import SPACE_TO_DEPTH
 from edgetl.runtime.kernels import kernels
@@ -61,7 +61,7 @@ def test_every_other_place_of_a_large_image(kernel: tuple[int, int], pads: list[
     after = SPACE_TO_DEPTH(before)
     assert weight_of(after) == [8, 4 * channels, -(-kernel[0] // 2), -(-kernel[1] // 2)]
     x = np.random.default_rng(1).standard_normal((2, channels, size, size + 1), dtype=np.float32)
-    np.testing.assert_array_equal(open_graph(judged(after)).run(x), open_graph(judged(before)).run(x))
+    np.testing.assert_array_equal(open_graph(graph_to_judge(after)).run(x), open_graph(graph_to_judge(before)).run(x))
 
 
 OTHERS = [

@@ -14,7 +14,7 @@ from edgetl.quantization.candidates.baseline import Baseline
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.layout.padded_codes import PADDED_CODES
 from edgetl.quantization.layout.strided_shortcut import STRIDED_SHORTCUT
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_graph
 
@@ -62,7 +62,7 @@ def network(
 
 
 def int8(path: Path, noise: Any, size: int = 17) -> onnx.ModelProto:
-    start = Baseline.of(prepare(path), noise(12, side=size), "arm64", batch_size=4, threads=1)
+    start = Baseline.of(prepare_graph(path), noise(12, side=size), "arm64", batch_size=4, threads=1)
     return PADDED_CODES(start.by_extremes)
 
 

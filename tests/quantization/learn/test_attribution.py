@@ -20,7 +20,7 @@ from edgetl.quantization.observe.effort import ATTRIBUTED_IMAGES
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.split_for_judging import Arrays, spread
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.engine import start
 
 
@@ -60,7 +60,7 @@ def unfused(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def test_each_share_is_what_the_rounding_does_alone(small: Path, noise: Any) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), noise(200, seed=3), batch_size=8)
     qdq = with_float_outputs(write_qdq(model, {name: extremes(found) for name, found in seen.items()}))
     found = attribute(model, qdq, noise(128, seed=3))
@@ -88,7 +88,7 @@ def test_the_log_says_where_the_noise_comes_from(small: Path, noise: Any, tmp_pa
 
 def test_only_a_few_images_are_looked_at_and_they_are_spread(small: Path, noise: Any) -> None:
     """Others may be anything."""
-    model, x = prepare(small), np.concatenate([batch.x for batch in noise(2_000).batches(500)])
+    model, x = prepare_graph(small), np.concatenate([batch.x for batch in noise(2_000).batches(500)])
     seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), noise(8), batch_size=8)
     qdq = with_float_outputs(write_qdq(model, {name: extremes(found) for name, found in seen.items()}))
     before, places = attribute(model, qdq, Arrays(x)), spread(2_000, ATTRIBUTED_IMAGES)

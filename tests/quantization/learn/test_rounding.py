@@ -22,7 +22,7 @@ from edgetl.quantization.learn.rounding import Columns, channel_means, refined, 
 from edgetl.quantization.learn.simulation import GraphStep, Simulation
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 
 KINDS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "conv": ("Conv", (6, 4, 3, 3), (3, 4, 8, 7), {"pads": [1, 1, 1, 1]}),
@@ -97,7 +97,7 @@ def test_partners_are_those_of_the_layer() -> None:
 @pytest.fixture
 def graphs(small: Path, noise: Any) -> tuple[onnx.ModelProto, onnx.ModelProto, dict[str, Pairs]]:
     """The small network, its QDQ form with weights that cannot saturate, and their neighbours."""
-    prepared = prepare(small)
+    prepared = prepare_graph(small)
     seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(16), batch_size=8)
     qdq = as_qdq(prepared, {name: extremes(found) for name, found in seen.items()})
     pairs = pairs_of(qdq)

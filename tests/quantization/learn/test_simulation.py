@@ -26,7 +26,7 @@ from edgetl.quantization.learn.tune import BATCH_IMAGES, LEAST_STEPS, batch_for,
 from edgetl.quantization.observe.effort import images_for
 from edgetl.quantization.observe.ranges import extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.engine import start
 
 ONE = np.array([1], np.int64)
@@ -113,13 +113,13 @@ def test_an_operator_gives_what_onnxruntime_gives(name: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"opset": 11, "batch_norm": True}, {"keepdims": 1}])
 def test_a_float_graph_answers_as_under_onnxruntime(build_small: Callable[..., Path], noise: Any, options: dict[str, Any]) -> None:
     (batch,) = noise(20).batches(20)
-    model = prepare(build_small(**options))
+    model = prepare_graph(build_small(**options))
     np.testing.assert_allclose(simulated(model, batch.x), answers(model, batch.x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_quantized_graph_answers_as_under_onnxruntime(small: Path, noise: Any) -> None:
     """Sums in another order may tip a rounding here and there: far less than what int8 itself costs."""
-    prepared = prepare(small)
+    prepared = prepare_graph(small)
     seen = observe(prepared, tensors_beside(GraphIndex(prepared), INT8_OPS), noise(8), batch_size=8)
     graph = with_float_outputs(write_qdq(prepared, {name: extremes(found) for name, found in seen.items()}))
     (batch,) = noise(50, seed=1).batches(50)
@@ -129,7 +129,7 @@ def test_a_quantized_graph_answers_as_under_onnxruntime(small: Path, noise: Any)
 
 def test_real_graphs_answer_as_under_onnxruntime(shared: Path, noise: Any) -> None:
     for name, side in (("resnet20_cifar10", 32), ("mobilenet_v3_small_cifar64", 64)):
-        model = prepare(shared / "models" / f"{name}.onnx")
+        model = prepare_graph(shared / "models" / f"{name}.onnx")
         (batch,) = noise(4, side=side).batches(4)
         assert sqnr_db(answers(model, batch.x), simulated(model, batch.x)) > 80
 
@@ -143,7 +143,7 @@ def test_an_operator_without_a_gradient_is_named() -> None:
 
 
 def test_tuning_brings_int8_closer_to_float(small: Path, noise: Any) -> None:
-    start_from = Baseline.of(prepare(small), noise(60), "portable", batch_size=32, threads=1)
+    start_from = Baseline.of(prepare_graph(small), noise(60), "portable", batch_size=32, threads=1)
     before = start_from.by_extremes
     after = tune(start_from.model, before, noise(60), pairs=start_from.pairs, images=1600)
     (batch,) = noise(300, seed=9).batches(300)
@@ -160,7 +160,7 @@ def test_large_photos_and_few_ones_are_tuned_on_in_as_many_steps(count: int, sid
 
 def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> None:
     """Each photo alone, for memory's sake: of one whose logits are all near 0, the relative error alone would be all that counts."""
-    start_from = Baseline.of(prepare(small), noise(40), "portable", batch_size=32, threads=1)
+    start_from = Baseline.of(prepare_graph(small), noise(40), "portable", batch_size=32, threads=1)
     teacher, student = Simulation(start_from.model), Simulation(start_from.by_extremes)
     (batch,) = noise(8, seed=9).batches(8)
     x = torch.from_numpy(batch.x * np.array([1e-3] + 7 * [1], np.float32)[:, None, None, None])
@@ -175,7 +175,7 @@ def test_how_a_batch_is_cut_is_no_part_of_its_loss(small: Path, noise: Any) -> N
 
 def test_values_that_only_flat_operators_read_need_not_be_right(shared: Path, noise: Any) -> None:
     """What a hard-swish reads has codes from -3 on only; below, their errors mean nothing."""
-    model = prepare(shared / "models" / "mobilenet_v3_small_cifar64.onnx")
+    model = prepare_graph(shared / "models" / "mobilenet_v3_small_cifar64.onnx")
     start_from = Baseline.of(model, noise(16, side=64), "x86", batch_size=16, threads=1)
     flat = {name for node in start_from.model.graph.node if node.op_type in ("HardSigmoid", "HardSwish") for name in node.input}
     assert len(flat) > 20 and len(alike := same_values(start_from.model, start_from.by_extremes)) > 5

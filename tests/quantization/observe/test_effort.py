@@ -16,10 +16,10 @@ from edgetl.quantization.candidates import plan
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn import steps
 from edgetl.quantization.learn.tune import growth
-from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, FEWEST_CALIBRATION, Wanted, effort, in_words
+from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, FEWEST_CALIBRATION, Wanted, effort, time_in_words
 from edgetl.quantization.observe.split_for_judging import Arrays, spread, subset
 from edgetl.quantization.observe.work import DEPTHWISE_FACTOR, Work
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 
 from ...conftest import Told
 
@@ -50,7 +50,7 @@ def conv_gemm(path: Path, batch: int | str = "n") -> Path:
 @pytest.mark.parametrize("batch", ["n", 1, 4])
 def test_multiply_adds_are_those_of_the_shapes(tmp_path: Path, batch: int | str) -> None:
     """64 places of 6 values: of 27 products each, of 9 (a depthwise Conv's cost more); 5 values of 6."""
-    work = Work.of(prepare(conv_gemm(tmp_path / "m.onnx", batch)), np.zeros((3, 16, 16), np.float32))
+    work = Work.of(prepare_graph(conv_gemm(tmp_path / "m.onnx", batch)), np.zeros((3, 16, 16), np.float32))
     assert work.products == 64 * 6 * 27 + 64 * 6 * 9 * DEPTHWISE_FACTOR + 5 * 6
 
 
@@ -60,7 +60,7 @@ def test_multiply_adds_are_what_torch_counts(small: Path) -> None:
 
     from edgetl.quantization.learn.simulation import Simulation
 
-    model, image = prepare(small), np.zeros((3, 16, 16), np.float32)
+    model, image = prepare_graph(small), np.zeros((3, 16, 16), np.float32)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         Simulation(model)(torch.from_numpy(image[None]))
     depthwise = 16 * 16 * 8 * 9
@@ -102,7 +102,7 @@ def test_the_clock_does_not_decide_what_is_counted(small: Path, noise: Any, tmp_
 
 
 def test_what_is_shortened_is_said_and_recorded(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any, told: Told) -> None:
-    monkeypatch.setattr(plan, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare(small), noise(1).image(0)).one_pass)
+    monkeypatch.setattr(plan, "DEFAULT_MULTIPLY_ADDS", 200 * Work.of(prepare_graph(small), noise(1).image(0)).one_pass)
     record = quantize(small, noise(60), out=tmp_path / "a")
     assert record.effort.calibration == 32 and record.images == 32 and record.effort.tuned == 0
     assert any("ranges from 32 of 60 calibration images" in line and "no tuning" in line for line in told.lines)
@@ -140,7 +140,7 @@ def test_an_error_that_only_grows_is_seen() -> None:
 
 @pytest.mark.parametrize(("seconds", "words"), [(3, "10 seconds"), (14, "20 seconds"), (44, "40 seconds"), (290, "5 minutes")])
 def test_times_are_no_more_exact_than_they_are(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert time_in_words(seconds) == words
 
 
 def test_tuning_that_only_loses_is_given_up(small: Path, noise: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgetl.metrics.parity import wilson
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts, groups_of, subset
+from edgetl.quantization.observe.split_for_judging import Arrays, CalibrationParts, groups_of_subset, subset
 from edgetl.quantization.search.reported import Reported
 
 from ...conftest import Told
@@ -31,9 +31,9 @@ def test_what_reports_is_counted_by_its_scenes_and_by_those_that_lie_in_other_pa
 def test_scenes_are_those_of_the_images_in_use_where_not_all_are() -> None:
     source, groups = numbered(COUNT), np.arange(COUNT) // 3
     used = subset(source, 20)
-    found = groups_of(used, source, groups)
+    found = groups_of_subset(used, source, groups)
     assert found is not None and found.tolist() == [number // 3 for number in numbers(used)]
-    assert groups_of(source, source, groups) is groups and groups_of(used, source, None) is None
+    assert groups_of_subset(source, source, groups) is groups and groups_of_subset(used, source, None) is None
 
 
 def test_an_image_whose_like_set_numbers_is_not_held_out_and_changes_no_byte(small: Path, noise: Any, tmp_path: Path, told: Told) -> None:

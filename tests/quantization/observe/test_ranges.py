@@ -21,11 +21,11 @@ from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.observe.ranges import Range, clip_range, consumed_range, extremes
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 
 
 def observed(path: Path, source: Any, batch_size: int = 8) -> dict[str, Range]:
-    model = prepare(path)
+    model = prepare_graph(path)
     seen = observe(model, tensors_beside(GraphIndex(model), INT8_OPS), source, batch_size=batch_size)
     return {name: extremes(found) for name, found in seen.items()}
 
@@ -40,7 +40,7 @@ def test_ranges_and_graph_equal_those_of_quantize_static_minmax(small: Path, noi
         def get_next(self) -> dict[str, Any] | None:
             return next(self.feeds, None)
 
-    prepared = prepare(small)
+    prepared = prepare_graph(small)
     onnx.save(prepared, tmp_path / "prepared.onnx")
     types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     quantize_static(
@@ -72,7 +72,7 @@ def test_zero_lies_in_every_range(small: Path, noise: Any) -> None:
 
 def test_the_observer_holds_one_batch_however_many_images(small: Path, noise: Any) -> None:
     """Live batches are counted while the stream is read: at most the one just made and the one before."""
-    model = prepare(small)
+    model = prepare_graph(small)
     tensors = tensors_beside(GraphIndex(model), INT8_OPS)
 
     def most_alive(count: int) -> tuple[int, int]:
@@ -107,11 +107,11 @@ import edgetl.quantization
 import importlib.util, pathlib
 spec = importlib.util.spec_from_file_location("small_networks", {conftest!r})
 module = importlib.util.module_from_spec(spec); sys.modules["small_networks"] = module; spec.loader.exec_module(module)
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.graph.int8_kernels import INT8_OPS
 from edgetl.quantization.observe.statistics import observe, tensors_beside
-model = prepare(pathlib.Path({model!r}))
+model = prepare_graph(pathlib.Path({model!r}))
 names = tensors_beside(GraphIndex(model), INT8_OPS)
 peaks = []
 for count in (40, 400):
@@ -134,7 +134,7 @@ def test_peak_memory_does_not_grow_with_images(small: Path) -> None:
 
 
 def test_narrowing_hard_swish_loses_nothing(small: Path, noise: Any) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     seen = {name: Range(-50.0, 50.0) for name in tensors_beside(GraphIndex(model), INT8_OPS)}
     used = consumed_range(GraphIndex(model))
     kept = {name: clip_range(found, used.get(name)) for name, found in seen.items()}

@@ -243,10 +243,10 @@ def test_images_that_had_to_choose_layers_do_not_report(small: Path, noise: Any,
 
 
 def test_tuning_on_fewer_images_than_there_are_looks_at_spread_ones(small: Path, noise: Any) -> None:
-    from edgetl.quantization.prepare.prepare import prepare
+    from edgetl.quantization.prepare.prepare import prepare_graph
 
     x = drawn(noise)
-    start = Baseline.of(prepare(small), Arrays(x), "portable", batch_size=32, threads=1)
+    start = Baseline.of(prepare_graph(small), Arrays(x), "portable", batch_size=32, threads=1)
     before, looked_at = start.by_extremes, set(spread(COUNT, 16).tolist())
 
     def tuned(images: NDArray[np.float32]) -> bytes:

@@ -14,7 +14,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.precision.boundary_layers import boundary_layers, first_layers, last_layers
 from edgetl.quantization.precision.placement import ENDS
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.search.search import Budget
 from edgetl.settings import Target
 
@@ -46,26 +46,26 @@ def network(path: Path, *, kernel: int = 3, residual: bool = False, classes: int
 
 @pytest.mark.parametrize("target", get_args(Target))
 def test_small_sums_from_the_input_on(tmp_path: Path, target: Target) -> None:
-    assert first_layers(GraphIndex(prepare(network(tmp_path / "n.onnx"))), target) == (FIRST if target in ("x86", "x86-avx2") else ())
+    assert first_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx"))), target) == (FIRST if target in ("x86", "x86-avx2") else ())
 
 
 def test_a_larger_first_layer_has_none(tmp_path: Path) -> None:
-    assert first_layers(GraphIndex(prepare(network(tmp_path / "n.onnx", kernel=5))), "x86") == ()
-    assert first_layers(GraphIndex(prepare(network(tmp_path / "n.onnx", kernel=5, residual=True))), "x86") == ()
+    assert first_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx", kernel=5))), "x86") == ()
+    assert first_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx", kernel=5, residual=True))), "x86") == ()
 
 
 def test_residual_sums_carry_them_on(tmp_path: Path) -> None:
-    assert first_layers(GraphIndex(prepare(network(tmp_path / "n.onnx", residual=True))), "x86") == (*FIRST, "add")
+    assert first_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx", residual=True))), "x86") == (*FIRST, "add")
 
 
 @pytest.mark.parametrize("target", get_args(Target))
 def test_a_classifier_of_few_weights_and_the_mean_before_it(tmp_path: Path, target: Target) -> None:
-    last = last_layers(GraphIndex(prepare(network(tmp_path / "n.onnx", classes=1))), target)
+    last = last_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx", classes=1))), target)
     assert last == (("mean", "flat", "classifier") if target in ("x86", "x86-avx2") else ())
 
 
 def test_a_classifier_of_many_weights_does_not(tmp_path: Path) -> None:
-    assert last_layers(GraphIndex(prepare(network(tmp_path / "n.onnx", classes=2))), "x86") == ()
+    assert last_layers(GraphIndex(prepare_graph(network(tmp_path / "n.onnx", classes=2))), "x86") == ()
 
 
 REAL = [("mobilenet_v3_small_cifar64", 7, 0), ("resnet20_cifar10", 1, 3), ("squeezenet1_0_imagenet", 0, 0)]
@@ -73,7 +73,7 @@ REAL = [("mobilenet_v3_small_cifar64", 7, 0), ("resnet20_cifar10", 1, 3), ("sque
 
 @pytest.mark.parametrize(("name", "convs", "last"), REAL)
 def test_real_networks(shared: Path, name: str, convs: int, last: int) -> None:
-    model = prepare(shared / "models" / f"{name}.onnx")
+    model = prepare_graph(shared / "models" / f"{name}.onnx")
     found = first_layers(GraphIndex(model), "x86")
     kinds = [node.op_type for node in model.graph.node if node.name in found]
     assert kinds.count("Conv") == convs

@@ -15,7 +15,7 @@ from edgetl.quantization.engine import quantize
 from edgetl.quantization.graph.index import GraphIndex
 from edgetl.quantization.precision.float_around_layernorm import without_weights
 from edgetl.quantization.precision.placement import NORMALIZED
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.kernels import kernels
 from edgetl.runtime.session import open_session
 
@@ -75,4 +75,4 @@ def test_only_products_with_weights_run_in_int8(noise: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("opset", [11, 20])
 def test_other_networks_have_none(build_small: Any, opset: int) -> None:
-    assert without_weights(GraphIndex(prepare(build_small(opset=opset)))) == ()
+    assert without_weights(GraphIndex(prepare_graph(build_small(opset=opset)))) == ()

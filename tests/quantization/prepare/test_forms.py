@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.core.errors import InputError
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.session import open_session
 
 RNG = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def test_gemm_in_every_form(noise: Any, tmp_path: Path, shape: tuple[int, ...], 
 def test_gemm_with_rows_of_a_fixed_batch(noise: Any, tmp_path: Path) -> None:
     bias = RNG.standard_normal((2, 5))
     assert parity(net(bias=bias, batch=2), tmp_path, noise) > 22
-    assert sum(node.op_type == "Add" for node in prepare(tmp_path / "m.onnx").graph.node) == 1
+    assert sum(node.op_type == "Add" for node in prepare_graph(tmp_path / "m.onnx").graph.node) == 1
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.core.errors import InputError
 from edgetl.metrics.parity import sqnr_db
 from edgetl.quantization.engine import quantize
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.session import open_session
 
 
@@ -26,25 +26,25 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
 @pytest.mark.parametrize("options", [{}, {"keepdims": 1}, {"opset": 11}, {"opset": 17, "batch_norm": True}, {"batch": 1}])
 def test_preparing_keeps_the_function(build_small: Callable[..., Path], noise: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     path = build_small(**options)
-    onnx.save(prepare(path), tmp_path / "prepared.onnx")
+    onnx.save(prepare_graph(path), tmp_path / "prepared.onnx")
     (batch,) = noise(4).batches(4)
     np.testing.assert_allclose(open_session(tmp_path / "prepared.onnx").run(batch.x), open_session(path).run(batch.x), rtol=1e-4, atol=1e-5)
 
 
 def test_spatial_means_become_global_average_pools(build_small: Callable[..., Path]) -> None:
     for keepdims in (0, 1):
-        found = kinds(prepare(build_small(keepdims=keepdims)))
+        found = kinds(prepare_graph(build_small(keepdims=keepdims)))
         assert found["ReduceMean"] == 0 and found["GlobalAveragePool"] == 2
 
 
 def test_batch_norm_is_folded_and_old_opsets_are_upgraded(build_small: Callable[..., Path]) -> None:
-    model = prepare(build_small(batch_norm=True, opset=11))
+    model = prepare_graph(build_small(batch_norm=True, opset=11))
     assert kinds(model)["BatchNormalization"] == 0
     assert model.opset_import[0].version >= 13
 
 
 def test_hard_swish_is_one_operator(small: Path) -> None:
-    found = kinds(prepare(small))
+    found = kinds(prepare_graph(small))
     assert (found["HardSwish"], found["HardSigmoid"], found["Mul"]) == (1, 1, 1)
 
 
@@ -67,7 +67,7 @@ def test_a_bias_that_others_read_is_one_of_each_layer(noise: Any, tmp_path: Path
         helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored), opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
         tmp_path / "m.onnx",
     )
-    assert len([tensor for tensor in prepare(tmp_path / "m.onnx").graph.initializer if list(tensor.dims) == [8]]) == 3
+    assert len([tensor for tensor in prepare_graph(tmp_path / "m.onnx").graph.initializer if list(tensor.dims) == [8]]) == 3
     quantize(tmp_path / "m.onnx", noise(20), out=tmp_path / "int8.onnx")
     (batch,) = noise(20, seed=1).batches(20)
     assert sqnr_db(*(open_session(tmp_path / name).run(batch.x) for name in ("m.onnx", "int8.onnx"))) > 25
@@ -83,7 +83,7 @@ def test_means_over_channels_stay(tmp_path: Path) -> None:
     w = helper.make_tensor("w", TensorProto.FLOAT, [4, 3, 1, 1], [0.5] * 12)
     model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], [w]), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
-    assert kinds(prepare(tmp_path / "m.onnx"))["ReduceMean"] == 1
+    assert kinds(prepare_graph(tmp_path / "m.onnx"))["ReduceMean"] == 1
 
 
 def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Flatten", ["x"], ["y"])], "g", [x], [y])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "flat.onnx")
     with pytest.raises(InputError, match=r"expected flat.onnx to contain Conv, Gemm or MatMul, found only Flatten"):
-        prepare(tmp_path / "flat.onnx")
+        prepare_graph(tmp_path / "flat.onnx")

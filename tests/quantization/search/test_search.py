@@ -19,7 +19,7 @@ from edgetl.data.npz import open_npz
 from edgetl.metrics.choice import WhenUndecided
 from edgetl.quantization.engine import quantize
 from edgetl.quantization.learn.noise import NoiseSource
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.quantization.search.evaluator import CandidateEvaluator
 from edgetl.quantization.search.search import MOST_EVALUATIONS, Budget, Evaluation, fewest, order, remembered, with_neighbours
 from edgetl.runtime.session import open_session
@@ -76,7 +76,7 @@ def test_a_killed_search_judges_nothing_twice(tmp_path: Path) -> None:
 
 
 def test_noise_is_weighed_against_time_and_size(small: Path) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     names = {node.name: node for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
     noise = [NoiseSource(name=names[name].input[1], kind="weights", noise=1.0, share=0.25) for name in names]
     shares = {name: 0.0 for name in names} | {"stem": 0.9}
@@ -86,7 +86,7 @@ def test_noise_is_weighed_against_time_and_size(small: Path) -> None:
 
 
 def test_what_lies_between_layers_in_float_alone_is_in_float_too(small: Path) -> None:
-    model = prepare(small)
+    model = prepare_graph(small)
     layers = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
     assert with_neighbours(model, layers) == {node.name for node in model.graph.node}
     assert with_neighbours(model, []) == set()
@@ -96,7 +96,7 @@ def test_what_lies_between_layers_in_float_alone_is_in_float_too(small: Path) ->
 
 def test_what_bounds_a_layer_in_int8_is_in_int8_too(tmp_path: Path) -> None:
     """In front of a Relu6, 256 codes would have to cover what it cuts off."""
-    model = prepare(bounded_layers(tmp_path / "bounded.onnx"))
+    model = prepare_graph(bounded_layers(tmp_path / "bounded.onnx"))
     assert with_neighbours(model, ["second"]) == {"second", "second_bound"}
     assert with_neighbours(model, ["first"]) == {"first", "first_bound"}
 

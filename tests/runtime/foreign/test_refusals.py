@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.errors import InputError
-from edgetl.quantization.prepare.prepare import prepare
+from edgetl.quantization.prepare.prepare import prepare_graph
 from edgetl.runtime.foreign.read import read_float, read_runnable
 
 Build = Callable[..., onnx.ModelProto]
@@ -38,7 +38,7 @@ def test_training_mode_is_refused_everywhere(build: Build, save: Save) -> None:
     ]
     for model, sign in cases:
         path = save(model)
-        for read in (read_float, read_runnable, prepare):
+        for read in (read_float, read_runnable, prepare_graph):
             with pytest.raises(InputError, match=rf"exported in training mode \(.*{sign}.*model.eval\(\)"):
                 read(path)
 
