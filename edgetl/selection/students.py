@@ -57,7 +57,7 @@ def students_under(
         return _pruned_to(only, wanted, classes, image_size, record, pretrained=only.startswith("efficientnet_lite") and pretrained)
     found = []
     for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
-        found += _pruned_to(arch, min(wanted, MOST_KB), classes, image_size, record, pretrained=True)
+        found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)
     edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, record, pretrained=False)]
     return found or [sized for sized in edges if not sized.keep][:1]
 

@@ -30,6 +30,13 @@ def test_of_each_kind_as_much_is_tried_as_fits(max_kb: float | None) -> None:
     assert any(sized.keep is not None for sized in found)
 
 
+def test_a_budget_above_the_size_of_the_default_student_is_used() -> None:
+    """Of 2,000 kB, half were left: whatever was allowed, students had at most 1,000."""
+    kilobytes = [max(sized.int8_kb for sized in students_under(max_kb, 2, 224, pretrained=True)) for max_kb in (1_000, 1_500, 2_000)]
+    assert kilobytes == pytest.approx([1_000, 1_500, 1_820], rel=0.02)
+    assert all(sized.keep is None for sized in students_under(100_000, 2, 224, pretrained=True))
+
+
 def test_without_weights_or_for_small_images_edgetls_own_students_are_tried() -> None:
     assert [sized.arch for sized in students_under(330, 10, 32, pretrained=True)] == ["edge_medium"]
     assert [sized.arch for sized in students_under(330, 10, 224, pretrained=False)] == ["edge_medium"]
