@@ -29,7 +29,7 @@ class Sized:
         keep: the share of its parameters that pruning leaves; None: all.
         image_size: pixels.
         int8_kb: about how large its int8 file is, 1,000 bytes.
-        pretrained: whether it starts from EfficientNet-Lite's weights.
+        pretrained: whether it starts from weights.
     """
 
     arch: str
@@ -50,11 +50,11 @@ def students_under(
         image_size: of the input, pixels.
         images: to train and select on; the file keeps a record of them.
         only: a network by name, in place of those that would be tried.
-        pretrained: whether there are weights of EfficientNet-Lite.
+        pretrained: whether there are weights: of EfficientNet-Lite0, or of `only`.
     """
     wanted, record = math.inf if max_kb is None else max_kb, min(RECORD_BYTES + IMAGE_RECORD_BYTES * images, MOST_RECORD_BYTES)
     if only is not None:
-        return _pruned_to(only, wanted, classes, image_size, record, pretrained=only.startswith("efficientnet_lite") and pretrained)
+        return _pruned_to(only, wanted, classes, image_size, record, pretrained=pretrained)
     found = []
     for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
         found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)

@@ -22,7 +22,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.students import Sized, students_under
+from edgetl.selection.students import MOST_KEEP, Sized, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -45,7 +45,7 @@ class Seek:
         data: the parts train and val.
         teacher: its checkpoint, of the architecture `teacher_arch`, for inputs of `image_size` pixels.
         wanted: the student's settings; those of its network are sought.
-        weights: EfficientNet-Lite's; None: students start from nothing.
+        weights: EfficientNet-Lite0's, or those of the network that was named; None: students start from nothing, or from the teacher.
     """
 
     data: Images
@@ -118,7 +118,8 @@ class Seek:
         weights = self.weights if sized.pretrained else None
         arch = "pruned" if self.wanted.inherits else sized.arch
         kind = weights.source.split(":")[0] if weights else "none"
-        settings = self.wanted.but(arch=arch, keep=sized.keep, image_size=sized.image_size, weights=kind).resolved()
+        keep = sized.keep or (MOST_KEEP if self.wanted.inherits else None)  # a pruned teacher is never whole
+        settings = self.wanted.but(arch=arch, keep=keep, image_size=sized.image_size, weights=kind).resolved()
         return StudentChoice(settings=settings, weights=weights)
 
     @cached_property
@@ -180,7 +181,7 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
         teacher: its architecture.
         data: the images to train and select on.
         size: of the input, pixels.
-        pretrained: whether there are weights of EfficientNet-Lite.
+        pretrained: whether there are weights, of EfficientNet-Lite0 or of the student that was named.
 
     Raises:
         InputError: no network has an int8 file that small, or it is to be the teacher itself.

