@@ -52,7 +52,7 @@ def students_under(
         only: a network by name, in place of those that would be tried.
         pretrained: whether there are weights: of EfficientNet-Lite0, or of `only`.
     """
-    wanted, record = math.inf if max_kb is None else max_kb, min(RECORD_BYTES + IMAGE_RECORD_BYTES * images, MOST_RECORD_BYTES)
+    wanted, record = math.inf if max_kb is None else max_kb, _record_bytes(images)
     if only is not None:
         return _pruned_to(only, wanted, classes, image_size, record, pretrained=pretrained)
     found = []
@@ -60,6 +60,15 @@ def students_under(
         found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)
     edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, record, pretrained=False)]
     return found or [sized for sized in edges if not sized.keep][:1]
+
+
+def least_kb(arch: str, classes: int, image_size: int, *, images: int, keep: float = 1.0) -> int:
+    """The smallest budget, 1,000 bytes, that the share `keep` of a network keeps (`LEAST_KEEP`: the least that is tried)."""
+    return math.ceil(_int8_kb(arch, classes, image_size, _record_bytes(images))(keep))
+
+
+def _record_bytes(images: int) -> int:
+    return min(RECORD_BYTES + IMAGE_RECORD_BYTES * images, MOST_RECORD_BYTES)
 
 
 def _pruned_to(arch: str, max_kb: float, classes: int, image_size: int, record: int, *, pretrained: bool) -> list[Sized]:

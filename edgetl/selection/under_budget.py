@@ -22,7 +22,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.students import MOST_KEEP, Sized, students_under
+from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, least_kb, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -196,11 +196,14 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
     found = students_under(budget.max_kb, classes, size, images=images, only=only, pretrained=pretrained)
     if found:
         return found
-    smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
-    named, way_out = ("", "") if only is None else (f" for {student}", ", or leave out --student")
+    smallest = f"the smallest student (edge_tiny) takes about {least_kb('edge_tiny', classes, size, images=images)} kB"
+    named, way_out = "", ""
+    if only is not None:
+        least = least_kb(only, classes, size, images=images, keep=LEAST_KEEP)
+        named, way_out = f" for {student}", ", or leave out --student"
+        smallest = f"pruned as far as it goes, {only} takes about {least} kB; with no --student, {smallest}"
     raise InputError(
-        f"expected a budget that a student can meet, found {budget.max_kb:g} kB{named}: the smallest student (edge_tiny) takes about "
-        f"{smallest:.0f} kB. Allow more with --max-kb{way_out}"
+        f"expected a budget that a student can meet, found {budget.max_kb:g} kB{named}: {smallest}. Allow more with --max-kb{way_out}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,6 +196,39 @@ def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> No
     )
     (sized,) = seek._candidates(32)
     assert sized.keep is None and seek._choice(sized).settings.share == MOST_KEEP
+
+
+def refused(max_kb: float, student: str, folder: Path) -> str:
+    """What is said of a budget of bytes for digits that cannot be kept."""
+    settings = PipelineSettings(search=SearchSettings(max_kb=max_kb), distill=DistillSettings(arch=student))
+    with pytest.raises(InputError) as caught:
+        prepare(open_images(None, DataSettings()), settings, Runtime(), folder)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        ("auto", r"found 9 kB: the smallest student \(edge_tiny\) takes about (\d+) kB\. Allow more with --max-kb$"),
+        (
+            "edge_tiny",
+            r"found 9 kB for edge_tiny: pruned as far as it goes, edge_tiny takes about (\d+) kB; with no --student, the smallest",
+        ),
+        (
+            "edge_small",
+            r"pruned as far as it goes, edge_small takes about (\d+) kB; .* \(edge_tiny\) .* Allow more .*, or leave out --student$",
+        ),
+        ("pruned", r"found 9 kB for pruned: pruned as far as it goes, cifar_resnet16 takes about (\d+) kB; "),
+    ],
+)
+def test_the_least_that_is_named_is_enough_and_one_kilobyte_less_is_not(student: str, words: str, tmp_path: Path) -> None:
+    """37 kB were refused, because the smallest student took 31: the record of the images was left out."""
+    found = re.search(words, refused(9, student, tmp_path))
+    assert found is not None
+    least = int(found[1])
+    refused(least - 1, student, tmp_path)
+    settings = PipelineSettings(search=SearchSettings(max_kb=least), distill=DistillSettings(arch=student))
+    assert prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).student.settings.arch != "same"
 
 
 def test_a_share_beside_a_budget_is_refused(tmp_path: Path) -> None:
