@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edgetl.cli.estimate import BESIDE, forward_flops, teacher_seconds
 from edgetl.cli.pace import Pace, pace
@@ -19,7 +21,7 @@ from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.selection.choices import for_student
-from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime
+from edgetl.settings import CrossvalSettings, DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime
 from edgetl.training.device import finished
 
 from ..conftest import Told
@@ -32,6 +34,32 @@ def test_a_student_that_cannot_be_had_is_refused_before_the_teacher_learns(tmp_p
     with pytest.raises(InputError, match=r"found cifar_resnet16: its layers are too narrow to leave .* Use --student same"):
         run_pipeline(Request(data=None, root=NOWHERE, runtime=Runtime(device="cpu", threads=1)), tmp_path, settings)
     assert not list((tmp_path / "stages").glob("finetune-*"))
+
+
+def blobs(folder: Path, name: str, seed: int) -> None:
+    """A picture unlike others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(small).resize((48, 48), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("auto", r"expected 3 images of each class in train and val for as many folds, found 2 of rare"),
+        ("none", r"expected pretrained weights for --folds, which judges frozen features, found none"),
+    ],
+)
+def test_folds_that_cannot_be_had_are_refused_before_the_teacher_learns(weights: str, words: str, tmp_path: Path) -> None:
+    for part, counts in {"train": (6, 1), "val": (3, 1), "test": (3, 1)}.items():
+        for name, count in zip(("often", "rare"), counts, strict=True):
+            for i in range(count):
+                blobs(tmp_path / "pictures" / part / name, str(i), sum(map(ord, part + name)) + 1000 * i)
+    settings = PipelineSettings(crossval=CrossvalSettings(folds=3), finetune=FinetuneSettings(weights=weights))
+    request = Request(data=str(tmp_path / "pictures"), root=NOWHERE, runtime=Runtime(device="cpu", threads=1))
+    with pytest.raises(InputError, match=words):
+        run_pipeline(request, tmp_path / "run", settings)
+    assert not list((tmp_path / "run" / "stages").glob("finetune-*"))
 
 
 def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:
