@@ -58,8 +58,14 @@ def students_under(
     found = []
     for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
         found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)
-    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, record, pretrained=False)]
-    return found or [sized for sized in edges if not sized.keep][:1]
+    return found or edge_students(wanted, classes, image_size, images=images)[:1]
+
+
+def edge_students(max_kb: float, classes: int, image_size: int, *, images: int) -> list[Sized]:
+    """Edgetl's own students that keep a budget of bytes as they are, the largest first."""
+    record = _record_bytes(images)
+    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, max_kb, classes, image_size, record, pretrained=False)]
+    return [sized for sized in edges if sized.keep is None]
 
 
 def least_kb(arch: str, classes: int, image_size: int, *, images: int, keep: float = 1.0) -> int:

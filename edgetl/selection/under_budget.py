@@ -7,7 +7,7 @@ bytes and milliseconds that decide are those of real files.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, least_kb, students_under
+from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, edge_students, least_kb, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -67,8 +67,8 @@ class Seek:
         """
         choices: list[StudentChoice] = []
         trials: list[StudentTrial] = []
-        for size in self.sizes:
-            for sized in self._candidates(size):
+        for some in self._rounds():
+            for sized in some:
                 choice = self._choice(sized)
                 trial = self._trial(choice, do)
                 if (keep := self._less(choice, trial)) is not None:
@@ -81,7 +81,18 @@ class Seek:
                 best = self.name(choices[found.taken])
                 say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
-        raise refuse(read_frontier(found.frontier.path))
+        raise refuse(read_frontier(found.frontier.path), named=self.wanted.arch != "auto")
+
+    def _rounds(self) -> Iterator[list[Sized]]:
+        """What is tried, each round only if nothing of those before keeps the budget: smaller inputs, then smaller networks of edgetl's."""
+        before: list[Sized] = []
+        for size in self.sizes:
+            before += (some := self._candidates(size))
+            yield some
+        if self.budget.max_ms is not None and self.wanted.arch == "auto":
+            classes, images = len(self.data.classes), len(self.data.only("train", "val"))
+            smaller = edge_students(self.budget.max_kb or math.inf, classes, self.sizes[0], images=images)
+            yield from ([sized] for sized in smaller if sized not in before)
 
     def _search(self, trials: Sequence[StudentTrial]) -> Search:
         val = self.data.only("val")

@@ -13,9 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.artifacts import Checkpoint, Int8Model
 from edgetl.core.errors import InputError
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
+from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import prepare
 from edgetl.selection.students import MOST_KEEP, students_under
 from edgetl.selection.under_budget import Seek, exceeded, with_limits
@@ -178,22 +180,48 @@ def test_students_that_are_tried_start_from_the_weights_that_were_asked_for(
     assert (spare and spare.source) == source
 
 
-def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
-    """Not 40%, which is the share where nothing else is said."""
-    path = tmp_path / "teacher.safetensors"
+def seeking(folder: Path, budget: SearchSettings, wanted: DistillSettings) -> Seek:
+    """A search for a student of digits."""
+    path = folder / "teacher.safetensors"
     path.write_bytes(b"")
-    data, wanted = open_images(None, DataSettings()), DistillSettings(arch="pruned")
-    seek = Seek(
-        data=data,
+    return Seek(
+        data=open_images(None, DataSettings()).only("train", "val"),
         teacher=Checkpoint(path=path, sha256="0"),
         teacher_arch="cifar_resnet16",
         image_size=32,
         wanted=wanted,
         weights=None,
         target=QuantizeSettings(),
-        budget=SearchSettings(max_kb=100_000),
+        budget=budget,
         runtime=Runtime(),
     )
+
+
+def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of small images, edge_large alone was tried: what it was too slow for was refused."""
+    seen: list[str] = []
+
+    def tried(_seek: Seek, choice: StudentChoice, _do: object) -> StudentTrial:
+        seen.append(choice.settings.arch)
+        return trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9)
+
+    monkeypatch.setattr(Seek, "_trial", tried)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    with Workspace(tmp_path / "run") as do:
+        _, frontier = seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+        assert seen == ["edge_large", "edge_medium", "edge_small"] and len(read_frontier(frontier.path).tried) == 3
+        monkeypatch.setattr(Search, "_fits", lambda *_: False)
+        with pytest.raises(InputError, match=r"found 0\.05 ms: the smallest .* Allow more with --max-kb or --max-ms$"):
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings())(do)
+        assert seen[3:] == ["edge_large", "edge_medium", "edge_small", "edge_tiny"]
+        with pytest.raises(InputError, match=r"Allow more with --max-kb or --max-ms, or leave out --student$"):
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"))(do)
+        assert seen[7:] == ["edge_small"]
+
+
+def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
+    """Not 40%, which is the share where nothing else is said."""
+    seek = seeking(tmp_path, SearchSettings(max_kb=100_000), DistillSettings(arch="pruned"))
     (sized,) = seek._candidates(32)
     assert sized.keep is None and seek._choice(sized).settings.share == MOST_KEEP
 
