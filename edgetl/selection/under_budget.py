@@ -70,12 +70,11 @@ class Seek:
         for some in self._rounds():
             for sized in some:
                 choice = self._choice(sized)
-                trial = self._trial(choice, do)
-                if (keep := self._less(choice, trial)) is not None:
-                    choice = StudentChoice(settings=choice.settings.but(keep=keep), weights=choice.weights)
-                    trial = self._trial(choice, do)
                 choices.append(choice)
-                trials.append(trial)
+                trials.append(self._trial(choice, do))
+                if (keep := self._less(choice, trials[-1])) is not None:
+                    choices.append(StudentChoice(settings=choice.settings.but(keep=keep), weights=choice.weights))
+                    trials.append(self._trial(choices[-1], do))
             found = do(self._search(trials))
             if found.taken is not None:
                 best = self.name(choices[found.taken])

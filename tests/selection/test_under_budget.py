@@ -219,6 +219,21 @@ def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_
         assert seen[7:] == ["edge_small"]
 
 
+def test_a_file_that_turned_out_too_large_stays_among_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float | None] = []
+
+    def tried(_seek: Seek, choice: StudentChoice, _do: object) -> StudentTrial:
+        shares.append(choice.settings.share)
+        return trial(tmp_path / f"{len(shares)}.onnx", 0.9, 60_000 if len(shares) == 1 else 0)
+
+    monkeypatch.setattr(Seek, "_trial", tried)
+    with Workspace(tmp_path / "run") as do:
+        choice, frontier = seeking(tmp_path, SearchSettings(max_kb=50), DistillSettings(arch="edge_small"))(do)
+    written = read_frontier(frontier.path)
+    assert [(row.student, row.fits, row.taken) for row in written.tried] == [("1", False, False), ("2", True, True)]
+    assert choice.settings.share == shares[1] and shares[0] is not None and shares[0] > shares[1]
+
+
 def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
     """Not 40%, which is the share where nothing else is said."""
     seek = seeking(tmp_path, SearchSettings(max_kb=100_000), DistillSettings(arch="pruned"))
