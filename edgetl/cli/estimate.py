@@ -67,7 +67,8 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     counts, classes = job.data.counts(), len(job.data.classes)
     teacher, student, size = job.teacher.settings, job.student.settings, job.teacher.preprocess.side
     images, search = counts["train"], job.settings.search
-    epochs = student.epochs_for(images)
+    taught = images + len(job.unlabelled or ())  # the student looks at those without labels, too
+    epochs = student.epochs_for(taught)
     _refuse_full_disk(out, disk := COPIES * (float32_bytes(teacher.arch, classes, size) + student_bytes(job)) + len(job.data) * 200)
     with pinned(job.runtime) as device:
         big = pace(teacher.arch, classes, size, device)
@@ -78,7 +79,7 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
     if student.arch != "same":
         asked = min(epochs, student.resolved().answers or epochs)  # epochs in which the teacher answers
         step = small.step * (ODD_WIDTHS * student.share**0.5 if student.share else 1)  # early layers, which see many pixels, keep most
-        distilling = BESIDE * images * (epochs * (view + step) + asked * big.answers)
+        distilling = BESIDE * taught * (epochs * (view + step) + asked * big.answers)
         pruning = PRUNING_IMAGES * small.step if student.share else 0
         seconds += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if search.wanted else 0)
     plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; {planned_student(job, epochs)}"

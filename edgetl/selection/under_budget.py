@@ -134,7 +134,8 @@ class Seek:
 
     @cached_property
     def _images(self) -> int:
-        return len(self.data.only("train"))
+        """What a student learns from; those without labels count in its epochs, too."""
+        return len(self.data.only("train")) + len(self.unlabelled or ())
 
     def _trial(self, choice: StudentChoice, do: Do) -> StudentTrial:
         s = choice.settings

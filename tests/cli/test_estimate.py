@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from edgetl.cli.estimate import BESIDE, forward_flops, teacher_seconds
+from edgetl.cli.estimate import BESIDE, estimate, forward_flops, teacher_seconds
 from edgetl.cli.pace import Pace, pace
 from edgetl.cli.pipeline import Request, run_pipeline
+from edgetl.core.artifacts import Checkpoint
 from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
@@ -21,8 +23,12 @@ from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
 from edgetl.selection.choices import for_student
-from edgetl.settings import CrossvalSettings, DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime
+from edgetl.selection.job import prepare
+from edgetl.selection.under_budget import SHORTER
+from edgetl.settings import CrossvalSettings, DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime, SearchSettings
+from edgetl.stages.finetune import Teacher
 from edgetl.training.device import finished
+from edgetl.workflow import sought
 
 from ..conftest import Told
 
@@ -60,6 +66,35 @@ def test_folds_that_cannot_be_had_are_refused_before_the_teacher_learns(weights:
     with pytest.raises(InputError, match=words):
         run_pipeline(request, tmp_path / "run", settings)
     assert not list((tmp_path / "run" / "stages").glob("finetune-*"))
+
+
+def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those_of_trials(tmp_path: Path) -> None:
+    """The student has fewer epochs of more images; announced and tried were as many as of the labelled images alone."""
+    digits = open_images(None, DataSettings())
+    few, others = replace(digits, refs=digits.refs[::9]), replace(digits.only("train"), refs=digits.only("train").refs[1:900])
+    wanted = PipelineSettings(search=SearchSettings(max_kb=100))
+    job = prepare(few, wanted, Runtime(device="cpu", threads=1), NOWHERE, unlabelled=others)
+    epochs = job.student.settings.epochs_for(few.counts()["train"] + len(others))
+    assert epochs == 18 and job.student.settings.epochs_for(few.counts()["train"]) == 100
+    assert estimate(job, tmp_path).plan.endswith(f"the best of 3 tried, {epochs} epochs")
+    distilled: list[Any] = []
+
+    def do(stage: Any) -> Any:
+        distilled.append(stage)
+        raise InterruptedError
+
+    save_checkpoint(
+        path := tmp_path / "teacher.safetensors",
+        model=build("cifar_resnet8", 10, 32),
+        arch="cifar_resnet8",
+        classes=few.classes,
+        preprocess=imagenet(32),
+        seen=few.only("train", "val").seen(),
+        provenance={},
+    )
+    with pytest.raises(InterruptedError):
+        sought(job, Teacher(checkpoint=Checkpoint.of(path), val_score=0.5, best_epoch=1), do)
+    assert distilled[0].settings.epochs == round(epochs / SHORTER)
 
 
 def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:
