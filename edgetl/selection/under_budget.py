@@ -125,12 +125,7 @@ class Seek:
         return students_to_try(self.budget, self.wanted.arch, self.teacher_arch, self.data, size, pretrained=self.weights is not None)
 
     def _choice(self, sized: Sized) -> StudentChoice:
-        weights = self.weights if sized.pretrained else None
-        arch = "pruned" if self.wanted.inherits else sized.arch
-        kind = weights.source.split(":")[0] if weights else "none"
-        keep = sized.keep or (MOST_KEEP if self.wanted.inherits else None)  # a pruned teacher is never whole
-        settings = self.wanted.but(arch=arch, keep=keep, image_size=sized.image_size, weights=kind).resolved()
-        return StudentChoice(settings=settings, weights=weights)
+        return choice_of(sized, self.wanted, self.weights)
 
     @cached_property
     def _images(self) -> int:
@@ -181,6 +176,15 @@ class Seek:
             )
         )
         return quantized.int8
+
+
+def choice_of(sized: Sized, wanted: DistillSettings, weights: Weights | None) -> StudentChoice:
+    """The settings of a student that is tried, and the weights that it starts from, if it is one that has any."""
+    known = weights if sized.pretrained else None
+    keep = sized.keep or (MOST_KEEP if wanted.inherits else None)  # a pruned teacher is never whole
+    arch, kind = "pruned" if wanted.inherits else sized.arch, known.source.split(":")[0] if known else "none"
+    settings = wanted.but(arch=arch, keep=keep, image_size=sized.image_size, weights=kind).resolved()
+    return StudentChoice(settings=settings, weights=known)
 
 
 def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Images, size: int, *, pretrained: bool) -> list[Sized]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgetl.cli.estimate import BESIDE, estimate, forward_flops, teacher_seconds
+from edgetl.cli.estimate import BESIDE, estimate, forward_flops, planned_student, teacher_seconds, trials
 from edgetl.cli.pace import Pace, pace
 from edgetl.cli.pipeline import Request, run_pipeline
 from edgetl.core.artifacts import Checkpoint
@@ -19,6 +19,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.preprocess import imagenet
 from edgetl.core.progress import listening
 from edgetl.core.workspace import Workspace
+from edgetl.data.images import Images
 from edgetl.data.sources import open_images
 from edgetl.models.build import build
 from edgetl.models.checkpoint import save_checkpoint
@@ -76,7 +77,7 @@ def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those
     job = prepare(few, wanted, Runtime(device="cpu", threads=1), NOWHERE, unlabelled=others)
     epochs = job.student.settings.epochs_for(few.counts()["train"] + len(others))
     assert epochs == 18 and job.student.settings.epochs_for(few.counts()["train"]) == 100
-    assert estimate(job, tmp_path).plan.endswith(f"the best of 3 tried, {epochs} epochs")
+    assert estimate(job, tmp_path).plan.endswith(f"the best of 1 tried, {epochs} epochs")
     distilled: list[Any] = []
 
     def do(stage: Any) -> Any:
@@ -95,6 +96,30 @@ def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those
     with pytest.raises(InterruptedError):
         sought(job, Teacher(checkpoint=Checkpoint.of(path), val_score=0.5, best_epoch=1), do)
     assert distilled[0].settings.epochs == round(epochs / SHORTER)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (SearchSettings(max_kb=330), "student the best of 3 tried, 9 epochs"),
+        (SearchSettings(max_kb=150), "student the best of 1 tried, 9 epochs"),  # three were announced, and their time
+        (SearchSettings(max_ms=2), "student the best of 3 tried (more if none is fast enough), 9 epochs"),
+        (SearchSettings(), "student efficientnet_lite0_early, 9 epochs"),
+    ],
+)
+def test_as_many_trials_are_announced_as_there_are(budget: SearchSettings, words: str) -> None:
+    digits, wanted = open_images(None, DataSettings()), FinetuneSettings(arch="efficientnet_lite0", image_size=96)
+    job = prepare(digits, PipelineSettings(search=budget, finetune=wanted), Runtime(device="cpu", threads=1), NOWHERE)
+    assert planned_student(job, 9) == words and len(trials(job)) == (int(words[20]) if budget.wanted else 0)
+
+
+def test_what_is_sought_is_announced_with_the_epochs_that_it_will_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,113 photos, 60 epochs of the early network, where the student that has no budget would have 20."""
+    digits, wanted = open_images(None, DataSettings()), FinetuneSettings(arch="efficientnet_lite0", image_size=96)
+    monkeypatch.setattr(Images, "median_side", 300)
+    job = prepare(digits, PipelineSettings(search=SearchSettings(max_kb=150), finetune=wanted), Runtime(device="cpu", threads=1), NOWHERE)
+    assert job.student.settings.epochs_for(1113) == 20
+    assert estimate(job, tmp_path).plan.endswith("the best of 1 tried, 60 epochs")
 
 
 def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:
