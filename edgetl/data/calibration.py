@@ -53,7 +53,7 @@ def open_calibration(
     if not path.is_dir():
         raise InputError(f"expected a folder of images or an .npz file for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
-    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images, grouped=True)
+    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images, grouped=True, train_only=True)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
     if fitting and len(fitting) < len(images):
         say(f"{path}: left out {len(images) - len(fitting)} images that are in the val or test part of the run")
@@ -62,14 +62,28 @@ def open_calibration(
 
 
 def unlabelled_images(
-    folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False, grouped: bool = False
+    folder: Path,
+    *,
+    index: Path | None = None,
+    rehash: bool = False,
+    skip_bad_images: bool = False,
+    grouped: bool = False,
+    train_only: bool = False,
 ) -> Images:
-    """Every image in `folder` and below, as one class in the train part, copies once; `grouped`: it is known which look alike.
+    """Every image in `folder` and below, as one class in the train part, copies once.
+
+    Args:
+        folder: holds them.
+        index: file that remembers the hashes of files.
+        rehash: read every file although the index knows it.
+        skip_bad_images: go on without files that cannot be decoded.
+        grouped: it is known which look alike.
+        train_only: of a folder with `train/` and `val/` or `test/`, only `train/`.
 
     Raises:
         InputError: no images, or images that do not decode (all named).
     """
-    parts = part_folders(folder)
+    parts = part_folders(folder) if train_only else {}
     start = parts.get("train", folder) if len(parts) > 1 else folder
     if start != folder:
         say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is used for calibration")
