@@ -95,7 +95,7 @@ class Seek:
 
     def _search(self, trials: Sequence[StudentTrial]) -> Search:
         val = self.data.only("val")
-        worth = worth_of(val.labels, val.groups, balanced=True)
+        worth = worth_of(val.labels, val.groups, balanced=all(trial.balanced is None for trial in trials))
         return Search(
             trials=tuple(trials),
             images=len(val),

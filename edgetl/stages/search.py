@@ -54,7 +54,7 @@ class Search(Stage[SearchResult]):
     """Measure the latency of the trials, once, and take the best of those that keep the budget."""
 
     name: ClassVar[str] = "search"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     trials: tuple[StudentTrial, ...]
     images: int  # of val
     max_kb: float | None
@@ -87,7 +87,7 @@ class Search(Stage[SearchResult]):
         found = Frontier(
             part="val",
             images=self.images,
-            standard_error=standard_error(max(trial.score for trial in self.trials), self.worth or self.images),
+            standard_error=standard_error(max(trial.choosing for trial in self.trials), self.worth or self.images),
             max_bytes=None if self.max_kb is None else round(self.max_kb * KB),
             max_ms=self.max_ms,
             tried=tried,
