@@ -30,6 +30,14 @@ def test_of_those_within_one_standard_error_the_quickest_is_taken(rows: list[tup
     assert index == taken and reason.startswith(f"{found[taken].arch} at 224 px")
 
 
+def test_numbers_of_networks_that_lie_on_each_other_stand_side_by_side(tmp_path: Path) -> None:
+    """One network at two input sizes has one size of file: 1 and 2 were printed on each other."""
+    rows = (row("a", 0.959, 93.0, 1820), row("a", 0.955, 23.0, 1820), row("b", 0.8, 41.0, 500))
+    write(Recommendation(images=245, rows=rows, take=1, reason="so"), tmp_path)
+    drawing = (tmp_path / "recommend.svg").read_text()
+    assert drawing.count(">1, 2</text>") == 1 and drawing.count(">1</text>") == drawing.count(">2</text>") == 1
+
+
 def test_table_and_plot_are_written(tmp_path: Path) -> None:
     rows = (row("a", 0.95, 9.0, 3000), row("b", 0.94, 2.0, 900))
     found = Recommendation(images=245, rows=rows, take=1, reason="b at 224 px: so")
