@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetl.selection.recommend import NetworkRow, Recommendation, choice, write
+from edgetl.selection.recommend import NetworkRow, Recommendation, choice, doubt, write
 
 
 def row(arch: str, score: float, ms: float, kb: float = 100.0) -> NetworkRow:
@@ -28,6 +28,12 @@ def test_of_those_within_one_standard_error_the_quickest_is_taken(rows: list[tup
     found = [row(*each) for each in rows]
     index, reason = choice(found)
     assert index == taken and reason.startswith(f"{found[taken].arch} at 224 px")
+
+
+def test_a_ranking_by_chance_is_called_one() -> None:
+    """Of 20 ants and 4 bees, five of six networks always said "ant", and the fastest was recommended as the best."""
+    assert doubt(row("a", 0.515, 9.0), 2).startswith(". But no network is shown to tell the classes apart: 51.5% ± 2.0, where 50.0% are")
+    assert doubt(row("a", 0.53, 9.0), 2) == doubt(row("a", 0.515, 9.0), 3) == ""
 
 
 def test_numbers_of_networks_that_lie_on_each_other_stand_side_by_side(tmp_path: Path) -> None:
