@@ -55,6 +55,7 @@ class Search(Stage[SearchResult]):
 
     name: ClassVar[str] = "search"
     version: ClassVar[int] = 3
+    decides: ClassVar[bool] = True
     trials: tuple[StudentTrial, ...]
     images: int  # of val
     max_kb: float | None

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetl.core.artifacts import Checkpoint, Int8Model
 from edgetl.core.errors import InputError
+from edgetl.core.plan import StagePlan, UnknownInputs
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.report.frontier import Frontier, Tried, read_frontier
@@ -217,6 +218,24 @@ def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_
         with pytest.raises(InputError, match=r"Allow more with --max-kb or --max-ms, or leave out --student$"):
             seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"))(do)
         assert seen[7:] == ["edge_small"]
+
+
+def test_what_another_budget_gave_does_not_decide_before_this_one_has_been_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget that was refused once made every later one be refused; a third student that was taken ended a search of one in an error."""
+    monkeypatch.setattr(Seek, "_trial", lambda _seek, choice, _do: trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9))
+    monkeypatch.setattr(Search, "_fits", lambda *_: False)
+    with Workspace(tmp_path / "refused") as do, pytest.raises(InputError):
+        seeking(tmp_path, SearchSettings(max_ms=0.001), DistillSettings())(do)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    with Workspace(tmp_path / "third") as do:
+        seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+    for run in ("refused", "third"):
+        plan = StagePlan(tmp_path / run)
+        with pytest.raises(UnknownInputs):
+            seeking(tmp_path, SearchSettings(max_ms=9), DistillSettings())(plan)
+        assert [(found.stage, found.done, "max_ms" in str(found.reasons)) for found in plan.findings] == [("search", False, True)]
 
 
 def test_a_file_that_turned_out_too_large_stays_among_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
