@@ -79,7 +79,8 @@ def prepare(
     seen = data.only("train", "val")
     teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
-    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
+    arch, side, sought = teacher.settings.arch, teacher.preprocess.side, settings.search.wanted
+    student = for_student(seen, settings.distill, arch, side, cache, sought=sought)
     refuse_known_data(data, student.weights, allow_known_data)
     known = waived(data, (teacher.weights, student.weights))
     job = PipelineJob(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled, waived=known)

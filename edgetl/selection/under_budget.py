@@ -78,7 +78,8 @@ class Seek:
             found = do(self._search(trials))
             if found.taken is not None:
                 best = self.name(choices[found.taken])
-                say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
+                tried = f"{len(choices)} student{'' if len(choices) == 1 else 's'}"
+                say(f"search: tried {tried}; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
         raise refuse(read_frontier(found.frontier.path), named=self.wanted.arch != "auto")
 

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetl.core.artifacts import Checkpoint, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.plan import StagePlan, UnknownInputs
+from edgetl.core.progress import listening
 from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.report.frontier import Frontier, Tried, read_frontier
@@ -24,6 +25,8 @@ from edgetl.selection.students import MOST_KEEP, students_under
 from edgetl.selection.under_budget import Seek, exceeded, with_limits
 from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, refuse
+
+from ..conftest import Told
 
 
 @pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
@@ -251,6 +254,29 @@ def test_a_file_that_turned_out_too_large_stays_among_what_was_tried(tmp_path: P
     written = read_frontier(frontier.path)
     assert [(row.student, row.fits, row.taken) for row in written.tried] == [("1", False, False), ("2", True, True)]
     assert choice.settings.share == shares[1] and shares[0] is not None and shares[0] > shares[1]
+
+
+class Screen(Told):
+    """What is seen without -v."""
+
+    def detail(self, message: str) -> None:
+        """Only for the log."""
+
+
+@pytest.mark.parametrize(
+    ("budget", "student", "told_of"),
+    [
+        (SearchSettings(), DistillSettings(), ["edge_small"]),
+        (SearchSettings(max_kb=300), DistillSettings(), []),  # edge_medium will be tried
+        (SearchSettings(max_kb=300), DistillSettings(arch="edge_tiny"), ["edge_tiny"]),
+    ],
+)
+def test_a_student_that_is_not_made_is_not_announced(
+    budget: SearchSettings, student: DistillSettings, told_of: list[str], tmp_path: Path
+) -> None:
+    with listening(screen := Screen()):
+        prepare(open_images(None, DataSettings()), PipelineSettings(search=budget, distill=student), Runtime(), tmp_path)
+    assert [line.split()[1] for line in screen.lines if line.startswith("student: ")] == told_of
 
 
 def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
