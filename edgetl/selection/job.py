@@ -7,10 +7,12 @@ from functools import reduce
 from pathlib import Path
 
 from edgetl.core.errors import InputError
+from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
 from edgetl.models.narrow import pruned_name
 from edgetl.models.weights import Weights
+from edgetl.selection.candidates import SMALL_SIDE
 from edgetl.selection.choices import (
     StudentChoice,
     TeacherChoice,
@@ -113,7 +115,10 @@ def _weights_of_trials(job: PipelineJob, cache: Path) -> Weights | None:
     wanted = job.settings.distill
     match wanted.arch:
         case "auto":
-            return student_weights("efficientnet_lite0", wanted.weights, cache)[0]
+            weights, why = student_weights("efficientnet_lite0", wanted.weights, cache)
+            if weights is None and wanted.weights != "none" and student_size(job) > SMALL_SIDE:
+                say(f"student: pretrained ones are passed over, because {why}")
+            return weights
         case "pruned":
             return None
         case _:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import prepare
 from edgetl.selection.students import MOST_KEEP, students_under
 from edgetl.selection.under_budget import Seek, exceeded, with_limits
-from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, refuse
 
 from ..conftest import Told
@@ -277,6 +278,19 @@ def test_a_student_that_is_not_made_is_not_announced(
     with listening(screen := Screen()):
         prepare(open_images(None, DataSettings()), PipelineSettings(search=budget, distill=student), Runtime(), tmp_path)
     assert [line.split()[1] for line in screen.lines if line.startswith("student: ")] == told_of
+
+
+@pytest.mark.parametrize(("size", "wanted", "said"), [(96, "installed", True), (32, "installed", False), (96, "none", False)])
+def test_that_the_packages_are_missing_is_said_where_their_networks_would_be_tried(
+    size: int, wanted: str, said: bool, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetl.models.packaged.find_spec", lambda _: None)
+    settings = PipelineSettings(
+        search=SearchSettings(max_kb=330), finetune=FinetuneSettings(image_size=size), distill=DistillSettings(weights=wanted)
+    )
+    assert prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).spare is None
+    line = "student: pretrained ones are passed over, because its ImageNet weights are not available: the package efficientnet-lite0-"
+    assert any(each.startswith(line) for each in told.lines) == said
 
 
 def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
