@@ -122,6 +122,18 @@ def test_what_is_sought_is_announced_with_the_epochs_that_it_will_have(tmp_path:
     assert estimate(job, tmp_path).plan.endswith("the best of 1 tried, 60 epochs")
 
 
+def test_folds_take_the_features_of_train_and_val_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds of a forward pass, which here takes one."""
+    monkeypatch.setattr("edgetl.cli.estimate.pace", lambda *_, **__: Pace(features=1.0, answers=0.5, step=3.0))
+    monkeypatch.setattr("edgetl.cli.estimate.view_pace", lambda *_, **__: 0.5)
+    digits, counts = open_images(None, DataSettings()), open_images(None, DataSettings()).counts()
+    alone, crossed = (
+        estimate(prepare(digits, PipelineSettings(crossval=CrossvalSettings(folds=folds)), Runtime(threads=1), NOWHERE), tmp_path)
+        for folds in (None, 5)
+    )
+    assert crossed.seconds - alone.seconds == pytest.approx(counts["train"] + counts["val"])
+
+
 def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:
     from edgetl.cli.stages import distill
 
