@@ -48,9 +48,10 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
     """Fine-tune, distill, quantize, export, verify."""
     s = job.settings
     train, val = (job.data.only(part) for part in ("train", "val"))
+    crossing = crossvalidation(job) if s.crossval.folds else None  # asked now for what it refuses: after the teacher it would be late
     with keeping(job.runtime):  # all networks look at the same decoded images
         teacher = taught(job, do)
-        crossed = do(crossvalidation(job)) if s.crossval.folds else None
+        crossed = do(crossing) if crossing else None
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
     made = (("teacher", teacher.checkpoint), ("student", student.checkpoint))
@@ -132,12 +133,12 @@ def crossvalidation(job: PipelineJob) -> Crossval:
     """The stage that judges frozen features fold by fold.
 
     Raises:
-        InputError: there are no pretrained weights.
+        InputError: there are no pretrained weights, or too few images for so many folds.
     """
     chosen, folds = job.teacher, job.settings.crossval.folds
     if chosen.weights is None or folds is None:
         raise InputError("expected pretrained weights for --folds, which judges frozen features, found none. Give --teacher-weights")
-    return Crossval(
+    stage = Crossval(
         data=job.data.only("train", "val"),
         preprocess=chosen.preprocess,
         arch=chosen.settings.arch,
@@ -146,6 +147,8 @@ def crossvalidation(job: PipelineJob) -> Crossval:
         seed=chosen.settings.seed,
         runtime=job.runtime,
     )
+    stage.refuse_few()
+    return stage
 
 
 def distillation(job: PipelineJob, teacher: Teacher, student: StudentChoice) -> Distill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from edgetl.models.channel_groups import parameter_count
 from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
 from edgetl.selection.candidates import outline
 from edgetl.selection.job import PipelineJob, student_name, student_size
-from edgetl.selection.under_budget import SHORTER, students_to_try
+from edgetl.selection.students import Sized
+from edgetl.selection.under_budget import SHORTER, choice_of, students_to_try
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, threaded
 from edgetl.training.inherit import IMAGES, PRUNING_STEPS, rehearse
@@ -29,7 +30,6 @@ from edgetl.training.scratch import WORK_SHARE
 TUNING_PASSES = 8  # of an image when int8 is tuned: forward and backward through all the rounding
 FLOPS = 2  # of a multiply-add
 PRUNING_IMAGES = PRUNING_STEPS * IMAGES  # whose gradients say what matters
-TRIALS = 3  # students under a budget
 BESIDE = 1.25  # times as long as networks and views alone: optimizer, mixing, larger batches (docs/speed.md)
 ODD_WIDTHS = 1.85  # times as long as their operations say do pruned layers train: 1.34 times as long as the whole at 51%, 0.75 at 15%
 OVERHEAD_S = 32  # exporting, quantizing, verifying, starting up
@@ -65,22 +65,28 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
         WorkspaceError: the disk has less room than that.
     """
     counts, classes = job.data.counts(), len(job.data.classes)
+    some = trials(job)
+    if some:  # which of them will be taken is not known: as long as that with the most epochs
+        choices = [choice_of(sized, job.settings.distill, job.spare) for sized in some]
+        job = replace(job, student=max(choices, key=lambda choice: choice.settings.epochs_for(counts["train"])))
     teacher, student, size = job.teacher.settings, job.student.settings, job.teacher.preprocess.side
-    images, search = counts["train"], job.settings.search
-    epochs = student.epochs_for(images)
+    images = counts["train"]
+    taught = images + len(job.unlabelled or ())  # the student looks at those without labels, too
+    epochs = student.epochs_for(taught)
     _refuse_full_disk(out, disk := COPIES * (float32_bytes(teacher.arch, classes, size) + student_bytes(job)) + len(job.data) * 200)
     with pinned(job.runtime) as device:
         big = pace(teacher.arch, classes, size, device)
         small = big if student.arch == "same" else student_pace(job, big, device)
         view = view_pace(augment_for(job.data.only("train"), job.teacher.preprocess, student.augment, flip=True), device)
     least, most, learning = teacher_seconds(teacher, images, big, view, pretrained=job.teacher.weights is not None)
-    seconds = OVERHEAD_S + least + quantizing_seconds(job, small)
+    crossing = (counts["train"] + counts["val"]) * big.features if job.settings.crossval.folds else 0
+    seconds = OVERHEAD_S + least + crossing + quantizing_seconds(job, small)
     if student.arch != "same":
         asked = min(epochs, student.resolved().answers or epochs)  # epochs in which the teacher answers
         step = small.step * (ODD_WIDTHS * student.share**0.5 if student.share else 1)  # early layers, which see many pixels, keep most
-        distilling = BESIDE * images * (epochs * (view + step) + asked * big.answers)
+        distilling = BESIDE * taught * (epochs * (view + step) + asked * big.answers)
         pruning = PRUNING_IMAGES * small.step if student.share else 0
-        seconds += distilling + pruning + (TRIALS * (distilling / SHORTER + pruning) if search.wanted else 0)
+        seconds += distilling + pruning + len(some) * (distilling / SHORTER + pruning)
     plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; {planned_student(job, epochs)}"
     return Estimate(plan=plan, seconds=seconds, longest=seconds + most - least, disk_bytes=disk)
 
@@ -98,7 +104,18 @@ def planned_student(job: PipelineJob, epochs: int) -> str:
     """What becomes the student, in words: under a budget that is known only when some have been tried."""
     if job.student.settings.arch == "same":
         return "no student"
-    return f"student {f'the best of {TRIALS} tried' if job.settings.search.wanted else student_name(job)}, {times(epochs)}"
+    search = job.settings.search
+    tried = f"the best of {len(trials(job))} tried{' (more if none is fast enough)' if search.max_ms else ''}"
+    return f"student {tried if search.wanted else student_name(job)}, {times(epochs)}"
+
+
+def trials(job: PipelineJob) -> list[Sized]:
+    """The students that are tried under a budget, if one is asked for."""
+    s = job.settings
+    if not s.search.wanted:
+        return []
+    arch, pretrained = job.teacher.settings.arch, job.spare is not None
+    return students_to_try(s.search, s.distill.arch, arch, job.data, student_size(job), pretrained=pretrained)
 
 
 def teacher_seconds(s: FinetuneSettings, images: int, found: Pace, view: float, *, pretrained: bool) -> tuple[float, float, str]:
@@ -181,8 +198,7 @@ def rehearse_pruning(job: PipelineJob) -> None:
     teacher = trained_name(job.teacher.settings.arch, job.teacher.settings.head)
     planned: list[tuple[str, float | None]] = [(student.arch, student.share)]
     if s.search.wanted:
-        sought = students_to_try(s.search, s.distill.arch, job.teacher.settings.arch, job.data, size, pretrained=job.spare is not None)
-        planned = [("pruned" if s.distill.inherits else sized.arch, sized.keep) for sized in sought]
+        planned = [("pruned" if s.distill.inherits else sized.arch, sized.keep) for sized in trials(job)]
     with threaded(job.runtime.threads):
         for arch, keep in planned:
             if keep is not None and arch != "same":

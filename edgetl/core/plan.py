@@ -36,7 +36,7 @@ class UnknownInputs(Exception):
 
 
 class StagePlan:
-    """Stands in for a Workspace and runs nothing. A stage that would run gives its latest earlier result."""
+    """Stands in for a Workspace and runs nothing. A stage that would run gives its latest earlier result unless it decides the rest."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class StagePlan:
         """The stage's result, or its latest earlier one.
 
         Raises:
-            UnknownInputs: there is none.
+            UnknownInputs: there is none, or it would decide what follows.
         """
         folder = folder_of(self.root, stage)
         old = [f"its {name} changed" for name, value in vars(stage).items() if isinstance(value, Artifact) and value.digest in self._stale]
@@ -62,6 +62,8 @@ class StagePlan:
         record = read_json(before / RESULT)
         reasons = old + [r for r in _differences(stage, record) if r not in old]
         self._find(stage, tuple(reasons + ["was interrupted, will continue"] * partial))
+        if stage.decides:
+            raise UnknownInputs
         result = load(stage, before)
         self._stale |= {value.digest for value in vars(result).values() if isinstance(value, Artifact)}
         return result

@@ -24,6 +24,7 @@ class Stage(Generic[R]):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1  # bump when the same inputs would give another result
+    decides: ClassVar[bool] = False  # the result says which stages follow: an earlier one, to another question, tells nothing of them
 
     @abstractmethod
     def run(self, out: Path) -> R:

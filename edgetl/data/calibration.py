@@ -53,7 +53,7 @@ def open_calibration(
     if not path.is_dir():
         raise InputError(f"expected a folder of images or an .npz file for calibration, found the file {path}")
     prepared = needs_preprocess(preprocess, str(path))
-    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images, grouped=True)
+    images = unlabelled_images(path, index=index, rehash=rehash, skip_bad_images=skip_bad_images, calibrating=True)
     fitting = tuple(ref for ref in images.refs if split.get(ref.sha256, "train") == "train")
     if fitting and len(fitting) < len(images):
         say(f"{path}: left out {len(images) - len(fitting)} images that are in the val or test part of the run")
@@ -62,14 +62,16 @@ def open_calibration(
 
 
 def unlabelled_images(
-    folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False, grouped: bool = False
+    folder: Path, *, index: Path | None = None, rehash: bool = False, skip_bad_images: bool = False, calibrating: bool = False
 ) -> Images:
-    """Every image in `folder` and below, as one class in the train part, copies once; `grouped`: it is known which look alike.
+    """Every image in `folder` and below, as one class in the train part, copies once.
+
+    `calibrating`: of a folder with `train/` and `val/` or `test/`, only `train/`; and it is known which images look alike.
 
     Raises:
         InputError: no images, or images that do not decode (all named).
     """
-    parts = part_folders(folder)
+    parts = part_folders(folder) if calibrating else {}
     start = parts.get("train", folder) if len(parts) > 1 else folder
     if start != folder:
         say(f"{folder}: only {start.relative_to(folder).as_posix()}/ is used for calibration")
@@ -82,7 +84,7 @@ def unlabelled_images(
     unreadable = block("folders that cannot be read. Mend their permissions", found.unreadable)
     refuse(str(folder), [*unreadable, *problems, *([] if items else ["no images. Give a folder that holds some"])])
     unique, _ = without_copies(hashed, name)
-    refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,), groups_in(unique) if grouped else {})
+    refs = refs_of([replace(image, part="train") for image in unique], (UNLABELLED,), groups_in(unique) if calibrating else {})
     intake = Intake(exact_copies=len(hashed) - len(unique), ignored_files=found.others, skipped_images=len(items) - len(hashed))
     depth = deepest(image.depth for image in hashed)
     return Images(

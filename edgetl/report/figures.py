@@ -27,6 +27,7 @@ INK, FAINT = "#010203", "#040506"  # see `svg`
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.6  # inches: half a page, or a phone
 NAMES_ACROSS, NAME_HEIGHT = 2, 0.22  # below a plot of networks; inches
+CLOSE = 0.03  # of the width of a plot: a number of one digit
 
 CurveRow = Mapping[str, float]
 
@@ -98,7 +99,10 @@ def frontier_figure(spots: Sequence[Spot], score: str) -> Figure:
         for i, spot in enumerate(ranked):
             color, at = BLUE if i in front else ORANGE, (cost[i], 100 * spot.score)
             axes.errorbar(*at, yerr=100 * spot.standard_error, fmt="o", color=color, capsize=2, markersize=5)
-            axes.annotate(str(i + 1), at, textcoords="offset points", xytext=(5, 4), fontsize=9, color=INK)
+        for together in _close(cost, [spot.score for spot in ranked]):
+            at = (cost[together[0]], 100 * ranked[together[0]].score)
+            words = ", ".join(str(i + 1) for i in together)
+            axes.annotate(words, at, textcoords="offset points", xytext=(5, 4), fontsize=9, color=INK)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -112,6 +116,20 @@ def frontier_figure(spots: Sequence[Spot], score: str) -> Figure:
         x, y = 0.08 + 0.92 / NAMES_ACROSS * (i % NAMES_ACROSS), bottom - (0.62 + NAME_HEIGHT * (i // NAMES_ACROSS)) / height
         figure.text(x, y, f"{i + 1}  {spot.name}", fontsize=8, color=INK)
     return figure
+
+
+def _close(costs: Sequence[float], scores: Sequence[float]) -> list[list[int]]:
+    """The spots, in groups of those that lie so close that their numbers would cover each other, each at the first of its group."""
+    found: list[list[int]] = []
+    wide = CLOSE * max(math.log(max(costs) / min(costs)), math.log(1.1)) if costs else 0.0
+    high = 1.5 * CLOSE * max(max(scores) - min(scores), 0.1) if scores else 0.0
+    for i, (cost, score) in enumerate(zip(costs, scores, strict=True)):
+        near = (g for g in found if abs(math.log(cost / costs[g[0]])) <= wide and abs(score - scores[g[0]]) <= high)
+        if (group := next(near, None)) is None:
+            found.append([i])
+        else:
+            group.append(i)
+    return found
 
 
 def shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:

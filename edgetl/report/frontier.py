@@ -41,7 +41,8 @@ class Frontier(Exact):
     """All that was tried, on the part that chose, and the budget in bytes and ms.
 
     Attributes:
-        standard_error: of the highest score, a fraction; near-duplicates of one class count once.
+        standard_error: of the highest score that chose (`balanced` where classes are unbalanced), a fraction; near-duplicates of one class
+            count once.
     """
 
     part: Literal["val"]

@@ -172,11 +172,18 @@ def _frontier(report: Report) -> Drawing | None:
     found = report.frontier
     if found is None:
         return None
+    balanced = any(row.balanced is not None for row in found.tried)
     spots = [
-        figures.Spot(name=row.student, kb=row.size_bytes / 1000, ms=row.latency_ms, score=row.score, standard_error=found.standard_error)
+        figures.Spot(
+            name=row.student,
+            kb=row.size_bytes / 1000,
+            ms=row.latency_ms,
+            score=row.score if row.balanced is None else row.balanced,  # what chose
+            standard_error=found.standard_error,
+        )
         for row in found.tried
     ]
-    figure = figures.frontier_figure(spots, "val score, %")
+    figure = figures.frontier_figure(spots, "mean recall on val, %" if balanced else "val score, %")
     return Drawing(caption="students", svg=Markup(figures.svg(figure)))  # matplotlib escapes its text
 
 

@@ -76,13 +76,16 @@ def mirrored(images: Images, wanted: bool | None) -> bool | None:
     return False if wanted is None and not images.flip else wanted
 
 
-def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teacher_size: int, cache: Path) -> StudentChoice:
-    """The student for these images and this teacher.
+def for_student(
+    images: Images, wanted: DistillSettings, teacher_arch: str, teacher_size: int, cache: Path, *, sought: bool = False
+) -> StudentChoice:
+    """The student for these images and this teacher; `sought`: under a budget, another may be taken in the place of an automatic one.
 
     Raises:
         InputError: unknown architecture or unusable weights.
     """
     arch, keep, size = wanted.arch, wanted.share, wanted.image_size
+    tell = detail if sought and arch == "auto" else say
     if arch == "same":
         say("student: none; the teacher itself is quantized")
         return StudentChoice(settings=wanted.but(weights="none"), weights=None)
@@ -103,11 +106,11 @@ def for_student(images: Images, wanted: DistillSettings, teacher_arch: str, teac
         check_prunable(teacher_arch)
         settings = settings.but(weights="none").resolved()
         assert settings.share is not None
-        say(f"student: {pruned_name(teacher_arch, settings.share)}; the teacher's own weights, pruned")
+        tell(f"student: {pruned_name(teacher_arch, settings.share)}; the teacher's own weights, pruned")
         return StudentChoice(settings=settings.but(keep=settings.share), weights=None)
     check_architecture(arch)
     weights, why = student_weights(arch, wanted.weights, cache)
-    say(f"student: {pruned_name(arch, keep) if keep else arch} at {size or teacher_size} px; {initial(weights, why)}")
+    tell(f"student: {pruned_name(arch, keep) if keep else arch} at {size or teacher_size} px; {initial(weights, why)}")
     return StudentChoice(settings=settings.but(weights=_kind(weights)).resolved(), weights=weights)
 
 

@@ -7,10 +7,12 @@ from functools import reduce
 from pathlib import Path
 
 from edgetl.core.errors import InputError
+from edgetl.core.progress import say
 from edgetl.core.seen import SeenImages
 from edgetl.data.images import Images
 from edgetl.models.narrow import pruned_name
 from edgetl.models.weights import Weights
+from edgetl.selection.candidates import SMALL_SIDE
 from edgetl.selection.choices import (
     StudentChoice,
     TeacherChoice,
@@ -34,7 +36,9 @@ class PipelineJob:
     teacher: TeacherChoice
     student: StudentChoice
     runtime: Runtime
-    spare: Weights | None = None  # of EfficientNet-Lite, for students that are sought under a budget
+    spare: Weights | None = (
+        None  # for students that are sought under a budget: EfficientNet-Lite0's, or those of the network that was named
+    )
     unlabelled: Images | None = None  # photos that the student learns the teacher's answers from
     waived: str | None = None  # why images that judge may be known to the weights
 
@@ -77,7 +81,8 @@ def prepare(
     seen = data.only("train", "val")
     teacher = for_teacher(seen, settings.finetune, cache, runtime.device)
     refuse_known_data(data, teacher.weights, allow_known_data)
-    student = for_student(seen, settings.distill, teacher.settings.arch, teacher.preprocess.side, cache)
+    arch, side, sought = teacher.settings.arch, teacher.preprocess.side, settings.search.wanted
+    student = for_student(seen, settings.distill, arch, side, cache, sought=sought)
     refuse_known_data(data, student.weights, allow_known_data)
     known = waived(data, (teacher.weights, student.weights))
     job = PipelineJob(data=data, settings=settings, teacher=teacher, student=student, runtime=runtime, unlabelled=unlabelled, waived=known)
@@ -90,14 +95,34 @@ def with_budget(job: PipelineJob, cache: Path, *, allow_known_data: bool = False
     Raises:
         InputError: nothing can keep the budget.
     """
-    spare, _ = student_weights("efficientnet_lite0", "installed", cache)
+    s = job.settings
+    if s.distill.keep is not None:
+        raise InputError(
+            f"expected a budget (--max-kb, --max-ms) or the share of the parameters that pruning keeps, found a budget and distill.keep "
+            f"{s.distill.keep:g}. Leave one of them out"
+        )
+    spare = _weights_of_trials(job, cache)
     if spare and knows(job.data, spare):
         spare = spare if allow_known_data else None
         job = replace(job, waived=waived(job.data, (job.teacher.weights, job.student.weights, spare)))
-    teacher, s = job.teacher.settings.arch, job.settings
     # asked now for what it refuses: after the teacher's training it would be late
-    students_to_try(s.search, s.distill.arch, teacher, job.data, student_size(job), pretrained=spare is not None)
+    students_to_try(s.search, s.distill.arch, job.teacher.settings.arch, job.data, student_size(job), pretrained=spare is not None)
     return replace(job, spare=spare)
+
+
+def _weights_of_trials(job: PipelineJob, cache: Path) -> Weights | None:
+    """What students that are tried start from: a network that was named from its own weights, a pruned teacher from the teacher's."""
+    wanted = job.settings.distill
+    match wanted.arch:
+        case "auto":
+            weights, why = student_weights("efficientnet_lite0", wanted.weights, cache)
+            if weights is None and wanted.weights != "none" and student_size(job) > SMALL_SIDE:
+                say(f"student: pretrained ones are passed over, because {why}")
+            return weights
+        case "pruned":
+            return None
+        case _:
+            return job.student.weights
 
 
 def student_size(job: PipelineJob) -> int:

@@ -111,6 +111,7 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         say(f"recommend: {warning}")
     rows.sort(key=lambda row: -row.score)
     take, reason = choice(rows)
+    reason += doubt(rows[0], len(seen.classes))
     metric: Literal["top1", "mean recall"] = "top1" if balance_for("auto", seen.labels, len(seen.classes)) == "none" else "mean recall"
     return Recommendation(images=found[0][2].images, rows=tuple(rows), take=take, reason=reason, metric=metric)
 
@@ -133,6 +134,16 @@ def choice(rows: Sequence[NetworkRow]) -> tuple[int, str]:
         f"{percent(taken.score)} is within one standard error ({100 * best.standard_error:.1f} points) of the best, {percent(best.score)}"
     )
     return rows.index(taken), f"{taken.arch} at {taken.image_size} px: {words}, and it is the fastest of the networks within"
+
+
+def doubt(best: NetworkRow, classes: int) -> str:
+    """What to add to the reason where the best network is not shown to know more than one who always names one class."""
+    if best.score - best.standard_error > 1 / classes:
+        return ""
+    return (
+        f". But no network is shown to tell the classes apart: {percent(best.score)} ± {100 * best.standard_error:.1f}, where "
+        f"{percent(1 / classes)} are chance. Give more photos of each class"
+    )
 
 
 def write(found: Recommendation, out: Path) -> None:

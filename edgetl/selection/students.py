@@ -29,7 +29,7 @@ class Sized:
         keep: the share of its parameters that pruning leaves; None: all.
         image_size: pixels.
         int8_kb: about how large its int8 file is, 1,000 bytes.
-        pretrained: whether it starts from EfficientNet-Lite's weights.
+        pretrained: whether it starts from weights.
     """
 
     arch: str
@@ -50,16 +50,31 @@ def students_under(
         image_size: of the input, pixels.
         images: to train and select on; the file keeps a record of them.
         only: a network by name, in place of those that would be tried.
-        pretrained: whether there are weights of EfficientNet-Lite.
+        pretrained: whether there are weights: of EfficientNet-Lite0, or of `only`.
     """
-    wanted, record = math.inf if max_kb is None else max_kb, min(RECORD_BYTES + IMAGE_RECORD_BYTES * images, MOST_RECORD_BYTES)
+    wanted, record = math.inf if max_kb is None else max_kb, _record_bytes(images)
     if only is not None:
-        return _pruned_to(only, wanted, classes, image_size, record, pretrained=only.startswith("efficientnet_lite") and pretrained)
+        return _pruned_to(only, wanted, classes, image_size, record, pretrained=pretrained)
     found = []
     for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
-        found += _pruned_to(arch, min(wanted, MOST_KB), classes, image_size, record, pretrained=True)
-    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, wanted, classes, image_size, record, pretrained=False)]
-    return found or [sized for sized in edges if not sized.keep][:1]
+        found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)
+    return found or edge_students(wanted, classes, image_size, images=images)[:1]
+
+
+def edge_students(max_kb: float, classes: int, image_size: int, *, images: int) -> list[Sized]:
+    """Edgetl's own students that keep a budget of bytes as they are, the largest first."""
+    record = _record_bytes(images)
+    edges = [sized for arch in EDGE_STUDENTS for sized in _pruned_to(arch, max_kb, classes, image_size, record, pretrained=False)]
+    return [sized for sized in edges if sized.keep is None]
+
+
+def least_kb(arch: str, classes: int, image_size: int, *, images: int, keep: float = 1.0) -> int:
+    """The smallest budget, 1,000 bytes, that the share `keep` of a network keeps (`LEAST_KEEP`: the least that is tried)."""
+    return math.ceil(_int8_kb(arch, classes, image_size, _record_bytes(images))(keep))
+
+
+def _record_bytes(images: int) -> int:
+    return min(RECORD_BYTES + IMAGE_RECORD_BYTES * images, MOST_RECORD_BYTES)
 
 
 def _pruned_to(arch: str, max_kb: float, classes: int, image_size: int, record: int, *, pretrained: bool) -> list[Sized]:

@@ -7,7 +7,7 @@ bytes and milliseconds that decide are those of real files.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.students import Sized, students_under
+from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, edge_students, least_kb, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -45,7 +45,7 @@ class Seek:
         data: the parts train and val.
         teacher: its checkpoint, of the architecture `teacher_arch`, for inputs of `image_size` pixels.
         wanted: the student's settings; those of its network are sought.
-        weights: EfficientNet-Lite's; None: students start from nothing.
+        weights: EfficientNet-Lite0's, or those of the network that was named; None: students start from nothing, or from the teacher.
     """
 
     data: Images
@@ -67,25 +67,36 @@ class Seek:
         """
         choices: list[StudentChoice] = []
         trials: list[StudentTrial] = []
-        for size in self.sizes:
-            for sized in self._candidates(size):
+        for some in self._rounds():
+            for sized in some:
                 choice = self._choice(sized)
-                trial = self._trial(choice, do)
-                if (keep := self._less(choice, trial)) is not None:
-                    choice = StudentChoice(settings=choice.settings.but(keep=keep), weights=choice.weights)
-                    trial = self._trial(choice, do)
                 choices.append(choice)
-                trials.append(trial)
+                trials.append(self._trial(choice, do))
+                if (keep := self._less(choice, trials[-1])) is not None:
+                    choices.append(StudentChoice(settings=choice.settings.but(keep=keep), weights=choice.weights))
+                    trials.append(self._trial(choices[-1], do))
             found = do(self._search(trials))
             if found.taken is not None:
                 best = self.name(choices[found.taken])
-                say(f"search: tried {len(choices)} students; {best} is the best within the budget and is trained in full")
+                tried = f"{len(choices)} student{'' if len(choices) == 1 else 's'}"
+                say(f"search: tried {tried}; {best} is the best within the budget and is trained in full")
                 return choices[found.taken], found.frontier
-        raise budget_refusal(read_frontier(found.frontier.path))
+        raise budget_refusal(read_frontier(found.frontier.path), named=self.wanted.arch != "auto")
+
+    def _rounds(self) -> Iterator[list[Sized]]:
+        """What is tried, each round only if nothing of those before keeps the budget: smaller inputs, then smaller networks of edgetl's."""
+        before: list[Sized] = []
+        for size in self.sizes:
+            before += (some := self._candidates(size))
+            yield some
+        if self.budget.max_ms is not None and self.wanted.arch == "auto":
+            classes, images = len(self.data.classes), len(self.data.only("train", "val"))
+            smaller = edge_students(self.budget.max_kb or math.inf, classes, self.sizes[0], images=images)
+            yield from ([sized] for sized in smaller if sized not in before)
 
     def _search(self, trials: Sequence[StudentTrial]) -> Search:
         val = self.data.only("val")
-        worth = worth_of(val.labels, val.groups, balanced=True)
+        worth = worth_of(val.labels, val.groups, balanced=all(trial.balanced is None for trial in trials))
         return Search(
             trials=tuple(trials),
             images=len(val),
@@ -115,15 +126,12 @@ class Seek:
         return students_to_try(self.budget, self.wanted.arch, self.teacher_arch, self.data, size, pretrained=self.weights is not None)
 
     def _choice(self, sized: Sized) -> StudentChoice:
-        weights = self.weights if sized.pretrained else None
-        arch = "pruned" if self.wanted.inherits else sized.arch
-        kind = weights.source.split(":")[0] if weights else "none"
-        settings = self.wanted.but(arch=arch, keep=sized.keep, image_size=sized.image_size, weights=kind).resolved()
-        return StudentChoice(settings=settings, weights=weights)
+        return choice_of(sized, self.wanted, self.weights)
 
     @cached_property
     def _images(self) -> int:
-        return len(self.data.only("train"))
+        """What a student learns from; those without labels count in its epochs, too."""
+        return len(self.data.only("train")) + len(self.unlabelled or ())
 
     def _trial(self, choice: StudentChoice, do: Do) -> StudentTrial:
         s = choice.settings
@@ -171,6 +179,15 @@ class Seek:
         return quantized.int8
 
 
+def choice_of(sized: Sized, wanted: DistillSettings, weights: Weights | None) -> StudentChoice:
+    """The settings of a student that is tried, and the weights that it starts from, if it is one that has any."""
+    known = weights if sized.pretrained else None
+    keep = sized.keep or (MOST_KEEP if wanted.inherits else None)  # a pruned teacher is never whole
+    arch, kind = "pruned" if wanted.inherits else sized.arch, known.source.split(":")[0] if known else "none"
+    settings = wanted.but(arch=arch, keep=keep, image_size=sized.image_size, weights=kind).resolved()
+    return StudentChoice(settings=settings, weights=known)
+
+
 def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Images, size: int, *, pretrained: bool) -> list[Sized]:
     """The students to try.
 
@@ -180,7 +197,7 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
         teacher: its architecture.
         data: the images to train and select on.
         size: of the input, pixels.
-        pretrained: whether there are weights of EfficientNet-Lite.
+        pretrained: whether there are weights, of EfficientNet-Lite0 or of the student that was named.
 
     Raises:
         InputError: no network has an int8 file that small, or it is to be the teacher itself.
@@ -195,11 +212,14 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
     found = students_under(budget.max_kb, classes, size, images=images, only=only, pretrained=pretrained)
     if found:
         return found
-    smallest = students_under(None, classes, size, only="edge_tiny", pretrained=False)[0].int8_kb
-    named, way_out = ("", "") if only is None else (f" for {student}", ", or leave out --student")
+    smallest = f"the smallest student (edge_tiny) takes about {least_kb('edge_tiny', classes, size, images=images)} kB"
+    named, way_out = "", ""
+    if only is not None:
+        least = least_kb(only, classes, size, images=images, keep=LEAST_KEEP)
+        named, way_out = f" for {student}", ", or leave out --student"
+        smallest = f"pruned as far as it goes, {only} takes about {least} kB; with no --student, {smallest}"
     raise InputError(
-        f"expected a budget that a student can meet, found {budget.max_kb:g} kB{named}: the smallest student (edge_tiny) takes about "
-        f"{smallest:.0f} kB. Allow more with --max-kb{way_out}"
+        f"expected a budget that a student can meet, found {budget.max_kb:g} kB{named}: {smallest}. Allow more with --max-kb{way_out}"
     )
 
 

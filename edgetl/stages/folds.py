@@ -62,7 +62,7 @@ class Crossval(Stage[Crossed]):
     def run(self, out: Path) -> Crossed:
         """Write `folds.json`."""
         labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
-        counts = self._counts()
+        counts = self.refuse_few()
         (scratch := out / SCRATCH).mkdir(exist_ok=True)
         with pinned(self.runtime) as device, keeping(self.runtime):
             model = build(self.arch, classes, self.preprocess.side)
@@ -99,8 +99,12 @@ class Crossval(Stage[Crossed]):
         write_json(path := out / "folds.json", asdict(found))
         return Crossed(folds=FileArtifact.of(path))
 
-    def _counts(self) -> NDArray[np.int64]:
-        """The number of images of each class, int64 [k], where each has enough for as many folds."""
+    def refuse_few(self) -> NDArray[np.int64]:
+        """The number of images of each class, int64 [k], where each has enough for as many folds.
+
+        Raises:
+            InputError: a class with fewer images, or groups of images that look alike, than folds.
+        """
         labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
         counts = np.bincount(labels, minlength=classes)
         scenes = np.bincount(np.unique(np.stack([groups, labels]), axis=1)[1], minlength=classes)

@@ -54,7 +54,8 @@ class Search(Stage[SearchResult]):
     """Measure the latency of the trials, once, and take the best of those that keep the budget."""
 
     name: ClassVar[str] = "search"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    decides: ClassVar[bool] = True
     trials: tuple[StudentTrial, ...]
     images: int  # of val
     max_kb: float | None
@@ -87,7 +88,7 @@ class Search(Stage[SearchResult]):
         found = Frontier(
             part="val",
             images=self.images,
-            standard_error=standard_error(max(trial.score for trial in self.trials), self.worth or self.images),
+            standard_error=standard_error(max(trial.choosing for trial in self.trials), self.worth or self.images),
             max_bytes=None if self.max_kb is None else round(self.max_kb * KB),
             max_ms=self.max_ms,
             tried=tried,
@@ -105,12 +106,12 @@ def best(trials: Sequence[StudentTrial], sizes: Sequence[int], fits: Sequence[bo
     return max(fitting, key=lambda i: (trials[i].choosing, sizes[i]), default=None)
 
 
-def budget_refusal(frontier: Frontier) -> InputError:
-    """The message for a budget that nothing keeps: what was asked for, and the least that could be had."""
+def budget_refusal(frontier: Frontier, *, named: bool = False) -> InputError:
+    """The message for a budget that nothing keeps: what was asked for, and the least that could be had; `named`: of a student by name."""
     max_kb = None if frontier.max_bytes is None else frontier.max_bytes / KB
     asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (frontier.max_ms, "ms")) if value is not None)
     smallest, quickest = min(row.size_bytes for row in frontier.tried) / KB, min(row.latency_ms for row in frontier.tried)
     return InputError(
         f"expected a budget that a student can meet, found {asked}: the smallest student that was tried takes {smallest:.0f} kB, the "
-        f"fastest {quickest:.2f} ms. Allow more with --max-kb or --max-ms, or name a student (--student edge_tiny)"
+        f"fastest {quickest:.2f} ms. Allow more with --max-kb or --max-ms{', or leave out --student' if named else ''}"
     )

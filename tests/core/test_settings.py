@@ -7,7 +7,16 @@ import tomllib
 import pytest
 
 from edgetl.core.errors import SettingsError
-from edgetl.settings import DistillSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, Settings, VerifySettings
+from edgetl.settings import (
+    DistillSettings,
+    FinetuneSettings,
+    PipelineSettings,
+    QuantizeSettings,
+    Runtime,
+    SearchSettings,
+    Settings,
+    VerifySettings,
+)
 
 TABLES = {name: type(field.default) for name, field in PipelineSettings.model_fields.items()}
 
@@ -84,6 +93,14 @@ def test_budgets_have_the_documented_defaults_and_range() -> None:
         with pytest.raises(SettingsError, match="max_drop"):
             VerifySettings(max_drop=wrong)
     assert VerifySettings(max_drop=0.2).max_drop == 0.2
+
+
+@pytest.mark.parametrize(("kind", "name"), [(SearchSettings, "max_kb"), (SearchSettings, "max_ms"), (QuantizeSettings, "time_limit")])
+def test_what_is_no_limit_is_refused(kind: type[Settings], name: str) -> None:
+    """Infinity has no canonical form, so that the stage that it is a setting of has no key."""
+    for wrong, found in ((float("inf"), "a finite number, found inf"), (0.0, "greater than 0, found 0.0")):
+        with pytest.raises(SettingsError, match=f"{name}: expected {found}"):
+            kind(**{name: wrong})
 
 
 def test_runtime_has_at_least_one_thread() -> None:

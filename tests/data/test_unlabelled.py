@@ -65,6 +65,13 @@ def test_among_pictures_of_one_kind_mirrored_copies_are_not_found_and_it_is_said
     assert "alike by nature" in line and "mirrored or turned copies are not looked for" in line
 
 
+def test_photos_of_another_set_are_taken_from_all_of_its_parts(tmp_path: Path, told: Any) -> None:
+    """No part of it selects or judges here."""
+    data, more = open_images(None, DataSettings()), folders(tmp_path / "more")
+    assert len(open_unlabelled(more, data)) == 24
+    assert not any("calibration" in line for line in told.lines)
+
+
 def test_both_are_read_each_from_its_place(tmp_path: Path) -> None:
     data = open_images(str(folders(tmp_path / "photos")), DataSettings()).only("train")
     (tmp_path / "more").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,17 @@ def test_the_page_shows_them_and_lets_no_name_be_markup(more: Report) -> None:
     assert "What smaller and larger students give" in page and "net &lt;a&gt; at 224 px" in page and "net <a>" not in page
     assert "310.0 kB" in page and "kept; distilled in full" in page and "exceeded" in page
     assert "has mean recall 85.0%, standard deviation 7.1 points (2 folds, 100 images, 10 of the rarest class)" in page
+
+
+def test_the_plot_shows_the_score_that_chose(more: Report) -> None:
+    """Nine of ten images are of one class: who always names it has the higher top1, and was not taken."""
+    assert more.frontier is not None and "val score, %" in render(more.to_json(), {})
+    rows = [replace(row, balanced=balanced) for row, balanced in zip(more.frontier.tried, (0.8, 0.5), strict=True)]
+    plot = render(replace(more, frontier=replace(more.frontier, tried=tuple(rows))).to_json(), {}).partition("smaller and larger")[2]
+    plot = plot[: plot.index("</figure>")]
+    assert "mean recall on val, %" in plot and "val score" not in plot
+    levels = [int(label) for label in re.findall(r">(\d+)</text>", plot) if int(label) >= 20]
+    assert min(levels) <= 55
 
 
 def test_without_them_nothing_is_said(report: Report) -> None:

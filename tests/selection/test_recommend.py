@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetl.selection.recommend import NetworkRow, Recommendation, choice, write
+from edgetl.selection.recommend import NetworkRow, Recommendation, choice, doubt, write
 
 
 def row(arch: str, score: float, ms: float, kb: float = 100.0) -> NetworkRow:
@@ -28,6 +28,20 @@ def test_of_those_within_one_standard_error_the_quickest_is_taken(rows: list[tup
     found = [row(*each) for each in rows]
     index, reason = choice(found)
     assert index == taken and reason.startswith(f"{found[taken].arch} at 224 px")
+
+
+def test_a_ranking_by_chance_is_called_one() -> None:
+    """Of 20 ants and 4 bees, five of six networks always said "ant", and the fastest was recommended as the best."""
+    assert doubt(row("a", 0.515, 9.0), 2).startswith(". But no network is shown to tell the classes apart: 51.5% ± 2.0, where 50.0% are")
+    assert doubt(row("a", 0.53, 9.0), 2) == doubt(row("a", 0.515, 9.0), 3) == ""
+
+
+def test_numbers_of_networks_that_lie_on_each_other_stand_side_by_side(tmp_path: Path) -> None:
+    """One network at two input sizes has one size of file: 1 and 2 were printed on each other."""
+    rows = (row("a", 0.959, 93.0, 1820), row("a", 0.955, 23.0, 1820), row("b", 0.8, 41.0, 500))
+    write(Recommendation(images=245, rows=rows, take=1, reason="so"), tmp_path)
+    drawing = (tmp_path / "recommend.svg").read_text()
+    assert drawing.count(">1, 2</text>") == 1 and drawing.count(">1</text>") == drawing.count(">2</text>") == 1
 
 
 def test_table_and_plot_are_written(tmp_path: Path) -> None:

