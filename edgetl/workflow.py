@@ -51,7 +51,7 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
     crossing = crossvalidation(job) if s.crossval.folds else None  # asked now for what it refuses: after the teacher it would be late
     with keeping(job.runtime):  # all networks look at the same decoded images
         teacher = taught(job, do)
-        crossed = do(crossing) if crossing else None
+        crossed = do(replace(crossing, features=teacher.features)) if crossing else None
         job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
         student = do(distillation(job, teacher, job.student))
     made = (("teacher", teacher.checkpoint), ("student", student.checkpoint))
@@ -140,9 +140,6 @@ def crossvalidation(job: PipelineJob) -> Crossval:
         raise InputError("expected pretrained weights for --folds, which judges frozen features, found none. Give --teacher-weights")
     stage = Crossval(
         data=job.data.only("train", "val"),
-        preprocess=chosen.preprocess,
-        arch=chosen.settings.arch,
-        weights=chosen.weights,
         folds=folds,
         seed=chosen.settings.seed,
         runtime=job.runtime,

@@ -79,8 +79,7 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
         small = big if student.arch == "same" else student_pace(job, big, device)
         view = view_pace(augment_for(job.data.only("train"), job.teacher.preprocess, student.augment, flip=True), device)
     least, most, learning = teacher_seconds(teacher, images, big, view, pretrained=job.teacher.weights is not None)
-    crossing = (counts["train"] + counts["val"]) * big.features if job.settings.crossval.folds else 0
-    seconds = OVERHEAD_S + least + crossing + quantizing_seconds(job, small)
+    seconds = OVERHEAD_S + least + quantizing_seconds(job, small)
     if student.arch != "same":
         asked = min(epochs, student.resolved().answers or epochs)  # epochs in which the teacher answers
         step = small.step * (ODD_WIDTHS * student.share**0.5 if student.share else 1)  # early layers, which see many pixels, keep most

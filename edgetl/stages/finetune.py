@@ -30,6 +30,8 @@ from edgetl.training.mirror import FLIP
 from edgetl.training.scratch import Scratch
 from edgetl.training.strategy import StrategyDecision
 
+FEATURES = "features.npy"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
@@ -39,6 +41,7 @@ class Teacher:
         best_epoch: of the training of more than the head; -1: the head alone was better.
         strategy: what learned, and why.
         baselines: `baselines.json`; None where there is nothing to compare, or it was not asked for.
+        features: `features.npy`, what the pretrained network makes of train and val, float32 [n, d]; None without pretrained weights.
     """
 
     checkpoint: Checkpoint
@@ -47,6 +50,7 @@ class Teacher:
     strategy: str = "full"
     reason: str = ""
     baselines: FileArtifact | None = None
+    features: FileArtifact | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class Finetune(Stage[Teacher]):
     """
 
     name: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     data: Images  # the parts train and val
     preprocess: Preprocess  # how images are prepared for the network
     settings: FinetuneSettings  # with an architecture by name, not "auto"
@@ -75,7 +79,7 @@ class Finetune(Stage[Teacher]):
             )
 
     def run(self, out: Path) -> Teacher:
-        """Write `checkpoint.safetensors`; with pretrained weights `baselines.json`; where more than the head learns, `log.csv`."""
+        """Write `checkpoint.safetensors`; with pretrained weights `baselines.json`, `features.npy`; `log.csv` where layers learn."""
         with pinned(self.runtime) as device, keeping(self.runtime):
             torch.manual_seed(self.settings.seed)
             work = Finetuning(
@@ -88,6 +92,8 @@ class Finetune(Stage[Teacher]):
                 device=device,
             )
             decision, probed = work.headed()
+            if self.weights is not None:
+                work.write_features(out / FEATURES)
             say(f"finetune: {work.mirroring.line()}")
             say(f"finetune: {decision.line()} (strategy {decision.strategy})")
             detail(f"finetune: {decision.reason}")
@@ -110,6 +116,7 @@ class Finetune(Stage[Teacher]):
             strategy=decision.strategy,
             reason=decision.reason,
             baselines=baselines,
+            features=FileArtifact.of(out / FEATURES) if self.weights is not None else None,
         )
 
     def _baselines(self, work: Finetuning, decision: StrategyDecision, result: Fit, probed: Scores) -> FileArtifact:

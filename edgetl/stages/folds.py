@@ -1,4 +1,4 @@
-"""folds: cross-validation of a linear head on a pretrained network's frozen features, which are computed once."""
+"""folds: cross-validation of a linear head on a pretrained network's frozen features, those that fine-tuning began with."""
 
 from __future__ import annotations
 
@@ -13,22 +13,13 @@ from numpy.typing import NDArray
 from edgetl.core.artifacts import FileArtifact
 from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
-from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say, track
 from edgetl.core.stage import Stage
-from edgetl.core.workspace import SCRATCH
 from edgetl.data.images import Images
-from edgetl.data.pixel_cache import keeping
-from edgetl.models.build import build
-from edgetl.models.heads import with_head
-from edgetl.models.loading import load_into
-from edgetl.models.weights import Weights
 from edgetl.report.folds import Folds
 from edgetl.settings import Runtime
 from edgetl.tasks.classification import Classification
 from edgetl.training.balance import balancing, mean_recall
-from edgetl.training.device import pinned
-from edgetl.training.features import features_of
 from edgetl.training.linear import fit_linear, folds_of
 
 
@@ -50,25 +41,19 @@ class Crossval(Stage[Crossed]):
     """
 
     name: ClassVar[str] = "crossval"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     data: Images  # the parts train and val
-    preprocess: Preprocess
-    arch: str
-    weights: Weights
     folds: int
     seed: int
+    features: FileArtifact | None = None  # of these images, float32 [n, d]; None: not computed yet, and `run` needs them
     runtime: Runtime = field(default=Runtime(), metadata={"key": False})
 
     def run(self, out: Path) -> Crossed:
         """Write `folds.json`."""
         labels, classes, groups = self.data.labels, len(self.data.classes), self.data.groups
         counts = self.refuse_few()
-        (scratch := out / SCRATCH).mkdir(exist_ok=True)
-        with pinned(self.runtime) as device, keeping(self.runtime):
-            model = build(self.arch, classes, self.preprocess.side)
-            load_into(model, self.weights, self.data.classes)
-            model, file = with_head(model, "linear"), scratch / "features"
-            features = features_of(model, self.data, self.preprocess, device, file, title="teacher features of train and val")
+        assert self.features is not None
+        features = np.load(self.features.path, mmap_mode="r")
         task, balance = Classification(classes=self.data.classes), balancing("auto", torch.from_numpy(labels), classes)
         weights = None if balance.class_weights is None else balance.class_weights.numpy()
         fold, scores = folds_of(labels, self.seed, self.folds, groups), []

@@ -71,7 +71,7 @@ class Finetuning(Material):
             return self._features(str(view), f"train, random view {view}", lambda rows: self._random_view(rows, view), len(self.train))
 
         views = [self.center_features, *(of_view(view) for view in range(1, s.head_views if s.augment != "none" else 1))]
-        unseen = self._features("val", "val", lambda rows: to_input(self.val.pixels[rows], self.preprocess), len(self.val))
+        unseen = self.val_features
         weights = None if self.per_class is None else self.per_class.numpy()
         labels, threads, groups = self.train.labels.numpy(), self.runtime.threads, self.data.only("train").groups
         linear = fit_linear(views, labels, self.task.outputs, weights=weights, seed=s.seed, threads=threads, groups=groups)

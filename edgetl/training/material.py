@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -98,6 +99,19 @@ class Material:
     def center_features(self) -> Features:
         """What the frozen network makes of the center views of the training images, [n, d]."""
         return self._features("0", "train", lambda rows: to_input(self.plain.pixels[rows], self.preprocess), len(self.plain))
+
+    @cached_property
+    def val_features(self) -> Features:
+        """The same of the images of val."""
+        return self._features("val", "val", lambda rows: to_input(self.val.pixels[rows], self.preprocess), len(self.val))
+
+    def write_features(self, path: Path) -> None:
+        """The features of train and val, float32 [n, d], in the order of the data, as an .npy: cross-validation takes them."""
+        train = np.array([ref.part == "train" for ref in self.data.refs])
+        shape = (len(train), self.center_features.shape[1])
+        whole = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        whole[train], whole[~train] = self.center_features, self.val_features
+        whole.flush()
 
     def _features(self, name: str, of: str, inputs: Callable[[slice], Tensor], count: int) -> Features:
         (scratch := self.out / SCRATCH).mkdir(exist_ok=True)

@@ -73,7 +73,7 @@ def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those
     """The student has fewer epochs of more images; announced and tried were as many as of the labelled images alone."""
     digits = open_images(None, DataSettings())
     few, others = replace(digits, refs=digits.refs[::9]), replace(digits.only("train"), refs=digits.only("train").refs[1:900])
-    wanted = PipelineSettings(search=SearchSettings(max_kb=100))
+    wanted = PipelineSettings(search=SearchSettings(max_kb=100), distill=DistillSettings(arch="edge_small"))
     job = prepare(few, wanted, Runtime(device="cpu", threads=1), NOWHERE, unlabelled=others)
     epochs = job.student.settings.epochs_for(few.counts()["train"] + len(others))
     assert epochs == 18 and job.student.settings.epochs_for(few.counts()["train"]) == 100
@@ -120,18 +120,6 @@ def test_what_is_sought_is_announced_with_the_epochs_that_it_will_have(tmp_path:
     job = prepare(digits, PipelineSettings(search=SearchSettings(max_kb=150), finetune=wanted), Runtime(device="cpu", threads=1), NOWHERE)
     assert job.student.settings.epochs_for(1113) == 20
     assert estimate(job, tmp_path).plan.endswith("the best of 1 tried, 60 epochs")
-
-
-def test_folds_take_the_features_of_train_and_val_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In seconds of a forward pass, which here takes one."""
-    monkeypatch.setattr("edgetl.cli.estimate.pace", lambda *_, **__: Pace(features=1.0, answers=0.5, step=3.0))
-    monkeypatch.setattr("edgetl.cli.estimate.view_pace", lambda *_, **__: 0.5)
-    digits, counts = open_images(None, DataSettings()), open_images(None, DataSettings()).counts()
-    alone, crossed = (
-        estimate(prepare(digits, PipelineSettings(crossval=CrossvalSettings(folds=folds)), Runtime(threads=1), NOWHERE), tmp_path)
-        for folds in (None, 5)
-    )
-    assert crossed.seconds - alone.seconds == pytest.approx(counts["train"] + counts["val"])
 
 
 def test_distill_alone_refuses_a_student_that_cannot_be_had_before_it_reads_an_image(tmp_path: Path) -> None:

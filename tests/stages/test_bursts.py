@@ -26,6 +26,8 @@ from edgetl.stages.probe import Probe
 from edgetl.training.finetuning import Finetuning
 from edgetl.training.fit import standard_error
 
+from .conftest import features_file
+
 SCENES, FRAMES, SIDE = 30, 6, 48
 ONE = Runtime(device="cpu", threads=1)
 
@@ -105,9 +107,7 @@ def test_cross_validation_and_the_choice_of_strategy_say_so_too(bursts: Images, 
     for seed in range(4):
         for name, images in (("grouped", thrown(bursts, seed)), ("blind", blind(thrown(bursts, seed)))):
             (out := tmp_path / f"{name} {seed}").mkdir()
-            stage = Crossval(
-                data=images, preprocess=weights.preprocess, arch="cifar_resnet16", weights=weights, folds=5, seed=0, runtime=ONE
-            )
+            stage = Crossval(data=images, features=features_file(images, weights, out), folds=5, seed=0, runtime=ONE)
             scores[name].append(read_folds(stage.run(out).folds.path).mean)
     assert np.mean(scores["blind"]) > 0.9 and abs(np.mean(scores["grouped"]) - 0.5) < 0.15
     settings = FinetuneSettings(arch="cifar_resnet16", augment="none")
@@ -157,7 +157,7 @@ def test_the_errors_beside_the_teacher_are_those_of_scenes(bursts: Images, weigh
 def test_a_class_with_fewer_scenes_than_folds_is_refused(bursts: Images, weights: Weights, tmp_path: Path) -> None:
     assert weights.preprocess is not None
     some = replace(bursts, refs=tuple(ref for ref in bursts.refs if ref.label or int(Path(ref.where).stem.split("-")[0]) < 6))
-    stage = Crossval(data=some, preprocess=weights.preprocess, arch="cifar_resnet16", weights=weights, folds=5, seed=0, runtime=ONE)
+    stage = Crossval(data=some, folds=5, seed=0, runtime=ONE)
     with pytest.raises(
         InputError, match=r"expected 5 images that do not look alike of each class .* found 3 such groups among the 18 images"
     ):
