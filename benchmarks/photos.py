@@ -77,7 +77,7 @@ ROWS = {
     "flowers-3000": Row("flowers-3000", "--max-kb 500"),
     "flowers-3000-1000": Row("flowers-3000"),
     "cifar10-3000": Row("cifar10-3000", "--allow-known-data"),
-    "cifar10-3000-pruned": Row("cifar10-3000", "--allow-known-data --student pruned"),
+    "cifar10-3000-edge": Row("cifar10-3000", "--allow-known-data --student edge_small"),
     "cifar10-3000-lite0": Row("cifar10-3000", f"--teacher efficientnet_lite0 --image-size 96 {SMALL}"),
     "cifar10": Row("cifar10", CIFAR10),
     "cifar10-alone": Row("cifar10", f"{CIFAR10} --set distill.hard_weight=1"),
@@ -96,6 +96,8 @@ def by_content(paths: Sequence[Path]) -> list[Path]:
 
 def listed(table: Path, judges: Sequence[Path], learners: Sequence[Path]) -> Path:
     """A CSV of photos in class folders: those that judge, those that train and, every `VAL`-th, select."""
+    if not (judges and learners):
+        sys.exit(f"expected photos in {SHARED}, found none for {table.name}. Name their folder with EDGETL_SHARED")
     parts = [(path, "test") for path in judges]
     seen: dict[str, int] = {}
     for path in learners:

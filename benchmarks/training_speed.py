@@ -1,10 +1,12 @@
 """How fast networks train on this machine: one table, images per second, mean and spread over n rounds.
 
     python benchmarks/training_speed.py [--networks NAME ...] [--size 32] [--batches N ...] [--steps 20] [--rounds 5] [--views] [--compile]
+        [--frozen N ...]
 
 A step is forward, backward and SGD on random images. Each round times `steps` steps after one that is not timed; variants take turns,
 so that other work on the machine hits all of them alike. `--views` measures what edgetl's training loop does around a step too: gather
-the images of a batch, make a random view of each, normalize them.
+the images of a batch, make a random view of each, normalize them. `--frozen` measures networks whose first N blocks do not learn, in
+float32 and in the precision that training has on this machine.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from edgetl.core.preprocess import Preprocess
 from edgetl.data.augment import Augment
 from edgetl.data.pixels import to_input
 from edgetl.models.build import build
+from edgetl.models.heads import freeze_blocks
+from edgetl.training.device import pick_dtype
 
 EPOCH_IMAGES = 50_000
 KEPT = 512  # decoded images in memory
 VIEWS = "with views"
-Variant = tuple[str, int, str, str]  # network, batch size, layout, "", "compiled" or "with views"
+FROZEN = "frozen"
+Variant = tuple[str, int, str, str]  # network, batch size, layout, "", "compiled", "with views" or "2 frozen bfloat16"
 FORMATS = {"channels last": torch.channels_last, "NCHW": torch.contiguous_format}
 
 
@@ -50,10 +55,14 @@ def stepper(network: str, size: int, batch: int, layout: torch.memory_format, ho
     inputs = views(size, batch) if how == VIEWS else lambda: fixed
     y = torch.randint(0, 10, (batch,))
     run: Callable[..., torch.Tensor] = torch.compile(model) if how == "compiled" else model
+    blocks, _, dtype = how.partition(f" {FROZEN} ")
+    if dtype:
+        freeze_blocks(model, int(blocks))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(run(inputs()), y)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = nn.functional.cross_entropy(run(inputs()), y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
@@ -79,8 +88,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--views", action="store_true", help="also with the views that edgetl's loop makes")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile (needs a C++ compiler)")
+    parser.add_argument("--frozen", nargs="+", type=int, default=[], metavar="N", help="also with the first N blocks frozen")
     args = parser.parse_args()
-    hows = ["", *([VIEWS] if args.views else []), *(["compiled"] if args.compile else [])]
+    dtypes = dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in (torch.float32, pick_dtype(torch.device("cpu"))))
+    frozen = [f"{count} {FROZEN} {dtype}" for count in args.frozen for dtype in dtypes]
+    hows = ["", *([VIEWS] if args.views else []), *(["compiled"] if args.compile else []), *frozen]
     variants = [
         (network, batch, name, how)
         for network in args.networks
@@ -100,13 +112,13 @@ def report(times: dict[Variant, list[float]], rounds: int, size: int) -> None:
     """The table, with machine, versions and n."""
     machine = platform.processor() or platform.machine()
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}, {size} px, n = {rounds} rounds")
-    print(f"{'network':<16}{'batch':>6}  {'layout':<14}{'':<12}{'images/s':>16}{'s per 50,000':>14}")
+    print(f"{'network':<26}{'batch':>6}  {'layout':<14}{'':<20}{'images/s':>16}{'s per 50,000':>14}")
     for (network, batch, name, how), found in times.items():
         speeds = [batch / value for value in found]
         spread = statistics.stdev(speeds) if len(speeds) > 1 else float("nan")
         speed = f"{statistics.mean(speeds):.1f} +- {spread:.1f}"
         each = EPOCH_IMAGES / statistics.mean(speeds)
-        print(f"{network:<16}{batch:>6}  {name:<14}{how:<12}{speed:>16}{each:>14.0f}")
+        print(f"{network:<26}{batch:>6}  {name:<14}{how:<20}{speed:>16}{each:>14.0f}")
 
 
 if __name__ == "__main__":

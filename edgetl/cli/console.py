@@ -177,7 +177,7 @@ def show_recommendation(found: Mapping[str, Any], data: str, folder: Path, as_js
         print(json.dumps(found, ensure_ascii=False))
         return
     console, table = Console(), Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("network", "input", "out of fold", "parameters", "int8", "int8 p50"):
+    for name in ("network", "input", "out of fold" if found["metric"] == "top1" else found["metric"], "parameters", "int8", "int8 p50"):
         table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
     for row in found["networks"]:
         score = f"{percent(row['score'])} ± {100 * row['standard_error']:.1f}"

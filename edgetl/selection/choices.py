@@ -19,7 +19,7 @@ from edgetl.models.packaged import packaged
 from edgetl.models.prune import check_prunable, is_prunable
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.selection.candidates import WeightSource, choose_student, choose_teacher, usual_preprocess
-from edgetl.settings import DistillSettings, FinetuneSettings
+from edgetl.settings import PATIENT_SIDE, DistillSettings, FinetuneSettings
 from edgetl.training.device import pick_device
 
 SOURCES: tuple[WeightSource, ...] = ("installed", "published", "embedded")  # of the teacher's weights, in the order in which they are tried
@@ -104,7 +104,8 @@ def for_student(
     settings = wanted.but(arch=arch, keep=keep, image_size=size, flip=mirrored(images, wanted.flip))
     if arch == "pruned":
         check_prunable(teacher_arch)
-        settings = settings.but(weights="none").resolved()
+        small = size or (teacher_size if teacher_size <= PATIENT_SIDE else None)  # more epochs follow from it
+        settings = settings.but(weights="none", image_size=small).resolved()
         assert settings.share is not None
         tell(f"student: {pruned_name(teacher_arch, settings.share)}; the teacher's own weights, pruned")
         return StudentChoice(settings=settings.but(keep=settings.share), weights=None)

@@ -152,7 +152,7 @@ def write(found: Recommendation, out: Path) -> None:
         Spot(name=f"{row.arch} {row.image_size} px", kb=row.int8_kb, ms=row.int8_ms, score=row.score, standard_error=row.standard_error)
         for row in found.rows
     ]
-    drawing = page_svg(frontier_figure(spots, "out of fold, %"))
+    drawing = page_svg(frontier_figure(spots, f"{found.metric} out of fold, %"))
     with disk_errors(out):
         write_whole(out / "recommend.svg", drawing.encode())
         write_json(out / "recommend.json", found.as_json())

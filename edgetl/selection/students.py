@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from edgetl.selection.candidates import EARLY_NETWORK, MOST_KB, SHORT_NETWORK, S
 
 SHORTER_NETWORK = "efficientnet_lite0_shorter"
 LITE_STUDENTS = (SHORT_NETWORK, SHORTER_NETWORK, EARLY_NETWORK)
+LARGE_STUDENTS = ("efficientnet_lite0", SHORT_NETWORK, EARLY_NETWORK)  # where the shorter network fits whole
 EDGE_STUDENTS = ("edge_large", "edge_medium", "edge_small", "edge_tiny")
 LEAST_KEEP, MOST_KEEP = 0.12, 0.97  # below, pruning cannot come close; above, it is not worth its loss
 LAYER_BYTES, CHANNEL_BYTES, FILE_BYTES = 390, 10, 4_000  # of int8 files, beside a byte a parameter: measured on edgetl's students
@@ -30,6 +31,7 @@ class Sized:
         image_size: pixels.
         int8_kb: about how large its int8 file is, 1,000 bytes.
         pretrained: whether it starts from weights.
+        inherits: whether it is the teacher, pruned, with the weights that it has learned.
     """
 
     arch: str
@@ -37,6 +39,7 @@ class Sized:
     image_size: int
     int8_kb: float
     pretrained: bool = False
+    inherits: bool = False
 
 
 def students_under(
@@ -55,10 +58,17 @@ def students_under(
     wanted, record = math.inf if max_kb is None else max_kb, _record_bytes(images)
     if only is not None:
         return _pruned_to(only, wanted, classes, image_size, record, pretrained=pretrained)
-    found = []
-    for arch in LITE_STUDENTS if pretrained and image_size > SMALL_SIDE else ():
-        found += _pruned_to(arch, MOST_KB if max_kb is None else max_kb, classes, image_size, record, pretrained=True)
+    found, allowed = [], MOST_KB if max_kb is None else max_kb
+    archs = LARGE_STUDENTS if _int8_kb(SHORT_NETWORK, classes, image_size, record)(1.0) <= allowed else LITE_STUDENTS
+    for arch in archs if pretrained and image_size > SMALL_SIDE else ():
+        found += _pruned_to(arch, allowed, classes, image_size, record, pretrained=True)
     return found or edge_students(wanted, classes, image_size, images=images)[:1]
+
+
+def pruned_teachers(teacher: str, max_kb: float | None, classes: int, image_size: int, *, images: int) -> list[Sized]:
+    """The teacher, pruned as far as the budget asks and never whole; none where that is too far."""
+    found = _pruned_to(teacher, MOST_KB if max_kb is None else max_kb, classes, image_size, _record_bytes(images), pretrained=False)
+    return [replace(sized, keep=sized.keep or MOST_KEEP, inherits=True) for sized in found]
 
 
 def edge_students(max_kb: float, classes: int, image_size: int, *, images: int) -> list[Sized]:

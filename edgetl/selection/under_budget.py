@@ -18,11 +18,12 @@ from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
 from edgetl.models.narrow import pruned_name
+from edgetl.models.prune import is_prunable
 from edgetl.models.weights import Weights
 from edgetl.report.frontier import read_frontier
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
-from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, edge_students, least_kb, students_under
+from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, edge_students, least_kb, pruned_teachers, students_under
 from edgetl.settings import DistillSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
 from edgetl.stages.lower import Lower
@@ -182,8 +183,9 @@ class Seek:
 def choice_of(sized: Sized, wanted: DistillSettings, weights: Weights | None) -> StudentChoice:
     """The settings of a student that is tried, and the weights that it starts from, if it is one that has any."""
     known = weights if sized.pretrained else None
-    keep = sized.keep or (MOST_KEEP if wanted.inherits else None)  # a pruned teacher is never whole
-    arch, kind = "pruned" if wanted.inherits else sized.arch, known.source.split(":")[0] if known else "none"
+    inherits = wanted.inherits or sized.inherits
+    keep = sized.keep or (MOST_KEEP if inherits else None)  # a pruned teacher is never whole
+    arch, kind = "pruned" if inherits else sized.arch, known.source.split(":")[0] if known else "none"
     settings = wanted.but(arch=arch, keep=keep, image_size=sized.image_size, weights=kind).resolved()
     return StudentChoice(settings=settings, weights=known)
 
@@ -210,6 +212,9 @@ def students_to_try(budget: SearchSettings, student: str, teacher: str, data: Im
     only = None if student == "auto" else teacher if student == "pruned" else student
     classes, images = len(data.classes), len(data.only("train", "val"))
     found = students_under(budget.max_kb, classes, size, images=images, only=only, pretrained=pretrained)
+    if only is None and is_prunable(teacher) and not any(sized.pretrained for sized in found):
+        # a few thousand images teach a network that starts from nothing less than the teacher's weights hold (docs/adr/0051)
+        found = [*pruned_teachers(teacher, budget.max_kb, classes, size, images=images), *found]
     if found:
         return found
     smallest = f"the smallest student (edge_tiny) takes about {least_kb('edge_tiny', classes, size, images=images)} kB"

@@ -6,7 +6,7 @@ The command line's options and its help, the tables of a TOML file and the keys 
 from edgetl.core.machine import Runtime
 from edgetl.core.validated import Settings
 from edgetl.settings.deploy import ExportSettings, QuantizeSettings, VerifySettings
-from edgetl.settings.distill import DistillSettings, SearchSettings
+from edgetl.settings.distill import PATIENT_SIDE, DistillSettings, SearchSettings
 from edgetl.settings.finetune import ADAPTED_SIDE, FinetuneSettings
 from edgetl.settings.pipeline import CrossvalSettings, DataSettings, PipelineSettings
 from edgetl.settings.values import (
@@ -25,6 +25,7 @@ from edgetl.settings.values import (
 
 __all__ = [
     "ADAPTED_SIDE",
+    "PATIENT_SIDE",
     "CrossvalSettings",
     "DataSettings",
     "DistillSettings",

@@ -10,6 +10,7 @@ from edgetl.core.validated import Settings
 from edgetl.settings.values import ImageSize, Positive, Seed, epochs_within
 
 FEW_IMAGES = 400  # 211 photos taught all stages of a student nothing, 860 a lot (docs/adr/0050)
+PATIENT_SIDE = 64  # height and width of an input; up to here views cost so little that a pruned network is taught for long
 
 
 class DistillSettings(Settings):
@@ -29,7 +30,10 @@ class DistillSettings(Settings):
     partial_weights: bool = Field(False, description="Load the tensors that fit by name and shape, even if the architecture differs.")
     image_size: ImageSize | None = Field(None, description="The student's input height and width, pixels. Default: the teacher's.")
     epochs: int | None = Field(
-        None, ge=1, le=10_000, description="Epochs. Default: 15 to 100 (pruned: 5 to 20; pretrained: 8 to 80), fewer for more images."
+        None,
+        ge=1,
+        le=10_000,
+        description="Epochs. Default: 15 to 100 (pruned: 5 to 20, up to 64 px 5 to 100; pretrained: 8 to 80), fewer for more images.",
     )
     lr: float | None = Field(None, gt=0, le=1, description="Peak learning rate. Default: 4e-3; pruned or pretrained: 5e-4.")
     weight_decay: float = Field(0.02, ge=0, le=1, description="Decoupled weight decay (AdamW).")
@@ -91,11 +95,17 @@ class DistillSettings(Settings):
         """The number of epochs for `images` training images: about 18,000 views; of inherited weights 3,200.
 
         Of pretrained weights 16,000, or as many as 20 epochs have, up to 50,000; of the early network, which is for photos with little
-        detail and quick, as many as 60 epochs have, up to 100,000 (docs/adr/0046).
+        detail and quick, as many as 60 epochs have, up to 100,000 (docs/adr/0046). Of inherited weights and inputs of up to
+        PATIENT_SIDE pixels, whose views cost little, 18,000, or as many as 60 epochs have, up to 60,000 (docs/adr/0051).
         """
-        enough, affordable = (60, 100_000) if self.arch.endswith("_early") else (20, 50_000)
-        patient = max(8, min(enough, affordable // max(1, images)))
-        views, least, most = (3_200, 5, 20) if self.inherits else (16_000, patient, 80) if self.pretrained else (18_000, 15, 100)
+        views, least, most = 18_000, 15, 100
+        if self.inherits and self.image_size is not None and self.image_size <= PATIENT_SIDE:
+            least = max(5, min(60, 60_000 // max(1, images)))
+        elif self.inherits:
+            views, least, most = 3_200, 5, 20
+        elif self.pretrained:
+            enough, affordable = (60, 100_000) if self.arch.endswith("_early") else (20, 50_000)
+            views, least, most = 16_000, max(8, min(enough, affordable // max(1, images))), 80
         return epochs_within(self.epochs, images, views=views, least=least, most=most)
 
     def batch_for(self, images: int) -> int:

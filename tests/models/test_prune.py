@@ -251,6 +251,14 @@ def test_what_inherits_trains_shorter_and_more_gently() -> None:
     assert DistillSettings(arch="pruned", lr=1e-2, epochs=3, batch_size=32).resolved().lr == 1e-2
 
 
+@pytest.mark.parametrize(("images", "epochs"), [(200, 90), (1_000, 60), (2_575, 23), (5_000, 12), (42_000, 5)])
+def test_what_inherits_is_taught_for_long_where_views_are_small(images: int, epochs: int) -> None:
+    small = DistillSettings(arch="pruned", image_size=32)
+    assert small.epochs_for(images) == small.but(image_size=64).epochs_for(images) == epochs
+    assert small.but(image_size=96).epochs_for(images) == DistillSettings(arch="pruned").epochs_for(images) <= 20
+    assert small.but(epochs=3).epochs_for(images) == 3
+
+
 @pytest.mark.parametrize("keep", [0.0, 1.0, -1.0])
 def test_a_share_is_more_than_nothing_and_less_than_all(keep: float) -> None:
     with pytest.raises(SettingsError, match="keep: expected"):

@@ -52,18 +52,23 @@ def test_the_default_student_stays_below_a_megabyte_however_large_its_head_is(cl
 
 
 @pytest.mark.parametrize(
-    ("size", "images", "prunable", "arch"),
+    ("size", "side", "images", "prunable", "arch"),
     [
-        (32, 1300, True, "edge_small"),
-        (32, 50_000, True, "edge_medium"),
-        (64, 245, True, "pruned"),
-        (224, 20_000, True, "pruned"),
-        (224, 245, False, "edge_medium"),
-        (224, 20_000, False, "edge_large"),
+        (32, 8, 1300, True, "edge_small"),
+        (32, 16, 1300, True, "edge_small"),
+        (32, 17, 1300, True, "pruned"),
+        (32, 32, 3000, True, "pruned"),
+        (32, 32, 3000, False, "edge_small"),
+        (32, 500, 245, True, "pruned"),
+        (32, 32, 50_000, True, "edge_medium"),
+        (64, 500, 245, True, "pruned"),
+        (224, 500, 20_000, True, "pruned"),
+        (224, 500, 245, False, "edge_medium"),
+        (224, 500, 20_000, False, "edge_large"),
     ],
 )
-def test_students_see_what_the_teacher_sees(size: int, images: int, prunable: bool, arch: str) -> None:
-    choice = choose_student("resnet18", size, images, 5, prunable=prunable)
+def test_students_see_what_the_teacher_sees(size: int, side: int, images: int, prunable: bool, arch: str) -> None:
+    choice = choose_student("resnet18", size, images, 5, side=side, prunable=prunable)
     assert (choice.arch, choice.image_size) == (arch, size)
 
 

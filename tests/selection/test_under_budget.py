@@ -23,7 +23,7 @@ from edgetl.selection.candidates import MOST_KB
 from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import prepare
 from edgetl.selection.students import MOST_KEEP, students_under
-from edgetl.selection.under_budget import Seek, exceeded, with_limits
+from edgetl.selection.under_budget import Seek, choice_of, exceeded, students_to_try, with_limits
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.search import Search, StudentTrial, best, budget_refusal
 
@@ -41,14 +41,33 @@ def test_of_each_kind_as_much_is_tried_as_fits(max_kb: float | None) -> None:
 def test_a_budget_above_the_size_of_the_default_student_is_used() -> None:
     """Of 2,000 kB, half were left: whatever was allowed, students had at most 1,000."""
     kilobytes = [max(sized.int8_kb for sized in students_under(max_kb, 2, 224, pretrained=True)) for max_kb in (1_000, 1_500, 2_000)]
-    assert kilobytes == pytest.approx([1_000, 1_500, 1_820], rel=0.02)
+    assert kilobytes == pytest.approx([1_000, 1_500, 2_000], rel=0.02)
     assert all(sized.keep is None for sized in students_under(100_000, 2, 224, pretrained=True))
+
+
+def test_where_the_shorter_network_fits_whole_the_whole_one_is_tried() -> None:
+    for max_kb, archs in ((1_700, ["_short", "_shorter", "_early"]), (2_500, ["", "_short", "_early"]), (4_000, ["", "_short", "_early"])):
+        found = students_under(max_kb, 2, 224, pretrained=True)
+        assert [sized.arch for sized in found] == [f"efficientnet_lite0{suffix}" for suffix in archs]
+        assert all(sized.int8_kb <= max_kb for sized in found)
+        assert (found[0].keep is None) == (max_kb == 4_000)
 
 
 def test_without_weights_or_for_small_images_edgetls_own_students_are_tried() -> None:
     assert [sized.arch for sized in students_under(330, 10, 32, pretrained=True)] == ["edge_medium"]
     assert [sized.arch for sized in students_under(330, 10, 224, pretrained=False)] == ["edge_medium"]
     assert students_under(10, 2, 224, pretrained=True) == []
+
+
+@pytest.mark.parametrize(("teacher", "kinds"), [("cifar_resnet16", [True, False]), ("mobilenet_v3_small", [False])])
+def test_for_small_images_the_pruned_teacher_is_tried_beside_a_network_that_starts_from_nothing(teacher: str, kinds: list[bool]) -> None:
+    data = open_images(None, DataSettings())
+    found = students_to_try(SearchSettings(max_kb=100), "auto", teacher, data, 32, pretrained=False)
+    assert [sized.inherits for sized in found] == kinds
+    assert all(60 < sized.int8_kb <= 100 for sized in found)
+    settings = [choice_of(sized, DistillSettings(), None).settings for sized in found]
+    assert [each.arch for each in settings] == [*["pruned"] * (len(kinds) - 1), "edge_small"]
+    assert all(0.13 < (each.keep or 0.14) < 0.15 for each in settings)
 
 
 @pytest.mark.parametrize(
@@ -211,17 +230,17 @@ def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_
         return trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9)
 
     monkeypatch.setattr(Seek, "_trial", tried)
-    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 4)
     with Workspace(tmp_path / "run") as do:
         _, frontier = seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
-        assert seen == ["edge_large", "edge_medium", "edge_small"] and len(read_frontier(frontier.path).tried) == 3
+        assert seen == ["pruned", "edge_large", "edge_medium", "edge_small"] and len(read_frontier(frontier.path).tried) == 4
         monkeypatch.setattr(Search, "_fits", lambda *_: False)
         with pytest.raises(InputError, match=r"found 0\.05 ms: the smallest .* Allow more with --max-kb or --max-ms$"):
             seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings())(do)
-        assert seen[3:] == ["edge_large", "edge_medium", "edge_small", "edge_tiny"]
+        assert seen[4:] == ["pruned", "edge_large", "edge_medium", "edge_small", "edge_tiny"]
         with pytest.raises(InputError, match=r"Allow more with --max-kb or --max-ms, or leave out --student$"):
             seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"))(do)
-        assert seen[7:] == ["edge_small"]
+        assert seen[9:] == ["edge_small"]
 
 
 def test_what_another_budget_gave_does_not_decide_before_this_one_has_been_searched(
@@ -232,7 +251,7 @@ def test_what_another_budget_gave_does_not_decide_before_this_one_has_been_searc
     monkeypatch.setattr(Search, "_fits", lambda *_: False)
     with Workspace(tmp_path / "refused") as do, pytest.raises(InputError):
         seeking(tmp_path, SearchSettings(max_ms=0.001), DistillSettings())(do)
-    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 3)
+    monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 4)
     with Workspace(tmp_path / "third") as do:
         seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
     for run in ("refused", "third"):
