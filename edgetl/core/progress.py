@@ -103,6 +103,30 @@ def detail(message: str) -> None:
     _listener.get().detail(message)
 
 
+@contextmanager
+def in_detail() -> Iterator[None]:
+    """What is said in the block is a detail: it is about work on the way to something else, which users need not act on."""
+    with listening(_Detailed(_listener.get())):
+        yield
+
+
+@dataclass
+class _Detailed:
+    inner: Listener
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        return self.inner.open(title, total, unit)
+
+    def close(self, bar: Bar) -> None:
+        self.inner.close(bar)
+
+    def say(self, message: str) -> None:
+        self.inner.detail(message)
+
+    def detail(self, message: str) -> None:
+        self.inner.detail(message)
+
+
 def finished_line(title: str, total: float, unit: str, seconds: float, note: str) -> str:
     """`distill: 16 epochs in 87.1 s, val 0.9892`."""
     return f"{title}: {total:g} {unit}{'' if total == 1 else 's'} in {seconds:.1f} s{', ' + note if note else ''}"

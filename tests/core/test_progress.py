@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from edgetl.cli.console import Terminal
-from edgetl.core.progress import Bar, detail, listening, logged, say, track
+from edgetl.core.progress import Bar, detail, in_detail, listening, logged, say, track
 
 
 class Notebook:
@@ -49,6 +49,28 @@ def test_the_listener_hears_everything_in_order() -> None:
         ("advance", 1, ""),
         ("advance", 0.5, "val 0.9"),
         ("close", True),
+    ]
+
+
+def test_in_detail_what_is_said_is_a_detail_and_bars_are_bars() -> None:
+    class Apart(Notebook):
+        def detail(self, message: str) -> None:
+            self.heard.append(("detail", message))
+
+    with listening(notebook := Apart()):
+        with in_detail():
+            say("13 of 16 images are for fitting")
+            detail("a method")
+            with track("quantize", total=1) as bar:
+                bar.advance()
+        say("done")
+    assert notebook.heard == [
+        ("detail", "13 of 16 images are for fitting"),
+        ("detail", "a method"),
+        ("open", "quantize", 1, "step"),
+        ("advance", 1, ""),
+        ("close", True),
+        ("say", "done"),
     ]
 
 
