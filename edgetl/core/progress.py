@@ -103,6 +103,13 @@ def detail(message: str) -> None:
     _listener.get().detail(message)
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Take the lines of the block for details, and show none of its bars: the work is a step of something that tells its own."""
+    with listening(_Quiet(inner=_listener.get())):
+        yield
+
+
 def finished_line(title: str, total: float, unit: str, seconds: float, note: str) -> str:
     """`distill: 16 epochs in 87.1 s, val 0.9892`."""
     return f"{title}: {total:g} {unit}{'' if total == 1 else 's'} in {seconds:.1f} s{', ' + note if note else ''}"
@@ -116,6 +123,23 @@ def logged(file: Path) -> Iterator[None]:
     """
     with listening(_Logged(inner=_listener.get(), file=file)):
         yield
+
+
+@dataclass
+class _Quiet:
+    inner: Listener
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        return _SILENT
+
+    def close(self, bar: Bar) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.inner.detail(message)
+
+    def detail(self, message: str) -> None:
+        self.inner.detail(message)
 
 
 @dataclass

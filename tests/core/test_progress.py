@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from edgetl.cli.console import Terminal
-from edgetl.core.progress import Bar, detail, listening, logged, say, track
+from edgetl.core.progress import Bar, detail, listening, logged, quietly, say, track
 
 
 class Notebook:
@@ -57,6 +57,20 @@ def test_a_bar_is_closed_when_its_work_fails() -> None:
     with listening(notebook), pytest.raises(ValueError, match="broken"), track("train", total=2):
         raise ValueError("broken")
     assert notebook.heard[-1] == ("close", True)
+
+
+def test_what_is_done_quietly_shows_no_bar_and_its_lines_are_details() -> None:
+    class Sorted(Notebook):
+        def detail(self, message: str) -> None:
+            self.heard.append(("detail", message))
+
+    with listening(notebook := Sorted()):
+        with quietly():
+            say("a step")
+            with track("unseen", total=1) as bar:
+                bar.advance()
+        say("told")
+    assert notebook.heard == [("detail", "a step"), ("say", "told")]
 
 
 def test_nobody_listening_means_silence(capsys: pytest.CaptureFixture[str]) -> None:
