@@ -109,7 +109,8 @@ class Screening:
             some = [each for each, kept in zip(measured, fast, strict=True) if kept == chosen]
             return ", ".join(f"{each.student} takes {milliseconds(each.latency_ms)}" for each in some)
 
-        slow = f"{listed(False)}, more than the budget of {self.rounds.budget.max_ms:g} ms: not trained" if not all(fast) else ""
+        limit = f"more than {LATENCY_TOLERANCE:g} times the budget of {self.rounds.budget.max_ms:g} ms"
+        slow = f"{listed(False)}, {limit}: not trained" if not all(fast) else ""
         tried = f"{listed(True)}: tried" if any(fast) else ""
         say(f"search: {'; '.join(part for part in (tried, slow) if part)}")
 

@@ -83,7 +83,7 @@ def test_what_nothing_can_keep_is_refused_before_the_teacher_learns_and_the_fast
 def test_each_round_says_in_one_line_what_was_too_slow(refused: Refused) -> None:
     lines = [line for line in refused.said if line.startswith("search: ")]
     assert [line.count(" takes ") for line in lines] == [2, 1, 1, 1]
-    assert all(line.endswith(", more than the budget of 0.0001 ms: not trained") for line in lines)
+    assert all(line.endswith(", more than 1.3 times the budget of 0.0001 ms: not trained") for line in lines)
     assert all(name in lines[0] for name in LARGE)
 
 
