@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from edgetl.core.artifacts import BundleFolder, Checkpoint, FileArtifact, FloatM
 from edgetl.core.canonical import file_sha256
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors
+from edgetl.core.plan import UnknownInputs
 from edgetl.core.preprocess import Preprocess
 from edgetl.core.progress import say
 from edgetl.core.publish import publish_folder
@@ -18,11 +19,14 @@ from edgetl.core.workspace import Do
 from edgetl.data.images import Images
 from edgetl.data.pixel_cache import keeping
 from edgetl.data.tensors import ImageTensors
+from edgetl.models.build import trained_name
 from edgetl.report.publish import is_published as report_is_published
 from edgetl.report.publish import publish_report
 from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import PipelineJob, student_name, student_size
+from edgetl.selection.rounds import Rounds
+from edgetl.selection.screening import ScreenedRound, Screening
 from edgetl.selection.under_budget import Seek, exceeded, with_limits
 from edgetl.stages.distill import Distill
 from edgetl.stages.export import Export
@@ -50,9 +54,10 @@ def pipeline(job: PipelineJob, do: Do) -> Outcome:
     train, val = (job.data.only(part) for part in ("train", "val"))
     crossing = crossvalidation(job) if s.crossval.folds else None  # asked now for what it refuses: after the teacher it would be late
     with keeping(job.runtime):  # all networks look at the same decoded images
+        some = screened(job, do) if s.search.wanted else None  # for the same reason
         teacher = taught(job, do)
         crossed = do(replace(crossing, features=teacher.features)) if crossing else None
-        job, frontier = sought(job, teacher, do) if s.search.wanted else (job, None)
+        job, frontier = sought(job, teacher, some, do) if some is not None else (job, None)
         student = do(distillation(job, teacher, job.student))
     made = (("teacher", teacher.checkpoint), ("student", student.checkpoint))
     teacher_graph, student_graph = (do(Lower(checkpoint=checkpoint, network=name)).model for name, checkpoint in made)
@@ -160,21 +165,45 @@ def distillation(job: PipelineJob, teacher: Teacher, student: StudentChoice) -> 
     )
 
 
-def sought(job: PipelineJob, teacher: Teacher, do: Do) -> tuple[PipelineJob, FileArtifact]:
-    """The job with the student that is best under the budget, and all that was tried."""
-    seek = Seek(
+def rounds_of(job: PipelineJob) -> Rounds:
+    """What is tried under the budget."""
+    return Rounds(
         data=job.data.only("train", "val"),
-        teacher=teacher.checkpoint,
         teacher_arch=job.teacher.settings.arch,
         image_size=student_size(job),
-        unlabelled=job.unlabelled,
         wanted=job.settings.distill.but(flip=job.student.settings.flip),
         weights=job.spare,
-        target=job.settings.quantize,
         budget=job.settings.search,
+    )
+
+
+def screened(job: PipelineJob, do: Do) -> Iterator[ScreenedRound]:
+    """What is tried under the budget, without what is too slow.
+
+    Raises:
+        InputError: everything is.
+    """
+    teacher = job.teacher
+    screening = Screening(
+        rounds=rounds_of(job),
+        teacher_name=trained_name(teacher.settings.arch, teacher.settings.head),
+        preprocess=teacher.preprocess,
+        target=job.settings.quantize,
         runtime=job.runtime,
     )
-    student, frontier = seek(do)
+    try:
+        return screening(do)
+    except UnknownInputs:
+        taught(job, do)  # `status` tells of the teacher, too, which depends on none of this
+        raise
+
+
+def sought(job: PipelineJob, teacher: Teacher, some: Iterator[ScreenedRound], do: Do) -> tuple[PipelineJob, FileArtifact]:
+    """The job with the student that is best under the budget, and all that was tried."""
+    seek = Seek(
+        rounds=rounds_of(job), teacher=teacher.checkpoint, unlabelled=job.unlabelled, target=job.settings.quantize, runtime=job.runtime
+    )
+    student, frontier = seek(some, do)
     return replace(job, student=student), frontier
 
 

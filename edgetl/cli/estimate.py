@@ -19,8 +19,9 @@ from edgetl.models.channel_groups import parameter_count
 from edgetl.quantization.observe.effort import DEFAULT_MULTIPLY_ADDS, images_for
 from edgetl.selection.candidates import outline
 from edgetl.selection.job import PipelineJob, student_name, student_size
+from edgetl.selection.rounds import choice_of, students_to_try
 from edgetl.selection.students import Sized
-from edgetl.selection.under_budget import SHORTER, choice_of, students_to_try
+from edgetl.selection.under_budget import SHORTER
 from edgetl.settings import FinetuneSettings
 from edgetl.training.device import pinned, threaded
 from edgetl.training.inherit import IMAGES, PRUNING_STEPS, rehearse
@@ -33,6 +34,7 @@ PRUNING_IMAGES = PRUNING_STEPS * IMAGES  # whose gradients say what matters
 BESIDE = 1.25  # times as long as networks and views alone: optimizer, mixing, larger batches (docs/speed.md)
 ODD_WIDTHS = 1.85  # times as long as their operations say do pruned layers train: 1.34 times as long as the whole at 51%, 0.75 at 15%
 OVERHEAD_S = 32  # exporting, quantizing, verifying, starting up
+MEASURING_S = 12  # making and timing an untrained int8 file: 5 s at 32 px, 12 s of EfficientNet-Lite0 at 224 px, at one thread
 CLEARLY = 1.2  # times longer: worth a word
 COPIES = 12  # weights, gradients' moments, best epoch, graphs; each as large as the weights, float32
 
@@ -85,7 +87,7 @@ def estimate(job: PipelineJob, out: Path) -> Estimate:
         step = small.step * (ODD_WIDTHS * student.share**0.5 if student.share else 1)  # early layers, which see many pixels, keep most
         distilling = BESIDE * taught * (epochs * (view + step) + asked * big.answers)
         pruning = PRUNING_IMAGES * small.step if student.share else 0
-        seconds += distilling + pruning + len(some) * (distilling / SHORTER + pruning)
+        seconds += distilling + pruning + len(some) * (distilling / SHORTER + pruning + (MEASURING_S if job.settings.search.max_ms else 0))
     plan = f"{images} training images, {classes} classes; teacher {teacher.arch}, {learning}; {planned_student(job, epochs)}"
     return Estimate(plan=plan, seconds=seconds, longest=seconds + most - least, disk_bytes=disk)
 
@@ -104,7 +106,8 @@ def planned_student(job: PipelineJob, epochs: int) -> str:
     if job.student.settings.arch == "same":
         return "no student"
     search = job.settings.search
-    tried = f"the best of {len(trials(job))} tried{' (more if none is fast enough)' if search.max_ms else ''}"
+    many = len(trials(job))
+    tried = f"the best of {f'up to {many} tried (of smaller ones if none is fast enough)' if search.max_ms else f'{many} tried'}"
     return f"student {tried if search.wanted else student_name(job)}, {times(epochs)}"
 
 

@@ -104,27 +104,10 @@ def detail(message: str) -> None:
 
 
 @contextmanager
-def in_detail() -> Iterator[None]:
-    """What is said in the block is a detail: it is about work on the way to something else, which users need not act on."""
-    with listening(_Detailed(_listener.get())):
+def quietly() -> Iterator[None]:
+    """Take the lines of the block for details, and show none of its bars: the work is a step of something that tells its own."""
+    with listening(_Quiet(inner=_listener.get())):
         yield
-
-
-@dataclass
-class _Detailed:
-    inner: Listener
-
-    def open(self, title: str, total: float, unit: str) -> Bar:
-        return self.inner.open(title, total, unit)
-
-    def close(self, bar: Bar) -> None:
-        self.inner.close(bar)
-
-    def say(self, message: str) -> None:
-        self.inner.detail(message)
-
-    def detail(self, message: str) -> None:
-        self.inner.detail(message)
 
 
 def finished_line(title: str, total: float, unit: str, seconds: float, note: str) -> str:
@@ -140,6 +123,23 @@ def logged(file: Path) -> Iterator[None]:
     """
     with listening(_Logged(inner=_listener.get(), file=file)):
         yield
+
+
+@dataclass
+class _Quiet:
+    inner: Listener
+
+    def open(self, title: str, total: float, unit: str) -> Bar:
+        return _SILENT
+
+    def close(self, bar: Bar) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.inner.detail(message)
+
+    def detail(self, message: str) -> None:
+        self.inner.detail(message)
 
 
 @dataclass

@@ -37,12 +37,30 @@ class Tried(Exact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TooSlow(Exact):
+    """A student that was not distilled, because its network with random weights was too slow.
+
+    Attributes:
+        student: its name.
+        image_size: pixels.
+        size_bytes: of the int8 file of that network.
+        latency_ms: of that file, one image at one thread.
+    """
+
+    student: str
+    image_size: Count
+    size_bytes: Count
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frontier(Exact):
     """All that was tried, on the part that chose, and the budget in bytes and ms.
 
     Attributes:
         standard_error: of the highest score that chose (`balanced` where classes are unbalanced), a fraction; near-duplicates of one class
             count once.
+        too_slow: what was measured and not distilled; None: nothing.
     """
 
     part: Literal["val"]
@@ -51,6 +69,7 @@ class Frontier(Exact):
     max_bytes: Count | None
     max_ms: float | None
     tried: tuple[Tried, ...]
+    too_slow: tuple[TooSlow, ...] | None = None
 
 
 def read_frontier(path: Path) -> Frontier:

@@ -23,7 +23,7 @@ from edgetl.selection.choices import (
     student_weights,
     waived,
 )
-from edgetl.selection.under_budget import students_to_try
+from edgetl.selection.rounds import students_to_try
 from edgetl.settings import PipelineSettings, Runtime
 
 

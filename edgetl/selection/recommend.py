@@ -13,7 +13,7 @@ from typing import Any, Literal
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_json, write_whole
 from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import in_detail, say
+from edgetl.core.progress import quietly, say
 from edgetl.core.workspace import WEIGHTS, Workspace
 from edgetl.data.images import Images
 from edgetl.data.tensors import ImageTensors
@@ -120,7 +120,7 @@ def _int8(images: Images, probed: ProbeResult, preprocess: Preprocess, do: Works
     graph = do(Lower(checkpoint=probed.checkpoint)).model
     assert read_info(graph.path).preprocess == preprocess
     calibration = ImageTensors(images=images.only("train").take(CALIBRATION_IMAGES, 0), preprocess=preprocess, labelled=False)
-    with in_detail():  # of a file that is only weighed and timed
+    with quietly():  # of a file that is only weighed and timed
         return do(Quantize(model=graph, calibration=calibration, evaluation=None, settings=QUICK, classes=images.classes, runtime=runtime))
 
 

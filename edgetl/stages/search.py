@@ -13,7 +13,7 @@ from edgetl.core.errors import InputError
 from edgetl.core.files import write_json
 from edgetl.core.progress import say
 from edgetl.core.stage import Stage
-from edgetl.report.frontier import Frontier, Tried
+from edgetl.report.frontier import Frontier, TooSlow, Tried
 from edgetl.runtime.latency import drift_warning, measure_all
 from edgetl.training.fit import standard_error
 
@@ -42,6 +42,25 @@ class StudentTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimedStudent:
+    """A student whose network was measured with random weights: its name, input size in pixels, and what was measured.
+
+    Attributes:
+        measurement: the file that says it, for the key.
+    """
+
+    student: str
+    image_size: int
+    size_bytes: int = field(metadata={"key": False})
+    latency_ms: float = field(metadata={"key": False})
+    measurement: FileArtifact
+
+    def row(self) -> TooSlow:
+        """For the report."""
+        return TooSlow(student=self.student, image_size=self.image_size, size_bytes=self.size_bytes, latency_ms=self.latency_ms)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """The place of the student to take among the trials, and `frontier.json`; None: none keeps the budget."""
 
@@ -61,6 +80,7 @@ class Search(Stage[SearchResult]):
     max_kb: float | None
     max_ms: float | None
     worth: float | None = field(default=None, metadata=ADDED)  # effective number of images of val; None: as many as there are
+    slow: tuple[TimedStudent, ...] = field(default=(), metadata=ADDED)  # students that were not distilled, for the report
 
     def run(self, out: Path) -> SearchResult:
         """Write `frontier.json`."""
@@ -92,8 +112,10 @@ class Search(Stage[SearchResult]):
             max_bytes=None if self.max_kb is None else round(self.max_kb * KB),
             max_ms=self.max_ms,
             tried=tried,
+            too_slow=tuple(each.row() for each in self.slow) or None,
         )
-        write_json(path := out / "frontier.json", asdict(found))
+        written = {key: value for key, value in asdict(found).items() if (key, value) != ("too_slow", None)}
+        write_json(path := out / "frontier.json", written)
         return SearchResult(taken=taken, frontier=FileArtifact.of(path))
 
     def _fits(self, size_bytes: int, latency_ms: float) -> bool:
@@ -106,12 +128,12 @@ def best(trials: Sequence[StudentTrial], sizes: Sequence[int], fits: Sequence[bo
     return max(fitting, key=lambda i: (trials[i].choosing, sizes[i]), default=None)
 
 
-def budget_refusal(frontier: Frontier, *, named: bool = False) -> InputError:
+def budget_refusal(rows: Sequence[Tried | TooSlow], max_kb: float | None, max_ms: float | None, *, named: bool = False) -> InputError:
     """The message for a budget that nothing keeps: what was asked for, and the least that could be had; `named`: of a student by name."""
-    max_kb = None if frontier.max_bytes is None else frontier.max_bytes / KB
-    asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (frontier.max_ms, "ms")) if value is not None)
-    smallest, quickest = min(row.size_bytes for row in frontier.tried) / KB, min(row.latency_ms for row in frontier.tried)
+    asked = " and ".join(f"{value:g} {unit}" for value, unit in ((max_kb, "kB"), (max_ms, "ms")) if value is not None)
+    smallest, quickest = min(rows, key=lambda row: row.size_bytes), min(rows, key=lambda row: row.latency_ms)
     return InputError(
-        f"expected a budget that a student can meet, found {asked}: the smallest student that was tried takes {smallest:.0f} kB, the "
-        f"fastest {quickest:.2f} ms. Allow more with --max-kb or --max-ms{', or leave out --student' if named else ''}"
+        f"expected a budget that a student can meet, found {asked}: the smallest student that was tried, {smallest.student}, takes "
+        f"{smallest.size_bytes / KB:.0f} kB, the fastest, {quickest.student}, {quickest.latency_ms:.2f} ms. Allow more with --max-kb or "
+        f"--max-ms{', or leave out --student' if named else ''}"
     )

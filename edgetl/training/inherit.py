@@ -88,6 +88,15 @@ def rehearse(arch: str, classes: int, image_size: int, keep: float) -> float:
     """
     with torch.random.fork_rng(devices=[]):
         model = build(arch, classes, image_size).eval()
+    return parameter_count(narrowed_alike(model, arch, image_size, keep)) / parameter_count(model)
+
+
+def narrowed_alike(model: nn.Module, arch: str, image_size: int, keep: float) -> nn.Module:
+    """The network with the share `keep` of its parameters, cut in as many steps as a student, all channels mattering alike.
+
+    Raises:
+        InputError: a network that cannot be pruned, or not that far.
+    """
     whole = parameter_count(model)
     with track(f"try pruning {arch}", PRUNING_STEPS, "step") as bar:
         for step in range(1, PRUNING_STEPS + 1):
@@ -96,7 +105,7 @@ def rehearse(arch: str, classes: int, image_size: int, keep: float) -> float:
                 alike = {name: torch.ones(1, input_count(model.get_submodule(name))) for name in output_weights(model)}
                 model = prune(model, arch, image_size, wanted, alike).model
             bar.advance()
-    return parameter_count(model) / whole
+    return model
 
 
 def narrower(model: nn.Module, arch: str, size: int, keep: float, x: Tensor, seed: int) -> Pruned:

@@ -29,7 +29,7 @@ from edgetl.selection.under_budget import SHORTER
 from edgetl.settings import CrossvalSettings, DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, Runtime, SearchSettings
 from edgetl.stages.finetune import Teacher
 from edgetl.training.device import synchronize
-from edgetl.workflow import sought
+from edgetl.workflow import screened, sought
 
 from ..conftest import Told
 
@@ -94,7 +94,7 @@ def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those
         provenance={},
     )
     with pytest.raises(InterruptedError):
-        sought(job, Teacher(checkpoint=Checkpoint.of(path), val_score=0.5, best_epoch=1), do)
+        sought(job, Teacher(checkpoint=Checkpoint.of(path), val_score=0.5, best_epoch=1), screened(job, do), do)
     assert distilled[0].settings.epochs == round(epochs / SHORTER)
 
 
@@ -103,14 +103,14 @@ def test_photos_without_labels_count_in_the_epochs_that_are_planned_and_in_those
     [
         (SearchSettings(max_kb=330), "student the best of 3 tried, 9 epochs"),
         (SearchSettings(max_kb=150), "student the best of 1 tried, 9 epochs"),  # three were announced, and their time
-        (SearchSettings(max_ms=2), "student the best of 3 tried (more if none is fast enough), 9 epochs"),
+        (SearchSettings(max_ms=2), "student the best of up to 3 tried (of smaller ones if none is fast enough), 9 epochs"),
         (SearchSettings(), "student efficientnet_lite0_early, 9 epochs"),
     ],
 )
 def test_as_many_trials_are_announced_as_there_are(budget: SearchSettings, words: str) -> None:
     digits, wanted = open_images(None, DataSettings()), FinetuneSettings(arch="efficientnet_lite0", image_size=96)
     job = prepare(digits, PipelineSettings(search=budget, finetune=wanted), Runtime(device="cpu", threads=1), NOWHERE)
-    assert planned_student(job, 9) == words and len(trials(job)) == (int(words[20]) if budget.wanted else 0)
+    assert planned_student(job, 9) == words and len(trials(job)) == (int(words.partition(" tried")[0][-1]) if budget.wanted else 0)
 
 
 def test_what_is_sought_is_announced_with_the_epochs_that_it_will_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from edgetl.cli.console import Terminal
-from edgetl.core.progress import Bar, detail, in_detail, listening, logged, say, track
+from edgetl.core.progress import Bar, detail, listening, logged, quietly, say, track
 
 
 class Notebook:
@@ -52,33 +52,25 @@ def test_the_listener_hears_everything_in_order() -> None:
     ]
 
 
-def test_in_detail_what_is_said_is_a_detail_and_bars_are_bars() -> None:
-    class Apart(Notebook):
-        def detail(self, message: str) -> None:
-            self.heard.append(("detail", message))
-
-    with listening(notebook := Apart()):
-        with in_detail():
-            say("13 of 16 images are for fitting")
-            detail("a method")
-            with track("quantize", total=1) as bar:
-                bar.advance()
-        say("done")
-    assert notebook.heard == [
-        ("detail", "13 of 16 images are for fitting"),
-        ("detail", "a method"),
-        ("open", "quantize", 1, "step"),
-        ("advance", 1, ""),
-        ("close", True),
-        ("say", "done"),
-    ]
-
-
 def test_a_bar_is_closed_when_its_work_fails() -> None:
     notebook = Notebook()
     with listening(notebook), pytest.raises(ValueError, match="broken"), track("train", total=2):
         raise ValueError("broken")
     assert notebook.heard[-1] == ("close", True)
+
+
+def test_what_is_done_quietly_shows_no_bar_and_its_lines_are_details() -> None:
+    class Sorted(Notebook):
+        def detail(self, message: str) -> None:
+            self.heard.append(("detail", message))
+
+    with listening(notebook := Sorted()):
+        with quietly():
+            say("a step")
+            with track("unseen", total=1) as bar:
+                bar.advance()
+        say("told")
+    assert notebook.heard == [("detail", "a step"), ("say", "told")]
 
 
 def test_nobody_listening_means_silence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgetl.core.errors import InputError
 from edgetl.report.folds import Folds
-from edgetl.report.frontier import Frontier, Tried
+from edgetl.report.frontier import Frontier, TooSlow, Tried
 from edgetl.report.html import render
 from edgetl.report.schema import Report, read_report
 
@@ -47,6 +47,16 @@ def test_the_plot_shows_the_score_that_chose(more: Report) -> None:
     assert "mean recall on val, %" in plot and "val score" not in plot
     levels = [int(label) for label in re.findall(r">(\d+)</text>", plot) if int(label) >= 20]
     assert min(levels) <= 55
+
+
+def test_what_was_too_slow_to_be_trained_is_in_the_table_and_has_no_score(more: Report) -> None:
+    assert more.frontier is not None
+    slow = TooSlow(student="slow <c> at 224 px", image_size=224, size_bytes=900_000, latency_ms=7.25)
+    told = replace(more, frontier=replace(more.frontier, too_slow=(slow,)))
+    assert read_report(told.to_json()) == told
+    (row,) = re.findall(r"<tr>.*slow &lt;c&gt; at 224 px.*</tr>", render(told.to_json(), {}))
+    assert re.findall(r"<td>(.*?)</td>", row) == ["-", "900.0 kB", "7.25 ms", "exceeded; not trained"]
+    assert "too_slow" not in more.to_text() and "not trained" not in render(more.to_json(), {})
 
 
 def test_without_them_nothing_is_said(report: Report) -> None:

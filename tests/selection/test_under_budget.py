@@ -12,20 +12,22 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetl.core.artifacts import Checkpoint, Int8Model
+from edgetl.core.artifacts import Checkpoint, FileArtifact, Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.plan import StagePlan, UnknownInputs
 from edgetl.core.progress import listening
-from edgetl.core.workspace import Workspace
+from edgetl.core.workspace import Do, Workspace
 from edgetl.data.sources import open_images
-from edgetl.report.frontier import Frontier, Tried, read_frontier
+from edgetl.report.frontier import TooSlow, Tried, read_frontier
 from edgetl.selection.candidates import MOST_KB
 from edgetl.selection.choices import StudentChoice
 from edgetl.selection.job import prepare
+from edgetl.selection.rounds import Rounds, choice_of, students_to_try
+from edgetl.selection.screening import ScreenedRound
 from edgetl.selection.students import MOST_KEEP, students_under
-from edgetl.selection.under_budget import Seek, choice_of, exceeded, students_to_try, with_limits
+from edgetl.selection.under_budget import Seek, exceeded, with_limits
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, PipelineSettings, QuantizeSettings, Runtime, SearchSettings
-from edgetl.stages.search import Search, StudentTrial, best, budget_refusal
+from edgetl.stages.search import Search, StudentTrial, TimedStudent, best, budget_refusal
 
 from ..conftest import Told
 
@@ -166,11 +168,22 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_least_that_could_be_had
         Tried(student=name, image_size=64, score=0.5, size_bytes=size, latency_ms=ms, fits=False, taken=False)
         for name, size, ms in (("a", 30_400, 0.5), ("b", 90_000, 0.25))
     )
-    found = Frontier(part="val", images=9, standard_error=0.1, max_bytes=9_000, max_ms=0.1, tried=rows)
-    error = budget_refusal(found)
+    slow = TooSlow(student="c at 64 px", image_size=64, size_bytes=40_000, latency_ms=0.125)
+    error = budget_refusal((*rows, slow), 9.0, 0.1)
     assert isinstance(error, InputError)
-    least = "the smallest student that was tried takes 30 kB, the fastest 0.25 ms."
+    least = "the smallest student that was tried, a, takes 30 kB, the fastest, c at 64 px, 0.12 ms."
     assert str(error).startswith(f"expected a budget that a student can meet, found 9 kB and 0.1 ms: {least}")
+
+
+def test_what_was_too_slow_to_be_trained_is_written_down_and_where_nothing_was_the_file_is_as_before(tmp_path: Path) -> None:
+    fits = trial(tmp_path / "fits.onnx", 0.9)
+    search = Search(trials=(fits,), images=40, max_kb=None, max_ms=9)
+    slow = TimedStudent(student="large", image_size=32, size_bytes=5, latency_ms=11.0, measurement=FileArtifact.of(fits.int8.path))
+    (out := tmp_path / "out").mkdir()
+    assert "too_slow" not in search.run(out).frontier.path.read_text() and "slow" not in search.fields()
+    found = read_frontier(replace(search, slow=(slow,)).run(out).frontier.path)
+    assert found.too_slow == (TooSlow(student="large", image_size=32, size_bytes=5, latency_ms=11.0),)
+    assert replace(search, slow=(slow,)).key == replace(search, slow=(replace(slow, latency_ms=12.0),)).key != search.key
 
 
 def test_what_is_no_frontier_is_refused(tmp_path: Path) -> None:
@@ -204,21 +217,18 @@ def test_students_that_are_tried_start_from_the_weights_that_were_asked_for(
     assert (spare and spare.source) == source
 
 
-def seeking(folder: Path, budget: SearchSettings, wanted: DistillSettings) -> Seek:
-    """A search for a student of digits."""
-    path = folder / "teacher.safetensors"
+def tried_of(budget: SearchSettings, wanted: DistillSettings) -> Rounds:
+    """What is tried for digits."""
+    data = open_images(None, DataSettings()).only("train", "val")
+    return Rounds(data=data, teacher_arch="cifar_resnet16", image_size=32, wanted=wanted, weights=None, budget=budget)
+
+
+def seeking(folder: Path, budget: SearchSettings, wanted: DistillSettings, do: Do) -> tuple[StudentChoice, FileArtifact]:
+    """A search for a student of digits, in which nothing is too slow to be tried."""
+    path, rounds = folder / "teacher.safetensors", tried_of(budget, wanted)
     path.write_bytes(b"")
-    return Seek(
-        data=open_images(None, DataSettings()).only("train", "val"),
-        teacher=Checkpoint(path=path, sha256="0"),
-        teacher_arch="cifar_resnet16",
-        image_size=32,
-        wanted=wanted,
-        weights=None,
-        target=QuantizeSettings(),
-        budget=budget,
-        runtime=Runtime(),
-    )
+    seek = Seek(rounds=rounds, teacher=Checkpoint(path=path, sha256="0"), target=QuantizeSettings(), runtime=Runtime())
+    return seek([ScreenedRound(kept=tuple(some)) for some in rounds], do)
 
 
 def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,14 +242,14 @@ def test_under_a_budget_of_milliseconds_smaller_networks_follow_until_one_keeps_
     monkeypatch.setattr(Seek, "_trial", tried)
     monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 4)
     with Workspace(tmp_path / "run") as do:
-        _, frontier = seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+        _, frontier = seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings(), do)
         assert seen == ["pruned", "edge_large", "edge_medium", "edge_small"] and len(read_frontier(frontier.path).tried) == 4
         monkeypatch.setattr(Search, "_fits", lambda *_: False)
         with pytest.raises(InputError, match=r"found 0\.05 ms: the smallest .* Allow more with --max-kb or --max-ms$"):
-            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings())(do)
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(), do)
         assert seen[4:] == ["pruned", "edge_large", "edge_medium", "edge_small", "edge_tiny"]
         with pytest.raises(InputError, match=r"Allow more with --max-kb or --max-ms, or leave out --student$"):
-            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"))(do)
+            seeking(tmp_path, SearchSettings(max_ms=0.05), DistillSettings(arch="edge_small"), do)
         assert seen[9:] == ["edge_small"]
 
 
@@ -250,14 +260,14 @@ def test_what_another_budget_gave_does_not_decide_before_this_one_has_been_searc
     monkeypatch.setattr(Seek, "_trial", lambda _seek, choice, _do: trial(tmp_path / f"{choice.settings.arch}.onnx", 0.9))
     monkeypatch.setattr(Search, "_fits", lambda *_: False)
     with Workspace(tmp_path / "refused") as do, pytest.raises(InputError):
-        seeking(tmp_path, SearchSettings(max_ms=0.001), DistillSettings())(do)
+        seeking(tmp_path, SearchSettings(max_ms=0.001), DistillSettings(), do)
     monkeypatch.setattr(Search, "_fits", lambda self, size_bytes, latency_ms: len(self.trials) == 4)
     with Workspace(tmp_path / "third") as do:
-        seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings())(do)
+        seeking(tmp_path, SearchSettings(max_ms=0.1), DistillSettings(), do)
     for run in ("refused", "third"):
         plan = StagePlan(tmp_path / run)
         with pytest.raises(UnknownInputs):
-            seeking(tmp_path, SearchSettings(max_ms=9), DistillSettings())(plan)
+            seeking(tmp_path, SearchSettings(max_ms=9), DistillSettings(), plan)
         assert [(found.stage, found.done, "max_ms" in str(found.reasons)) for found in plan.findings] == [("search", False, True)]
 
 
@@ -270,7 +280,7 @@ def test_a_file_that_turned_out_too_large_stays_among_what_was_tried(tmp_path: P
 
     monkeypatch.setattr(Seek, "_trial", tried)
     with Workspace(tmp_path / "run") as do:
-        choice, frontier = seeking(tmp_path, SearchSettings(max_kb=50), DistillSettings(arch="edge_small"))(do)
+        choice, frontier = seeking(tmp_path, SearchSettings(max_kb=50), DistillSettings(arch="edge_small"), do)
     written = read_frontier(frontier.path)
     assert [(row.student, row.fits, row.taken) for row in written.tried] == [("1", False, False), ("2", True, True)]
     assert choice.settings.share == shares[1] and shares[0] is not None and shares[0] > shares[1]
@@ -312,11 +322,11 @@ def test_that_the_packages_are_missing_is_said_where_their_networks_would_be_tri
     assert any(each.startswith(line) for each in told.lines) == said
 
 
-def test_a_pruned_teacher_is_as_large_as_the_budget_allows(tmp_path: Path) -> None:
+def test_a_pruned_teacher_is_as_large_as_the_budget_allows() -> None:
     """Not 40%, which is the share where nothing else is said."""
-    seek = seeking(tmp_path, SearchSettings(max_kb=100_000), DistillSettings(arch="pruned"))
-    (sized,) = seek._candidates(32)
-    assert sized.keep is None and seek._choice(sized).settings.share == MOST_KEEP
+    rounds = tried_of(SearchSettings(max_kb=100_000), DistillSettings(arch="pruned"))
+    (sized,) = rounds.candidates(32)
+    assert sized.keep is None and rounds.choice(sized).settings.share == MOST_KEEP
 
 
 def refused(max_kb: float, student: str, folder: Path) -> str:

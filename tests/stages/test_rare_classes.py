@@ -21,6 +21,8 @@ from edgetl.models.checkpoint import load_model
 from edgetl.models.weights import Weights
 from edgetl.report.baselines import read_baselines
 from edgetl.report.frontier import read_frontier
+from edgetl.selection.rounds import Rounds
+from edgetl.selection.screening import ScreenedRound
 from edgetl.selection.under_budget import Seek
 from edgetl.settings import DataSettings, DistillSettings, FinetuneSettings, QuantizeSettings, Runtime, SearchSettings
 from edgetl.stages.distill import Distill
@@ -97,20 +99,18 @@ def test_a_student_under_a_budget_is_sought_by_the_mean_recall_that_chose_its_ep
             refs.append(replace(ref, group=leaders.setdefault(2 * ref.label + (ref.label == 0 and taken[0] > 5), ref.sha256)))
         elif ref.part == "train":
             refs.append(ref)
-    seek = Seek(
+    rounds = Rounds(
         data=replace(data, refs=tuple(refs)),
-        teacher=teacher,
         teacher_arch="cifar_resnet16",
         image_size=32,
         wanted=STUDENT,
         weights=None,
-        target=QuantizeSettings(),
         budget=SearchSettings(max_kb=60, epochs=2),
-        runtime=ONE_THREAD,
     )
+    seek = Seek(rounds=rounds, teacher=teacher, target=QuantizeSettings(), runtime=ONE_THREAD)
     with Workspace(tmp_path / "run") as do:
-        _, frontier = seek(do)
-    found, val = read_frontier(frontier.path), pixel_set(seek.data.only("val"), SIZE, margin=False)
+        _, frontier = seek([ScreenedRound(kept=tuple(some)) for some in rounds], do)
+    found, val = read_frontier(frontier.path), pixel_set(rounds.data.only("val"), SIZE, margin=False)
     (checkpoint,) = tmp_path.glob("run/stages/distill-*/checkpoint.safetensors")
     right = (network_outputs(load_model(checkpoint), val, SIZE, torch.device("cpu")).argmax(1) == val.labels).numpy()
     (row,) = found.tried
