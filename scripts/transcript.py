@@ -52,7 +52,7 @@ def output(line: str, folder: Path) -> list[str]:
     command = [str(Path(sys.executable).with_name(program)), *words]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     lines = (text.rstrip() for text in done.stdout.splitlines() if text.strip())
-    return [part for text in lines for part in (textwrap.wrap(text, COLUMNS, drop_whitespace=True) if len(text) > COLUMNS else [text])]
+    return [part for text in lines for part in (textwrap.wrap(text, COLUMNS, break_on_hyphens=False) if len(text) > COLUMNS else [text])]
 
 
 def damaged(photos: Path, copy: Path) -> None:
