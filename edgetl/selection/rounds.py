@@ -15,7 +15,7 @@ from edgetl.selection.choices import StudentChoice
 from edgetl.selection.students import LEAST_KEEP, MOST_KEEP, Sized, edge_students, least_kb, pruned_teachers, students_under
 from edgetl.settings import DistillSettings, SearchSettings
 
-SMALLER = (1.0, 0.7, 0.5)  # input sizes that are tried for a latency
+SMALLER = (1.0, 0.7, 0.5, 0.4)  # input sizes that are tried for a latency
 SIDE_MULTIPLE = 32  # pixels
 
 
