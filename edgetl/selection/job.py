@@ -36,9 +36,7 @@ class PipelineJob:
     teacher: TeacherChoice
     student: StudentChoice
     runtime: Runtime
-    spare: Weights | None = (
-        None  # for students that are sought under a budget: EfficientNet-Lite0's, or those of the network that was named
-    )
+    spare: Weights | None = None  # of students that are sought under a budget: EfficientNet-Lite0's, or the named network's
     unlabelled: Images | None = None  # photos that the student learns the teacher's answers from
     waived: str | None = None  # why images that judge may be known to the weights
 

@@ -10,28 +10,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgetl.core.artifacts import Int8Model
 from edgetl.core.errors import InputError
 from edgetl.core.files import disk_errors, write_json, write_whole
-from edgetl.core.preprocess import Preprocess
-from edgetl.core.progress import quietly, say
+from edgetl.core.progress import say
 from edgetl.core.workspace import WEIGHTS, Workspace
 from edgetl.data.images import Images
-from edgetl.data.tensors import ImageTensors
 from edgetl.models.weights import Weights, resolve_weights
 from edgetl.report.figures import Spot, frontier_figure, page_svg
 from edgetl.report.units import percent
 from edgetl.runtime.latency import drift_warning, measure_all
-from edgetl.runtime.onnx_metadata import read_info
 from edgetl.selection.candidates import Candidate, candidates
 from edgetl.selection.choices import knows
+from edgetl.selection.screening import int8_file
 from edgetl.settings import QuantizeSettings, Runtime
-from edgetl.stages.lower import Lower
 from edgetl.stages.probe import Probe, ProbeResult
-from edgetl.stages.quantize import Quantize, Quantized
 from edgetl.training.balance import balance_for
 
-CALIBRATION_IMAGES, TIMED_RUNS = 16, 30  # images, timed runs
-QUICK = QuantizeSettings(tune_images=0, calibration_images=CALIBRATION_IMAGES)  # sizes and times, not the best answers
+TIMED_RUNS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
         InputError: no network has weights that can be used for these images.
     """
     seen = data.only("train", "val")
-    found: list[tuple[Candidate, Weights, ProbeResult, Quantized]] = []
+    found: list[tuple[Candidate, Weights, ProbeResult, Int8Model]] = []
     for candidate in candidates(seen.median_side):
         weights, why = resolve_weights(candidate.arch, "auto", do.root / WEIGHTS)
         if weights is None or weights.preprocess is None or knows(data, weights):
@@ -87,10 +83,10 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
             continue
         preprocess = weights.preprocess.at(candidate.image_size).quick()
         probed = do(Probe(data=seen, preprocess=preprocess, arch=candidate.arch, weights=weights, seed=seed, runtime=runtime))
-        found.append((candidate, weights, probed, _int8(seen, probed, preprocess, do, runtime)))
+        found.append((candidate, weights, probed, int8_file(probed.checkpoint, seen, QuantizeSettings(), runtime, do)))
     if not found:
         raise InputError("expected weights of at least one network, found none. Install edgetl again: pip install --force-reinstall edgetl")
-    times = measure_all([quantized.int8.path for *_, quantized in found], TIMED_RUNS)
+    times = measure_all([int8.path for *_, int8 in found], TIMED_RUNS)
     rows = [
         NetworkRow(
             arch=candidate.arch,
@@ -99,11 +95,11 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
             score=probed.score,
             standard_error=probed.standard_error,
             parameters=probed.parameters,
-            int8_kb=quantized.int8.path.stat().st_size / 1000,
+            int8_kb=int8.path.stat().st_size / 1000,
             int8_ms=time.p50,
             moved=time.moved,
         )
-        for (candidate, weights, probed, quantized), time in zip(found, times, strict=True)
+        for (candidate, weights, probed, int8), time in zip(found, times, strict=True)
     ]
     if warning := drift_warning(
         {f"{candidate.arch} at {candidate.image_size} px": time for (candidate, *_), time in zip(found, times, strict=True)}
@@ -114,14 +110,6 @@ def recommend(data: Images, do: Workspace, runtime: Runtime, seed: int = 0) -> R
     reason += doubt(rows[0], len(seen.classes))
     metric: Literal["top1", "mean recall"] = "top1" if balance_for("auto", seen.labels, len(seen.classes)) == "none" else "mean recall"
     return Recommendation(images=found[0][2].images, rows=tuple(rows), take=take, reason=reason, metric=metric)
-
-
-def _int8(images: Images, probed: ProbeResult, preprocess: Preprocess, do: Workspace, runtime: Runtime) -> Quantized:
-    graph = do(Lower(checkpoint=probed.checkpoint)).model
-    assert read_info(graph.path).preprocess == preprocess
-    calibration = ImageTensors(images=images.only("train").take(CALIBRATION_IMAGES, 0), preprocess=preprocess, labelled=False)
-    with quietly():  # of a file that is only weighed and timed
-        return do(Quantize(model=graph, calibration=calibration, evaluation=None, settings=QUICK, classes=images.classes, runtime=runtime))
 
 
 def choice(rows: Sequence[NetworkRow]) -> tuple[int, str]:

@@ -116,7 +116,7 @@ class Screening:
 
 
 def int8_file(checkpoint: Checkpoint, data: Images, target: QuantizeSettings, runtime: Runtime, do: Do) -> Int8Model:
-    """The int8 file of a network, as large and as quick as the one that would ship, calibrated on a few images of train."""
+    """The int8 file of a network, calibrated on a few images of train and not tuned: as large and as quick as the one that would ship."""
     graph = do(Lower(checkpoint=checkpoint)).model
     preprocess = read_info(graph.path).preprocess
     assert preprocess is not None
